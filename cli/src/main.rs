@@ -1,0 +1,2 @@
+//! The one binary: commands, daemon and shim.
+fn main() {}

@@ -1,0 +1,1 @@
+//! JSON types of the Docker Engine API and their conversion to and from proto.

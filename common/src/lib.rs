@@ -1,0 +1,1 @@
+//! ids, clocks, tokens, identity, authorization and validation shared by every crate.

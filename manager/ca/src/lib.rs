@@ -1,0 +1,1 @@
+//! the certificate authority: issuing, CSR policy, renewal, token limits.

@@ -1,0 +1,1 @@
+//! every decision of the swarm, as pure functions.

@@ -1,0 +1,1 @@
+//! consensus: the only crate that names openraft and redb.

@@ -1,0 +1,1 @@
+//! the replicated state: tables, indexes, transactions, snapshots and watches; no I/O.

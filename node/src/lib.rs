@@ -1,0 +1,1 @@
+//! the daemon: role lifecycle and the Docker Engine API server.

@@ -1,0 +1,1 @@
+//! deterministic simulation of managers and agents, seeded.

@@ -1,0 +1,1 @@
+//! black-box tests on real processes, namespaces and the real docker CLI.

@@ -1,0 +1,1 @@
+//! one single-threaded process per container; the only user of libcontainer.

@@ -1,0 +1,1 @@
+//! the agent: session with the managers, task.db, task runners, reports.
