@@ -1,1 +1,3 @@
 //! the daemon: role lifecycle and the Docker Engine API server.
+
+pub mod api;

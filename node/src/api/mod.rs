@@ -1,0 +1,3 @@
+//! The Docker Engine API: axum handlers over the traits of [`backend`].
+
+pub mod backend;
