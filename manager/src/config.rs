@@ -1,0 +1,62 @@
+//! What a manager is started with.
+//!
+//! Owns nothing: the daemon fills these in and hands them over to [`Manager::start`](crate::Manager::start).
+
+use std::{path::PathBuf, sync::Arc};
+
+use skep_ca::RootCa;
+use skep_common::{
+    clock::Clock,
+    net::{dial::Dialer, identity::IdentityHandle},
+};
+use skep_proto::v1::{Availability, Certificate, ClusterSpec, NodeDescription};
+use tokio::net::TcpListener;
+
+/// Everything a [`Manager`](crate::Manager) stands on.
+pub struct ManagerConfig {
+    /// This node's id, the CN of its certificate.
+    pub node_id: String,
+    /// The cluster's id, the O of every certificate.
+    pub cluster_id: String,
+    /// The manager's own directory (Raft log, snapshots); made when it is not there.
+    pub data_dir: PathBuf,
+    /// The bound socket of port 2377.
+    pub listen: TcpListener,
+    /// host:port the other nodes reach `listen` under.
+    pub advertise_addr: String,
+    /// The node's certificate and key; may be replaced while the manager runs.
+    pub identity: IdentityHandle,
+    /// The way to other nodes, under the same identity.
+    pub dialer: Dialer,
+    /// Wall and monotonic time.
+    pub clock: Arc<dyn Clock>,
+    /// How this manager comes to its state.
+    pub start: Start,
+}
+
+/// How a manager comes to its state.
+pub enum Start {
+    /// Makes a new swarm of this one node.
+    Bootstrap(Box<Bootstrap>),
+    /// Becomes a member of the swarm that one of these managers (host:port) belongs to.
+    Join {
+        /// Tried in turn, with backoff, until one answers or the manager is shut down.
+        remotes: Vec<String>,
+    },
+    /// Opens the state in `data_dir` again.
+    Resume,
+}
+
+/// What the first entry of a new swarm is made from.
+pub struct Bootstrap {
+    /// Spec of the cluster; what is unset gets its default.
+    pub spec: ClusterSpec,
+    /// The root and its key, from here on kept only in the replicated state.
+    pub root_ca: RootCa,
+    /// The certificate this node already holds, issued by `root_ca`.
+    pub certificate: Certificate,
+    /// Availability of this node.
+    pub availability: Availability,
+    /// What this node is, so that it is named from the first moment; empty when not known yet.
+    pub description: NodeDescription,
+}
