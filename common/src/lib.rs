@@ -1,1 +1,15 @@
-//! ids, clocks, tokens, identity, authorization and validation shared by every crate.
+//! What every crate of the house shares: ids, time, secrets, durable files, join tokens, validation of input,
+//! the bounds, and the table of who may call what.
+//!
+//! The feature `net` adds [`net`]: node identity, TLS, the RPC server and the dialer. Without it nothing here
+//! touches a socket or a runtime, so the pure crates can stand on it.
+
+mod base36;
+
+pub mod authz;
+pub mod clock;
+pub mod durable;
+pub mod id;
+pub mod limits;
+pub mod random;
+pub mod secret;

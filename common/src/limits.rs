@@ -1,0 +1,128 @@
+//! Every bound and default that more than one crate must agree on, each with its reason.
+//! Times people can change per swarm are defaults here; the value in force is in the cluster's spec.
+
+use std::time::Duration;
+
+// ---- sizes -------------------------------------------------------------------------------------
+
+/// Largest message a server reads. Nothing a peer sends legitimately comes near: specs are at most
+/// [`MAX_SPEC_BYTES`], Raft batches and snapshot chunks are cut to fit.
+pub const MAX_REQUEST_BYTES: usize = 4 << 20;
+
+/// Largest message a client reads: lists of objects from an authenticated manager, and complete assignment sets.
+pub const MAX_REPLY_BYTES: usize = 64 << 20;
+
+/// Largest encoded service, node or cluster spec.
+pub const MAX_SPEC_BYTES: usize = 1 << 20;
+
+/// Largest encoded transaction: one log entry. Leaves room in [`MAX_REQUEST_BYTES`] for what surrounds it.
+pub const MAX_TRANSACTION_BYTES: usize = 3 << 20;
+
+/// Actions in one transaction; a plan that needs more comes in several.
+pub const MAX_TRANSACTION_ACTIONS: usize = 500;
+
+/// Payload of one snapshot chunk.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 512 << 10;
+
+/// Status reports in one `UpdateTaskStatus`.
+pub const MAX_STATUS_BATCH: usize = 500;
+
+/// Objects a list call returns at most.
+pub const MAX_LIST: usize = 50_000;
+
+/// Longest service name: it is also a DNS label.
+pub const MAX_SERVICE_NAME: usize = 63;
+
+/// Most replicas one service may ask for.
+pub const MAX_REPLICAS: u64 = 100_000;
+
+// ---- ports -------------------------------------------------------------------------------------
+
+/// Port of the managers' service.
+pub const MANAGER_PORT: u16 = 2377;
+
+/// Port of the node-to-node service.
+pub const PEER_PORT: u16 = 7946;
+
+// ---- liveness ----------------------------------------------------------------------------------
+
+/// How often an agent says it is alive, unless the cluster's spec says otherwise.
+/// Three missed beats make a node down, so the default declares a dead node within 3 s.
+pub const HEARTBEAT_PERIOD: Duration = Duration::from_millis(750);
+
+/// Heartbeats in a row that must be missing before a node is down.
+pub const MISSED_HEARTBEATS: u32 = 3;
+
+/// Shortest heartbeat period a cluster may be set to.
+pub const MIN_HEARTBEAT_PERIOD: Duration = Duration::from_millis(100);
+
+/// Tasks of a node that has been down for this long are given up: ORPHANED.
+pub const ORPHAN_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+// ---- services and tasks ------------------------------------------------------------------------
+
+/// Wait before a task's replacement starts, when the policy names none.
+pub const RESTART_DELAY: Duration = Duration::from_secs(5);
+
+/// Time between the stop signal and SIGKILL, when the spec names none.
+pub const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// Finished tasks kept per slot.
+pub const TASK_HISTORY_LIMIT: u64 = 5;
+
+/// Tasks updated at a time.
+pub const UPDATE_PARALLELISM: u64 = 1;
+
+/// How long an updated task is watched for failure.
+pub const UPDATE_MONITOR: Duration = Duration::from_secs(5);
+
+/// Failures of one service version on a node within [`NODE_FAILURE_WINDOW`] that send the node to the end of the scheduler's list.
+pub const NODE_FAILURES: usize = 5;
+
+/// See [`NODE_FAILURES`].
+pub const NODE_FAILURE_WINDOW: Duration = Duration::from_secs(5 * 60);
+
+// ---- Raft --------------------------------------------------------------------------------------
+
+/// Log entries between snapshots.
+pub const SNAPSHOT_INTERVAL: u64 = 10_000;
+
+/// Log entries kept behind a snapshot for followers that are a little late.
+pub const LOG_ENTRIES_FOR_SLOW_FOLLOWERS: u64 = 500;
+
+/// More managers than this make every write slower and nothing safer.
+pub const ADVISED_MANAGERS: usize = 7;
+
+// ---- certificates ------------------------------------------------------------------------------
+
+/// Life of a node's certificate.
+pub const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Shortest life a cluster may set.
+pub const MIN_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// Certificates begin this long before they are made: clocks differ.
+pub const CERTIFICATE_BACKDATE: Duration = Duration::from_secs(3600);
+
+/// Life of a root certificate.
+pub const ROOT_LIFETIME: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
+
+// ---- RPC ---------------------------------------------------------------------------------------
+
+/// Deadline of an ordinary call, on both sides.
+pub const RPC_DEADLINE: Duration = Duration::from_secs(10);
+
+/// TCP and TLS of an outgoing connection together.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// TLS of an incoming connection.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often the right to an open call is checked again: a removed or demoted node loses its streams within this.
+pub const RECHECK_PERIOD: Duration = Duration::from_secs(1);
+
+/// Ping on a connection with open calls after this silence…
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// …and give the connection up when no answer comes for this long. With the interval: a dead peer is noticed in < 2 s.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
