@@ -1,0 +1,54 @@
+//! What `skep daemon` is told: flags and config file, already merged by the command line.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+/// Where the daemon keeps things and whom it serves.
+#[derive(Debug, Clone)]
+pub struct DaemonOptions {
+    /// State that must survive a reboot.
+    pub data_root: PathBuf,
+    /// State of running containers; may be lost with them.
+    pub exec_root: PathBuf,
+    /// `unix://PATH`, each served; never empty.
+    pub hosts: Vec<String>,
+    /// Engine labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Why the daemon could not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A directory cannot be made or used.
+    #[error("cannot use {path}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another daemon runs on the same data.
+    #[error("{0} is in use by another skep daemon")]
+    Locked(PathBuf),
+    /// A `--host` is not one we serve.
+    #[error("invalid host {0:?}: skep listens on unix:///absolute/path")]
+    Host(String),
+    /// A socket cannot be bound.
+    #[error("cannot listen on {host}")]
+    Listen {
+        /// The `--host`.
+        host: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The container runtime cannot start.
+    #[error("cannot start the container runtime: {0}")]
+    Runtime(String),
+    /// The remembered swarm membership cannot be read.
+    #[error("cannot read {path}: {reason}")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}

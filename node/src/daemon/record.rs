@@ -1,0 +1,152 @@
+//! The node's own memory of its swarm membership: `swarm/membership.json`.
+//!
+//! Owns that file. Invariants: it is written before the step it announces (a join is recorded before the first packet
+//! leaves, so it goes on after a restart) and removed last when the node leaves; the identity files beside it say who the
+//! node is, this file only how it is reached and what it is still waiting for.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use skep_common::durable::write_atomic;
+
+use super::DaemonError;
+
+/// How this node takes part in a swarm.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// host:port of 2377 to bind, should the node manage.
+    pub listen_addr: String,
+    /// IP the others reach this node under.
+    pub advertise_ip: String,
+    /// Set until the node has its certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joining: Option<Joining>,
+}
+
+/// A join under way. Holds the token, so the file is readable by root only and there is no `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Joining {
+    /// host:port of managers, tried in turn.
+    pub remotes: Vec<String>,
+    /// The join token.
+    pub token: String,
+    /// `proto::Availability` of the new node.
+    pub availability: i32,
+}
+
+/// The directory `swarm/` of a node: the record, and beside it `identity/`, `raft/` and what else dies with the
+/// membership.
+#[derive(Debug, Clone)]
+pub struct SwarmDir(PathBuf);
+
+impl SwarmDir {
+    /// Below `data_root`.
+    pub fn new(data_root: &Path) -> Self {
+        Self(data_root.join("swarm"))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("membership.json")
+    }
+
+    /// Key, certificate and root certificate.
+    pub fn identity(&self) -> PathBuf {
+        self.0.join("identity")
+    }
+
+    /// The manager's state.
+    pub fn manager(&self) -> PathBuf {
+        self.0.join("manager")
+    }
+
+    /// The list of managers the agent knows.
+    pub fn managers(&self) -> PathBuf {
+        self.0.join("managers.json")
+    }
+
+    /// The record, `None` when the node is in no swarm.
+    ///
+    /// # Errors
+    /// When there is a record and it cannot be read: a node never forgets its swarm by accident.
+    pub fn load(&self) -> Result<Option<Record>, DaemonError> {
+        let bad = |reason: String| DaemonError::Record { path: self.file(), reason };
+        match fs::read(self.file()) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| bad(error.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(bad(error.to_string())),
+        }
+    }
+
+    /// Writes the record durably.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn save(&self, record: &Record) -> io::Result<()> {
+        fs::create_dir_all(&self.0)?;
+        write_atomic(&self.file(), &serde_json::to_vec_pretty(record)?, 0o600)
+    }
+
+    /// Forgets the membership and everything that belongs to it; the record goes last.
+    ///
+    /// # Errors
+    /// When something cannot be removed; calling again goes on.
+    pub fn wipe(&self) -> io::Result<()> {
+        for part in [self.manager(), self.identity()] {
+            remove_if_there(fs::remove_dir_all(part))?;
+        }
+        remove_if_there(fs::remove_file(self.managers()))?;
+        remove_if_there(fs::remove_file(self.file()))
+    }
+}
+
+fn remove_if_there(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            listen_addr: "0.0.0.0:2377".to_owned(),
+            advertise_ip: "10.0.0.1".to_owned(),
+            joining: Some(Joining {
+                remotes: vec!["10.0.0.2:2377".to_owned()],
+                token: "SWMTKN-1-x".to_owned(),
+                availability: 0,
+            }),
+        }
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded_and_wiped() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = SwarmDir::new(root.path());
+        assert!(dir.load().unwrap().is_none());
+        dir.save(&record()).unwrap();
+        assert!(dir.load().unwrap() == Some(record()));
+        fs::create_dir_all(dir.identity()).unwrap();
+        dir.wipe().unwrap();
+        assert!(dir.load().unwrap().is_none());
+        assert!(!dir.identity().exists());
+        dir.wipe().unwrap();
+    }
+
+    #[test]
+    fn a_damaged_record_is_an_error_and_not_an_empty_one() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = SwarmDir::new(root.path());
+        dir.save(&record()).unwrap();
+        fs::write(dir.file(), "{").unwrap();
+        assert!(matches!(dir.load(), Err(DaemonError::Record { .. })));
+    }
+}
