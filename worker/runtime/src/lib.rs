@@ -1,1 +1,20 @@
-//! containers of one node: images, snapshots, bundles, logs and the shims that run them.
+//! Containers of one node: images, snapshots, bundles, logs and the shims that run them.
+
+mod config;
+mod container;
+mod containers;
+mod error;
+mod runtime;
+mod signal;
+
+#[cfg(any(test, feature = "mock"))]
+pub mod mock;
+
+pub use self::{
+    config::RuntimeConfig,
+    container::{ContainerSpecification, ContainerState, Exit, Status, container_id_of_task},
+    containers::Containers,
+    error::RuntimeError,
+    runtime::{ArchiveReader, Image, LoadedImage, LogStream, Runtime},
+    signal::{Signal, UnknownSignal},
+};
