@@ -1,0 +1,275 @@
+//! The work this node was given: the set of assigned tasks, kept in step with the manager's by generations.
+//!
+//! Owns the set and the generation it stands at. Pure: messages in, changes out.
+//! Invariants: a message is applied whole or not at all; an INCREMENTAL one only on top of exactly the generation
+//! it names; after a [`Gap`] the set is unchanged and only a COMPLETE message (or a new stream) moves it again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skep_proto::v1::{AssignmentsMessage, Task, assignments_message::Kind};
+
+/// What one message changes for one task.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// A task this node did not have.
+    Assigned(Arc<Task>),
+    /// The manager wants something else of a task this node has.
+    Desired(Arc<Task>),
+    /// The swarm has forgotten the task: whatever is left of it goes.
+    Removed(String),
+}
+
+/// An INCREMENTAL message that does not start where the set stands: something was lost on the way.
+/// The answer is to ask for the COMPLETE set again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "assignments have a gap: the message starts from generation {applies_to}, the set is at {at:?}"
+)]
+pub struct Gap {
+    /// Where the set stands; `None` until a COMPLETE message came.
+    pub at: Option<u64>,
+    /// Where the message starts.
+    pub applies_to: u64,
+}
+
+/// The assigned tasks by id.
+#[derive(Debug, Clone, Default)]
+pub struct AssignmentSet {
+    generation: Option<u64>,
+    tasks: BTreeMap<String, Arc<Task>>,
+}
+
+impl AssignmentSet {
+    /// The set as it was known before a restart. It has no generation, so the first message must be COMPLETE, and
+    /// that one's changes are relative to these tasks.
+    pub fn restored(tasks: impl IntoIterator<Item = Arc<Task>>) -> Self {
+        let tasks = tasks
+            .into_iter()
+            .map(|task| (task.id.clone(), task))
+            .collect();
+        Self {
+            generation: None,
+            tasks,
+        }
+    }
+
+    /// Applies one message and says what it changed: removals first, then by task id.
+    ///
+    /// A COMPLETE message replaces the set whatever its generation is: another leader counts anew.
+    pub fn apply(&mut self, message: AssignmentsMessage) -> Result<Vec<Change>, Gap> {
+        match message.kind() {
+            Kind::Complete => Ok(self.replace(message)),
+            Kind::Incremental if self.generation == Some(message.applies_to) => {
+                Ok(self.amend(message))
+            }
+            Kind::Incremental => Err(Gap {
+                at: self.generation,
+                applies_to: message.applies_to,
+            }),
+        }
+    }
+
+    /// A new stream begins: nothing but a COMPLETE message is accepted next. The tasks stay.
+    pub fn restart(&mut self) {
+        self.generation = None;
+    }
+
+    /// The generation the set stands at; `None` until a COMPLETE message came.
+    pub fn generation(&self) -> Option<u64> {
+        self.generation
+    }
+
+    /// The assigned task, as the manager last sent it.
+    pub fn task(&self, id: &str) -> Option<&Arc<Task>> {
+        self.tasks.get(id)
+    }
+
+    /// All assigned tasks, by id.
+    pub fn tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks.values()
+    }
+
+    fn replace(&mut self, message: AssignmentsMessage) -> Vec<Change> {
+        let old = std::mem::take(&mut self.tasks);
+        self.tasks = message
+            .update
+            .into_iter()
+            .map(|task| (task.id.clone(), Arc::new(task)))
+            .collect();
+        self.generation = Some(message.generation);
+
+        let removed = old
+            .keys()
+            .filter(|id| !self.tasks.contains_key(*id))
+            .cloned()
+            .map(Change::Removed);
+        let updated = self
+            .tasks
+            .values()
+            .filter_map(|task| change(old.get(&task.id), task));
+        removed.chain(updated).collect()
+    }
+
+    fn amend(&mut self, message: AssignmentsMessage) -> Vec<Change> {
+        self.generation = Some(message.generation);
+        let mut changes: Vec<Change> = message
+            .remove
+            .into_iter()
+            .filter(|id| self.tasks.remove(id).is_some())
+            .map(Change::Removed)
+            .collect();
+        for task in message.update {
+            let task = Arc::new(task);
+            let old = self.tasks.insert(task.id.clone(), Arc::clone(&task));
+            changes.extend(change(old.as_ref(), &task));
+        }
+        changes
+    }
+}
+
+/// A task's spec and place never change, so what the manager wants of it is all that can differ.
+/// (Its status may too: that is our own report coming back.)
+fn change(old: Option<&Arc<Task>>, new: &Arc<Task>) -> Option<Change> {
+    match old {
+        None => Some(Change::Assigned(Arc::clone(new))),
+        Some(old) if old.desired_state != new.desired_state => {
+            Some(Change::Desired(Arc::clone(new)))
+        }
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_proto::v1::TaskState;
+
+    use super::*;
+
+    fn task(id: &str, desired: TaskState) -> Task {
+        Task {
+            id: id.into(),
+            desired_state: desired.into(),
+            ..Task::default()
+        }
+    }
+
+    fn complete(generation: u64, update: Vec<Task>) -> AssignmentsMessage {
+        AssignmentsMessage {
+            kind: Kind::Complete.into(),
+            generation,
+            update,
+            ..AssignmentsMessage::default()
+        }
+    }
+
+    fn incremental(applies_to: u64, update: Vec<Task>, remove: &[&str]) -> AssignmentsMessage {
+        AssignmentsMessage {
+            kind: Kind::Incremental.into(),
+            applies_to,
+            generation: applies_to + 1,
+            update,
+            remove: remove.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// One letter per kind of change, then the task's id.
+    fn words(changes: &[Change]) -> Vec<String> {
+        let word = |change: &Change| match change {
+            Change::Assigned(task) => format!("+{}", task.id),
+            Change::Desired(task) => format!("~{}", task.id),
+            Change::Removed(id) => format!("-{id}"),
+        };
+        changes.iter().map(word).collect()
+    }
+
+    #[test]
+    fn complete_set_is_compared_with_what_was_restored() {
+        let kept = Arc::new(task("kept", TaskState::Running));
+        let gone = Arc::new(task("gone", TaskState::Running));
+        let mut set = AssignmentSet::restored([kept, gone]);
+
+        let changes = set
+            .apply(complete(
+                7,
+                vec![
+                    task("new", TaskState::Ready),
+                    task("kept", TaskState::Shutdown),
+                ],
+            ))
+            .unwrap();
+
+        assert_eq!(words(&changes), ["-gone", "~kept", "+new"]);
+        assert_eq!(set.generation(), Some(7));
+    }
+
+    #[test]
+    fn incremental_messages_follow_one_another() {
+        let mut set = AssignmentSet::default();
+        set.apply(complete(1, vec![task("a", TaskState::Running)]))
+            .unwrap();
+
+        let changes = set
+            .apply(incremental(
+                1,
+                vec![task("b", TaskState::Running)],
+                &["a", "never-had"],
+            ))
+            .unwrap();
+        assert_eq!(words(&changes), ["-a", "+b"]);
+
+        let changes = set
+            .apply(incremental(2, vec![task("b", TaskState::Remove)], &[]))
+            .unwrap();
+        assert_eq!(words(&changes), ["~b"]);
+        assert_eq!(set.generation(), Some(3));
+    }
+
+    #[test]
+    fn our_own_report_coming_back_changes_nothing() {
+        let mut set = AssignmentSet::default();
+        set.apply(complete(1, vec![task("a", TaskState::Running)]))
+            .unwrap();
+        let mut echoed = task("a", TaskState::Running);
+        echoed.status.get_or_insert_default().state = TaskState::Running.into();
+
+        assert_eq!(set.apply(incremental(1, vec![echoed], &[])).unwrap(), []);
+    }
+
+    #[test]
+    fn anything_but_the_next_message_is_a_gap_and_changes_nothing() {
+        let mut set = AssignmentSet::default();
+        let early = incremental(0, vec![task("x", TaskState::Running)], &[]);
+        assert_eq!(
+            set.apply(early),
+            Err(Gap {
+                at: None,
+                applies_to: 0
+            })
+        );
+
+        set.apply(complete(5, vec![task("a", TaskState::Running)]))
+            .unwrap();
+        for applies_to in [4, 6] {
+            let message = incremental(applies_to, vec![task("x", TaskState::Running)], &["a"]);
+            assert_eq!(
+                set.apply(message),
+                Err(Gap {
+                    at: Some(5),
+                    applies_to
+                })
+            );
+        }
+        assert!(set.task("a").is_some() && set.task("x").is_none());
+
+        set.restart();
+        assert_eq!(
+            set.apply(incremental(5, vec![], &[])),
+            Err(Gap {
+                at: None,
+                applies_to: 5
+            })
+        );
+        assert_eq!(words(&set.apply(complete(1, vec![])).unwrap()), ["-a"]);
+    }
+}
