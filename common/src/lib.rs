@@ -11,5 +11,8 @@ pub mod clock;
 pub mod durable;
 pub mod id;
 pub mod limits;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod random;
 pub mod secret;
+pub mod token;

@@ -118,6 +118,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// TLS of an incoming connection.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Largest header list of a request or reply.
+pub const MAX_HEADER_BYTES: u32 = 16 << 10;
+
 /// How often the right to an open call is checked again: a removed or demoted node loses its streams within this.
 pub const RECHECK_PERIOD: Duration = Duration::from_secs(1);
 

@@ -1,0 +1,139 @@
+//! Calling other nodes: channels that connect when first used, reconnect by themselves, and read the identity at
+//! every handshake.
+//!
+//! Channels are kept by address and expectation, so that everything a node says to another goes over one connection.
+//! What has not been asked for in a while is let go.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::{net::TcpStream, time::Instant};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tonic::transport::{Channel, Endpoint};
+use tower::Service;
+
+pub use super::tls::Expect;
+use super::{
+    identity::{IdentityError, IdentityHandle, parse_roots},
+    tls::{anonymous_client_config, client_config, unverified_client_config},
+};
+use crate::limits::{CONNECT_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_HEADER_BYTES};
+
+/// A channel nobody asked for in this time is forgotten; who still holds it keeps it open.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// A node's way to call others. Clones share their channels.
+#[derive(Clone)]
+pub struct Dialer {
+    identity: IdentityHandle,
+    channels: Arc<Mutex<HashMap<(String, Expect), Known>>>,
+}
+
+struct Known {
+    channel: Channel,
+    asked: Instant,
+}
+
+impl Dialer {
+    /// A dialer that shows the handle's identity of the moment.
+    pub fn new(identity: IdentityHandle) -> Self {
+        Self { identity, channels: Arc::default() }
+    }
+
+    /// The channel to `addr` (`host:port`), where `expect` must answer. Never fails by itself: a bad address, an absent
+    /// or an unexpected node show as the error of a call, and the next call tries again.
+    pub fn channel(&self, addr: &str, expect: Expect) -> Channel {
+        let now = Instant::now();
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = channels.get_mut(&(addr.to_owned(), expect.clone())) {
+            known.asked = now;
+            return known.channel.clone();
+        }
+        channels.retain(|_, known| now.duration_since(known.asked) < IDLE);
+        let identity = self.identity.clone();
+        let wanted = expect.clone();
+        let channel = lazy_channel(addr, move || client_config(&identity.current(), wanted.clone()));
+        channels.insert((addr.to_owned(), expect), Known { channel: channel.clone(), asked: now });
+        channel
+    }
+
+    /// A channel without an identity to whoever answers at `addr`. Only for fetching the root bundle, which proves itself
+    /// by its digest.
+    pub fn anonymous_unverified(addr: &str) -> Channel {
+        lazy_channel(addr, unverified_client_config)
+    }
+
+    /// A channel without an identity to a manager at `addr` whose certificate is signed by `roots_pem`. For joining.
+    pub fn anonymous(addr: &str, roots_pem: &[u8]) -> Result<Channel, IdentityError> {
+        let roots = Arc::new(parse_roots(roots_pem)?);
+        Ok(lazy_channel(addr, move || anonymous_client_config(roots.clone())))
+    }
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialer").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+fn lazy_channel(
+    addr: &str,
+    config: impl Fn() -> Result<ClientConfig, rustls::Error> + Send + Sync + 'static,
+) -> Channel {
+    // The address is the connector's business; HTTP/2 wants an authority, and it is the same for every node.
+    Endpoint::from_static("http://skep")
+        .connect_timeout(CONNECT_TIMEOUT)
+        // Pings go out only while calls are open: that is when somebody waits for a dead peer.
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(false)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .connect_with_connector_lazy(Connector { addr: addr.into(), config: Arc::new(config) })
+}
+
+/// Opens one TLS connection to a fixed address.
+struct Connector {
+    addr: Arc<str>,
+    config: Arc<dyn Fn() -> Result<ClientConfig, rustls::Error> + Send + Sync>,
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let (addr, config) = (self.addr.clone(), self.config.clone());
+        Box::pin(async move {
+            let stream = TcpStream::connect(&*addr).await.map_err(|error| named(&addr, error))?;
+            stream.set_nodelay(true)?;
+            let config = config().map_err(io::Error::other)?;
+            // Sent to no one (SNI is off) and checked by no one: the verifier goes by id and role.
+            let name = ServerName::try_from("skep").map_err(io::Error::other)?;
+            let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+            Ok(TokioIo::new(stream.map_err(|error| named(&addr, error))?))
+        })
+    }
+}
+
+/// tonic shows a failed connection as "transport error"; the address makes its cause worth reading.
+fn named(addr: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{addr}: {error}"))
+}

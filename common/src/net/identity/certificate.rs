@@ -1,0 +1,117 @@
+//! What a node certificate says. The swarm's CA writes: CN = node id, OU = role, O = swarm id.
+
+use std::time::Duration;
+
+use skep_proto::v1::NodeRole;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::IdentityError;
+use crate::clock::Timestamp;
+
+/// Organizational unit (and DNS name) of a manager's certificate.
+pub const MANAGER_UNIT: &str = "swarm-manager";
+/// Organizational unit (and DNS name) of a worker's certificate.
+pub const WORKER_UNIT: &str = "swarm-worker";
+
+/// The organizational unit that stands for `role`.
+pub fn role_unit(role: NodeRole) -> &'static str {
+    match role {
+        NodeRole::Manager => MANAGER_UNIT,
+        NodeRole::Worker => WORKER_UNIT,
+    }
+}
+
+/// The statements of a node's certificate. Whether to believe them is for whoever checked its signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeCertificate {
+    /// Common name.
+    pub node_id: String,
+    /// Organization.
+    pub cluster_id: String,
+    /// Organizational unit.
+    pub role: NodeRole,
+    /// Begin of validity; one hour before it was issued.
+    pub not_before: Timestamp,
+    /// End of validity.
+    pub not_after: Timestamp,
+}
+
+impl NodeCertificate {
+    /// Reads a DER certificate. Each of the three parts of the subject must be there exactly once.
+    pub fn from_der(der: &[u8]) -> Result<Self, IdentityError> {
+        let (_, certificate) =
+            X509Certificate::from_der(der).map_err(|error| IdentityError::Certificate(error.to_string()))?;
+        let subject = certificate.subject();
+        let role = match only(subject.iter_organizational_unit(), "organizational unit")? {
+            MANAGER_UNIT => NodeRole::Manager,
+            WORKER_UNIT => NodeRole::Worker,
+            other => return Err(IdentityError::Certificate(format!("{other:?} is no role"))),
+        };
+        Ok(Self {
+            node_id: only(subject.iter_common_name(), "common name")?.to_owned(),
+            cluster_id: only(subject.iter_organization(), "organization")?.to_owned(),
+            role,
+            not_before: Timestamp::from_secs(certificate.validity().not_before.timestamp()),
+            not_after: Timestamp::from_secs(certificate.validity().not_after.timestamp()),
+        })
+    }
+
+    /// When to renew: somewhere in 50–80 % of the certificate's life, so that nodes that joined together do not renew
+    /// together. `jitter` in `0.0..1.0` picks the point.
+    pub fn renew_at(&self, jitter: f64) -> Timestamp {
+        let life: Duration = self.not_after.since(self.not_before);
+        self.not_before + life.mul_f64(0.5 + 0.3 * jitter.clamp(0.0, 1.0))
+    }
+
+    /// Whether it is no longer valid at `now`.
+    pub fn expired(&self, now: Timestamp) -> bool {
+        now > self.not_after
+    }
+}
+
+fn only<'a>(
+    mut values: impl Iterator<Item = &'a x509_parser::x509::AttributeTypeAndValue<'a>>,
+    what: &str,
+) -> Result<&'a str, IdentityError> {
+    match (values.next(), values.next()) {
+        (Some(value), None) => {
+            value.as_str().map_err(|_| IdentityError::Certificate(format!("its {what} is not text")))
+        }
+        (None, _) => Err(IdentityError::Certificate(format!("it has no {what}"))),
+        (Some(_), Some(_)) => Err(IdentityError::Certificate(format!("it has more than one {what}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::testing::TestCa;
+
+    #[test]
+    fn renewal_falls_between_half_and_four_fifths_of_life() {
+        let certificate = NodeCertificate {
+            node_id: "n".into(),
+            cluster_id: "c".into(),
+            role: NodeRole::Worker,
+            not_before: Timestamp::from_secs(1000),
+            not_after: Timestamp::from_secs(2000),
+        };
+        assert_eq!(certificate.renew_at(0.0), Timestamp::from_secs(1500));
+        assert_eq!(certificate.renew_at(1.0), Timestamp::from_secs(1800));
+        assert_eq!(certificate.renew_at(9.0), Timestamp::from_secs(1800));
+        assert!(!certificate.expired(Timestamp::from_secs(2000)) && certificate.expired(Timestamp::from_secs(2001)));
+    }
+
+    #[test]
+    fn subjects_the_ca_never_writes_are_refused() {
+        let ca = TestCa::new("swarm");
+        let error = |subject: &[(rcgen::DnType, &str)]| {
+            NodeCertificate::from_der(&ca.certificate_with_subject(subject)).unwrap_err().to_string()
+        };
+        use rcgen::DnType::{CommonName as Cn, OrganizationName as O, OrganizationalUnitName as Ou};
+        assert_eq!(error(&[(O, "s"), (Ou, WORKER_UNIT)]), "node certificate is invalid: it has no common name");
+        assert_eq!(error(&[(Cn, "n"), (Ou, WORKER_UNIT)]), "node certificate is invalid: it has no organization");
+        assert_eq!(error(&[(Cn, "n"), (O, "s"), (Ou, "root")]), "node certificate is invalid: \"root\" is no role");
+        assert!(NodeCertificate::from_der(b"junk").is_err());
+    }
+}

@@ -1,0 +1,38 @@
+//! Where a server learns what a node may do: from the replicated state, which knows of demotions and removals that
+//! a certificate does not.
+
+use skep_proto::v1::NodeRole;
+use tonic::{Status, metadata::MetadataValue};
+
+/// What the state says of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoleAnswer {
+    /// It is part of the swarm, in this role.
+    Is(NodeRole),
+    /// There is state, and the node is not in it.
+    Removed,
+    /// There is no state to ask yet: the certificate's role stands.
+    NoState,
+}
+
+/// Knows the roles of nodes. Asked for every call and every second for open ones, so it must be quick.
+pub trait RoleSource: Send + Sync {
+    /// What the state says of `node_id` now.
+    fn role_of(&self, node_id: &str) -> RoleAnswer;
+}
+
+const REASON: &str = "skep-reason";
+const UNKNOWN_NODE: &str = "unknown-node";
+
+/// The refusal of a node that is not part of the swarm (any more).
+pub fn unknown_node(node_id: &str) -> Status {
+    let mut status = Status::permission_denied(format!("node {node_id} is not part of this swarm: it was removed"));
+    status.metadata_mut().insert(REASON, MetadataValue::from_static(UNKNOWN_NODE));
+    status
+}
+
+/// Whether a call was refused because the manager asked does not know the calling node. One that lags behind may
+/// not know it *yet*: ask several, over some time, before giving anything up.
+pub fn is_unknown_node(status: &Status) -> bool {
+    status.metadata().get(REASON).is_some_and(|reason| reason == UNKNOWN_NODE)
+}
