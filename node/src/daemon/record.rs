@@ -6,6 +6,7 @@
 
 use std::{
     fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -19,9 +20,9 @@ use super::DaemonError;
 #[serde(deny_unknown_fields)]
 pub struct Record {
     /// host:port of 2377 to bind, should the node manage.
-    pub listen_addr: String,
-    /// IP the others reach this node under.
-    pub advertise_ip: String,
+    pub listen_addr: SocketAddr,
+    /// host:port of 2377 the others reach this node under; the node-to-node service is on the same host.
+    pub advertise_addr: SocketAddr,
     /// Set until the node has its certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joining: Option<Joining>,
@@ -117,8 +118,8 @@ mod tests {
 
     fn record() -> Record {
         Record {
-            listen_addr: "0.0.0.0:2377".to_owned(),
-            advertise_ip: "10.0.0.1".to_owned(),
+            listen_addr: "0.0.0.0:2377".parse().unwrap(),
+            advertise_addr: "10.0.0.1:2377".parse().unwrap(),
             joining: Some(Joining {
                 remotes: vec!["10.0.0.2:2377".to_owned()],
                 token: "SWMTKN-1-x".to_owned(),

@@ -1,0 +1,420 @@
+//! This node's membership as the API sees it: `swarm init`, `join`, `leave`, and what `info` says.
+//!
+//! Owns the phase the node is in and the membership record. One change at a time; reading the status waits for nobody.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use skep_ca::RootCa;
+use skep_common::{
+    clock::{Clock as _, SystemClock},
+    id::{Ids as _, RandomIds},
+    net::{
+        backoff::Backoff,
+        identity::{Identity, new_key_and_csr},
+    },
+    token::JoinToken,
+};
+use skep_manager::{Bootstrap, Membership, Start};
+use skep_proto::v1::{Availability, Certificate, NodeDescription, NodeRole};
+use skep_runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    DaemonError, address,
+    enroll::{self, EnrollError},
+    member::{Member, MemberConfig, MemberError},
+    record::{Joining, Record, SwarmDir},
+};
+use crate::api::backend::{
+    InitOptions, JoinOptions, LocalNodeState, LocalStatus, Manager as ManagerBackend, Swarm, SwarmError,
+};
+
+/// How long `swarm join` waits before it leaves the rest to the background, as in Docker.
+const JOIN_WAIT: Duration = Duration::from_secs(20);
+
+/// Where the node is in its life with swarms.
+#[derive(Clone)]
+enum Phase {
+    Inactive,
+    /// Joining, or starting again; `error` is the last thing that went wrong.
+    Pending { record: Record, error: String, cancel: CancellationToken },
+    Active(Arc<Member>),
+    Failed(String),
+}
+
+/// The node's membership. Cheap to clone.
+#[derive(Clone)]
+pub struct LocalSwarm {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    dir: SwarmDir,
+    worker_dir: PathBuf,
+    runtime: Arc<dyn Runtime>,
+    description: NodeDescription,
+    phase: Mutex<Phase>,
+    /// Held while the membership changes.
+    change: tokio::sync::Mutex<()>,
+}
+
+impl LocalSwarm {
+    /// The membership as the disk remembers it; brought up in the background.
+    ///
+    /// # Errors
+    /// When there is a record that cannot be read.
+    pub fn open(
+        data_root: &std::path::Path,
+        runtime: Arc<dyn Runtime>,
+        description: NodeDescription,
+    ) -> Result<Self, DaemonError> {
+        let swarm = Self {
+            inner: Arc::new(Inner {
+                dir: SwarmDir::new(data_root),
+                worker_dir: data_root.join("worker"),
+                runtime,
+                description,
+                phase: Mutex::new(Phase::Inactive),
+                change: tokio::sync::Mutex::new(()),
+            }),
+        };
+        if let Some(record) = swarm.inner.dir.load()? {
+            let cancel = swarm.inner.pending(&record);
+            tokio::spawn(swarm.clone().bring_up(record, cancel));
+        }
+        Ok(swarm)
+    }
+
+    /// Stops agent and manager; containers and membership stay.
+    pub async fn shutdown(&self) {
+        let _change = self.inner.change.lock().await;
+        match self.inner.take_phase() {
+            Phase::Active(member) => {
+                if let Some(member) = unshare(member).await {
+                    member.shutdown().await;
+                }
+            }
+            Phase::Pending { cancel, .. } => cancel.cancel(),
+            Phase::Inactive | Phase::Failed(_) => {}
+        }
+    }
+
+    /// Goes on with a membership that is on record: a join under way, or a node that starts again.
+    async fn bring_up(self, record: Record, cancel: CancellationToken) {
+        let started = tokio::select! {
+            () = cancel.cancelled() => return,
+            started = self.try_bring_up(&record) => started,
+        };
+        if let Err(error) = started {
+            if cancel.is_cancelled() {
+                return;
+            }
+            warn!(%error, "the node could not take its place in the swarm");
+            if matches!(error, BringUp::Refused(_)) && record.joining.is_some() {
+                // The swarm does not want this node: there is nothing to go on with.
+                let _ = self.inner.dir.wipe();
+                self.inner.set(Phase::Failed(error.to_string()));
+            } else {
+                self.inner.set(Phase::Failed(error.to_string()));
+            }
+        }
+    }
+
+    async fn try_bring_up(&self, record: &Record) -> Result<(), BringUp> {
+        let mut record = record.clone();
+        let mut remotes = Vec::new();
+        if let Some(joining) = record.joining.clone() {
+            let identity = self.enroll(&joining).await?;
+            identity.save(&self.inner.dir.identity()).map_err(|error| BringUp::Failed(error.to_string()))?;
+            remotes = joining.remotes;
+            record.joining = None;
+            self.inner.dir.save(&record).map_err(|error| BringUp::Failed(error.to_string()))?;
+        }
+        let identity = Identity::load(&self.inner.dir.identity()).map_err(|error| BringUp::Failed(error.to_string()))?;
+        self.activate(record, identity, remotes, None).await?;
+        Ok(())
+    }
+
+    /// Asks the managers in turn for a certificate, until one gives it or one refuses.
+    async fn enroll(&self, joining: &Joining) -> Result<Identity, BringUp> {
+        let availability = Availability::try_from(joining.availability).unwrap_or_default();
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            for remote in &joining.remotes {
+                match enroll::with_token(remote, &joining.token, availability).await {
+                    Ok(identity) => return Ok(identity),
+                    Err(error) if error.is_passing() => {
+                        info!(remote, %error, "the join goes on");
+                        self.inner.note(error.to_string());
+                    }
+                    Err(error) => return Err(BringUp::Refused(error)),
+                }
+            }
+            backoff.wait().await;
+        }
+    }
+
+    async fn activate(
+        &self,
+        record: Record,
+        identity: Identity,
+        remotes: Vec<String>,
+        bootstrap: Option<Start>,
+    ) -> Result<Arc<Member>, MemberError> {
+        let config = MemberConfig {
+            dir: self.inner.dir.clone(),
+            record,
+            identity,
+            remotes,
+            runtime: Arc::clone(&self.inner.runtime),
+            description: self.inner.description.clone(),
+            worker_dir: self.inner.worker_dir.clone(),
+        };
+        let member = Arc::new(Member::start(config, bootstrap).await?);
+        info!(node = member.node_id(), "the node is part of a swarm");
+        self.inner.set(Phase::Active(Arc::clone(&member)));
+        Ok(member)
+    }
+}
+
+/// Why a membership on record did not come up.
+#[derive(Debug, thiserror::Error)]
+enum BringUp {
+    #[error("{0}")]
+    Refused(EnrollError),
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<MemberError> for BringUp {
+    fn from(error: MemberError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl Inner {
+    fn phase(&self) -> Phase {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, phase: Phase) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+
+    fn take_phase(&self) -> Phase {
+        std::mem::replace(&mut *self.phase.lock().unwrap_or_else(PoisonError::into_inner), Phase::Inactive)
+    }
+
+    fn pending(&self, record: &Record) -> CancellationToken {
+        let cancel = CancellationToken::new();
+        self.set(Phase::Pending { record: record.clone(), error: String::new(), cancel: cancel.clone() });
+        cancel
+    }
+
+    fn note(&self, text: String) {
+        if let Phase::Pending { error, .. } = &mut *self.phase.lock().unwrap_or_else(PoisonError::into_inner) {
+            *error = text;
+        }
+    }
+
+    fn must_be_inactive(&self) -> Result<(), SwarmError> {
+        match self.phase() {
+            Phase::Inactive => Ok(()),
+            _ => Err(SwarmError::AlreadyInSwarm),
+        }
+    }
+}
+
+fn internal(error: impl ToString) -> SwarmError {
+    SwarmError::Internal(error.to_string())
+}
+
+#[async_trait]
+impl Swarm for LocalSwarm {
+    fn status(&self) -> LocalStatus {
+        match self.inner.phase() {
+            Phase::Inactive => LocalStatus::default(),
+            Phase::Pending { record, error, .. } => LocalStatus {
+                state: LocalNodeState::Pending,
+                node_addr: record.advertise_addr.ip().to_string(),
+                error,
+                ..LocalStatus::default()
+            },
+            Phase::Active(member) => LocalStatus {
+                state: LocalNodeState::Active,
+                node_id: member.node_id(),
+                node_addr: member.addr().to_string(),
+                error: member.trouble(),
+                remote_managers: member.managers(),
+            },
+            Phase::Failed(error) => LocalStatus { state: LocalNodeState::Error, error, ..LocalStatus::default() },
+        }
+    }
+
+    fn manager(&self) -> Option<Arc<dyn ManagerBackend>> {
+        match self.inner.phase() {
+            Phase::Active(member) => member.manager().map(|manager| Arc::new(manager) as Arc<dyn ManagerBackend>),
+            _ => None,
+        }
+    }
+
+    async fn init(&self, options: InitOptions) -> Result<String, SwarmError> {
+        let _change = self.inner.change.lock().await;
+        self.inner.must_be_inactive()?;
+        let interfaces = address::interfaces()?;
+        let record = Record {
+            listen_addr: address::listen(&options.listen_addr, &interfaces)?,
+            advertise_addr: address::advertise(options.advertise_addr.as_deref(), &interfaces)?,
+            joining: None,
+        };
+        let (identity, bootstrap) = found(&options, &self.inner.description).map_err(internal)?;
+        identity.save(&self.inner.dir.identity()).map_err(internal)?;
+        self.inner.dir.save(&record).map_err(internal)?;
+        let member = match self.activate(record, identity, Vec::new(), Some(Start::Bootstrap(Box::new(bootstrap)))).await {
+            Ok(member) => member,
+            Err(error) => {
+                self.inner.dir.wipe().map_err(internal)?;
+                return Err(internal(error));
+            }
+        };
+        Ok(member.node_id())
+    }
+
+    async fn join(&self, options: JoinOptions) -> Result<(), SwarmError> {
+        let _change = self.inner.change.lock().await;
+        self.inner.must_be_inactive()?;
+        JoinToken::parse(&options.token).map_err(|error| SwarmError::Invalid(error.to_string()))?;
+        let interfaces = address::interfaces()?;
+        let way = options.remote_addrs.iter().find_map(|remote| address::towards(remote));
+        let advertise_addr = match (&options.advertise_addr, way) {
+            (None, Some(ip)) => SocketAddr::new(ip, address::MANAGER_PORT),
+            (given, _) => address::advertise(given.as_deref(), &interfaces)?,
+        };
+        let record = Record {
+            listen_addr: address::listen(&options.listen_addr, &interfaces)?,
+            advertise_addr,
+            joining: Some(Joining {
+                remotes: options.remote_addrs,
+                token: options.token,
+                availability: options.availability.into(),
+            }),
+        };
+        self.inner.dir.save(&record).map_err(internal)?;
+        let cancel = self.inner.pending(&record);
+        let joining = tokio::spawn(self.clone().bring_up(record, cancel));
+        let finished = async {
+            // It ends by setting the phase; a panic in it would show as a node that stays pending.
+            let _ = joining.await;
+            if let Phase::Active(member) = self.inner.phase() {
+                member.wait_connected().await;
+            }
+        };
+        if tokio::time::timeout(JOIN_WAIT, finished).await.is_err() {
+            return Err(SwarmError::JoinTimeout);
+        }
+        match self.inner.phase() {
+            Phase::Active(_) => Ok(()),
+            Phase::Failed(error) => {
+                self.inner.dir.wipe().map_err(internal)?;
+                self.inner.set(Phase::Inactive);
+                Err(SwarmError::Refused(error))
+            }
+            Phase::Inactive | Phase::Pending { .. } => Err(SwarmError::JoinTimeout),
+        }
+    }
+
+    async fn leave(&self, force: bool) -> Result<(), SwarmError> {
+        let _change = self.inner.change.lock().await;
+        match self.inner.phase() {
+            Phase::Inactive => return Err(SwarmError::NotInSwarm),
+            Phase::Pending { cancel, .. } => cancel.cancel(),
+            Phase::Failed(_) => {}
+            Phase::Active(member) => {
+                if !force && let Some(manager) = member.manager() {
+                    let status = manager.status().borrow().clone();
+                    let members = status.managers.len();
+                    if status.membership != Membership::Removed {
+                        return Err(SwarmError::LeaveNeedsForce(leave_warning(members, status.is_leader)));
+                    }
+                }
+                drop(member);
+                let Phase::Active(member) = self.inner.take_phase() else { return Err(SwarmError::NotInSwarm) };
+                let Some(member) = unshare(member).await else {
+                    return Err(internal("the node is busy; try again"));
+                };
+                if let Err((member, error)) = member.leave(force).await {
+                    self.inner.set(Phase::Active(Arc::new(member)));
+                    return Err(SwarmError::Refused(error.to_string()));
+                }
+            }
+        }
+        self.inner.dir.wipe().map_err(internal)?;
+        self.inner.set(Phase::Inactive);
+        Ok(())
+    }
+}
+
+/// What leaving does to the managers that stay, in Docker's words.
+fn leave_warning(members: usize, is_leader: bool) -> String {
+    let head = "You are attempting to leave the swarm on a node that is participating as a manager.";
+    let tail = "Use `--force` to suppress this message.";
+    match (members, is_leader) {
+        (0 | 1, _) => format!("{head} Removing the last manager erases all current state of the swarm. {tail}"),
+        (2, _) => format!(
+            "{head} Removing this node leaves 1 managers out of 2. Without a Raft quorum your swarm will be inaccessible. The only way to restore a swarm that has lost consensus is to reinitialize it with `--force-new-cluster`. {tail}"
+        ),
+        (n, _) => format!("{head} Removing this node leaves {} managers out of {n}. {tail}", n - 1),
+    }
+}
+
+/// Waits until nobody reads the member any more: readers hold it for the length of one call.
+async fn unshare(mut member: Arc<Member>) -> Option<Member> {
+    let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(100));
+    for _ in 0..100 {
+        match Arc::try_unwrap(member) {
+            Ok(member) => return Some(member),
+            Err(shared) => member = shared,
+        }
+        backoff.wait().await;
+    }
+    None
+}
+
+/// A new swarm: its root, and this node's certificate under it.
+fn found(options: &InitOptions, description: &NodeDescription) -> Result<(Identity, Bootstrap), Box<dyn std::error::Error + Send + Sync>> {
+    let now = SystemClock::new().now();
+    let mut ids = RandomIds;
+    let (node_id, cluster_id) = (ids.next_id(), ids.next_id());
+    let root_ca = RootCa::generate(now)?;
+    let (key, csr) = new_key_and_csr()?;
+    let issued = root_ca.issue(csr.as_bytes(), &node_id, &cluster_id, NodeRole::Manager, now, options.spec.node_cert_expiry)?;
+    let identity = Identity::from_pem(issued.certificate_pem.as_slice(), key, root_ca.certificate_pem())?;
+    let certificate: Certificate = issued;
+    let bootstrap = Bootstrap {
+        spec: options.spec.clone(),
+        root_ca,
+        certificate,
+        availability: options.availability,
+        description: description.clone(),
+    };
+    Ok((identity, bootstrap))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaving_says_what_it_does_to_the_rest() {
+        assert!(leave_warning(1, true).contains("erases all current state"));
+        assert!(leave_warning(2, false).contains("1 managers out of 2"));
+        assert!(leave_warning(5, false).contains("4 managers out of 5"));
+    }
+}

@@ -1,0 +1,99 @@
+//! The daemon: starts what a node is made of, in order, and stops it in the other order.
+//!
+//! Owns the lock on the data root. Containers belong to their shims: nothing here stops one.
+
+mod address;
+mod enroll;
+mod facts;
+mod local_swarm;
+mod manager_backend;
+mod member;
+mod options;
+mod record;
+mod socket;
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    sync::Arc,
+};
+
+use rustix::fs::{FlockOperation, flock};
+use skep_runtime::{Containers, Runtime, RuntimeConfig};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, info};
+
+use self::{local_swarm::LocalSwarm, socket::HostSocket};
+pub use self::{
+    facts::ENGINE_VERSION,
+    options::{DaemonError, DaemonOptions},
+};
+use crate::api::{self, backend::ApiState};
+
+/// Runs the daemon until `stop` is cancelled, then lets what is under way finish.
+///
+/// # Errors
+/// When it cannot start; see [`DaemonError`].
+pub async fn run(options: DaemonOptions, stop: CancellationToken) -> Result<(), DaemonError> {
+    let _lock = lock(&options.data_root)?;
+    make_dir(&options.exec_root)?;
+    let host = facts::gather(&options)
+        .map_err(|source| DaemonError::Directory { path: options.data_root.clone(), source })?;
+    let containers = Containers::open(RuntimeConfig::new(&options.data_root, &options.exec_root))
+        .await
+        .map_err(|error| DaemonError::Runtime(error.to_string()))?;
+    let runtime: Arc<dyn Runtime> = Arc::new(containers);
+    let swarm = LocalSwarm::open(&options.data_root, Arc::clone(&runtime), host.description.clone())?;
+
+    let state = ApiState { cluster: Arc::new(swarm.clone()), runtime, host: Arc::new(host) };
+    let servers = TaskTracker::new();
+    let mut sockets = Vec::new();
+    for name in &options.hosts {
+        sockets.push((name, HostSocket::bind(name).await?));
+    }
+    for (name, socket) in sockets {
+        let (state, stop, name) = (state.clone(), stop.clone(), name.clone());
+        servers.spawn(async move {
+            info!(host = name, "the Docker Engine API is served");
+            if let Err(error) = api::serve(&socket.listener, state, stop).await {
+                error!(host = name, %error, "a socket is no longer served");
+            }
+        });
+    }
+    servers.close();
+    stop.cancelled().await;
+    info!("the daemon stops; containers run on");
+    servers.wait().await;
+    swarm.shutdown().await;
+    Ok(())
+}
+
+/// Makes the data root and takes it for this process.
+fn lock(data_root: &Path) -> Result<File, DaemonError> {
+    make_dir(data_root)?;
+    let path = data_root.join("lock");
+    let file = File::create(&path).map_err(|source| DaemonError::Directory { path: path.clone(), source })?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(DaemonError::Locked(data_root.to_owned())),
+        Err(errno) => Err(DaemonError::Directory { path, source: errno.into() }),
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), DaemonError> {
+    fs::create_dir_all(path).map_err(|source| DaemonError::Directory { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_root_has_one_daemon() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        assert!(matches!(lock(dir.path()), Err(DaemonError::Locked(_))));
+        drop(first);
+        lock(dir.path()).unwrap();
+    }
+}
