@@ -23,9 +23,7 @@ pub enum Change {
 /// An INCREMENTAL message that does not start where the set stands: something was lost on the way.
 /// The answer is to ask for the COMPLETE set again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "assignments have a gap: the message starts from generation {applies_to}, the set is at {at:?}"
-)]
+#[error("assignments have a gap: the message starts from generation {applies_to}, the set is at {at:?}")]
 pub struct Gap {
     /// Where the set stands; `None` until a COMPLETE message came.
     pub at: Option<u64>,
@@ -44,14 +42,8 @@ impl AssignmentSet {
     /// The set as it was known before a restart. It has no generation, so the first message must be COMPLETE, and
     /// that one's changes are relative to these tasks.
     pub fn restored(tasks: impl IntoIterator<Item = Arc<Task>>) -> Self {
-        let tasks = tasks
-            .into_iter()
-            .map(|task| (task.id.clone(), task))
-            .collect();
-        Self {
-            generation: None,
-            tasks,
-        }
+        let tasks = tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
+        Self { generation: None, tasks }
     }
 
     /// Applies one message and says what it changed: removals first, then by task id.
@@ -60,13 +52,8 @@ impl AssignmentSet {
     pub fn apply(&mut self, message: AssignmentsMessage) -> Result<Vec<Change>, Gap> {
         match message.kind() {
             Kind::Complete => Ok(self.replace(message)),
-            Kind::Incremental if self.generation == Some(message.applies_to) => {
-                Ok(self.amend(message))
-            }
-            Kind::Incremental => Err(Gap {
-                at: self.generation,
-                applies_to: message.applies_to,
-            }),
+            Kind::Incremental if self.generation == Some(message.applies_to) => Ok(self.amend(message)),
+            Kind::Incremental => Err(Gap { at: self.generation, applies_to: message.applies_to }),
         }
     }
 
@@ -92,33 +79,18 @@ impl AssignmentSet {
 
     fn replace(&mut self, message: AssignmentsMessage) -> Vec<Change> {
         let old = std::mem::take(&mut self.tasks);
-        self.tasks = message
-            .update
-            .into_iter()
-            .map(|task| (task.id.clone(), Arc::new(task)))
-            .collect();
+        self.tasks = message.update.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
         self.generation = Some(message.generation);
 
-        let removed = old
-            .keys()
-            .filter(|id| !self.tasks.contains_key(*id))
-            .cloned()
-            .map(Change::Removed);
-        let updated = self
-            .tasks
-            .values()
-            .filter_map(|task| change(old.get(&task.id), task));
+        let removed = old.keys().filter(|id| !self.tasks.contains_key(*id)).cloned().map(Change::Removed);
+        let updated = self.tasks.values().filter_map(|task| change(old.get(&task.id), task));
         removed.chain(updated).collect()
     }
 
     fn amend(&mut self, message: AssignmentsMessage) -> Vec<Change> {
         self.generation = Some(message.generation);
-        let mut changes: Vec<Change> = message
-            .remove
-            .into_iter()
-            .filter(|id| self.tasks.remove(id).is_some())
-            .map(Change::Removed)
-            .collect();
+        let mut changes: Vec<Change> =
+            message.remove.into_iter().filter(|id| self.tasks.remove(id).is_some()).map(Change::Removed).collect();
         for task in message.update {
             let task = Arc::new(task);
             let old = self.tasks.insert(task.id.clone(), Arc::clone(&task));
@@ -133,9 +105,7 @@ impl AssignmentSet {
 fn change(old: Option<&Arc<Task>>, new: &Arc<Task>) -> Option<Change> {
     match old {
         None => Some(Change::Assigned(Arc::clone(new))),
-        Some(old) if old.desired_state != new.desired_state => {
-            Some(Change::Desired(Arc::clone(new)))
-        }
+        Some(old) if old.desired_state != new.desired_state => Some(Change::Desired(Arc::clone(new))),
         Some(_) => None,
     }
 }
@@ -147,20 +117,11 @@ mod tests {
     use super::*;
 
     fn task(id: &str, desired: TaskState) -> Task {
-        Task {
-            id: id.into(),
-            desired_state: desired.into(),
-            ..Task::default()
-        }
+        Task { id: id.into(), desired_state: desired.into(), ..Task::default() }
     }
 
     fn complete(generation: u64, update: Vec<Task>) -> AssignmentsMessage {
-        AssignmentsMessage {
-            kind: Kind::Complete.into(),
-            generation,
-            update,
-            ..AssignmentsMessage::default()
-        }
+        AssignmentsMessage { kind: Kind::Complete.into(), generation, update, ..AssignmentsMessage::default() }
     }
 
     fn incremental(applies_to: u64, update: Vec<Task>, remove: &[&str]) -> AssignmentsMessage {
@@ -189,15 +150,8 @@ mod tests {
         let gone = Arc::new(task("gone", TaskState::Running));
         let mut set = AssignmentSet::restored([kept, gone]);
 
-        let changes = set
-            .apply(complete(
-                7,
-                vec![
-                    task("new", TaskState::Ready),
-                    task("kept", TaskState::Shutdown),
-                ],
-            ))
-            .unwrap();
+        let changes =
+            set.apply(complete(7, vec![task("new", TaskState::Ready), task("kept", TaskState::Shutdown)])).unwrap();
 
         assert_eq!(words(&changes), ["-gone", "~kept", "+new"]);
         assert_eq!(set.generation(), Some(7));
@@ -206,21 +160,12 @@ mod tests {
     #[test]
     fn incremental_messages_follow_one_another() {
         let mut set = AssignmentSet::default();
-        set.apply(complete(1, vec![task("a", TaskState::Running)]))
-            .unwrap();
+        set.apply(complete(1, vec![task("a", TaskState::Running)])).unwrap();
 
-        let changes = set
-            .apply(incremental(
-                1,
-                vec![task("b", TaskState::Running)],
-                &["a", "never-had"],
-            ))
-            .unwrap();
+        let changes = set.apply(incremental(1, vec![task("b", TaskState::Running)], &["a", "never-had"])).unwrap();
         assert_eq!(words(&changes), ["-a", "+b"]);
 
-        let changes = set
-            .apply(incremental(2, vec![task("b", TaskState::Remove)], &[]))
-            .unwrap();
+        let changes = set.apply(incremental(2, vec![task("b", TaskState::Remove)], &[])).unwrap();
         assert_eq!(words(&changes), ["~b"]);
         assert_eq!(set.generation(), Some(3));
     }
@@ -228,8 +173,7 @@ mod tests {
     #[test]
     fn our_own_report_coming_back_changes_nothing() {
         let mut set = AssignmentSet::default();
-        set.apply(complete(1, vec![task("a", TaskState::Running)]))
-            .unwrap();
+        set.apply(complete(1, vec![task("a", TaskState::Running)])).unwrap();
         let mut echoed = task("a", TaskState::Running);
         echoed.status.get_or_insert_default().state = TaskState::Running.into();
 
@@ -240,36 +184,17 @@ mod tests {
     fn anything_but_the_next_message_is_a_gap_and_changes_nothing() {
         let mut set = AssignmentSet::default();
         let early = incremental(0, vec![task("x", TaskState::Running)], &[]);
-        assert_eq!(
-            set.apply(early),
-            Err(Gap {
-                at: None,
-                applies_to: 0
-            })
-        );
+        assert_eq!(set.apply(early), Err(Gap { at: None, applies_to: 0 }));
 
-        set.apply(complete(5, vec![task("a", TaskState::Running)]))
-            .unwrap();
+        set.apply(complete(5, vec![task("a", TaskState::Running)])).unwrap();
         for applies_to in [4, 6] {
             let message = incremental(applies_to, vec![task("x", TaskState::Running)], &["a"]);
-            assert_eq!(
-                set.apply(message),
-                Err(Gap {
-                    at: Some(5),
-                    applies_to
-                })
-            );
+            assert_eq!(set.apply(message), Err(Gap { at: Some(5), applies_to }));
         }
         assert!(set.task("a").is_some() && set.task("x").is_none());
 
         set.restart();
-        assert_eq!(
-            set.apply(incremental(5, vec![], &[])),
-            Err(Gap {
-                at: None,
-                applies_to: 5
-            })
-        );
+        assert_eq!(set.apply(incremental(5, vec![], &[])), Err(Gap { at: None, applies_to: 5 }));
         assert_eq!(words(&set.apply(complete(1, vec![])).unwrap()), ["-a"]);
     }
 }

@@ -14,22 +14,16 @@
 
 use std::time::Duration;
 
-use skep_common::clock::Timestamp;
+use skep_common::{
+    clock::{Timestamp, duration},
+    limits::STOP_GRACE,
+};
 use skep_proto::v1::{ContainerStatus, Task, TaskState, TaskStatus};
-
-/// How a container ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exit {
-    /// Exit code; 128 + the signal's number when a signal ended it.
-    pub code: i32,
-    /// The kernel killed it for want of memory.
-    pub oom: bool,
-    /// When.
-    pub at: Timestamp,
-}
+pub use skep_runtime::Exit;
+use skep_runtime::container_id_of_task;
 
 /// What the runtime has of a task when its machine begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// No container.
     Nothing,
@@ -111,9 +105,6 @@ pub enum Effect {
     Forget,
 }
 
-/// Stop grace period of a task that gives none, as in Docker.
-pub const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(10);
-
 /// Where the task's container is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -156,11 +147,7 @@ impl TaskMachine {
     /// from. Wants [`Event::Adopted`] first.
     pub fn new(mut task: Task) -> Self {
         task.status.get_or_insert_default();
-        Self {
-            task,
-            stage: Stage::Unknown,
-            forgotten: false,
-        }
+        Self { task, stage: Stage::Unknown, forgotten: false }
     }
 
     /// The task with the status observed here: what a record holds.
@@ -170,18 +157,12 @@ impl TaskMachine {
 
     /// The observed state.
     pub fn state(&self) -> TaskState {
-        self.task
-            .status
-            .as_ref()
-            .map_or(TaskState::New, TaskStatus::state)
+        self.task.status.as_ref().map_or(TaskState::New, TaskStatus::state)
     }
 
     /// A container was started and its end is not known.
     pub fn is_live(&self) -> bool {
-        matches!(
-            self.stage,
-            Stage::Starting | Stage::Running | Stage::Stopping
-        )
+        matches!(self.stage, Stage::Starting | Stage::Running | Stage::Stopping)
     }
 
     /// Container and record are gone; nothing follows.
@@ -191,11 +172,7 @@ impl TaskMachine {
 
     /// Takes an event in and says what to do about it, in this order. `now` is wall time.
     pub fn handle(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
-        let mut step = Step {
-            machine: self,
-            now,
-            effects: Vec::new(),
-        };
+        let mut step = Step { machine: self, now, effects: Vec::new() };
         step.take_in(event);
         step.advance();
         step.effects
@@ -210,19 +187,11 @@ impl TaskMachine {
     }
 
     fn stop(&self) -> Effect {
-        let container = self
-            .task
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.container.as_ref());
+        let container = self.task.spec.as_ref().and_then(|spec| spec.container.as_ref());
         let grace = container.and_then(|container| container.stop_grace_period);
         Effect::Stop {
-            signal: container
-                .map(|container| container.stop_signal.clone())
-                .unwrap_or_default(),
-            grace: grace.map_or(DEFAULT_STOP_GRACE, |nanos| {
-                Duration::from_nanos(nanos.try_into().unwrap_or(0))
-            }),
+            signal: container.map(|container| container.stop_signal.clone()).unwrap_or_default(),
+            grace: grace.map_or(STOP_GRACE, duration),
         }
     }
 }
@@ -247,11 +216,7 @@ impl Step<'_> {
             (Event::Prepared, Stage::Preparing) => self.prepared(),
             (Event::PrepareFailed { err, reject }, Stage::Preparing) => {
                 self.machine.stage = Stage::Ended;
-                let state = if reject {
-                    TaskState::Rejected
-                } else {
-                    TaskState::Failed
-                };
+                let state = if reject { TaskState::Rejected } else { TaskState::Failed };
                 self.conclude(state, "preparing", err);
             }
             (Event::Saved, Stage::Recording) => {
@@ -263,9 +228,7 @@ impl Step<'_> {
                 self.machine.stage = Stage::Ended;
                 self.conclude(TaskState::Failed, "starting", err);
             }
-            (Event::Exited(exit), Stage::Starting | Stage::Running | Stage::Stopping) => {
-                self.exited(exit)
-            }
+            (Event::Exited(exit), Stage::Starting | Stage::Running | Stage::Stopping) => self.exited(exit),
             (Event::Lost { err }, Stage::Starting | Stage::Running | Stage::Stopping) => {
                 self.machine.stage = Stage::Ended;
                 self.lost(err);
@@ -280,9 +243,7 @@ impl Step<'_> {
         loop {
             let machine = &mut *self.machine;
             match machine.stage {
-                Stage::Absent if machine.state() > TaskState::Running => {
-                    machine.stage = Stage::Gone
-                }
+                Stage::Absent if machine.state() > TaskState::Running => machine.stage = Stage::Gone,
                 Stage::Absent if machine.wants_stop() => {
                     machine.stage = Stage::Gone;
                     self.conclude(TaskState::Shutdown, "shutdown", String::new());
@@ -366,11 +327,7 @@ impl Step<'_> {
         } else if exit.code == 0 {
             self.conclude(TaskState::Complete, "finished", String::new());
         } else {
-            self.conclude(
-                TaskState::Failed,
-                "started",
-                format!("task: non-zero exit ({})", exit.code),
-            );
+            self.conclude(TaskState::Failed, "started", failure(&exit));
         }
     }
 
@@ -407,8 +364,7 @@ impl Step<'_> {
     }
 
     fn save(&mut self) {
-        self.effects
-            .push(Effect::Save(Box::new(self.machine.task.clone())));
+        self.effects.push(Effect::Save(Box::new(self.machine.task.clone())));
     }
 
     fn status(&mut self) -> &mut TaskStatus {
@@ -416,9 +372,20 @@ impl Step<'_> {
     }
 
     fn container(&mut self) -> &mut ContainerStatus {
-        let id = self.machine.task.id.clone();
+        let id = container_id_of_task(&self.machine.task.id);
         let container = self.status().container.get_or_insert_default();
         container.container_id = id;
         container
     }
 }
+
+/// Docker's words for a container that failed.
+fn failure(exit: &Exit) -> String {
+    match &exit.error {
+        Some(error) => format!("task: non-zero exit ({}): {error}", exit.code),
+        None => format!("task: non-zero exit ({})", exit.code),
+    }
+}
+
+#[cfg(test)]
+mod tests;
