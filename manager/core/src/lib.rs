@@ -1,1 +1,39 @@
-//! every decision of the swarm, as pure functions.
+//! Every decision of the swarm, as pure functions: a state (and a time) in, a plan out.
+//!
+//! | Module | Decides |
+//! |---|---|
+//! | [`orchestrator`] | which tasks a service has and what is wanted of each: [`replicated`], [`global`], [`restart`], [`enforcer`] |
+//! | [`allocator`] | what a new task needs before it can be placed: NEW → PENDING |
+//! | [`scheduler`] | where a task goes: PENDING → ASSIGNED |
+//! | [`reaper`] | which tasks are forgotten, and which are given up for lost |
+//! | [`status`] | which of the agents' reports are taken in |
+//! | [`liveness`] | which nodes are alive |
+//! | [`assign`] | what a node is told |
+//! | [`roles`] | who is a manager, and which nodes may go |
+//! | [`validate_spec`], [`update`], [`defaults`] | what a user may ask for, and what is meant by what was left out |
+//!
+//! Invariants of every planner: no clock, no randomness, no I/O; planning again on the state its plan leads to gives
+//! an empty plan; whatever a later plan needs to know is in the state.
+
+pub mod allocator;
+pub mod assign;
+pub mod constraint;
+pub mod defaults;
+pub mod enforcer;
+pub mod global;
+pub mod liveness;
+pub mod orchestrator;
+pub mod plan;
+pub mod reaper;
+pub mod replicated;
+pub mod restart;
+pub mod roles;
+pub mod scheduler;
+pub mod scope;
+pub mod status;
+pub mod task;
+pub mod update;
+pub mod validate_spec;
+
+pub use plan::Plan;
+pub use scope::Scope;
