@@ -147,7 +147,8 @@ mod tests {
 
     #[test]
     fn only_the_three_ways_to_an_identity_are_open() {
-        let open: Vec<_> = RPCS.iter().filter(|rpc| rpc.callers.include(&Peer::Anonymous)).map(|rpc| rpc.path).collect();
+        let open: Vec<_> =
+            RPCS.iter().filter(|rpc| rpc.callers.include(&Peer::Anonymous)).map(|rpc| rpc.path).collect();
         assert_eq!(open, ["/skep.v1.Ca/GetRootCa", "/skep.v1.Ca/IssueCertificate", "/skep.v1.Ca/CertificateStatus"]);
     }
 

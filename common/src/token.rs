@@ -54,9 +54,9 @@ impl JoinToken {
         self.digest.ct_eq(&digest).into()
     }
 
-    /// Whether `other` carries the same secret.
-    pub fn same_secret(&self, other: &Self) -> bool {
-        self.secret.expose().ct_eq(other.secret.expose()).into()
+    /// Whether `other` is the same token: digest and secret. Takes the same time whatever differs.
+    pub fn same_as(&self, other: &Self) -> bool {
+        (self.digest.ct_eq(&other.digest) & self.secret.expose().ct_eq(other.secret.expose())).into()
     }
 
     /// The token in its text form, the secret included.
@@ -144,8 +144,9 @@ mod tests {
         fn parsing_undoes_revealing(secret: [u8; 16], other: [u8; 16]) {
             let token = token(secret);
             let parsed = JoinToken::parse(&token.reveal()).unwrap();
-            prop_assert!(parsed.same_secret(&token) && parsed.matches_root(ROOT));
-            prop_assert_eq!(parsed.same_secret(&JoinToken::generate(ROOT, Secret::new(other))), secret == other);
+            prop_assert!(parsed.same_as(&token) && parsed.matches_root(ROOT));
+            prop_assert_eq!(parsed.same_as(&JoinToken::generate(ROOT, Secret::new(other))), secret == other);
+            prop_assert!(!parsed.same_as(&JoinToken::generate(b"another root", Secret::new(secret))));
         }
 
         #[test]

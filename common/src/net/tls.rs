@@ -70,11 +70,8 @@ pub fn server_config(identity: &Identity) -> Result<ServerConfig, Error> {
 
 /// What a client with `identity` asks of the node it means to reach.
 pub fn client_config(identity: &Identity, expect: Expect) -> Result<ClientConfig, Error> {
-    let verifier = SwarmServer {
-        roots: identity.roots().clone(),
-        cluster_id: Some(identity.cluster_id().to_owned()),
-        expect,
-    };
+    let verifier =
+        SwarmServer { roots: identity.roots().clone(), cluster_id: Some(identity.cluster_id().to_owned()), expect };
     let config = client_builder(Arc::new(verifier))?;
     Ok(finish(config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified_key().clone())))))
 }

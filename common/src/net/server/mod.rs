@@ -27,12 +27,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 use tracing::{debug, warn};
 
-use self::{caps::Caps, gate::Gate};
 pub use self::{
     caller::Caller,
     caps::ServerLimits,
     roles::{RoleAnswer, RoleSource, is_unknown_node, unknown_node},
 };
+use self::{caps::Caps, gate::Gate};
 use super::{
     backoff::Backoff,
     identity::{IdentityHandle, NodeCertificate},
