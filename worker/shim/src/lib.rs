@@ -1,10 +1,27 @@
 //! One single-threaded process per container; the only user of libcontainer.
+//!
+//! `skep shim --bundle B --dir D` makes the container that bundle `B` describes and stays beside it until it ends.
+//! Killing, upgrading or crashing the daemon touches neither. What the daemon needs to talk with a shim is public
+//! here: the [`plan`] it is given, the [`protocol`] on its socket, its [`lock`] and the [`exit`] it leaves behind.
 
-use std::ffi::OsString;
+pub mod cgroup;
+pub mod exit;
+pub mod lock;
+pub mod plan;
+pub mod protocol;
 
-/// What `skep shim …` is: becomes the container's keeper and never returns. To be called first thing in `main`,
-/// while the process has one thread. `args` are the arguments after `shim`.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ! {
-    drop(args.into_iter().count());
-    std::process::exit(2)
-}
+mod client;
+mod container;
+mod detach;
+mod init;
+mod json_log;
+mod keeper;
+mod lines;
+mod loopback;
+mod payload;
+mod rootfs;
+mod run;
+mod sys;
+mod timestamp;
+
+pub use run::main;

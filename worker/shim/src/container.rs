@@ -1,0 +1,116 @@
+//! The container itself: made and started through libcontainer.
+
+use std::{
+    error::Error,
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use libcontainer::{container::builder::ContainerBuilder, syscall::syscall::SyscallType};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::{
+    exit::ExitRecord,
+    payload::{NO_SUCH_FILE, NOT_FOUND, NOT_PERMITTED, Payload},
+    plan::Plan,
+    protocol::Running,
+    timestamp,
+};
+
+/// A started container and our ends of its streams.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) running: Running,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+    /// Kept open so that a container with an open standard input waits there instead of reading its end.
+    pub(crate) stdin: Option<OwnedFd>,
+}
+
+/// Makes the container of a bundle and starts it. `dir` takes libcontainer's own state.
+///
+/// # Errors
+/// The record of a container that never ran: the exit code Docker gives and the reason.
+pub(crate) fn start(plan: &Plan, bundle: &Path, dir: &Path) -> Result<Started, ExitRecord> {
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(&io::Error::from(error)));
+    let (stdout, stdout_inside) = pipe()?;
+    let (stderr, stderr_inside) = pipe()?;
+
+    let mut builder = ContainerBuilder::new(plan.id.clone(), SyscallType::default())
+        .with_executor(Payload { init: plan.init })
+        .with_root_path(dir.join(STATE))
+        .map_err(|error| failed(&error))?
+        .with_stdout(stdout_inside)
+        .with_stderr(stderr_inside);
+    let mut stdin = None;
+    if plan.open_stdin {
+        let (inside, ours) = pipe()?;
+        builder = builder.with_stdin(inside);
+        stdin = Some(ours);
+    }
+
+    let mut container = builder.as_init(bundle).with_systemd(false).build().map_err(|error| failed(&error))?;
+    let pid = container.pid().and_then(|pid| u32::try_from(pid.as_raw()).ok());
+    container.start().map_err(|error| failed(&error))?;
+    let pid = pid.ok_or_else(|| failed(&io::Error::other("the container has no process")))?;
+    let running = Running { pid, started: timestamp::now() };
+    Ok(Started { running, stdout, stderr, stdin })
+}
+
+/// Where libcontainer keeps its state of the container, in the shim's directory.
+const STATE: &str = "state";
+
+/// The directory of libcontainer's state.
+pub(crate) fn state_dir(dir: &Path) -> PathBuf {
+    dir.join(STATE)
+}
+
+fn failed(error: &dyn Error) -> ExitRecord {
+    let reason = reason(error);
+    let code = if reason.ends_with(NOT_FOUND) || reason.ends_with(NO_SUCH_FILE) {
+        127
+    } else if reason.ends_with(NOT_PERMITTED) {
+        126
+    } else {
+        128
+    };
+    ExitRecord { code, oom: false, at: timestamp::now(), error: Some(reason) }
+}
+
+/// One sentence from a chain of errors that repeat each other: what the payload said if it got that far, else the
+/// chain without repetitions.
+fn reason(error: &dyn Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if let Some(at) = text.find("exec: \"") {
+            return text.get(at..).unwrap_or_default().to_owned();
+        }
+        if !parts.iter().any(|part| part.contains(&text)) {
+            parts.push(text);
+        }
+        next = error.source();
+    }
+    parts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_command_is_told_as_docker_tells_it() {
+        let error = io::Error::other(format!("channel: in executor: exec: \"tool\": {NOT_FOUND}"));
+        let record = failed(&error);
+        assert_eq!(record.code, 127);
+        assert_eq!(record.error.unwrap(), "exec: \"tool\": executable file not found in $PATH");
+    }
+
+    #[test]
+    fn another_failure_keeps_its_words() {
+        let record = failed(&io::Error::other("no space left"));
+        assert_eq!((record.code, record.error.unwrap().as_str()), (128, "no space left"));
+    }
+}

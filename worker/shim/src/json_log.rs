@@ -1,0 +1,187 @@
+//! Docker's `json-file` log: one object a line with `log`, `stream` and `time`, in files of bounded size.
+//!
+//! Owns the log files of one container. Logging never holds the container up and never fails it: a message the disk
+//! does not take is lost, the next one is tried again.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use crate::{plan::Log, timestamp};
+
+/// Messages are gathered up to this many bytes before they go to the disk in one write.
+const BATCH: usize = 32 * 1024;
+
+/// Which of the two streams a message came on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// The open log of a container.
+#[derive(Debug)]
+pub(crate) struct JsonLog {
+    settings: Log,
+    file: Option<File>,
+    size: u64,
+    batch: Vec<u8>,
+}
+
+impl JsonLog {
+    /// Opens the log, to go on where it ends.
+    pub(crate) fn open(settings: Log) -> Self {
+        let mut log = Self { settings, file: None, size: 0, batch: Vec::new() };
+        log.reopen();
+        log
+    }
+
+    /// Adds a message; it is on its way to the disk after [`JsonLog::flush`].
+    pub(crate) fn add(&mut self, stream: Stream, message: &[u8]) {
+        encode(&mut self.batch, stream, message, timestamp::now());
+        let file_full = self.settings.max_size.is_some_and(|limit| self.size + self.batch.len() as u64 >= limit);
+        if file_full || self.batch.len() >= BATCH {
+            self.flush();
+        }
+    }
+
+    /// Writes what was added.
+    pub(crate) fn flush(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        if self.settings.max_size.is_some_and(|limit| self.size >= limit) {
+            self.rotate();
+        }
+        if self.file.is_none() {
+            self.reopen();
+        }
+        if let Some(file) = &mut self.file
+            && file.write_all(&self.batch).is_ok()
+        {
+            self.size += self.batch.len() as u64;
+        }
+        self.batch.clear();
+        self.batch.shrink_to(BATCH);
+    }
+
+    fn reopen(&mut self) {
+        let opened = OpenOptions::new().append(true).create(true).mode(0o640).open(&self.settings.path);
+        self.file = opened.ok();
+        self.size = self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
+    }
+
+    /// Moves each file one number up, the oldest out, and begins a new one. With a single file its content goes.
+    fn rotate(&mut self) {
+        self.file = None;
+        if self.settings.max_files <= 1 {
+            let _ = fs::remove_file(&self.settings.path);
+        } else {
+            let path = |n| rotated(&self.settings.path, n);
+            let _ = fs::remove_file(path(self.settings.max_files - 1));
+            for n in (1..self.settings.max_files).rev() {
+                let _: io::Result<()> = fs::rename(path(n - 1), path(n));
+            }
+        }
+        self.reopen();
+    }
+}
+
+fn rotated(path: &Path, n: u32) -> PathBuf {
+    if n == 0 {
+        return path.to_owned();
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{n}"));
+    name.into()
+}
+
+fn encode(out: &mut Vec<u8>, stream: Stream, message: &[u8], nanos: i64) {
+    out.extend_from_slice(b"{\"log\":\"");
+    escape(out, message);
+    out.extend_from_slice(match stream {
+        Stream::Stdout => b"\",\"stream\":\"stdout\",\"time\":\"",
+        Stream::Stderr => b"\",\"stream\":\"stderr\",\"time\":\"",
+    });
+    timestamp::push_rfc3339(out, nanos);
+    out.extend_from_slice(b"\"}\n");
+}
+
+/// Appends bytes as the inside of a JSON string the way Go's encoder does: what is not UTF-8 becomes U+FFFD, and what
+/// is special to HTML or JavaScript is escaped too.
+fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '"' => out.extend_from_slice(b"\\\""),
+                '\\' => out.extend_from_slice(b"\\\\"),
+                '\n' => out.extend_from_slice(b"\\n"),
+                '\r' => out.extend_from_slice(b"\\r"),
+                '\t' => out.extend_from_slice(b"\\t"),
+                '\0'..='\x1f' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                    out.extend_from_slice(format!("\\u{:04x}", u32::from(character)).as_bytes());
+                }
+                _ if character.is_ascii() => out.extend(u8::try_from(character)),
+                _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice(b"\\ufffd");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(message: &[u8]) -> String {
+        let mut out = Vec::new();
+        encode(&mut out, Stream::Stderr, message, 1_500_000_000);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_message_reads_as_docker_writes_it() {
+        let want =
+            "{\"log\":\"a \\\"b\\\" \\u003cc\\u003e\\n\",\"stream\":\"stderr\",\"time\":\"1970-01-01T00:00:01.5Z\"}\n";
+        assert_eq!(line(b"a \"b\" <c>\n"), want);
+    }
+
+    #[test]
+    fn every_byte_makes_valid_json_and_text_comes_back() {
+        let every: Vec<u8> = (0..=255).collect();
+        let value: serde_json::Value = serde_json::from_str(&line(&every)).unwrap();
+        assert_eq!(value["log"], String::from_utf8_lossy(&every).as_ref());
+        let text = "grüße \u{2028} 🐝\t\u{1}\n";
+        let value: serde_json::Value = serde_json::from_str(&line(text.as_bytes())).unwrap();
+        assert_eq!(value["log"], text);
+    }
+
+    #[test]
+    fn old_files_move_up_and_the_oldest_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("container.log");
+        let mut log = JsonLog::open(Log { path: path.clone(), max_size: Some(1), max_files: 3 });
+        for message in ["one\n", "two\n", "three\n", "four\n"] {
+            log.add(Stream::Stdout, message.as_bytes());
+        }
+        let holds = |n, word: &str| fs::read_to_string(rotated(&path, n)).unwrap().contains(word);
+        assert!(holds(0, "four") && holds(1, "three") && holds(2, "two"));
+        assert!(!rotated(&path, 3).exists());
+    }
+
+    #[test]
+    fn a_single_file_starts_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("container.log");
+        let mut log = JsonLog::open(Log { path: path.clone(), max_size: Some(1), max_files: 1 });
+        log.add(Stream::Stdout, b"one\n");
+        log.add(Stream::Stdout, b"two\n");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("one") && text.contains("two"));
+    }
+}

@@ -1,0 +1,107 @@
+//! Becomes the container's command: the last step inside, after libcontainer has made the walls.
+
+use std::{
+    ffi::CString,
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use libcontainer::{
+    oci_spec::runtime::Spec,
+    workload::{Executor, ExecutorError, ExecutorValidationError},
+};
+use nix::{
+    errno::Errno,
+    sys::signal::{SigSet, SigmaskHow, pthread_sigmask},
+    unistd::execvp,
+};
+
+use crate::{init, sys};
+
+/// What the reasons below end with, by which the shim picks the exit code Docker gives.
+pub(crate) const NOT_FOUND: &str = "executable file not found in $PATH";
+pub(crate) const NO_SUCH_FILE: &str = "no such file or directory";
+pub(crate) const NOT_PERMITTED: &str = "permission denied";
+
+/// Runs the command of the bundle, behind an init if the container wants one.
+#[derive(Debug, Clone)]
+pub(crate) struct Payload {
+    pub(crate) init: bool,
+}
+
+impl Executor for Payload {
+    /// Looks the command up, while a failure can still be told as one.
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        let (command, path) = command(spec).ok_or_else(|| invalid("no command specified".to_owned()))?;
+        let found = find(&command, &path).map_err(|reason| invalid(format!("exec: {command:?}: {reason}")))?;
+        let executable = found.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
+        if executable { Ok(()) } else { Err(invalid(format!("exec: {command:?}: {NOT_PERMITTED}"))) }
+    }
+
+    /// Returns only to say that it cannot be done, in which case the process ends with 126 or 127.
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let args = spec.process().as_ref().and_then(|process| process.args().as_ref());
+        let args: Vec<CString> = args
+            .into_iter()
+            .flatten()
+            .map(|arg| CString::new(arg.as_str()))
+            .collect::<Result<_, _>>()
+            .map_err(|_| ExecutorError::InvalidArg)?;
+        if self.init { init::run(&args) } else { execute(&args) }
+    }
+}
+
+fn invalid(reason: String) -> ExecutorValidationError {
+    ExecutorValidationError::ArgValidationError(reason)
+}
+
+/// Executes the command in place of this process. The Rust runtime ignores SIGPIPE and what is ignored stays so across
+/// an exec: the command must find every signal as a fresh process does.
+pub(crate) fn execute(args: &[CString]) -> ! {
+    sys::restore_sigpipe();
+    let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+    let (error, name) = match args.first() {
+        Some(command) => (execvp(command, args).err().unwrap_or(Errno::ENOEXEC), command.to_string_lossy()),
+        None => (Errno::ENOENT, "".into()),
+    };
+    // Standard error is the container's: the reason shows up in its log.
+    let _ = writeln!(std::io::stderr(), "exec {name}: {}", error.desc().to_lowercase());
+    std::process::exit(if error == Errno::ENOENT { 127 } else { 126 })
+}
+
+fn command(spec: &Spec) -> Option<(String, String)> {
+    let process = spec.process().as_ref()?;
+    let command = process.args().as_ref()?.first()?.clone();
+    let path = process.env().iter().flatten().find_map(|entry| entry.strip_prefix("PATH="));
+    Some((command, path.unwrap_or_default().to_owned()))
+}
+
+/// execvp's own rules: a name with a slash is a path, any other is looked for along `PATH`.
+fn find(command: &str, path: &str) -> Result<PathBuf, &'static str> {
+    if command.contains('/') {
+        let file = PathBuf::from(command);
+        return if file.exists() { Ok(file) } else { Err(NO_SUCH_FILE) };
+    }
+    path.split(':').map(|dir| Path::new(dir).join(command)).find(|file| file.is_file()).ok_or(NOT_FOUND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_is_looked_for_along_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("tool"), "").unwrap();
+        let path = format!("/nowhere:{}", dir.path().display());
+        assert_eq!(find("tool", &path), Ok(dir.path().join("tool")));
+        assert_eq!(find("other", &path), Err(NOT_FOUND));
+    }
+
+    #[test]
+    fn a_name_with_a_slash_is_not() {
+        assert_eq!(find("/nowhere/tool", "/bin"), Err(NO_SUCH_FILE));
+        assert_eq!(find("/bin/sh", ""), Ok(PathBuf::from("/bin/sh")));
+    }
+}

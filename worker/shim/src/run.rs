@@ -1,0 +1,124 @@
+//! The life of a shim, from its arguments to its end.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::PathBuf,
+    time::Duration,
+};
+
+use crate::{
+    cgroup::Cgroup,
+    container::{self, Started},
+    detach,
+    exit::ExitRecord,
+    json_log::JsonLog,
+    keeper::{self, Keeper},
+    lock::Lock,
+    plan::Plan,
+    protocol::StartReport,
+    rootfs, timestamp,
+};
+
+/// How long what is left of an ended container may take to go away.
+const CLEANUP_PATIENCE: Duration = Duration::from_secs(5);
+/// The last to be killed when memory runs out: a dead shim takes its container with it.
+const OOM_SCORE: &str = "-999";
+
+/// What `skep shim …` is: becomes the container's keeper and never returns. To be called first thing in `main`,
+/// while the process has one thread and no open file. `args` are the arguments after `shim`:
+/// `--bundle DIR` with the container's `config.json` and `shim.json`, and `--dir DIR`, empty, for the shim's own files.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ! {
+    let code = match Arguments::parse(args) {
+        Some(arguments) => run(&arguments),
+        None => 2,
+    };
+    std::process::exit(code)
+}
+
+struct Arguments {
+    bundle: PathBuf,
+    dir: PathBuf,
+}
+
+impl Arguments {
+    fn parse(args: impl IntoIterator<Item = OsString>) -> Option<Self> {
+        let (mut bundle, mut dir) = (None, None);
+        let mut args = args.into_iter();
+        while let Some(name) = args.next() {
+            let value = PathBuf::from(args.next()?);
+            match name.to_str() {
+                Some("--bundle") => bundle = Some(value),
+                Some("--dir") => dir = Some(value),
+                _ => return None,
+            }
+        }
+        Some(Self { bundle: bundle?, dir: dir? })
+    }
+}
+
+fn run(arguments: &Arguments) -> i32 {
+    let Ok(report) = detach::streams() else { return 1 };
+    // Without the lock another shim has this container: nothing here is ours to touch.
+    let Ok(lock) = Lock::take(&arguments.dir) else { return 1 };
+    let plan = match Plan::load(&arguments.bundle) {
+        Ok(plan) => plan,
+        Err(error) => {
+            tell(report, &StartReport::Failed(refused("cannot read the plan", &error)));
+            return 1;
+        }
+    };
+    let record = match start(&plan, arguments) {
+        Ok((started, keeper)) => {
+            tell(report, &StartReport::Started(started));
+            keeper.keep()
+        }
+        Err(record) => {
+            // A record that cannot be written leaves the daemon to find a dead shim: a failure all the same.
+            let _ = record.save(&arguments.bundle);
+            tell(report, &StartReport::Failed(record.clone()));
+            record
+        }
+    };
+
+    if let Ok(cgroup) = Cgroup::of(&plan.cgroup) {
+        let _ = cgroup.destroy(CLEANUP_PATIENCE);
+    }
+    let _ = fs::remove_dir_all(container::state_dir(&arguments.dir));
+    drop(lock);
+    i32::from(record.error.is_some())
+}
+
+fn start(plan: &Plan, arguments: &Arguments) -> Result<(crate::protocol::Running, Keeper), ExitRecord> {
+    let parent = PathBuf::from(&plan.cgroup).parent().map(PathBuf::from).unwrap_or_default();
+    detach::process(&parent, plan.network)
+        .map_err(|error| refused("cannot make the container's namespaces", &error))?;
+    let root = arguments.bundle.join("rootfs");
+    rootfs::mount_overlay(&plan.rootfs, &root)
+        .map_err(|error| refused("cannot mount the container's file system", &error))?;
+    rootfs::ensure_dir(&root, plan.workdir.as_ref())
+        .map_err(|error| refused("cannot make the working directory", &error))?;
+
+    let listener = keeper::listen(&arguments.dir).map_err(|error| refused("cannot listen for the daemon", &error))?;
+    let started: Started = container::start(plan, &arguments.bundle, &arguments.dir)?;
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    let running = started.running;
+    let log = plan.log.clone().map(JsonLog::open);
+    let keeper = Keeper::new(started, log, listener, arguments.bundle.clone(), Cgroup::of(&plan.cgroup).ok())
+        .map_err(|error| refused("cannot watch the container", &error))?;
+    Ok((running, keeper))
+}
+
+/// The end of a container that could not be started.
+fn refused(what: &str, error: &io::Error) -> ExitRecord {
+    ExitRecord { code: 128, oom: false, at: timestamp::now(), error: Some(format!("{what}: {error}")) }
+}
+
+/// Nobody may be left to read it; the container runs on.
+fn tell(mut report: File, what: &StartReport) {
+    if let Ok(mut line) = serde_json::to_vec(what) {
+        line.push(b'\n');
+        let _ = report.write_all(&line);
+    }
+}
