@@ -1,1 +1,31 @@
-//! the replicated state: tables, indexes, transactions, snapshots and watches; no I/O.
+//! The replicated state of a swarm, as pure data.
+//!
+//! A [`View`] is an immutable state of everything; [`View::apply`] makes the next one from a log entry, totally and
+//! deterministically. [`TxBuilder`] writes the entries. [`Store`] holds the present view of a manager and tells
+//! [`Watcher`]s what changes, each only what it asked for. Nothing here waits, reads a clock or draws a number.
+
+mod apply;
+mod change;
+mod index;
+mod lookup;
+mod object;
+mod snapshot;
+mod store;
+mod table;
+#[cfg(test)]
+mod tests;
+mod transaction;
+mod view;
+mod watch;
+
+pub use self::{
+    apply::ApplyError,
+    change::{Change, ChangeSet},
+    lookup::LookupError,
+    object::{AnyObject, StoreObject, kind_name},
+    snapshot::RestoreError,
+    store::Store,
+    transaction::TxBuilder,
+    view::View,
+    watch::{Selector, WatchError, WatchEvent, Watcher},
+};

@@ -1,0 +1,60 @@
+//! What a transaction did, one change for every object it touched.
+
+use skep_proto::v1::ObjectKind;
+
+use crate::object::AnyObject;
+
+/// The net change of one object.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// It is new.
+    Create(AnyObject),
+    /// It is different.
+    Update {
+        /// As it was.
+        old: AnyObject,
+        /// As it is.
+        new: AnyObject,
+    },
+    /// It is gone.
+    Remove(AnyObject),
+}
+
+impl Change {
+    /// The object as it is, or was last.
+    pub fn object(&self) -> &AnyObject {
+        match self {
+            Self::Create(object) | Self::Update { new: object, .. } | Self::Remove(object) => object,
+        }
+    }
+
+    /// The object as it was, if it was there.
+    pub fn old(&self) -> Option<&AnyObject> {
+        match self {
+            Self::Create(_) => None,
+            Self::Update { old, .. } | Self::Remove(old) => Some(old),
+        }
+    }
+
+    /// The object as it is, if it is there.
+    pub fn new(&self) -> Option<&AnyObject> {
+        match self {
+            Self::Create(new) | Self::Update { new, .. } => Some(new),
+            Self::Remove(_) => None,
+        }
+    }
+
+    /// Which kind of object.
+    pub fn kind(&self) -> ObjectKind {
+        self.object().kind()
+    }
+}
+
+/// Everything one log entry did.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ChangeSet {
+    /// Index of the entry.
+    pub version: u64,
+    /// One for each object that is not as it was, by kind and id.
+    pub changes: Vec<Change>,
+}

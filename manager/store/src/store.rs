@@ -1,0 +1,92 @@
+//! The present state of one manager, and who watches it.
+//!
+//! Invariant: state and watchers change under one lock, so a view and a watch taken together have no gap between them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use skep_proto::v1::Transaction;
+
+use crate::{
+    apply::ApplyError,
+    change::ChangeSet,
+    view::View,
+    watch::{Hub, Selector, Watcher},
+};
+
+/// The live state. Reading waits for nobody but another reader's clone of a pointer.
+#[derive(Default)]
+pub struct Store {
+    view: RwLock<View>,
+    hub: Mutex<Hub>,
+}
+
+impl Store {
+    /// A store that starts with `view`.
+    pub fn new(view: View) -> Arc<Self> {
+        Arc::new(Self { view: RwLock::new(view), hub: Mutex::default() })
+    }
+
+    /// The present state.
+    pub fn view(&self) -> View {
+        // A panic while the lock was held leaves the old or the new pointer, both whole.
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Applies the entry at `index` and tells the watchers. After a refused transaction the state is at `index` too.
+    ///
+    /// # Errors
+    /// What [`View::apply`] says; the same on every manager.
+    pub fn commit(&self, index: u64, transaction: &Transaction) -> Result<ChangeSet, ApplyError> {
+        let mut hub = self.hub();
+        let before = self.view();
+        match before.apply(index, transaction) {
+            Ok((after, changes)) => {
+                self.set(after);
+                hub.publish(&changes);
+                Ok(changes)
+            }
+            Err(error) => {
+                self.set(before.skip(index));
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes an entry at `index` that holds no transaction.
+    pub fn skip(&self, index: u64) {
+        let _hub = self.hub();
+        self.set(self.view().skip(index));
+    }
+
+    /// Puts another state in place (a snapshot was installed): every watcher must start again.
+    pub fn replace(&self, view: View) {
+        let mut hub = self.hub();
+        self.set(view);
+        hub.lag_all();
+    }
+
+    /// Hears of changes from now on.
+    pub fn watch(&self, selector: Selector) -> Watcher {
+        self.hub().register(selector)
+    }
+
+    /// The present state, and every change after it.
+    pub fn view_and_watch(&self, selector: Selector) -> (View, Watcher) {
+        let mut hub = self.hub();
+        (self.view(), hub.register(selector))
+    }
+
+    fn hub(&self) -> MutexGuard<'_, Hub> {
+        self.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, view: View) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Store").field(&self.view()).finish()
+    }
+}

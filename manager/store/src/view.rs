@@ -1,0 +1,233 @@
+//! One state of everything, immutable, shared by whoever looks at it.
+//!
+//! Invariant: the indexes say exactly what the tables hold; [`View::put`] and [`View::take`] are the only writers.
+
+use std::sync::Arc;
+
+use skep_proto::v1::{Cluster, Node, ObjectKind, Service, Task, TaskState};
+
+use crate::{
+    index::Index,
+    object::{AnyObject, StoreObject},
+    table::Table,
+};
+
+/// A state of the swarm. Cloning is O(1); a clone never changes.
+#[derive(Clone, Default)]
+pub struct View {
+    version: u64,
+    tables: Arc<Tables>,
+}
+
+#[derive(Clone, Default)]
+struct Tables {
+    nodes: Table<Node>,
+    services: Table<Service>,
+    tasks: Table<Task>,
+    clusters: Table<Cluster>,
+    tasks_of_service: Index<Arc<str>, Task>,
+    tasks_of_node: Index<Arc<str>, Task>,
+    tasks_of_slot: Index<(Arc<str>, u64), Task>,
+    tasks_in_state: Index<TaskState, Task>,
+}
+
+impl View {
+    /// Log index of the last entry that is in this state; 0 of the empty one.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// A node by id.
+    pub fn node(&self, id: &str) -> Option<&Arc<Node>> {
+        self.tables.nodes.get(id)
+    }
+
+    /// All nodes, by id.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.tables.nodes.iter()
+    }
+
+    /// How many nodes there are.
+    pub fn node_count(&self) -> usize {
+        self.tables.nodes.len()
+    }
+
+    /// A service by id.
+    pub fn service(&self, id: &str) -> Option<&Arc<Service>> {
+        self.tables.services.get(id)
+    }
+
+    /// A service by its name.
+    pub fn service_by_name(&self, name: &str) -> Option<&Arc<Service>> {
+        self.tables.services.named(name).next()
+    }
+
+    /// All services, by id.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.tables.services.iter()
+    }
+
+    /// A task by id.
+    pub fn task(&self, id: &str) -> Option<&Arc<Task>> {
+        self.tables.tasks.get(id)
+    }
+
+    /// All tasks, by id.
+    pub fn tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.tables.tasks.iter()
+    }
+
+    /// How many tasks there are.
+    pub fn task_count(&self) -> usize {
+        self.tables.tasks.len()
+    }
+
+    /// The tasks of a service, by id.
+    pub fn tasks_of_service(&self, service_id: &str) -> impl Iterator<Item = &Arc<Task>> {
+        self.tables.tasks_of_service.get(service_id)
+    }
+
+    /// The tasks assigned to a node, by id.
+    pub fn tasks_of_node(&self, node_id: &str) -> impl Iterator<Item = &Arc<Task>> {
+        self.tables.tasks_of_node.get(node_id)
+    }
+
+    /// The tasks a slot has had that are not yet forgotten, by id.
+    pub fn tasks_of_slot(&self, service_id: &str, slot: u64) -> impl Iterator<Item = &Arc<Task>> {
+        self.tables.tasks_of_slot.get(&(Arc::from(service_id), slot))
+    }
+
+    /// The tasks whose observed state is `state`, by id.
+    pub fn tasks_in_state(&self, state: TaskState) -> impl Iterator<Item = &Arc<Task>> {
+        self.tables.tasks_in_state.get(&state)
+    }
+
+    /// How many tasks are observed in `state`.
+    pub fn count_in_state(&self, state: TaskState) -> usize {
+        self.tables.tasks_in_state.count(&state)
+    }
+
+    /// The cluster; `None` until the first entry.
+    pub fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.tables.clusters.iter().next()
+    }
+
+    /// Any object by kind and id.
+    pub fn object(&self, kind: ObjectKind, id: &str) -> Option<AnyObject> {
+        match kind {
+            ObjectKind::Node => self.node(id).cloned().map(Into::into),
+            ObjectKind::Service => self.service(id).cloned().map(Into::into),
+            ObjectKind::Task => self.task(id).cloned().map(Into::into),
+            ObjectKind::Cluster => self.tables.clusters.get(id).cloned().map(Into::into),
+        }
+    }
+
+    /// Every object: by kind, then by id.
+    pub fn objects(&self) -> impl Iterator<Item = AnyObject> + '_ {
+        let tables = &*self.tables;
+        let clusters = tables.clusters.iter().cloned().map(AnyObject::from);
+        let nodes = tables.nodes.iter().cloned().map(AnyObject::from);
+        let services = tables.services.iter().cloned().map(AnyObject::from);
+        let tasks = tables.tasks.iter().cloned().map(AnyObject::from);
+        clusters.chain(nodes).chain(services).chain(tasks)
+    }
+
+    /// How many objects there are.
+    pub fn object_count(&self) -> usize {
+        let tables = &*self.tables;
+        tables.clusters.len() + tables.nodes.len() + tables.services.len() + tables.tasks.len()
+    }
+
+    pub(crate) fn set_version(&mut self, version: u64) {
+        self.version = version;
+    }
+
+    pub(crate) fn named(&self, kind: ObjectKind, name: &str) -> Option<AnyObject> {
+        fn first<T: StoreObject>(table: &Table<T>, name: &str) -> Option<AnyObject>
+        where
+            AnyObject: From<Arc<T>>,
+        {
+            table.named(name).next().cloned().map(Into::into)
+        }
+        match kind {
+            ObjectKind::Node => first(&self.tables.nodes, name),
+            ObjectKind::Service => first(&self.tables.services, name),
+            ObjectKind::Task => first(&self.tables.tasks, name),
+            ObjectKind::Cluster => first(&self.tables.clusters, name),
+        }
+    }
+
+    pub(crate) fn node_table(&self) -> &Table<Node> {
+        &self.tables.nodes
+    }
+
+    pub(crate) fn service_table(&self) -> &Table<Service> {
+        &self.tables.services
+    }
+
+    pub(crate) fn task_table(&self) -> &Table<Task> {
+        &self.tables.tasks
+    }
+
+    pub(crate) fn put(&mut self, object: AnyObject) {
+        let tables = Arc::make_mut(&mut self.tables);
+        match object {
+            AnyObject::Node(node) => drop(tables.nodes.put(node)),
+            AnyObject::Service(service) => drop(tables.services.put(service)),
+            AnyObject::Cluster(cluster) => drop(tables.clusters.put(cluster)),
+            AnyObject::Task(task) => {
+                if let Some(old) = tables.tasks.put(task.clone()) {
+                    tables.unindex(&old);
+                }
+                tables.index(&task);
+            }
+        }
+    }
+
+    pub(crate) fn take(&mut self, kind: ObjectKind, id: &str) {
+        let tables = Arc::make_mut(&mut self.tables);
+        match kind {
+            ObjectKind::Node => drop(tables.nodes.take(id)),
+            ObjectKind::Service => drop(tables.services.take(id)),
+            ObjectKind::Cluster => drop(tables.clusters.take(id)),
+            ObjectKind::Task => {
+                if let Some(old) = tables.tasks.take(id) {
+                    tables.unindex(&old);
+                }
+            }
+        }
+    }
+}
+
+impl Tables {
+    fn index(&mut self, task: &Arc<Task>) {
+        let id: Arc<str> = task.id.as_str().into();
+        let service: Arc<str> = task.service_id.as_str().into();
+        self.tasks_of_slot.insert((service.clone(), task.slot), id.clone(), task.clone());
+        self.tasks_of_service.insert(service, id.clone(), task.clone());
+        if !task.node_id.is_empty() {
+            self.tasks_of_node.insert(task.node_id.as_str().into(), id.clone(), task.clone());
+        }
+        self.tasks_in_state.insert(observed(task), id, task.clone());
+    }
+
+    fn unindex(&mut self, task: &Task) {
+        let service: Arc<str> = task.service_id.as_str().into();
+        self.tasks_of_slot.remove(&(service.clone(), task.slot), &task.id);
+        self.tasks_of_service.remove(&service, &task.id);
+        if !task.node_id.is_empty() {
+            self.tasks_of_node.remove(&task.node_id.as_str().into(), &task.id);
+        }
+        self.tasks_in_state.remove(&observed(task), &task.id);
+    }
+}
+
+fn observed(task: &Task) -> TaskState {
+    task.status.as_ref().map_or(TaskState::New, |status| status.state())
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").field("version", &self.version).field("objects", &self.object_count()).finish()
+    }
+}
