@@ -16,3 +16,4 @@ pub mod net;
 pub mod random;
 pub mod secret;
 pub mod token;
+pub mod validate;

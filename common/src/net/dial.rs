@@ -87,7 +87,7 @@ impl fmt::Debug for Dialer {
     }
 }
 
-fn lazy_channel(
+pub(crate) fn lazy_channel(
     addr: &str,
     config: impl Fn() -> Result<ClientConfig, rustls::Error> + Send + Sync + 'static,
 ) -> Channel {

@@ -3,12 +3,16 @@
 
 use std::{convert::Infallible, future::Future, net::SocketAddr, pin::Pin, sync::Arc};
 
+use bytes::Bytes;
 use futures::future::OptionFuture;
 use http::{HeaderMap, Request, Response};
-use hyper::{body::Incoming, service::Service};
+use hyper::{
+    body::{Body as HttpBody, Incoming},
+    service::Service,
+};
 use tokio::time::sleep;
 use tonic::{Status, body::Body, service::Routes};
-use tower::Service as _;
+use tower::{BoxError, Service as _};
 use tracing::debug;
 
 use super::{
@@ -43,7 +47,10 @@ impl Gate {
         Self { routes, roles, peer: certificate.as_ref().map(Presented::from), remote_addr }
     }
 
-    async fn handle(mut self, mut request: Request<Incoming>) -> Result<Response<GuardedBody>, Status> {
+    async fn handle<B>(mut self, mut request: Request<B>) -> Result<Response<GuardedBody>, Status>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
         let rpc = rpc_of(request.uri().path()).ok_or_else(|| Status::unimplemented("there is no such call"))?;
         let right = self.right(rpc, self.peer.clone());
         let peer = right.check()?;
@@ -97,5 +104,71 @@ impl Service<Request<Incoming>> for Gate {
                 status.into_http::<Body>().map(GuardedBody::open)
             }))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use skep_proto::v1::NodeRole;
+    use tokio::time::Instant;
+    use tonic::Code;
+
+    use super::*;
+    use crate::net::server::RoleAnswer;
+    use crate::{
+        limits::{RECHECK_PERIOD, RPC_DEADLINE},
+        net::testing::Roles,
+    };
+
+    const HANGING: &str = "/skep.v1.Raft/Append";
+    const UPLOAD: &str = "/skep.v1.Raft/InstallSnapshot";
+
+    /// A gate for the manager "m" before handlers that never answer.
+    fn hanging_gate(roles: &Roles) -> Gate {
+        let routes = Routes::from(axum::Router::new().fallback(std::future::pending::<()>));
+        Gate {
+            routes,
+            roles: Arc::new(roles.clone()),
+            peer: Some(Presented { node_id: "m".into(), role: NodeRole::Manager }),
+            remote_addr: "192.0.2.1:1".parse().unwrap(),
+        }
+    }
+
+    async fn refusal(gate: Gate, path: &str) -> Code {
+        let request = Request::post(path).body(Body::empty()).unwrap();
+        gate.handle(request).await.err().unwrap().code()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_takes_too_long_is_cut_off() {
+        let roles = Roles::default();
+        roles.set("m", RoleAnswer::Is(NodeRole::Manager));
+        let started = Instant::now();
+        assert_eq!(refusal(hanging_gate(&roles), HANGING).await, Code::DeadlineExceeded);
+        assert_eq!(started.elapsed().as_secs(), RPC_DEADLINE.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_has_no_deadline_but_ends_with_the_right_to_it() {
+        let roles = Roles::default();
+        roles.set("m", RoleAnswer::Is(NodeRole::Manager));
+        let upload = tokio::spawn(refusal(hanging_gate(&roles), UPLOAD));
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert!(!upload.is_finished());
+
+        roles.set("m", RoleAnswer::Is(NodeRole::Worker));
+        let demoted = Instant::now();
+        assert_eq!(upload.await.unwrap(), Code::PermissionDenied);
+        assert!(demoted.elapsed() <= RECHECK_PERIOD + Duration::from_millis(1));
+    }
+
+    #[tokio::test]
+    async fn what_has_no_line_in_the_table_does_not_exist() {
+        for path in ["/", "/skep.v1.Raft/append", "/skep.v1.Ca/GetRootCa/", "/grpc.reflection.v1.ServerReflection/Info"]
+        {
+            assert_eq!(refusal(hanging_gate(&Roles::default()), path).await, Code::Unimplemented);
+        }
     }
 }

@@ -1,0 +1,83 @@
+//! What users and peers may write. Text is checked and parsed here, once, at the edge; behind it are typed values.
+//!
+//! Every refusal is one sentence that can be shown as it is, Docker's own where Docker has one. Placement
+//! constraints have a language of their own and live with the scheduler.
+
+mod address;
+mod image;
+mod names;
+
+pub use self::{
+    address::HostPort,
+    image::ImageRef,
+    names::{check_env, check_label, check_service_name},
+};
+use crate::limits::MAX_SPEC_BYTES;
+
+/// Input that is refused, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// A name is missing.
+    #[error("name must be provided")]
+    NoName,
+    /// A name is too long to be a DNS label.
+    #[error("name must be {0} characters or fewer")]
+    LongName(usize),
+    /// A name is no DNS label.
+    #[error("name must be valid as a DNS name component")]
+    Name,
+    /// A label has no key, or one that cannot be shown.
+    #[error("invalid label '{0}': {1}")]
+    Label(String, &'static str),
+    /// An environment entry is neither `KEY=VALUE` nor `KEY`.
+    #[error("invalid environment variable: {0}")]
+    Env(String),
+    /// Not `host:port`.
+    #[error("invalid address '{0}': {1}")]
+    Address(String, &'static str),
+    /// Not an image reference.
+    #[error("invalid reference format")]
+    Image,
+    /// An image name with capitals.
+    #[error("invalid reference format: repository name ({0}) must be lowercase")]
+    ImageCase(String),
+    /// An image name too long.
+    #[error("repository name must not be more than 255 characters")]
+    LongImage,
+    /// A name that would be taken for an image id.
+    #[error("invalid repository name ({0}), cannot specify 64-byte hexadecimal strings")]
+    ImageId(String),
+    /// A spec too large to replicate.
+    #[error("the spec is too large: {0} bytes, and at most {MAX_SPEC_BYTES} are allowed")]
+    Size(usize),
+}
+
+/// Checks the encoded size of a spec.
+pub fn check_spec_size(encoded_len: usize) -> Result<(), Invalid> {
+    if encoded_len > MAX_SPEC_BYTES { Err(Invalid::Size(encoded_len)) } else { Ok(()) }
+}
+
+/// At most this much of a refused text is repeated to whoever sent it.
+fn shown(text: &str) -> String {
+    const LONGEST: usize = 100;
+    let visible = text.chars().take(LONGEST).flat_map(char::escape_debug).collect::<String>();
+    if text.chars().nth(LONGEST).is_some() { visible + "…" } else { visible }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specs_have_a_size() {
+        assert_eq!(check_spec_size(MAX_SPEC_BYTES), Ok(()));
+        let refusal = check_spec_size(MAX_SPEC_BYTES + 1).unwrap_err().to_string();
+        assert_eq!(refusal, "the spec is too large: 1048577 bytes, and at most 1048576 are allowed");
+    }
+
+    #[test]
+    fn refusals_do_not_echo_what_could_hurt() {
+        assert_eq!(shown("a\x1b[2J\0\n"), "a\\u{1b}[2J\\0\\n");
+        assert_eq!(shown(&"é".repeat(1_000_000)).chars().count(), 101);
+    }
+}
