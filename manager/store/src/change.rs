@@ -29,7 +29,7 @@ impl Change {
     }
 
     /// The object as it was, if it was there.
-    pub fn old(&self) -> Option<&AnyObject> {
+    pub fn before(&self) -> Option<&AnyObject> {
         match self {
             Self::Create(_) => None,
             Self::Update { old, .. } | Self::Remove(old) => Some(old),
@@ -37,7 +37,7 @@ impl Change {
     }
 
     /// The object as it is, if it is there.
-    pub fn new(&self) -> Option<&AnyObject> {
+    pub fn after(&self) -> Option<&AnyObject> {
         match self {
             Self::Create(new) | Self::Update { new, .. } => Some(new),
             Self::Remove(_) => None,

@@ -143,7 +143,7 @@ impl Hub {
         let mut ids = self.all.clone();
         let mut add = |set: Option<&BTreeSet<u64>>| ids.extend(set.into_iter().flatten());
         add(self.by_kind.get(&change.kind()));
-        for object in [change.old(), change.new()].into_iter().flatten() {
+        for object in [change.before(), change.after()].into_iter().flatten() {
             if let AnyObject::Task(task) = object {
                 add(self.by_node.get(&task.node_id));
                 add(self.by_service.get(&task.service_id));
