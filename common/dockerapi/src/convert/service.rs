@@ -1,0 +1,159 @@
+//! Services.
+
+use skep_common::{clock::nanos, limits};
+use skep_proto::v1::{
+    self as proto, Annotations, EndpointMode, FailureAction, GlobalService, ServiceWithStatus, UpdateOrder,
+    service_spec::Mode,
+};
+
+use super::{
+    Invalid,
+    spec::{RUNTIME, task_spec_from_docker, task_spec_to_docker},
+    words::Word as _,
+};
+use crate::{
+    time::Time,
+    types::{
+        Empty, Endpoint, EndpointSpec, Placement, ReplicatedService, ResourceRequirements, RestartPolicy, Service,
+        ServiceMode, ServiceSpec, ServiceStatus, UpdateConfig, Version,
+    },
+};
+
+/// A service as a client sees it.
+pub fn service_to_docker(service: &proto::Service) -> Service {
+    let meta = service.meta.unwrap_or_default();
+    Service {
+        id: service.id.clone(),
+        version: Version { index: meta.version },
+        created_at: Time(meta.created_at),
+        updated_at: Time(meta.updated_at),
+        spec: service_spec_to_docker(&service.spec.clone().unwrap_or_default()),
+        previous_spec: service.previous_spec.as_ref().map(|spec| Box::new(service_spec_to_docker(spec))),
+        endpoint: Endpoint::default(),
+        service_status: None,
+    }
+}
+
+impl From<&ServiceWithStatus> for ServiceStatus {
+    fn from(counts: &ServiceWithStatus) -> Self {
+        Self {
+            running_tasks: counts.running_tasks,
+            desired_tasks: counts.desired_tasks,
+            completed_tasks: counts.completed_tasks,
+        }
+    }
+}
+
+/// A service's spec as a client sees it.
+pub fn service_spec_to_docker(spec: &proto::ServiceSpec) -> ServiceSpec {
+    let annotations = spec.annotations.clone().unwrap_or_default();
+    let mut task_template = task_spec_to_docker(&spec.task.clone().unwrap_or_default());
+    task_template.runtime = RUNTIME.to_owned();
+    ServiceSpec {
+        name: annotations.name,
+        labels: annotations.labels,
+        task_template,
+        mode: match spec.mode {
+            Some(Mode::Replicated(replicated)) => ServiceMode {
+                replicated: Some(ReplicatedService { replicas: Some(replicated.replicas) }),
+                global: None,
+            },
+            Some(Mode::Global(_)) => ServiceMode { replicated: None, global: Some(Empty {}) },
+            None => ServiceMode::default(),
+        },
+        update_config: spec.update.as_ref().map(update_to_docker),
+        rollback_config: spec.rollback.as_ref().map(update_to_docker),
+        endpoint_spec: spec.endpoint.as_ref().map(|endpoint| EndpointSpec { mode: endpoint.mode().word().to_owned() }),
+    }
+}
+
+/// A service's spec as a client sends it.
+///
+/// # Errors
+/// [`Invalid`]: wrong words, two modes, and what [`task_spec_from_docker`] refuses.
+pub fn service_spec_from_docker(spec: ServiceSpec) -> Result<proto::ServiceSpec, Invalid> {
+    let mode = match (spec.mode.replicated, spec.mode.global) {
+        (Some(_), Some(_)) => return Err(Invalid("must specify only one service mode".to_owned())),
+        (None, Some(Empty {})) => Mode::Global(GlobalService {}),
+        (replicated, None) => {
+            Mode::Replicated(proto::ReplicatedService { replicas: replicated.and_then(|r| r.replicas).unwrap_or(1) })
+        }
+    };
+    Ok(proto::ServiceSpec {
+        annotations: Some(Annotations { name: spec.name, labels: spec.labels }),
+        task: Some(task_spec_from_docker(spec.task_template)?),
+        mode: Some(mode),
+        update: spec.update_config.map(|config| update_from_docker(config, "update")).transpose()?,
+        rollback: spec.rollback_config.map(|config| update_from_docker(config, "rollback")).transpose()?,
+        endpoint: spec.endpoint_spec.map(endpoint_from_docker).transpose()?,
+    })
+}
+
+fn endpoint_from_docker(endpoint: EndpointSpec) -> Result<proto::EndpointSpec, Invalid> {
+    let mode = if endpoint.mode.is_empty() {
+        EndpointMode::Vip
+    } else {
+        EndpointMode::from_word(&endpoint.mode)
+            .ok_or_else(|| Invalid(format!("invalid resolution mode: {:?}", endpoint.mode)))?
+    };
+    Ok(proto::EndpointSpec { mode: mode.into() })
+}
+
+fn update_to_docker(config: &proto::UpdateConfig) -> UpdateConfig {
+    UpdateConfig {
+        parallelism: config.parallelism,
+        delay: config.delay,
+        failure_action: config.failure_action().word().to_owned(),
+        monitor: config.monitor,
+        max_failure_ratio: config.max_failure_ratio,
+        order: config.order().word().to_owned(),
+    }
+}
+
+fn update_from_docker(config: UpdateConfig, which: &str) -> Result<proto::UpdateConfig, Invalid> {
+    let action = match config.failure_action.as_str() {
+        "" => FailureAction::Pause,
+        word => FailureAction::from_word(word)
+            .filter(|action| which == "update" || *action != FailureAction::Rollback)
+            .ok_or_else(|| Invalid(format!("unrecognized {which} failure action {word}")))?,
+    };
+    let order = match config.order.as_str() {
+        "" => UpdateOrder::StopFirst,
+        word => UpdateOrder::from_word(word).ok_or_else(|| Invalid(format!("unrecognized {which} order {word}")))?,
+    };
+    Ok(proto::UpdateConfig {
+        parallelism: config.parallelism,
+        delay: config.delay,
+        failure_action: action.into(),
+        monitor: config.monitor,
+        max_failure_ratio: config.max_failure_ratio,
+        order: order.into(),
+    })
+}
+
+/// Writes out what holds where the spec says nothing: `?insertDefaults=true`.
+pub fn insert_defaults(spec: &mut ServiceSpec) {
+    let task = &mut spec.task_template;
+    let container = task.container_spec.get_or_insert_default();
+    container.stop_grace_period.get_or_insert(nanos(limits::STOP_GRACE));
+    container.dns_config.get_or_insert_default();
+    task.resources.get_or_insert_with(ResourceRequirements::default);
+    task.placement.get_or_insert_with(Placement::default);
+    let restart = task.restart_policy.get_or_insert_with(RestartPolicy::default);
+    if restart.condition.is_empty() {
+        "any".clone_into(&mut restart.condition);
+    }
+    restart.delay.get_or_insert(nanos(limits::RESTART_DELAY));
+    restart.max_attempts.get_or_insert(0);
+    for config in [&mut spec.update_config, &mut spec.rollback_config] {
+        let config = config.get_or_insert_with(|| UpdateConfig {
+            parallelism: limits::UPDATE_PARALLELISM,
+            failure_action: "pause".to_owned(),
+            order: "stop-first".to_owned(),
+            ..UpdateConfig::default()
+        });
+        if config.monitor == 0 {
+            config.monitor = nanos(limits::UPDATE_MONITOR);
+        }
+    }
+}

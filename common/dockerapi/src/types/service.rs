@@ -1,0 +1,138 @@
+//! Services: `/services`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::{Empty, TaskSpec, Version, zero};
+use crate::time::Time;
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Service {
+    /// Its id.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// For updates.
+    pub version: Version,
+    /// When it was made.
+    pub created_at: Time,
+    /// When it last changed.
+    pub updated_at: Time,
+    /// What is wanted.
+    pub spec: ServiceSpec,
+    /// What was wanted before the last update.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_spec: Option<Box<ServiceSpec>>,
+    /// How it is reached.
+    pub endpoint: Endpoint,
+    /// Counts, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_status: Option<ServiceStatus>,
+}
+
+/// What is wanted of a service; the body of create and update.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ServiceSpec {
+    /// Its name.
+    #[serde(skip_serializing_if = "zero")]
+    pub name: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its tasks.
+    pub task_template: TaskSpec,
+    /// How many.
+    pub mode: ServiceMode,
+    /// How updates go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update_config: Option<UpdateConfig>,
+    /// How rollbacks go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback_config: Option<UpdateConfig>,
+    /// How it is reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint_spec: Option<EndpointSpec>,
+}
+
+/// How many tasks: exactly one of these.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ServiceMode {
+    /// A number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicated: Option<ReplicatedService>,
+    /// One per node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub global: Option<Empty>,
+}
+
+/// A number of tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ReplicatedService {
+    /// Absent = 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u64>,
+}
+
+/// How updates go.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct UpdateConfig {
+    /// Tasks at a time; 0 = all.
+    pub parallelism: u64,
+    /// Nanoseconds between batches.
+    #[serde(skip_serializing_if = "zero")]
+    pub delay: i64,
+    /// `pause`, `continue`, `rollback`.
+    #[serde(skip_serializing_if = "zero")]
+    pub failure_action: String,
+    /// Nanoseconds a new task is watched.
+    #[serde(skip_serializing_if = "zero")]
+    pub monitor: i64,
+    /// 0 … 1.
+    #[serde(serialize_with = "ratio")]
+    pub max_failure_ratio: f32,
+    /// `stop-first`, `start-first`.
+    pub order: String,
+}
+
+/// Go writes `0` and `1` where serde writes `0.0` and `1.0`.
+fn ratio<S: Serializer>(ratio: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+    match *ratio {
+        0.0 => serializer.serialize_u8(0),
+        1.0 => serializer.serialize_u8(1),
+        ratio => serializer.serialize_f32(ratio),
+    }
+}
+
+/// How a service is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct EndpointSpec {
+    /// `vip`, `dnsrr`.
+    #[serde(skip_serializing_if = "zero")]
+    pub mode: String,
+}
+
+/// How a service is reached now.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Endpoint {
+    /// Empty while nothing is published.
+    pub spec: EndpointSpec,
+}
+
+/// Counts of a service's tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ServiceStatus {
+    /// Running.
+    pub running_tasks: u64,
+    /// Wanted.
+    pub desired_tasks: u64,
+    /// Done.
+    pub completed_tasks: u64,
+}
