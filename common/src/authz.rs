@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use skep_proto::v1::NodeRole;
 
-use crate::limits::RPC_DEADLINE;
+use crate::limits::{MEMBERSHIP_DEADLINE, RPC_DEADLINE};
 
 /// Who is at the other end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +78,10 @@ const fn rpc(path: &'static str, callers: Callers) -> Rpc {
     Rpc { path, callers, deadline: Some(RPC_DEADLINE) }
 }
 
+const fn membership(path: &'static str, callers: Callers) -> Rpc {
+    Rpc { path, callers, deadline: Some(MEMBERSHIP_DEADLINE) }
+}
+
 const fn upload(path: &'static str, callers: Callers) -> Rpc {
     Rpc { path, callers, deadline: None }
 }
@@ -91,8 +95,8 @@ pub const RPCS: &[Rpc] = &[
     rpc("/skep.v1.Raft/Vote", Callers::Managers),
     rpc("/skep.v1.Raft/OfferSnapshot", Callers::Managers),
     upload("/skep.v1.Raft/InstallSnapshot", Callers::Managers),
-    rpc("/skep.v1.Membership/Join", Callers::StoredManagers),
-    rpc("/skep.v1.Membership/Leave", Callers::Managers),
+    membership("/skep.v1.Membership/Join", Callers::StoredManagers),
+    membership("/skep.v1.Membership/Leave", Callers::Managers),
     rpc("/skep.v1.Dispatcher/Session", Callers::Nodes),
     rpc("/skep.v1.Dispatcher/Heartbeat", Callers::Nodes),
     rpc("/skep.v1.Dispatcher/Assignments", Callers::Nodes),

@@ -112,6 +112,9 @@ pub const ROOT_LIFETIME: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 /// Deadline of an ordinary call, on both sides.
 pub const RPC_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Deadline of a change of Raft's membership, which may wait for another one and for the new member to catch up.
+pub const MEMBERSHIP_DEADLINE: Duration = Duration::from_secs(60);
+
 /// TCP and TLS of an outgoing connection together.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 

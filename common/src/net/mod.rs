@@ -6,6 +6,7 @@ pub mod dial;
 pub mod forward;
 pub mod identity;
 pub mod server;
+pub mod source;
 pub mod tls;
 
 #[cfg(test)]

@@ -6,12 +6,12 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use skep_common::token::JoinToken;
+use skep_common::{net::source::source_of, token::JoinToken};
 use skep_proto::v1::{JoinTokens, NodeRole};
 
 /// What one wrong token costs.
@@ -50,18 +50,18 @@ impl TokenGate {
         now: Duration,
     ) -> Result<NodeRole, InvalidToken> {
         let mut paid_at = self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let network = network(addr);
-        let owed_until = paid_at.get(&network).copied().unwrap_or(now).max(now);
+        let source = source_of(addr);
+        let owed_until = paid_at.get(&source).copied().unwrap_or(now).max(now);
         if owed_until + COST > now + CREDIT {
             return Err(InvalidToken);
         }
         if let Some(role) = role_of(token, tokens) {
             return Ok(role);
         }
-        if paid_at.len() >= MAX_ADDRESSES && !paid_at.contains_key(&network) {
+        if paid_at.len() >= MAX_ADDRESSES && !paid_at.contains_key(&source) {
             make_room(&mut paid_at, now);
         }
-        paid_at.insert(network, owed_until + COST);
+        paid_at.insert(source, owed_until + COST);
         Err(InvalidToken)
     }
 }
@@ -85,14 +85,6 @@ fn make_room(paid_at: &mut HashMap<IpAddr, Duration>, now: Duration) {
         && let Some(least) = paid_at.iter().min_by_key(|(_, paid)| **paid).map(|(addr, _)| *addr)
     {
         paid_at.remove(&least);
-    }
-}
-
-/// Whom an address stands for: an IPv6 host has a whole /64 to choose from.
-fn network(addr: IpAddr) -> IpAddr {
-    match addr.to_canonical() {
-        IpAddr::V6(addr) => Ipv6Addr::from_bits(addr.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 => v4,
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
-use crate::limits::HANDSHAKE_TIMEOUT;
+use crate::{limits::HANDSHAKE_TIMEOUT, net::source::source_of};
 
 /// What one server takes on.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +60,7 @@ impl Caps {
     /// Room for one more connection from `ip`, or `None`: then the connection is to be closed at once, which costs less
     /// than leaving it in the backlog, where it would keep out those who have room.
     pub(super) fn admit(&self, ip: IpAddr) -> Option<Permit> {
-        let permit = self.try_admit(ip.to_canonical());
+        let permit = self.try_admit(source_of(ip));
         if permit.is_none() {
             debug!(%ip, "connection refused: too many are open");
         }
@@ -98,11 +98,11 @@ struct PerIp {
 impl PerIp {
     fn admit(self: Arc<Self>, ip: IpAddr) -> Option<OfIp> {
         let mut counts = self.counts();
-        let count = counts.entry(ip).or_insert(0);
-        if *count >= self.limit {
+        let count = counts.get(&ip).copied().unwrap_or(0);
+        if count >= self.limit {
             return None;
         }
-        *count += 1;
+        counts.insert(ip, count + 1);
         drop(counts);
         Some(OfIp { counters: self, ip })
     }

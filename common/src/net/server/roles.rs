@@ -17,7 +17,8 @@ pub enum RoleAnswer {
 
 /// Knows the roles of nodes. Asked for every call and every second for open ones, so it must be quick.
 pub trait RoleSource: Send + Sync {
-    /// What the state says of `node_id` now.
+    /// What the state says of `node_id` now. One that goes by a list of managers alone answers `Is(Worker)` for everybody
+    /// else: `NoState` would believe any certificate.
     fn role_of(&self, node_id: &str) -> RoleAnswer;
 }
 

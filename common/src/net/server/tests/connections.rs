@@ -135,6 +135,40 @@ async fn a_full_house_closes_at_once_and_opens_again() {
 }
 
 #[tokio::test]
+async fn a_peer_that_falls_silent_fails_the_call_and_is_found_again() {
+    let ca = TestCa::new("swarm");
+    let server = TestServer::start(ca.handle("m", NodeRole::Manager)).await;
+    server.roles.set("c", RoleAnswer::Is(NodeRole::Manager));
+    let between = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = between.local_addr().unwrap().to_string();
+    let (silence, target) = (CancellationToken::new(), server.addr.clone());
+    let relay = tokio::spawn({
+        let silence = silence.clone();
+        async move {
+            let (mut near, _) = between.accept().await.unwrap();
+            let mut far = TcpStream::connect(&target).await.unwrap();
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                () = silence.cancelled() => {}
+            }
+            // The connection stays open, as that of a machine without power does; the next one works.
+            let (mut near_again, _) = between.accept().await.unwrap();
+            let mut far_again = TcpStream::connect(&target).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut near_again, &mut far_again).await;
+        }
+    });
+    let channel = dialer(&ca, "c", NodeRole::Manager).channel(&addr, Expect::Manager);
+    let mut stream = endless(channel.clone(), "/skep.v1.Control/Watch").await;
+    silence.cancel();
+    let end = tokio::time::timeout(Duration::from_secs(10), stream.message()).await.expect("silence is noticed");
+    assert!(end.is_err());
+    assert_eq!(code(call(channel.clone(), OPEN).await), Code::Ok);
+    drop(channel);
+    relay.abort();
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_channel_finds_a_server_that_comes_later_and_says_who_is_missing() {
     let ca = TestCa::new("swarm");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
