@@ -1,2 +1,18 @@
-//! The one binary: commands, daemon and shim.
-fn main() {}
+//! `skep`: the one binary. `skep daemon` is a node, `skep shim` the process beside a container, and everything else a
+//! client of the Docker Engine API.
+
+mod args;
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    // Before anything else: a shim is a single thread with as little memory as can be.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == "shim") {
+        skep_shim::main(words.collect());
+    }
+    commands::run(args::Skep::parse())
+}

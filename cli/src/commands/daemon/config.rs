@@ -1,0 +1,151 @@
+//! The daemon's configuration: flags and file become one, and nothing may be said twice.
+//!
+//! Keys and texts are dockerd's, so that its daemon.json can be carried over.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Deserialize;
+use skep_node::daemon::DaemonOptions;
+
+use crate::args::DaemonArgs;
+
+const DEFAULT_FILE: &str = "/etc/skep/daemon.json";
+const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
+
+/// The file. What it does not say is left to flags and defaults.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct File {
+    data_root: Option<PathBuf>,
+    exec_root: Option<PathBuf>,
+    hosts: Vec<String>,
+    labels: Vec<String>,
+    log_level: Option<String>,
+}
+
+/// The options to run with, and the log level.
+pub(super) fn settle(args: DaemonArgs) -> Result<(DaemonOptions, String)> {
+    let (path, required) = match &args.config_file {
+        Some(path) => (path.as_path(), true),
+        None => (Path::new(DEFAULT_FILE), false),
+    };
+    let file = read(path, required)?;
+    merge(args, file).with_context(|| format!("unable to configure the daemon with file {}", path.display()))
+}
+
+fn read(path: &Path, required: bool) -> Result<File> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .with_context(|| format!("unable to configure the daemon with file {}", path.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !required => Ok(File::default()),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+fn merge(args: DaemonArgs, file: File) -> Result<(DaemonOptions, String)> {
+    let mut twice = Vec::new();
+    let mut both = |name: &str, flag: bool, file: bool| {
+        if flag && file {
+            twice.push(name.to_owned());
+        }
+    };
+    both("data-root", args.data_root.is_some(), file.data_root.is_some());
+    both("exec-root", args.exec_root.is_some(), file.exec_root.is_some());
+    both("hosts", !args.hosts.is_empty(), !file.hosts.is_empty());
+    both("labels", !args.labels.is_empty(), !file.labels.is_empty());
+    both("log-level", args.log_level.is_some(), file.log_level.is_some());
+    if !twice.is_empty() {
+        bail!(
+            "the following directives are specified both as a flag and in the configuration file: {}",
+            twice.join(", ")
+        );
+    }
+
+    let mut hosts = [args.hosts, file.hosts].concat();
+    if hosts.is_empty() {
+        hosts.push("unix:///run/skep/skep.sock".to_owned());
+    }
+    let log_level = args.log_level.or(file.log_level).unwrap_or_else(|| "info".to_owned());
+    ensure!(LEVELS.contains(&log_level.as_str()), "unknown log level {log_level:?}: it is one of {}", LEVELS.join(", "));
+    let options = DaemonOptions {
+        data_root: absolute(args.data_root.or(file.data_root).unwrap_or_else(|| "/var/lib/skep".into()))?,
+        exec_root: absolute(args.exec_root.or(file.exec_root).unwrap_or_else(|| "/run/skep".into()))?,
+        hosts,
+        labels: labels(&[args.labels, file.labels].concat())?,
+    };
+    Ok((options, log_level))
+}
+
+/// Mounts and shims outlive the working directory of this process.
+fn absolute(path: PathBuf) -> Result<PathBuf> {
+    std::path::absolute(&path).with_context(|| format!("{} is not a path", path.display()))
+}
+
+fn labels(given: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut labels = BTreeMap::new();
+    for label in given {
+        let (key, value) = label.split_once('=').filter(|(key, _)| !key.is_empty()).with_context(|| format!("bad attribute format: {label}"))?;
+        if let Some(other) = labels.insert(key.to_owned(), value.to_owned())
+            && other != value
+        {
+            bail!("conflict labels for {key}={value} and {key}={other}");
+        }
+    }
+    Ok(labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(json: &str) -> File {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn flags_and_file_complete_each_other() {
+        let args = DaemonArgs { labels: vec!["zone=a".into()], ..DaemonArgs::default() };
+        let (options, level) = merge(args, file(r#"{"data-root": "/data", "hosts": ["unix:///a", "unix:///b"], "log-level": "debug"}"#)).unwrap();
+        assert_eq!(options.data_root, Path::new("/data"));
+        assert_eq!(options.exec_root, Path::new("/run/skep"));
+        assert_eq!(options.hosts, ["unix:///a", "unix:///b"]);
+        assert_eq!(options.labels["zone"], "a");
+        assert_eq!(level, "debug");
+    }
+
+    #[test]
+    fn nothing_said_is_the_default() {
+        let (options, level) = merge(DaemonArgs::default(), File::default()).unwrap();
+        assert_eq!(options.hosts, ["unix:///run/skep/skep.sock"]);
+        assert_eq!((options.data_root, level.as_str()), ("/var/lib/skep".into(), "info"));
+    }
+
+    #[test]
+    fn what_is_said_twice_is_refused() {
+        let args = DaemonArgs { data_root: Some("/a".into()), log_level: Some("info".into()), ..DaemonArgs::default() };
+        let error = merge(args, file(r#"{"data-root": "/b", "log-level": "warn"}"#)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the following directives are specified both as a flag and in the configuration file: data-root, log-level"
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |args: DaemonArgs| merge(args, File::default()).unwrap_err().to_string();
+        assert_eq!(error(DaemonArgs { labels: vec!["nokey".into()], ..DaemonArgs::default() }), "bad attribute format: nokey");
+        assert_eq!(
+            error(DaemonArgs { labels: vec!["a=1".into(), "a=2".into()], ..DaemonArgs::default() }),
+            "conflict labels for a=2 and a=1"
+        );
+        assert!(error(DaemonArgs { log_level: Some("loud".into()), ..DaemonArgs::default() }).contains("unknown log level \"loud\""));
+        assert!(serde_json::from_str::<File>(r#"{"dataroot": "/x"}"#).is_err());
+        assert!(read(Path::new("/nonexistent/daemon.json"), true).is_err());
+        assert!(read(Path::new("/nonexistent/daemon.json"), false).is_ok());
+    }
+}
