@@ -1,13 +1,15 @@
 //! The swarm's certificate authority: its root ([`RootCa`]), what it reads of a signing request ([`public_key_of`]),
-//! and who gets in by a join token ([`TokenGate`]). No RPC here: the manager wires these to its services.
+//! who gets in by a join token ([`TokenGate`]), and when a certificate is due ([`renewal_moment`]). No RPC here: the manager wires these to its services.
 //!
 //! The authority decides every word of a certificate; from the request it takes the public key and nothing else.
 
 mod csr;
+mod renewal;
 mod root;
 mod token_gate;
 
 pub use csr::public_key_of;
+pub use renewal::renewal_moment;
 pub use root::{RootCa, Subject};
 pub use token_gate::{InvalidToken, TokenGate};
 

@@ -1,7 +1,5 @@
 //! What a node certificate says. The swarm's CA writes: CN = node id, OU = role, O = swarm id.
 
-use std::time::Duration;
-
 use skep_proto::v1::NodeRole;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -56,13 +54,6 @@ impl NodeCertificate {
         })
     }
 
-    /// When to renew: somewhere in 50–80 % of the certificate's life, so that nodes that joined together do not renew
-    /// together. `jitter` in `0.0..1.0` picks the point.
-    pub fn renew_at(&self, jitter: f64) -> Timestamp {
-        let life: Duration = self.not_after.since(self.not_before);
-        self.not_before + life.mul_f64(0.5 + 0.3 * jitter.clamp(0.0, 1.0))
-    }
-
     /// Whether it is no longer valid at `now`.
     pub fn expired(&self, now: Timestamp) -> bool {
         now > self.not_after
@@ -88,7 +79,7 @@ mod tests {
     use crate::net::testing::TestCa;
 
     #[test]
-    fn renewal_falls_between_half_and_four_fifths_of_life() {
+    fn is_valid_through_its_last_second() {
         let certificate = NodeCertificate {
             node_id: "n".into(),
             cluster_id: "c".into(),
@@ -96,10 +87,8 @@ mod tests {
             not_before: Timestamp::from_secs(1000),
             not_after: Timestamp::from_secs(2000),
         };
-        assert_eq!(certificate.renew_at(0.0), Timestamp::from_secs(1500));
-        assert_eq!(certificate.renew_at(1.0), Timestamp::from_secs(1800));
-        assert_eq!(certificate.renew_at(9.0), Timestamp::from_secs(1800));
-        assert!(!certificate.expired(Timestamp::from_secs(2000)) && certificate.expired(Timestamp::from_secs(2001)));
+        assert!(!certificate.expired(Timestamp::from_secs(2000)));
+        assert!(certificate.expired(Timestamp::from_secs(2001)));
     }
 
     #[test]
