@@ -25,6 +25,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Ordered maps: equal objects must encode to equal bytes on every replica.
         .btree_map(".")
+        // Carried by reference count from the log to the wire.
+        .bytes(".skep.v1.RaftEntry.batch")
+        .bytes(".skep.v1.SnapshotChunk.data")
         // These two hold secrets; lib.rs gives them a Debug that keeps quiet.
         .skip_debug(["skep.v1.RootCa", "skep.v1.JoinTokens", "skep.v1.IssueCertificateRequest"])
         .compile_fds(descriptors)?;
