@@ -1,1 +1,57 @@
-//! To come.
+//! Whether a task may stay where it is. Pure question; what follows from the answer is the orchestrator's.
+
+use skep_proto::v1::{Availability, Node, NodeState, Task};
+use skep_store::View;
+
+use crate::constraint;
+
+/// Why a task may not stay on its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misplaced {
+    /// The node was removed.
+    NodeGone,
+    /// The node is down: nobody can say whether the task still runs there, and nobody is waited for.
+    NodeDown,
+    /// The node was drained.
+    Drained,
+    /// The node, or its labels or role, changed and the task's constraints do not hold any more.
+    Constraints,
+}
+
+/// Why the task may not stay on its node; `None` when it may, or is on no node yet.
+pub fn misplaced(view: &View, task: &Task) -> Option<Misplaced> {
+    if task.node_id.is_empty() {
+        return None;
+    }
+    let Some(node) = view.node(&task.node_id) else { return Some(Misplaced::NodeGone) };
+    if is_down(node) {
+        Some(Misplaced::NodeDown)
+    } else if availability(node) == Availability::Drain {
+        Some(Misplaced::Drained)
+    } else if !satisfies_constraints(node, task.spec.as_ref().and_then(|s| s.placement.as_ref())) {
+        Some(Misplaced::Constraints)
+    } else {
+        None
+    }
+}
+
+/// Whether nobody can be expected to say what became of the tasks on a node: it is down, or no more.
+pub fn is_silent(view: &View, node_id: &str) -> bool {
+    view.node(node_id).is_none_or(|node| is_down(node))
+}
+
+pub(crate) fn is_down(node: &Node) -> bool {
+    state(node) == NodeState::Down
+}
+
+pub(crate) fn state(node: &Node) -> NodeState {
+    node.status.as_ref().map_or(NodeState::Unknown, |status| status.state())
+}
+
+pub(crate) fn availability(node: &Node) -> Availability {
+    node.spec.as_ref().map_or(Availability::Active, |spec| spec.availability())
+}
+
+pub(crate) fn satisfies_constraints(node: &Node, placement: Option<&skep_proto::v1::Placement>) -> bool {
+    constraint::of_placement(placement).iter().all(|constraint| constraint.matches(node))
+}

@@ -14,6 +14,25 @@
 //!
 //! Invariants of every planner: no clock, no randomness, no I/O; planning again on the state its plan leads to gives
 //! an empty plan; whatever a later plan needs to know is in the state.
+//!
+//! # Who writes what
+//!
+//! One writer per field; a field with two has them take turns, and the turn can be read off the field itself.
+//!
+//! - `Node`, the object: made by certificate issuance; removed through [`roles::remove_node`]
+//! - `Node.spec`: users, through the control service
+//! - `Node.description`, `Node.status`: [`liveness`]
+//! - `Node.role`: certificate issuance when the node is new; from then on [`roles`]
+//! - `Node.manager`: set by joining Raft (`AssignRaftId`); cleared by [`roles`]
+//! - `Node.certificate`: certificate issuance
+//! - `Service.*`: users, through the control service (`spec_version` by [`update::spec_version`])
+//! - `Task`, the object: made by [`orchestrator`]; removed by [`reaper`]
+//! - `Task.desired_state`, `Task.restart`: [`orchestrator`]
+//! - `Task.node_id`: [`scheduler`], once; of a global service's task [`orchestrator`], when it makes it
+//! - `Task.status` while NEW: [`allocator`]; while PENDING: [`scheduler`]; from ASSIGNED on: [`status`], that is the
+//!   task's node; and ORPHANED, when that node is silent for good: [`reaper`]
+//! - `Task.spec`, `.spec_version`, `.service`, `.slot`: never change
+//! - `Cluster.spec`, `.join_tokens`: users, through the control service; `Cluster.root_ca`: the first entry of the log
 
 pub mod allocator;
 pub mod assign;

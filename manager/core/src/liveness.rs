@@ -1,14 +1,22 @@
-//! Which nodes are alive, by their heartbeats.
+//! Which nodes are alive, by their sessions and heartbeats. Heartbeats never enter the log; only changes of state do.
+//!
+//! Owns `Node.status` and `Node.description`. The tracker itself lives as long as a leadership and is made from the
+//! state alone; all its times are monotonic, so no clock that jumps makes a node look dead.
+//!
+//! Invariants: a node has one live session, the last one opened; whatever names another is refused. A node is DOWN only
+//! after it was silent for three periods (six after a change of leader) *while this tracker was awake*: time in which
+//! nobody looked is not held against anyone.
 
-#![expect(clippy::unimplemented, reason = "the API first")]
+use std::{collections::BTreeMap, time::Duration};
 
-use std::time::Duration;
-
-use skep_common::clock::Timestamp;
-use skep_proto::v1::NodeDescription;
+use skep_common::{clock::Timestamp, limits};
+use skep_proto::v1::{Node, NodeDescription, NodeState, NodeStatus};
 use skep_store::View;
 
-use crate::Plan;
+use crate::{
+    Plan, defaults, enforcer,
+    plan::{Planner, Write},
+};
 
 /// A session that is not (any more) the node's one live session.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,25 +30,59 @@ pub struct StaleSession {
 
 /// What the leader knows of who is alive. Made at the start of a term; all `at` are monotonic time.
 #[derive(Debug, Clone)]
-pub struct Liveness {}
+pub struct Liveness {
+    nodes: BTreeMap<String, Tracked>,
+    period: Duration,
+    looked_at: Duration,
+}
+
+#[derive(Debug, Clone)]
+struct Tracked {
+    state: NodeState,
+    message: String,
+    session: Option<Session>,
+    /// When silence makes it DOWN; `None` when it is.
+    deadline: Option<Duration>,
+}
+
+#[derive(Debug, Clone)]
+struct Session {
+    id: String,
+    addr: String,
+    description: Option<NodeDescription>,
+}
 
 impl Liveness {
     /// A new leader: every node that is not DOWN is UNKNOWN, and has twice the usual time to show up.
-    pub fn new(_view: &View, _at: Duration) -> Self {
-        unimplemented!()
+    pub fn new(view: &View, at: Duration) -> Self {
+        let period = defaults::heartbeat_period(view);
+        let mut liveness = Self { nodes: BTreeMap::new(), period, looked_at: at };
+        liveness.follow(view, at);
+        for tracked in liveness.nodes.values_mut().filter(|tracked| tracked.state == NodeState::Ready) {
+            tracked.state = NodeState::Unknown;
+            tracked.message = "Node moved to \"unknown\" state due to leadership change in cluster".into();
+        }
+        liveness
     }
 
     /// A session was opened; it ends the one before.
     pub fn opened(
         &mut self,
-        _node_id: &str,
-        _session_id: &str,
-        _addr: &str,
-        _description: Option<NodeDescription>,
-        _message: &str,
-        _at: Duration,
+        node_id: &str,
+        session_id: &str,
+        addr: &str,
+        description: Option<NodeDescription>,
+        message: &str,
+        at: Duration,
     ) {
-        unimplemented!()
+        let session = Session { id: session_id.to_owned(), addr: addr.to_owned(), description };
+        let tracked = Tracked {
+            state: NodeState::Ready,
+            message: message.to_owned(),
+            session: Some(session),
+            deadline: Some(at + self.grace()),
+        };
+        self.nodes.insert(node_id.to_owned(), tracked);
     }
 
     /// A heartbeat. Says when the next is due.
@@ -49,29 +91,227 @@ impl Liveness {
     /// When the session is not the live one.
     pub fn beat(
         &mut self,
-        _node_id: &str,
-        _session_id: &str,
-        _message: &str,
-        _at: Duration,
+        node_id: &str,
+        session_id: &str,
+        message: &str,
+        at: Duration,
     ) -> Result<Duration, StaleSession> {
-        unimplemented!()
+        self.check(node_id, session_id)?;
+        let grace = self.grace();
+        if let Some(tracked) = self.nodes.get_mut(node_id) {
+            tracked.deadline = Some(at + grace);
+            if tracked.message != message {
+                message.clone_into(&mut tracked.message);
+            }
+        }
+        Ok(self.period)
     }
 
     /// Whether this is the node's live session; asked of every call that names one.
     ///
     /// # Errors
     /// When it is not.
-    pub fn check(&self, _node_id: &str, _session_id: &str) -> Result<(), StaleSession> {
-        unimplemented!()
+    pub fn check(&self, node_id: &str, session_id: &str) -> Result<(), StaleSession> {
+        let live = self.nodes.get(node_id).and_then(|tracked| tracked.session.as_ref());
+        if live.is_some_and(|session| session.id == session_id) {
+            return Ok(());
+        }
+        Err(StaleSession { node_id: node_id.to_owned(), session_id: session_id.to_owned() })
     }
 
     /// When the next deadline passes: call [`Liveness::plan`] then, and at least once per heartbeat period.
     pub fn next_deadline(&self) -> Option<Duration> {
-        unimplemented!()
+        self.nodes.values().filter_map(|tracked| tracked.deadline).min()
     }
 
     /// Lets deadlines pass, and writes down where the stored nodes differ from what is known here.
-    pub fn plan(&mut self, _view: &View, _now: Timestamp, _at: Duration) -> Plan {
-        unimplemented!()
+    pub fn plan(&mut self, view: &View, now: Timestamp, at: Duration) -> Plan {
+        self.period = defaults::heartbeat_period(view);
+        self.forgive_own_sleep(at);
+        self.follow(view, at);
+        for tracked in self.nodes.values_mut().filter(|tracked| tracked.deadline.is_some_and(|end| end <= at)) {
+            tracked.message = match tracked.state {
+                NodeState::Unknown => "heartbeat failure for node in \"unknown\" state".into(),
+                _ => "heartbeat failure".into(),
+            };
+            tracked.state = NodeState::Down;
+            tracked.session = None;
+            tracked.deadline = None;
+        }
+        let mut planner = Planner::new(view, now);
+        for node in view.nodes() {
+            planner
+                .step(self.nodes.get(&node.id).and_then(|tracked| tracked.differing(node, now)).map(Write::UpdateNode));
+        }
+        planner.finish()
+    }
+
+    fn grace(&self) -> Duration {
+        self.period * limits::MISSED_HEARTBEATS
+    }
+
+    /// Nobody looked for longer than promised: a suspended process, a starved machine. Heartbeats sent meanwhile wait
+    /// to be read, so every node gets that time again.
+    fn forgive_own_sleep(&mut self, at: Duration) {
+        let slept = at.saturating_sub(self.looked_at);
+        self.looked_at = at;
+        if slept > 2 * self.period {
+            for deadline in self.nodes.values_mut().filter_map(|tracked| tracked.deadline.as_mut()) {
+                *deadline += slept;
+            }
+        }
+    }
+
+    /// Tracks the nodes there are: a new one has twice the usual time for its first session.
+    fn follow(&mut self, view: &View, at: Duration) {
+        self.nodes.retain(|id, _| view.node(id).is_some());
+        let deadline = at + 2 * self.grace();
+        for node in view.nodes() {
+            if !self.nodes.contains_key(&node.id) {
+                self.nodes.insert(node.id.clone(), Tracked::stored(node, deadline));
+            }
+        }
+    }
+}
+
+impl Tracked {
+    fn stored(node: &Node, deadline: Duration) -> Self {
+        let state = enforcer::state(node);
+        let message = node.status.as_ref().map(|status| status.message.clone()).unwrap_or_default();
+        Self { state, message, session: None, deadline: (state != NodeState::Down).then_some(deadline) }
+    }
+
+    /// The node as it should be stored, if it is stored differently.
+    fn differing(&self, node: &Node, now: Timestamp) -> Option<Node> {
+        let stored = node.status.clone().unwrap_or_default();
+        let since = if stored.state() == self.state { stored.since } else { now.as_nanos() };
+        let addr = self.session.as_ref().map_or(&stored.addr, |session| &session.addr).clone();
+        let status = NodeStatus { state: self.state.into(), message: self.message.clone(), addr, since };
+        let told = self.session.as_ref().and_then(|session| session.description.as_ref());
+        if status == stored && (told.is_none() || told == node.description.as_ref()) {
+            return None;
+        }
+        let mut node = node.clone();
+        node.status = Some(status);
+        if let Some(description) = told {
+            node.description = Some(description.clone());
+        }
+        Some(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_store::TxBuilder;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Two nodes, READY and DOWN, and the default period of 750 ms.
+    fn view() -> View {
+        let empty = View::default();
+        let mut tx = TxBuilder::new(&empty, Timestamp(1));
+        for (id, state) in [("a", NodeState::Ready), ("b", NodeState::Down)] {
+            let status = NodeStatus { state: state.into(), ..NodeStatus::default() };
+            tx.create(Node { id: id.into(), status: Some(status), ..Node::default() });
+        }
+        let tx = tx.build();
+        empty.apply(1, &tx).unwrap().0
+    }
+
+    /// Plans and applies, until nothing is left to plan.
+    fn settle(liveness: &mut Liveness, view: &View, at: Duration) -> View {
+        let mut view = view.clone();
+        for tx in liveness.plan(&view.clone(), Timestamp(100), at).transactions {
+            view = view.apply(view.version() + 1, &tx).unwrap().0;
+        }
+        assert!(liveness.plan(&view, Timestamp(101), at).is_empty());
+        view
+    }
+
+    fn state(view: &View, id: &str) -> NodeState {
+        enforcer::state(view.node(id).unwrap())
+    }
+
+    #[test]
+    fn a_new_leader_knows_nothing_and_is_patient() {
+        let view = view();
+        let mut liveness = Liveness::new(&view, SECOND);
+        let after = settle(&mut liveness, &view, SECOND);
+        assert_eq!((state(&after, "a"), state(&after, "b")), (NodeState::Unknown, NodeState::Down));
+        assert_eq!(liveness.next_deadline(), Some(SECOND + Duration::from_millis(4500)));
+
+        let mut at = SECOND;
+        while at < SECOND + Duration::from_millis(4400) {
+            at += Duration::from_millis(100);
+            assert_eq!(state(&settle(&mut liveness, &after, at), "a"), NodeState::Unknown);
+        }
+        let late = settle(&mut liveness, &after, SECOND + Duration::from_millis(4500));
+        assert_eq!(state(&late, "a"), NodeState::Down);
+        assert_eq!(late.node("a").unwrap().status.as_ref().unwrap().since, 100);
+    }
+
+    #[test]
+    fn a_session_makes_a_node_ready_and_silence_takes_it_down() {
+        let view = view();
+        let mut liveness = Liveness::new(&view, Duration::ZERO);
+        let description = NodeDescription { hostname: "h".into(), ..NodeDescription::default() };
+        liveness.opened("b", "s1", "10.0.0.2", Some(description), "", SECOND);
+        let up = settle(&mut liveness, &view, SECOND);
+        let node = up.node("b").unwrap();
+        assert_eq!((state(&up, "b"), node.description.as_ref().unwrap().hostname.as_str()), (NodeState::Ready, "h"));
+        assert_eq!(node.status.as_ref().unwrap().addr, "10.0.0.2");
+
+        assert_eq!(liveness.beat("b", "s1", "disk full", 2 * SECOND), Ok(Duration::from_millis(750)));
+        let up = settle(&mut liveness, &up, 2 * SECOND);
+        assert_eq!(up.node("b").unwrap().status.as_ref().unwrap().message, "disk full");
+
+        let up = settle(&mut liveness, &up, 3 * SECOND);
+        assert_eq!(state(&settle(&mut liveness, &up, 4 * SECOND), "b"), NodeState::Ready);
+        let down = settle(&mut liveness, &up, Duration::from_millis(4250));
+        assert_eq!(state(&down, "b"), NodeState::Down);
+        // What it says now has to be said in a new session.
+        assert!(liveness.beat("b", "s1", "", 5 * SECOND).is_err());
+        liveness.opened("b", "s2", "10.0.0.2", None, "", 5 * SECOND);
+        assert_eq!(state(&settle(&mut liveness, &down, 5 * SECOND), "b"), NodeState::Ready);
+    }
+
+    #[test]
+    fn a_newer_session_ends_the_older() {
+        let view = view();
+        let mut liveness = Liveness::new(&view, Duration::ZERO);
+        liveness.opened("a", "s1", "", None, "", SECOND);
+        liveness.opened("a", "s2", "", None, "", SECOND);
+        let stale = liveness.beat("a", "s1", "", SECOND).unwrap_err();
+        assert_eq!(stale.to_string(), "session s1 of node a is over");
+        assert!(liveness.check("a", "s2").is_ok() && liveness.check("nobody", "s2").is_err());
+    }
+
+    #[test]
+    fn nobody_dies_of_the_leaders_own_sleep() {
+        let view = view();
+        let mut liveness = Liveness::new(&view, Duration::ZERO);
+        liveness.opened("a", "s1", "", None, "", Duration::ZERO);
+        let up = settle(&mut liveness, &view, Duration::ZERO);
+        let woken = settle(&mut liveness, &up, 60 * SECOND);
+        assert_eq!(state(&woken, "a"), NodeState::Ready);
+        // But silence after that counts as ever.
+        let mut at = 60 * SECOND;
+        while at < 63 * SECOND {
+            at += Duration::from_millis(250);
+            liveness.plan(&woken, Timestamp(102), at);
+        }
+        assert_eq!(state(&settle(&mut liveness, &woken, at), "a"), NodeState::Down);
+    }
+
+    #[test]
+    fn a_removed_node_is_forgotten_and_its_session_with_it() {
+        let view = view();
+        let mut liveness = Liveness::new(&view, Duration::ZERO);
+        liveness.opened("a", "s1", "", None, "", SECOND);
+        liveness.plan(&View::default(), Timestamp(1), SECOND);
+        assert!(liveness.check("a", "s1").is_err());
+        assert_eq!(liveness.next_deadline(), None);
     }
 }

@@ -1,10 +1,19 @@
 //! What a planner hands to its loop: transactions to propose, and when to look again without being asked.
 
-use skep_common::clock::Timestamp;
-use skep_proto::v1::Transaction;
+use std::collections::BTreeSet;
+
+use skep_common::{clock::Timestamp, limits};
+use skep_proto::{
+    Message,
+    v1::{Node, ObjectKind, Service, Task, Transaction},
+};
+use skep_store::{TxBuilder, View};
 
 /// What is to be done now. Propose the transactions in order; they do not depend on one another's outcome, so they
 /// may be pipelined, and a conflict in one only means: plan again.
+///
+/// A planner must see the outcome of what it proposed before it plans again: after an answer that leaves a proposal's
+/// fate open, wait for a later entry to be applied first. And it plans only for the leadership it proposes under.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
     /// Each within the bounds of one log entry.
@@ -17,5 +26,108 @@ impl Plan {
     /// Nothing to propose now.
     pub fn is_empty(&self) -> bool {
         self.transactions.is_empty()
+    }
+}
+
+/// One change of one object.
+pub(crate) enum Write {
+    Create(Task),
+    UpdateTask(Task),
+    UpdateNode(Node),
+    RemoveTask(String),
+}
+
+impl Write {
+    fn encoded_len(&self) -> usize {
+        match self {
+            Self::Create(task) | Self::UpdateTask(task) => task.encoded_len(),
+            Self::UpdateNode(node) => node.encoded_len(),
+            Self::RemoveTask(id) => id.len(),
+        }
+    }
+}
+
+/// Collects the steps of a plan into transactions of bounded size.
+pub(crate) struct Planner<'a> {
+    view: &'a View,
+    now: Timestamp,
+    open: TxBuilder<'a>,
+    actions: usize,
+    bytes: usize,
+    expected: BTreeSet<String>,
+    plan: Plan,
+}
+
+/// What an action costs in a transaction beside its object: tags and lengths.
+const ACTION_OVERHEAD: usize = 32;
+
+impl<'a> Planner<'a> {
+    pub(crate) fn new(view: &'a View, now: Timestamp) -> Self {
+        Self {
+            view,
+            now,
+            open: TxBuilder::new(view, now),
+            actions: 0,
+            bytes: 0,
+            expected: BTreeSet::new(),
+            plan: Plan::default(),
+        }
+    }
+
+    /// Changes that happen together or not at all. No object may be in two steps of one plan: the second would find it
+    /// changed by the first.
+    pub(crate) fn step(&mut self, writes: impl IntoIterator<Item = Write>) {
+        self.guarded_step(None, writes);
+    }
+
+    /// The same, and only while the service is as it was seen: a task must not be made for a service that was removed
+    /// or scaled meanwhile.
+    pub(crate) fn step_for(&mut self, service: &Service, writes: impl IntoIterator<Item = Write>) {
+        self.guarded_step(Some(service), writes);
+    }
+
+    fn guarded_step(&mut self, service: Option<&Service>, writes: impl IntoIterator<Item = Write>) {
+        let writes: Vec<Write> = writes.into_iter().collect();
+        let bytes = writes.iter().map(|write| write.encoded_len() + ACTION_OVERHEAD).sum::<usize>() + ACTION_OVERHEAD;
+        if self.actions + writes.len() > limits::MAX_TRANSACTION_ACTIONS
+            || self.bytes + bytes > limits::MAX_TRANSACTION_BYTES
+        {
+            self.close();
+        }
+        self.actions += writes.len();
+        self.bytes += bytes;
+        if let Some(service) = service
+            && self.expected.insert(service.id.clone())
+        {
+            self.open.expect(ObjectKind::Service, &service.id);
+        }
+        for write in writes {
+            match write {
+                Write::Create(task) => self.open.create(task),
+                Write::UpdateTask(task) => self.open.update(task),
+                Write::UpdateNode(node) => self.open.update(node),
+                Write::RemoveTask(id) => self.open.remove(ObjectKind::Task, &id),
+            };
+        }
+    }
+
+    /// Something becomes due at `at`.
+    pub(crate) fn wake_at(&mut self, at: Timestamp) {
+        self.plan.wake_at = Some(self.plan.wake_at.map_or(at, |other| other.min(at)));
+    }
+
+    pub(crate) fn finish(mut self) -> Plan {
+        self.close();
+        self.plan
+    }
+
+    fn close(&mut self) {
+        let open = std::mem::replace(&mut self.open, TxBuilder::new(self.view, self.now));
+        if self.actions > 0 {
+            self.plan.transactions.push(open.build());
+        }
+        self.actions = 0;
+        self.bytes = 0;
+        self.expected.clear();
     }
 }

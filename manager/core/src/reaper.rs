@@ -1,13 +1,106 @@
-//! Forgets tasks that ended and gives up those that are lost.
+//! Forgets tasks that are over, and gives up those nobody will report on any more.
+//!
+//! Owns the removal of tasks, and the observed state ORPHANED.
+//! Invariant: a task that may still run is never forgotten while its node can say so.
 
-#![expect(clippy::unimplemented, reason = "the API first")]
+use std::{cmp::Reverse, collections::BTreeMap};
 
-use skep_common::clock::Timestamp;
+use skep_common::{clock::Timestamp, limits};
+use skep_proto::v1::{Service, Task, TaskState};
 use skep_store::View;
 
-use crate::{Plan, Scope};
+use crate::{
+    Plan, Scope, defaults, enforcer, global,
+    plan::{Planner, Write},
+    task::{Place, TaskExt, advanced},
+};
 
 /// Plans for the tasks of the services in `scope`.
-pub fn plan(_view: &View, _scope: &Scope, _now: Timestamp) -> Plan {
-    unimplemented!()
+pub fn plan(view: &View, scope: &Scope, now: Timestamp) -> Plan {
+    let mut planner = Planner::new(view, now);
+    for id in scope.ids(view) {
+        reap(view, id, now, &mut planner);
+    }
+    planner.finish()
+}
+
+/// What becomes of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Nothing.
+    Stay,
+    /// Nothing runs any more: history, as long as the slot has room.
+    History,
+    /// The same, and nobody will say so.
+    Orphaned,
+    /// Forgotten.
+    Removed,
+}
+
+fn reap(view: &View, service_id: &str, now: Timestamp, planner: &mut Planner<'_>) {
+    let global = view.service(service_id).is_some_and(|service: &std::sync::Arc<Service>| global::is_global(service));
+    let mut places: BTreeMap<Place<'_>, Vec<(&Task, Fate)>> = BTreeMap::new();
+    for task in view.tasks_of_service(service_id) {
+        let fate = fate(view, task, now, planner);
+        places.entry(Place::of(task, global)).or_default().push((task, fate));
+    }
+    for tasks in places.values_mut() {
+        forget_oldest(tasks, defaults::task_history_limit(view));
+        for (task, fate) in tasks {
+            match fate {
+                Fate::Stay | Fate::History => {}
+                Fate::Orphaned => {
+                    let message = "the node this task was on is gone or has been down too long";
+                    planner.step([Write::UpdateTask(advanced(task, TaskState::Orphaned, message, now))]);
+                }
+                Fate::Removed => planner.step([Write::RemoveTask(task.id.clone())]),
+            }
+        }
+    }
+}
+
+fn fate(view: &View, task: &Task, now: Timestamp, planner: &mut Planner<'_>) -> Fate {
+    if task.is_wanted() {
+        return Fate::Stay;
+    }
+    let lost = task.may_run() && is_lost(view, task, now, planner);
+    if task.may_run() && !lost {
+        Fate::Stay
+    } else if task.is_leaving() || !(task.may_run() || task.is_terminal()) {
+        // A task no node was ever told of leaves nothing to look back at.
+        Fate::Removed
+    } else if lost {
+        Fate::Orphaned
+    } else {
+        Fate::History
+    }
+}
+
+/// Whether a task's node is gone, or has been down for so long that the task is given up.
+fn is_lost(view: &View, task: &Task, now: Timestamp, planner: &mut Planner<'_>) -> bool {
+    let Some(node) = view.node(&task.node_id) else { return true };
+    if !enforcer::is_down(node) {
+        return false;
+    }
+    let since = Timestamp(node.status.as_ref().map_or(0, |status| status.since));
+    let given_up = since + limits::ORPHAN_AFTER;
+    if given_up > now {
+        planner.wake_at(given_up);
+    }
+    given_up <= now
+}
+
+/// Keeps so many tasks of a place, the present one included, and forgets the oldest. The last one of a finished place
+/// stays in any case: it is what says that the place is finished.
+fn forget_oldest(tasks: &mut [(&Task, Fate)], limit: usize) {
+    tasks.sort_by_key(|(task, _)| Reverse((task.is_wanted(), task.created_at(), &task.id)));
+    let mut kept = 0;
+    for (task, fate) in tasks.iter_mut() {
+        let over = kept >= limit.max(1) && matches!(fate, Fate::History | Fate::Orphaned);
+        if over {
+            *fate = Fate::Removed;
+        } else if *fate != Fate::Removed && !task.is_leaving() {
+            kept += 1;
+        }
+    }
 }

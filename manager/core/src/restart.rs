@@ -1,1 +1,119 @@
-//! To come.
+//! Whether a task that ended gets a successor, and when that may start.
+//!
+//! Owns `Task.restart`: written when a task is made, from its predecessor's, so the count survives any change of
+//! leader. Only ends count. A task that has to leave its node is moved at once and uncounted: the delay is there for
+//! programs that crash, and a drained or dead node says nothing about the program.
+
+use skep_common::clock::{Timestamp, duration};
+use skep_proto::v1::{RestartCondition, RestartPolicy, RestartState, Task, TaskState};
+
+use crate::{defaults, task::TaskExt};
+
+/// The successor of a task that ended: its restart state, or `None` when the policy wants no successor.
+pub fn after_end(task: &Task, now: Timestamp) -> Option<RestartState> {
+    let policy = policy(task);
+    let wanted = match condition(policy) {
+        RestartCondition::Any => true,
+        RestartCondition::OnFailure => task.state() != TaskState::Complete,
+        RestartCondition::None => false,
+    };
+    if !wanted {
+        return None;
+    }
+    let mut state = task.restart.unwrap_or_default();
+    let window = duration(policy.map_or(0, |p| p.window));
+    let window_over = !window.is_zero() && now >= Timestamp(state.window_started) + window;
+    if state.attempts == 0 || window_over {
+        state = RestartState { attempts: 0, window_started: now.as_nanos(), not_before: 0 };
+    }
+    let max_attempts = policy.map_or(0, |p| p.max_attempts);
+    if max_attempts != 0 && state.attempts >= max_attempts {
+        return None;
+    }
+    state.attempts += 1;
+    state.not_before = (now + defaults::restart_delay(policy)).as_nanos();
+    Some(state)
+}
+
+/// The successor of a task that has to leave its node: its restart state, or `None` when the policy wants every task
+/// to run once at most.
+pub fn after_move(task: &Task) -> Option<RestartState> {
+    (condition(policy(task)) != RestartCondition::None)
+        .then(|| RestartState { not_before: 0, ..task.restart.unwrap_or_default() })
+}
+
+fn policy(task: &Task) -> Option<&RestartPolicy> {
+    task.spec.as_ref().and_then(|spec| spec.restart.as_ref())
+}
+
+fn condition(policy: Option<&RestartPolicy>) -> RestartCondition {
+    policy.map_or(RestartCondition::Any, RestartPolicy::condition)
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_proto::v1::{TaskSpec, TaskStatus};
+
+    use super::*;
+
+    fn ended(state: TaskState, policy: RestartPolicy, restart: RestartState) -> Task {
+        Task {
+            spec: Some(TaskSpec { restart: Some(policy), ..TaskSpec::default() }),
+            status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }),
+            restart: Some(restart),
+            ..Task::default()
+        }
+    }
+
+    fn policy(condition: RestartCondition) -> RestartPolicy {
+        RestartPolicy { condition: condition.into(), ..RestartPolicy::default() }
+    }
+
+    #[test]
+    fn the_condition_decides_which_ends_have_a_successor() {
+        use {RestartCondition as C, TaskState as S};
+        for (condition, state, expected) in [
+            (C::Any, S::Complete, true),
+            (C::Any, S::Failed, true),
+            (C::OnFailure, S::Complete, false),
+            (C::OnFailure, S::Failed, true),
+            (C::OnFailure, S::Rejected, true),
+            (C::None, S::Failed, false),
+        ] {
+            let task = ended(state, policy(condition), RestartState::default());
+            assert_eq!(after_end(&task, Timestamp(1)).is_some(), expected, "{condition:?} {state:?}");
+        }
+        let unset = Task { spec: None, ..ended(S::Complete, policy(C::Any), RestartState::default()) };
+        assert_eq!(after_end(&unset, Timestamp(1)).unwrap().not_before, 5_000_000_001);
+    }
+
+    #[test]
+    fn attempts_are_counted_until_the_limit() {
+        let policy = RestartPolicy { max_attempts: 3, ..policy(RestartCondition::Any) };
+        let mut state = RestartState::default();
+        for attempt in 1..=3 {
+            state = after_end(&ended(TaskState::Failed, policy, state), Timestamp(attempt)).unwrap();
+            assert_eq!((state.attempts, state.window_started), (attempt as u64, 1));
+        }
+        assert_eq!(after_end(&ended(TaskState::Failed, policy, state), Timestamp(4)), None);
+    }
+
+    #[test]
+    fn a_window_forgives_what_lies_before_it() {
+        let policy = RestartPolicy { max_attempts: 1, window: 100, delay: Some(0), ..policy(RestartCondition::Any) };
+        let first = after_end(&ended(TaskState::Failed, policy, RestartState::default()), Timestamp(10)).unwrap();
+        let again = |now| after_end(&ended(TaskState::Failed, policy, first), Timestamp(now));
+        assert_eq!(again(109), None);
+        assert_eq!(again(110), Some(RestartState { attempts: 1, window_started: 110, not_before: 110 }));
+    }
+
+    #[test]
+    fn a_move_is_immediate_and_does_not_count() {
+        let policy = RestartPolicy { max_attempts: 1, ..policy(RestartCondition::OnFailure) };
+        let state = RestartState { attempts: 1, window_started: 5, not_before: 77 };
+        let moved = after_move(&ended(TaskState::Running, policy, state));
+        assert_eq!(moved, Some(RestartState { not_before: 0, ..state }));
+        let once = RestartPolicy { condition: RestartCondition::None.into(), ..policy };
+        assert_eq!(after_move(&ended(TaskState::Running, once, state)), None);
+    }
+}

@@ -1,12 +1,20 @@
 //! Who is a manager: promotion, demotion, and which nodes may be removed.
-
-#![expect(clippy::unimplemented, reason = "the API first")]
+//!
+//! Owns `Node.role`, and clears `Node.manager` (joining Raft sets it).
+//!
+//! Promotion is one step: the role is given, the node fetches its certificate and joins Raft by itself. Demotion goes
+//! the other way round, so that no member is ever without the role: leadership moves away, the member leaves Raft,
+//! then `manager` is cleared and the role taken. Each step is decided from the state and the members alone, so any
+//! leader goes on where the last one stopped.
 
 use skep_common::clock::Timestamp;
-use skep_proto::v1::{NodeSpec, Transaction};
-use skep_store::View;
+use skep_proto::v1::{Node, NodeRole, NodeSpec, NodeState, ObjectKind, Transaction};
+use skep_store::{TxBuilder, View};
 
-use crate::Plan;
+use crate::{
+    Plan, enforcer,
+    plan::{Planner, Write},
+};
 
 /// A Raft member as the leader sees it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,35 +65,222 @@ pub enum RoleError {
     #[error("node {0} is not down and can't be removed")]
     NotDown(String),
     /// It has to be demoted first.
-    #[error("node {0} is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal")]
+    #[error(
+        "node {0} is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal"
+    )]
     IsManager(String),
     /// No such node.
     #[error("node {0} not found")]
     NotFound(String),
 }
 
-/// Brings roles to what the specs ask for, one step at a time.
-pub fn plan(_view: &View, _members: &[Member], _now: Timestamp) -> RolePlan {
-    unimplemented!()
+/// Brings roles to what the specs ask for, one step at a time. `members`: as Raft has them now, never empty on a leader;
+/// without any nothing is decided.
+pub fn plan(view: &View, members: &[Member], now: Timestamp) -> RolePlan {
+    let mut planner = Planner::new(view, now);
+    let mut action = None;
+    let nodes = if members.is_empty() { None } else { Some(view.nodes()) };
+    for node in nodes.into_iter().flatten() {
+        let member = members.iter().find(|member| member.node_id == node.id);
+        match (desired_role(node), node.role(), member) {
+            (NodeRole::Manager, NodeRole::Worker, _) => {
+                planner.step([Write::UpdateNode(Node { role: NodeRole::Manager.into(), ..Node::clone(node) })]);
+            }
+            (NodeRole::Worker, NodeRole::Manager, None) => {
+                let demoted = Node { role: NodeRole::Worker.into(), manager: None, ..Node::clone(node) };
+                planner.step([Write::UpdateNode(demoted)]);
+            }
+            (NodeRole::Worker, NodeRole::Manager, Some(member)) if action.is_none() => {
+                action = departure(members, member);
+            }
+            // It left Raft on its own and nobody lived to note it. While it is up it may as well be just joining.
+            (_, _, None) if node.manager.is_some() && enforcer::state(node) == NodeState::Down => {
+                planner.step([Write::UpdateNode(Node { manager: None, ..Node::clone(node) })]);
+            }
+            _ => {}
+        }
+    }
+    RolePlan { plan: planner.finish(), action }
+}
+
+/// The next step that takes a member out; `None` while the rest has to wait for others to come back.
+fn departure(members: &[Member], member: &Member) -> Option<RaftAction> {
+    if !can_remove_member(members, member.raft_id) {
+        return None;
+    }
+    Some(if member.leader { RaftAction::MoveLeadership } else { RaftAction::RemoveMember { raft_id: member.raft_id } })
 }
 
 /// Whether a node's spec may be replaced by `spec`, as far as roles go; asked at admission.
-pub fn check_spec(_view: &View, _members: &[Member], _node_id: &str, _spec: &NodeSpec) -> Result<(), RoleError> {
-    unimplemented!()
+///
+/// # Errors
+/// When it demotes the last manager, or one the others cannot do without.
+pub fn check_spec(view: &View, members: &[Member], node_id: &str, spec: &NodeSpec) -> Result<(), RoleError> {
+    let node = view.node(node_id).ok_or_else(|| RoleError::NotFound(node_id.to_owned()))?;
+    let demotes = desired_role(node) == NodeRole::Manager && spec.desired_role() == NodeRole::Worker;
+    if !demotes {
+        return Ok(());
+    }
+    // By what is wanted, so that of two managers only the first demotion is admitted.
+    if view.nodes().filter(|node| desired_role(node) == NodeRole::Manager).count() == 1 {
+        return Err(RoleError::LastManager);
+    }
+    match members.iter().find(|member| member.node_id == node_id) {
+        Some(member) if !can_remove_member(members, member.raft_id) => Err(RoleError::QuorumLoss),
+        _ => Ok(()),
+    }
 }
 
-/// Whether the rest can decide without this member.
-pub fn can_remove_member(_members: &[Member], _raft_id: u64) -> bool {
-    unimplemented!()
+/// Whether the rest can decide without this member, and all together can decide that it goes.
+pub fn can_remove_member(members: &[Member], raft_id: u64) -> bool {
+    let has_quorum = |of: &dyn Fn(&Member) -> bool| {
+        let voters = members.iter().filter(|member| member.voter && of(member));
+        let (all, reachable) = voters.fold((0, 0), |(all, up), member| (all + 1, up + usize::from(member.reachable)));
+        reachable > all / 2
+    };
+    has_quorum(&|_| true) && has_quorum(&|member| member.raft_id != raft_id)
 }
 
-/// The removal of a node; its tasks are given up by the reaper.
+/// The removal of a node; its tasks are moved by the orchestrator and given up by the reaper.
+///
+/// # Errors
+/// When there is no such node, it is a manager, or it is up and `force` is not set.
 pub fn remove_node(
-    _view: &View,
-    _members: &[Member],
-    _node_id: &str,
-    _force: bool,
-    _now: Timestamp,
+    view: &View,
+    members: &[Member],
+    node_id: &str,
+    force: bool,
+    now: Timestamp,
 ) -> Result<Transaction, RoleError> {
-    unimplemented!()
+    let node = view.node(node_id).ok_or_else(|| RoleError::NotFound(node_id.to_owned()))?;
+    if members.iter().any(|member| member.node_id == node_id) {
+        return Err(RoleError::IsManager(node_id.to_owned()));
+    }
+    if !force && enforcer::state(node) == NodeState::Ready {
+        return Err(RoleError::NotDown(node_id.to_owned()));
+    }
+    let mut tx = TxBuilder::new(view, now);
+    tx.remove(ObjectKind::Node, node_id);
+    Ok(tx.build())
+}
+
+fn desired_role(node: &Node) -> NodeRole {
+    node.spec.as_ref().map_or(NodeRole::Worker, |spec| spec.desired_role())
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_proto::v1::{ManagerStatus, NodeStatus};
+
+    use super::*;
+
+    const M: NodeRole = NodeRole::Manager;
+    const W: NodeRole = NodeRole::Worker;
+
+    fn member(raft_id: u64, reachable: bool, leader: bool) -> Member {
+        Member { raft_id, node_id: format!("n{raft_id}"), voter: true, reachable, leader }
+    }
+
+    fn node(number: u64, desired: NodeRole, role: NodeRole) -> Node {
+        Node {
+            id: format!("n{number}"),
+            spec: Some(NodeSpec { desired_role: desired.into(), ..NodeSpec::default() }),
+            role: role.into(),
+            manager: (role == M).then(|| ManagerStatus { raft_id: number, ..ManagerStatus::default() }),
+            status: Some(NodeStatus { state: NodeState::Ready.into(), ..NodeStatus::default() }),
+            ..Node::default()
+        }
+    }
+
+    fn view(nodes: impl IntoIterator<Item = Node>) -> View {
+        let empty = View::default();
+        let mut tx = TxBuilder::new(&empty, Timestamp(1));
+        for node in nodes {
+            tx.create(node);
+        }
+        let tx = tx.build();
+        empty.apply(1, &tx).unwrap().0
+    }
+
+    fn settle(view: &View, members: &[Member]) -> (View, Option<RaftAction>) {
+        let RolePlan { plan, action } = super::plan(view, members, Timestamp(2));
+        let next =
+            plan.transactions.iter().fold(view.clone(), |view, tx| view.apply(view.version() + 1, tx).unwrap().0);
+        assert!(super::plan(&next, members, Timestamp(2)).plan.is_empty());
+        (next, action)
+    }
+
+    #[test]
+    fn promotion_gives_the_role_and_demotion_takes_it_last() {
+        let before = view([node(1, M, M), node(2, W, M), node(3, M, W), node(4, M, M)]);
+        let members = [member(1, true, true), member(2, true, false), member(4, true, false)];
+        let (next, action) = settle(&before, &members);
+        assert_eq!(next.node("n3").unwrap().role(), M);
+        assert_eq!((next.node("n2").unwrap().role(), action), (M, Some(RaftAction::RemoveMember { raft_id: 2 })));
+
+        let (next, action) = settle(&next, &[member(1, true, true), member(4, true, false)]);
+        let demoted = next.node("n2").unwrap();
+        assert_eq!((demoted.role(), demoted.manager.as_ref(), action), (W, None, None));
+    }
+
+    #[test]
+    fn a_leader_hands_over_before_it_goes() {
+        let view = view([node(1, W, M), node(2, M, M), node(3, M, M)]);
+        let members = [member(1, true, true), member(2, true, false), member(3, true, false)];
+        assert_eq!(settle(&view, &members).1, Some(RaftAction::MoveLeadership));
+    }
+
+    #[test]
+    fn what_is_refused_at_admission() {
+        let check = |view: &View, members: &[Member], id: &str| {
+            check_spec(view, members, id, &NodeSpec { desired_role: W.into(), ..NodeSpec::default() })
+        };
+        let three = view([node(1, M, M), node(2, M, M), node(3, M, M)]);
+        let up = [member(1, true, true), member(2, true, false), member(3, true, false)];
+        assert_eq!(check(&three, &up, "n2"), Ok(()));
+        assert_eq!(check(&three, &up, "nx"), Err(RoleError::NotFound("nx".into())));
+        let one_down = [member(1, true, true), member(2, true, false), member(3, false, false)];
+        assert_eq!(check(&three, &one_down, "n2"), Err(RoleError::QuorumLoss));
+        assert_eq!(check(&three, &one_down, "n3"), Ok(()));
+
+        let last = view([node(1, M, M), node(2, W, M)]);
+        assert_eq!(check(&last, &up, "n1"), Err(RoleError::LastManager));
+        // Whoever is no manager has nothing to lose.
+        assert_eq!(check(&last, &up, "n2"), Ok(()));
+    }
+
+    #[test]
+    fn quorums_count_voters_only() {
+        let mut members = [member(1, true, true), member(2, true, false), member(3, true, false)];
+        assert!(can_remove_member(&members, 3));
+        members[1].voter = false;
+        members[2].reachable = false;
+        assert!(!can_remove_member(&members, 3), "of two voters one cannot decide");
+        assert!(!can_remove_member(&[member(1, true, true)], 1), "nobody would be left");
+    }
+
+    #[test]
+    fn which_nodes_may_be_removed() {
+        let mut down = node(3, W, W);
+        down.status = Some(NodeStatus { state: NodeState::Down.into(), ..NodeStatus::default() });
+        let view = view([node(1, M, M), node(2, W, W), down]);
+        let members = [member(1, true, true)];
+        let remove = |id: &str, force| remove_node(&view, &members, id, force, Timestamp(2)).map(|_| ());
+        assert_eq!(remove("n1", true), Err(RoleError::IsManager("n1".into())));
+        assert_eq!(remove("n2", false).unwrap_err().to_string(), "node n2 is not down and can't be removed");
+        assert_eq!((remove("n2", true), remove("n3", false)), (Ok(()), Ok(())));
+        assert_eq!(remove("n9", false), Err(RoleError::NotFound("n9".into())));
+    }
+
+    #[test]
+    fn a_manager_that_left_by_itself_is_noted_once_it_is_down() {
+        let mut gone = node(2, M, M);
+        let up = view([node(1, M, M), gone.clone()]);
+        let members = [member(1, true, true)];
+        assert!(settle(&up, &members).0.node("n2").unwrap().manager.is_some(), "it may be just joining");
+        gone.status = Some(NodeStatus { state: NodeState::Down.into(), ..NodeStatus::default() });
+        let down = view([node(1, M, M), gone]);
+        assert!(settle(&down, &members).0.node("n2").unwrap().manager.is_none());
+        assert!(settle(&down, &[]).0.node("n2").unwrap().manager.is_some(), "without members nothing is decided");
+    }
 }

@@ -1,12 +1,22 @@
 //! Takes the agents' reports in: forward only, and only from the node that has the task.
+//!
+//! Owns the observed state from ACCEPTED on (`Task.status` as a whole, once a node has the task), but for ORPHANED.
+//! Invariant: whatever a node says, in whatever order, twice or late, the observed state only grows.
 
-#![expect(clippy::unimplemented, reason = "the API first")]
+use std::collections::BTreeMap;
 
 use skep_common::clock::Timestamp;
-use skep_proto::v1::TaskStatusUpdate;
+use skep_proto::v1::{Task, TaskState, TaskStatus, TaskStatusUpdate};
 use skep_store::View;
 
-use crate::Plan;
+use crate::{
+    Plan,
+    plan::{Planner, Write},
+    task::TaskExt,
+};
+
+/// Longest message or error kept of a report, in bytes.
+pub const MAX_TEXT: usize = 4096;
 
 /// One report, with the node whose session it came by.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,11 +39,147 @@ pub struct NotItsTask {
 
 /// Whether a node may make these reports at all; to be asked before they are queued. Tasks the swarm has forgotten are
 /// nobody's and pass: [`plan`] leaves them out.
-pub fn check(_view: &View, _node_id: &str, _updates: &[TaskStatusUpdate]) -> Result<(), NotItsTask> {
-    unimplemented!()
+///
+/// # Errors
+/// When a task is another node's.
+pub fn check(view: &View, node_id: &str, updates: &[TaskStatusUpdate]) -> Result<(), NotItsTask> {
+    let foreign = |update: &&TaskStatusUpdate| view.task(&update.task_id).is_some_and(|task| task.node_id != node_id);
+    updates
+        .iter()
+        .find(foreign)
+        .map_or(Ok(()), |update| Err(NotItsTask { node_id: node_id.to_owned(), task_id: update.task_id.clone() }))
 }
 
 /// Takes in what is news in a batch of reports. On a conflict plan again with the same reports on a newer view.
-pub fn plan(_view: &View, _reports: &[Report], _now: Timestamp) -> Plan {
-    unimplemented!()
+pub fn plan(view: &View, reports: &[Report], now: Timestamp) -> Plan {
+    let mut news: BTreeMap<&str, (&Task, &TaskStatus)> = BTreeMap::new();
+    for report in reports {
+        let Some(task) = view.task(&report.update.task_id).filter(|task| task.node_id == report.node_id) else {
+            continue;
+        };
+        let Some(status) = &report.update.status else { continue };
+        let known = news.get(task.id.as_str()).map_or(task.state(), |(_, status)| status.state());
+        if is_agents(status.state()) && status.state() > known && task.state() >= TaskState::Assigned {
+            news.insert(&task.id, (task, status));
+        }
+    }
+    let mut planner = Planner::new(view, now);
+    for (task, status) in news.into_values() {
+        planner.step([Write::UpdateTask(with_status(task, status, now))]);
+    }
+    planner.finish()
+}
+
+/// Whether a state is one an agent may report.
+fn is_agents(state: TaskState) -> bool {
+    (TaskState::Accepted..=TaskState::Rejected).contains(&state)
+}
+
+fn with_status(task: &Task, status: &TaskStatus, now: Timestamp) -> Task {
+    let mut task = task.clone();
+    let mut status = status.clone();
+    cut(&mut status.message);
+    cut(&mut status.err);
+    status.applied_at = now.as_nanos();
+    task.status = Some(status);
+    task
+}
+
+fn cut(text: &mut String) {
+    text.truncate(text.floor_char_boundary(MAX_TEXT));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use skep_store::TxBuilder;
+
+    use super::*;
+
+    fn view(state: TaskState) -> View {
+        let status = TaskStatus { state: state.into(), ..TaskStatus::default() };
+        let task = Task { id: "t".into(), node_id: "n".into(), status: Some(status), ..Task::default() };
+        let empty = View::default();
+        let mut tx = TxBuilder::new(&empty, Timestamp(1));
+        tx.create(task);
+        let tx = tx.build();
+        empty.apply(1, &tx).unwrap().0
+    }
+
+    fn report(node: &str, state: TaskState) -> Report {
+        let status = TaskStatus { state: state.into(), ..TaskStatus::default() };
+        Report { node_id: node.into(), update: TaskStatusUpdate { task_id: "t".into(), status: Some(status) } }
+    }
+
+    fn apply(view: &View, reports: &[Report]) -> View {
+        plan(view, reports, Timestamp(7))
+            .transactions
+            .iter()
+            .fold(view.clone(), |view, tx| view.apply(view.version() + 1, tx).unwrap().0)
+    }
+
+    #[test]
+    fn only_news_from_the_tasks_own_node_is_taken_in() {
+        use TaskState::*;
+        for (from, report, expected) in [
+            (Assigned, report("n", Running), Running),
+            (Assigned, report("m", Running), Assigned),
+            (Running, report("n", Preparing), Running),
+            (Running, report("n", Failed), Failed),
+            (Running, report("n", Orphaned), Running),
+            (Running, report("n", Remove), Running),
+            (Assigned, report("n", Assigned), Assigned),
+            // Not yet the node's to report on.
+            (Pending, report("n", Running), Pending),
+        ] {
+            assert_eq!(
+                apply(&view(from), std::slice::from_ref(&report)).task("t").unwrap().state(),
+                expected,
+                "{report:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_furthest_report_of_a_batch_counts_and_says_when() {
+        let next = apply(
+            &view(TaskState::Assigned),
+            &[report("n", TaskState::Running), report("n", TaskState::Accepted), report("n", TaskState::Starting)],
+        );
+        let task = next.task("t").unwrap();
+        assert_eq!((task.state(), task.observed_at()), (TaskState::Running, Timestamp(7)));
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        let mut report = report("n", TaskState::Failed);
+        report.update.status.as_mut().unwrap().err = "é".repeat(MAX_TEXT);
+        let next = apply(&view(TaskState::Assigned), &[report]);
+        let err = &next.task("t").unwrap().status.as_ref().unwrap().err;
+        assert_eq!(err.len(), MAX_TEXT);
+    }
+
+    #[test]
+    fn another_nodes_task_is_refused_and_a_forgotten_one_is_not() {
+        let view = view(TaskState::Running);
+        let update = |id: &str| TaskStatusUpdate { task_id: id.into(), status: None };
+        assert_eq!(check(&view, "n", &[update("t"), update("forgotten")]), Ok(()));
+        let refused = check(&view, "m", &[update("t")]).unwrap_err();
+        assert_eq!(refused.to_string(), "node m reported on task t, which is not its own");
+    }
+
+    proptest! {
+        #[test]
+        fn states_never_go_back(states in proptest::collection::vec(any::<i32>().prop_map(|n| n.rem_euclid(900)), 0..40)) {
+            let mut view = view(TaskState::Assigned);
+            for state in states {
+                // Numbers between the named states, too: what is not a state is not news.
+                let status = TaskStatus { state, ..TaskStatus::default() };
+                let update = TaskStatusUpdate { task_id: "t".into(), status: Some(status) };
+                let next = apply(&view, &[Report { node_id: "n".into(), update }]);
+                prop_assert!(next.task("t").unwrap().state() >= view.task("t").unwrap().state());
+                view = next;
+            }
+        }
+    }
 }

@@ -1,1 +1,191 @@
-//! To come.
+//! One task: how far it is, what is wanted of it, and how it is made.
+//!
+//! Two numbers say where a task stands. The observed state (`status.state`) only grows: the allocator and the
+//! scheduler move it up to ASSIGNED, from there on the node's agent does, and the reaper ends what is lost with
+//! ORPHANED. The desired state is the orchestrator's; it only grows too: READY → RUNNING → SHUTDOWN → REMOVE.
+
+use skep_common::{clock::Timestamp, id::Ids};
+use skep_proto::v1::{RestartState, Service, Task, TaskState, TaskStatus};
+
+/// Questions about a task.
+pub trait TaskExt {
+    /// The observed state.
+    fn state(&self) -> TaskState;
+
+    /// Whether the swarm wants it to run, or to be ready to.
+    fn is_wanted(&self) -> bool;
+
+    /// Whether the task is on its way out altogether: history does not keep it and its slot does not count it.
+    fn is_leaving(&self) -> bool;
+
+    /// Whether the observed state is a last one.
+    fn is_terminal(&self) -> bool;
+
+    /// Whether a node was told to run it and has not said that it is over: a container may exist, and what was
+    /// reserved for it is taken.
+    fn may_run(&self) -> bool;
+
+    /// When the state in force was taken in by a leader; for what no agent reported, when it was entered.
+    fn observed_at(&self) -> Timestamp;
+
+    /// When it was made.
+    fn created_at(&self) -> Timestamp;
+}
+
+impl TaskExt for Task {
+    fn state(&self) -> TaskState {
+        self.status.as_ref().map_or(TaskState::New, TaskStatus::state)
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.desired_state() <= TaskState::Running
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.desired_state() >= TaskState::Remove
+    }
+
+    fn is_terminal(&self) -> bool {
+        self.state() > TaskState::Running
+    }
+
+    fn may_run(&self) -> bool {
+        (TaskState::Assigned..=TaskState::Running).contains(&self.state())
+    }
+
+    fn observed_at(&self) -> Timestamp {
+        let status = self.status.as_ref();
+        Timestamp(status.map_or(0, |s| if s.applied_at != 0 { s.applied_at } else { s.timestamp }))
+    }
+
+    fn created_at(&self) -> Timestamp {
+        Timestamp(self.meta.map_or(0, |meta| meta.created_at))
+    }
+}
+
+/// Where in its service a task belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place<'a> {
+    /// A slot of a replicated service, on whatever node the scheduler finds.
+    Slot(u64),
+    /// A global service's task on this node (id).
+    Node(&'a str),
+}
+
+impl<'a> Place<'a> {
+    /// The place a task of a global (or else a replicated) service has.
+    pub fn of(task: &'a Task, global: bool) -> Self {
+        if global { Self::Node(&task.node_id) } else { Self::Slot(task.slot) }
+    }
+}
+
+/// A new task of a service, in state NEW.
+pub fn make_task(
+    service: &Service,
+    place: Place<'_>,
+    desired: TaskState,
+    restart: RestartState,
+    ids: &mut dyn Ids,
+    now: Timestamp,
+) -> Task {
+    let spec = service.spec.clone().unwrap_or_default();
+    let (slot, node_id) = match place {
+        Place::Slot(slot) => (slot, String::new()),
+        Place::Node(node_id) => (0, node_id.to_owned()),
+    };
+    Task {
+        id: ids.next_id(),
+        meta: None,
+        service_id: service.id.clone(),
+        slot,
+        node_id,
+        spec: spec.task,
+        spec_version: service.spec_version,
+        service: spec.annotations,
+        status: Some(TaskStatus {
+            state: TaskState::New.into(),
+            timestamp: now.as_nanos(),
+            message: "created".into(),
+            ..TaskStatus::default()
+        }),
+        desired_state: desired.into(),
+        restart: Some(restart),
+    }
+}
+
+/// The task one step on in its observed state.
+///
+/// A state behind the present one changes nothing: observed states only grow.
+pub(crate) fn advanced(task: &Task, state: TaskState, message: &str, now: Timestamp) -> Task {
+    let mut task = task.clone();
+    if state > task.state() {
+        let status = task.status.get_or_insert_default();
+        status.set_state(state);
+        status.timestamp = now.as_nanos();
+        message.clone_into(&mut status.message);
+        status.err.clear();
+    }
+    task
+}
+
+/// The task with more wanted of it; what is behind the present wish changes nothing.
+pub(crate) fn desired(task: &Task, desired: TaskState) -> Task {
+    let mut task = task.clone();
+    task.set_desired_state(desired.max(task.desired_state()));
+    task
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_common::id::SeededIds;
+    use skep_proto::v1::{Annotations, ServiceSpec};
+
+    use super::*;
+
+    #[test]
+    fn a_made_task_carries_what_it_is_made_from() {
+        let annotations = Annotations { name: "web".into(), ..Annotations::default() };
+        let service = Service {
+            id: "s1".into(),
+            spec: Some(ServiceSpec { annotations: Some(annotations.clone()), ..ServiceSpec::default() }),
+            spec_version: 7,
+            ..Service::default()
+        };
+        let ids = &mut SeededIds::new(1);
+        let slotted =
+            make_task(&service, Place::Slot(3), TaskState::Running, RestartState::default(), ids, Timestamp(9));
+        assert_eq!((slotted.service_id.as_str(), slotted.slot, slotted.node_id.as_str()), ("s1", 3, ""));
+        assert_eq!((slotted.state(), slotted.desired_state()), (TaskState::New, TaskState::Running));
+        assert_eq!((slotted.spec_version, slotted.service.as_ref()), (7, Some(&annotations)));
+
+        let global =
+            make_task(&service, Place::Node("n1"), TaskState::Ready, RestartState::default(), ids, Timestamp(9));
+        assert_eq!((global.slot, global.node_id.as_str()), (0, "n1"));
+        assert_ne!(global.id, slotted.id);
+        assert_eq!(Place::of(&global, true), Place::Node("n1"));
+        assert_eq!(Place::of(&slotted, false), Place::Slot(3));
+    }
+
+    #[test]
+    fn neither_state_goes_back() {
+        let mut task = Task::default();
+        task.set_desired_state(TaskState::Running);
+        let failed = advanced(&task, TaskState::Failed, "started", Timestamp(5));
+        assert_eq!(advanced(&failed, TaskState::Running, "x", Timestamp(6)), failed);
+        let stopped = desired(&task, TaskState::Shutdown);
+        assert_eq!(desired(&stopped, TaskState::Ready), stopped);
+    }
+
+    #[test]
+    fn a_container_may_exist_from_assigned_until_a_last_state() {
+        let may_run = |state: TaskState| {
+            let status = TaskStatus { state: state.into(), ..TaskStatus::default() };
+            Task { status: Some(status), ..Task::default() }.may_run()
+        };
+        assert!(!may_run(TaskState::New) && !may_run(TaskState::Pending));
+        assert!(may_run(TaskState::Assigned) && may_run(TaskState::Starting) && may_run(TaskState::Running));
+        for state in [TaskState::Complete, TaskState::Failed, TaskState::Rejected, TaskState::Orphaned] {
+            assert!(!may_run(state), "{state:?}");
+        }
+    }
+}

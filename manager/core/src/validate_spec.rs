@@ -1,30 +1,393 @@
-//! Whether what a user asks for can be asked for. Docker's texts.
+//! Whether what a user asks for can be asked for, before anything is proposed. Docker's texts where it has one.
+//!
+//! Asked by the control service of every spec it is given, whoever converted it; so nothing else in core has to doubt
+//! a spec it finds in the state.
 
-#![expect(clippy::unimplemented, reason = "the API first")]
+use skep_common::{
+    limits,
+    validate::{self, ImageRef, Invalid},
+};
+use skep_proto::{
+    Message,
+    v1::{
+        Annotations, Availability, ClusterSpec, ContainerSpec, EndpointMode, FailureAction, NetworkMode, NodeRole,
+        NodeSpec, Placement, Resources, RestartCondition, RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig,
+        UpdateOrder, service_spec::Mode,
+    },
+};
 
-use skep_proto::v1::{ClusterSpec, NodeSpec, ServiceSpec};
+use crate::{
+    constraint::{Constraint, ConstraintError},
+    update,
+};
+
+/// Least CPU share that can be reserved or set as a limit, in billionths of a CPU.
+const MIN_NANO_CPUS: i64 = 1_000_000;
+/// Least memory that can be reserved or set as a limit, in bytes.
+const MIN_MEMORY: i64 = 4 << 20;
 
 /// Why a spec is refused: one sentence for the user.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidSpec(pub(crate) String);
+pub enum InvalidSpec {
+    /// A name, label, image or variable.
+    #[error(transparent)]
+    Value(#[from] Invalid),
+    /// A placement constraint.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
+    /// There is no container in it.
+    #[error("ContainerSpec: missing in service spec")]
+    NoContainer,
+    /// There is no image in it.
+    #[error("ContainerSpec: image reference must be provided")]
+    NoImage,
+    /// The image's name is none.
+    #[error("ContainerSpec: \"{0}\" is not a valid repository/tag")]
+    Image(String),
+    /// Neither replicated nor global.
+    #[error("ServiceSpec: a service is either replicated or global")]
+    NoMode,
+    /// Too little CPU.
+    #[error("invalid cpu value {0}: Must be at least 0.001")]
+    Cpu(String),
+    /// Too little memory.
+    #[error("invalid memory value {0}: Must be at least 4MiB")]
+    Memory(i64),
+    /// A duration or a number below zero; the field as Docker names it.
+    #[error("{0} cannot be negative")]
+    Negative(&'static str),
+    /// A share of failures that is none.
+    #[error("TaskSpec: {0}-maxfailureratio cannot be less than 0 or bigger than 1")]
+    Ratio(&'static str),
+    /// A NUL byte in the named field.
+    #[error("ContainerSpec: {0} cannot contain NUL")]
+    Nul(&'static str),
+    /// A number that stands for nothing in the named field.
+    #[error("{0}: unknown value")]
+    Unknown(&'static str),
+    /// Too many.
+    #[error("the number of replicas cannot be more than {max}", max = limits::MAX_REPLICAS)]
+    Replicas,
+    /// A limit per node where there is one per node anyway.
+    #[error("replicas-max-per-node can only be used with replicated mode")]
+    MaxReplicasMode,
+    /// What later versions will do.
+    #[error("{0} not supported by this version")]
+    Unsupported(&'static str),
+    /// The name identifies the service.
+    #[error("renaming services is not supported")]
+    Rename,
+    /// Replicated stays replicated.
+    #[error("service mode change is not allowed")]
+    ModeChange,
+    /// The cluster's name is fixed.
+    #[error("modification of cluster name is not allowed")]
+    ClusterName,
+    /// Certificates must live long enough to be renewed.
+    #[error("minimum certificate expiry time is: 1h0m0s")]
+    CertExpiry,
+    /// Too fast a heart.
+    #[error("the heartbeat period must be at least 100 ms")]
+    HeartbeatPeriod,
+}
 
 /// A new service's spec.
-pub fn service(_spec: &ServiceSpec) -> Result<(), InvalidSpec> {
-    unimplemented!()
+///
+/// # Errors
+/// When it cannot be asked for.
+pub fn service(spec: &ServiceSpec) -> Result<(), InvalidSpec> {
+    validate::check_spec_size(spec.encoded_len())?;
+    let annotations = spec.annotations.as_ref();
+    validate::check_service_name(annotations.map_or("", |annotations| &annotations.name))?;
+    labels(annotations)?;
+    let task = spec.task.as_ref().ok_or(InvalidSpec::NoContainer)?;
+    self::task(task)?;
+    let max_per_node = task.placement.as_ref().map_or(0, |placement| placement.max_replicas);
+    match &spec.mode {
+        None => return Err(InvalidSpec::NoMode),
+        Some(Mode::Replicated(mode)) if mode.replicas > limits::MAX_REPLICAS => return Err(InvalidSpec::Replicas),
+        Some(Mode::Global(_)) if max_per_node > 0 => return Err(InvalidSpec::MaxReplicasMode),
+        Some(_) => {}
+    }
+    update_config(spec.update.as_ref(), "update")?;
+    update_config(spec.rollback.as_ref(), "rollback")?;
+    spec.endpoint.as_ref().map_or(Ok(()), |endpoint| known::<EndpointMode>(endpoint.mode, "EndpointSpec: mode"))
 }
 
 /// The spec that replaces `old`.
-pub fn service_update(_old: &ServiceSpec, _new: &ServiceSpec) -> Result<(), InvalidSpec> {
-    unimplemented!()
+///
+/// # Errors
+/// When it cannot be asked for, or the service cannot be changed to it.
+pub fn service_update(old: &ServiceSpec, new: &ServiceSpec) -> Result<(), InvalidSpec> {
+    fn name(spec: &ServiceSpec) -> &str {
+        spec.annotations.as_ref().map_or("", |annotations| &annotations.name)
+    }
+    service(new)?;
+    if name(old) != name(new) {
+        return Err(InvalidSpec::Rename);
+    }
+    if old.mode.as_ref().map(std::mem::discriminant) != new.mode.as_ref().map(std::mem::discriminant) {
+        return Err(InvalidSpec::ModeChange);
+    }
+    if update::task_changed(old, new) {
+        return Err(InvalidSpec::Unsupported("changing the tasks of a running service is"));
+    }
+    Ok(())
 }
 
 /// A node's spec.
-pub fn node(_spec: &NodeSpec) -> Result<(), InvalidSpec> {
-    unimplemented!()
+///
+/// # Errors
+/// When it cannot be asked for.
+pub fn node(spec: &NodeSpec) -> Result<(), InvalidSpec> {
+    validate::check_spec_size(spec.encoded_len())?;
+    labels(spec.annotations.as_ref())?;
+    known::<NodeRole>(spec.desired_role, "NodeSpec: role")?;
+    known::<Availability>(spec.availability, "NodeSpec: availability")
 }
 
 /// The cluster's spec.
-pub fn cluster(_spec: &ClusterSpec) -> Result<(), InvalidSpec> {
-    unimplemented!()
+///
+/// # Errors
+/// When it cannot be asked for.
+pub fn cluster(spec: &ClusterSpec) -> Result<(), InvalidSpec> {
+    validate::check_spec_size(spec.encoded_len())?;
+    if spec.annotations.as_ref().is_none_or(|annotations| annotations.name != "default") {
+        return Err(InvalidSpec::ClusterName);
+    }
+    labels(spec.annotations.as_ref())?;
+    if spec.node_cert_expiry < skep_common::clock::nanos(limits::MIN_CERTIFICATE_LIFETIME) {
+        return Err(InvalidSpec::CertExpiry);
+    }
+    not_negative(spec.heartbeat_period, "heartbeat time period")?;
+    if spec.heartbeat_period < skep_common::clock::nanos(limits::MIN_HEARTBEAT_PERIOD) {
+        return Err(InvalidSpec::HeartbeatPeriod);
+    }
+    Ok(())
+}
+
+fn task(spec: &TaskSpec) -> Result<(), InvalidSpec> {
+    let resources = spec.resources.as_ref();
+    for resources in resources.into_iter().flat_map(|resources| [&resources.limits, &resources.reservations]) {
+        self::resources(resources.as_ref())?;
+    }
+    not_negative(resources.map_or(0, |resources| resources.pids_limit), "TaskSpec: pids-limit")?;
+    restart(spec.restart.as_ref())?;
+    placement(spec.placement.as_ref())?;
+    known::<NetworkMode>(spec.network, "TaskSpec: network")?;
+    container(spec.container.as_ref().ok_or(InvalidSpec::NoContainer)?)
+}
+
+fn resources(resources: Option<&Resources>) -> Result<(), InvalidSpec> {
+    let Resources { nano_cpus, memory_bytes } = resources.copied().unwrap_or_default();
+    if nano_cpus != 0 && nano_cpus < MIN_NANO_CPUS {
+        #[expect(clippy::cast_precision_loss, reason = "for display; such a small number loses nothing")]
+        return Err(InvalidSpec::Cpu((nano_cpus as f64 / 1e9).to_string()));
+    }
+    if memory_bytes != 0 && memory_bytes < MIN_MEMORY {
+        return Err(InvalidSpec::Memory(memory_bytes));
+    }
+    Ok(())
+}
+
+fn restart(policy: Option<&RestartPolicy>) -> Result<(), InvalidSpec> {
+    let Some(policy) = policy else { return Ok(()) };
+    not_negative(policy.delay.unwrap_or(0), "TaskSpec: restart-delay")?;
+    not_negative(policy.window, "TaskSpec: restart-window")?;
+    known::<RestartCondition>(policy.condition, "TaskSpec: restart-condition")
+}
+
+fn placement(placement: Option<&Placement>) -> Result<(), InvalidSpec> {
+    let Some(placement) = placement else { return Ok(()) };
+    for constraint in &placement.constraints {
+        Constraint::parse(constraint)?;
+    }
+    if placement.spread_over.is_empty() { Ok(()) } else { Err(InvalidSpec::Unsupported("placement preferences are")) }
+}
+
+fn container(spec: &ContainerSpec) -> Result<(), InvalidSpec> {
+    if spec.image.is_empty() {
+        return Err(InvalidSpec::NoImage);
+    }
+    if ImageRef::parse(&spec.image).is_err() {
+        return Err(InvalidSpec::Image(spec.image.escape_debug().to_string()));
+    }
+    for (key, value) in &spec.labels {
+        validate::check_label(key, value)?;
+    }
+    for entry in &spec.env {
+        validate::check_env(entry)?;
+    }
+    let texts: [(&'static str, &[String]); 7] = [
+        ("command", &spec.command),
+        ("args", &spec.args),
+        ("hostname", std::slice::from_ref(&spec.hostname)),
+        ("dir", std::slice::from_ref(&spec.dir)),
+        ("user", std::slice::from_ref(&spec.user)),
+        ("stop-signal", std::slice::from_ref(&spec.stop_signal)),
+        ("hosts", &spec.hosts),
+    ];
+    if let Some((field, _)) = texts.iter().find(|(_, texts)| texts.iter().any(|text| text.contains('\0'))) {
+        return Err(InvalidSpec::Nul(field));
+    }
+    not_negative(spec.stop_grace_period.unwrap_or(0), "ContainerSpec: stop-grace-period")
+}
+
+fn update_config(config: Option<&UpdateConfig>, which: &'static str) -> Result<(), InvalidSpec> {
+    let Some(config) = config else { return Ok(()) };
+    let fields = match which {
+        "update" => ("TaskSpec: update-delay", "TaskSpec: update-monitor"),
+        _ => ("TaskSpec: rollback-delay", "TaskSpec: rollback-monitor"),
+    };
+    not_negative(config.delay, fields.0)?;
+    not_negative(config.monitor, fields.1)?;
+    if !(0.0..=1.0).contains(&config.max_failure_ratio) {
+        return Err(InvalidSpec::Ratio(which));
+    }
+    known::<FailureAction>(config.failure_action, "UpdateConfig: failure action")?;
+    known::<UpdateOrder>(config.order, "UpdateConfig: order")
+}
+
+fn labels(annotations: Option<&Annotations>) -> Result<(), InvalidSpec> {
+    for (key, value) in annotations.iter().flat_map(|annotations| &annotations.labels) {
+        validate::check_label(key, value)?;
+    }
+    Ok(())
+}
+
+fn not_negative(value: i64, field: &'static str) -> Result<(), InvalidSpec> {
+    if value < 0 { Err(InvalidSpec::Negative(field)) } else { Ok(()) }
+}
+
+fn known<E: TryFrom<i32>>(value: i32, field: &'static str) -> Result<(), InvalidSpec> {
+    E::try_from(value).map(|_| ()).map_err(|_| InvalidSpec::Unknown(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_proto::v1::{GlobalService, ReplicatedService, ResourceRequirements};
+
+    use super::*;
+
+    fn good() -> ServiceSpec {
+        ServiceSpec {
+            annotations: Some(Annotations { name: "web".into(), ..Annotations::default() }),
+            task: Some(TaskSpec {
+                container: Some(ContainerSpec { image: "skep/demo:1".into(), ..ContainerSpec::default() }),
+                ..TaskSpec::default()
+            }),
+            mode: Some(Mode::Replicated(ReplicatedService { replicas: 3 })),
+            ..ServiceSpec::default()
+        }
+    }
+
+    fn refusal(edit: impl FnOnce(&mut ServiceSpec)) -> String {
+        let mut spec = good();
+        edit(&mut spec);
+        service(&spec).map_or_else(|error| error.to_string(), |()| "accepted".into())
+    }
+
+    fn task_of(spec: &mut ServiceSpec) -> &mut TaskSpec {
+        spec.task.as_mut().unwrap()
+    }
+
+    fn container_of(spec: &mut ServiceSpec) -> &mut ContainerSpec {
+        task_of(spec).container.as_mut().unwrap()
+    }
+
+    #[test]
+    fn each_kind_of_bad_service_has_its_sentence() {
+        assert_eq!(refusal(|_| {}), "accepted");
+        assert_eq!(refusal(|s| s.annotations = None), "name must be provided");
+        assert_eq!(
+            refusal(|s| s.annotations.as_mut().unwrap().name = "../etc".into()),
+            "name must be valid as a DNS name component"
+        );
+        assert_eq!(refusal(|s| s.mode = None), "ServiceSpec: a service is either replicated or global");
+        assert_eq!(refusal(|s| s.task = None), "ContainerSpec: missing in service spec");
+        assert_eq!(refusal(|s| container_of(s).image.clear()), "ContainerSpec: image reference must be provided");
+        assert_eq!(
+            refusal(|s| container_of(s).image = "Web:1".into()),
+            "ContainerSpec: \"Web:1\" is not a valid repository/tag"
+        );
+        assert_eq!(refusal(|s| container_of(s).args.push("a\0b".into())), "ContainerSpec: args cannot contain NUL");
+        assert_eq!(
+            refusal(|s| container_of(s).args.push("x".repeat(limits::MAX_SPEC_BYTES))).split(':').next(),
+            Some("the spec is too large")
+        );
+        let reserve = |nano_cpus, memory_bytes| {
+            move |s: &mut ServiceSpec| {
+                let reservations = Some(Resources { nano_cpus, memory_bytes });
+                task_of(s).resources = Some(ResourceRequirements { reservations, ..ResourceRequirements::default() });
+            }
+        };
+        assert_eq!(refusal(reserve(100_000, 0)), "invalid cpu value 0.0001: Must be at least 0.001");
+        assert_eq!(refusal(reserve(0, -1)), "invalid memory value -1: Must be at least 4MiB");
+        assert_eq!(refusal(reserve(1_000_000, 4 << 20)), "accepted");
+        assert_eq!(
+            refusal(|s| task_of(s).restart = Some(RestartPolicy { delay: Some(-1), ..RestartPolicy::default() })),
+            "TaskSpec: restart-delay cannot be negative"
+        );
+        assert_eq!(
+            refusal(|s| task_of(s).restart = Some(RestartPolicy { condition: 9, ..RestartPolicy::default() })),
+            "TaskSpec: restart-condition: unknown value"
+        );
+        let constrain = |text: &str| Some(Placement { constraints: vec![text.into()], ..Placement::default() });
+        assert_eq!(
+            refusal(|s| task_of(s).placement = constrain("node.id=x")),
+            "constraint expected one operator from ==, !="
+        );
+        assert_eq!(refusal(|s| task_of(s).placement = constrain("node.id==x")), "accepted");
+        assert_eq!(
+            refusal(|s| s.mode = Some(Mode::Replicated(ReplicatedService { replicas: u64::MAX }))),
+            "the number of replicas cannot be more than 100000"
+        );
+        assert_eq!(
+            refusal(|s| {
+                s.mode = Some(Mode::Global(GlobalService {}));
+                task_of(s).placement = Some(Placement { max_replicas: 1, ..Placement::default() });
+            }),
+            "replicas-max-per-node can only be used with replicated mode"
+        );
+        assert_eq!(
+            refusal(|s| s.update = Some(UpdateConfig { max_failure_ratio: f32::NAN, ..UpdateConfig::default() })),
+            "TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1"
+        );
+        assert_eq!(
+            refusal(|s| s.rollback = Some(UpdateConfig { delay: -1, ..UpdateConfig::default() })),
+            "TaskSpec: rollback-delay cannot be negative"
+        );
+    }
+
+    #[test]
+    fn what_a_service_may_become() {
+        let update = |edit: &dyn Fn(&mut ServiceSpec)| {
+            let mut new = good();
+            edit(&mut new);
+            service_update(&good(), &new).map_or_else(|error| error.to_string(), |()| "accepted".into())
+        };
+        assert_eq!(update(&|s| s.mode = Some(Mode::Replicated(ReplicatedService { replicas: 9 }))), "accepted");
+        assert_eq!(
+            update(&|s| s.annotations.as_mut().unwrap().name = "other".into()),
+            "renaming services is not supported"
+        );
+        assert_eq!(update(&|s| s.mode = Some(Mode::Global(GlobalService {}))), "service mode change is not allowed");
+        assert_eq!(
+            update(&|s| container_of(s).args.push("x".into())),
+            "changing the tasks of a running service is not supported by this version"
+        );
+    }
+
+    #[test]
+    fn nodes_and_the_cluster() {
+        assert_eq!(node(&NodeSpec::default()), Ok(()));
+        assert!(node(&NodeSpec { availability: 7, ..NodeSpec::default() }).is_err());
+        let good = crate::defaults::cluster_spec();
+        assert_eq!(cluster(&good), Ok(()));
+        let short = ClusterSpec { node_cert_expiry: 1, ..good.clone() };
+        assert_eq!(cluster(&short).unwrap_err().to_string(), "minimum certificate expiry time is: 1h0m0s");
+        assert_eq!(cluster(&ClusterSpec { annotations: None, ..good.clone() }), Err(InvalidSpec::ClusterName));
+        let hectic = ClusterSpec { heartbeat_period: 1, ..good };
+        assert_eq!(cluster(&hectic), Err(InvalidSpec::HeartbeatPeriod));
+    }
 }

@@ -1,0 +1,159 @@
+//! Whether a node can take a task, and the words for why not.
+
+use skep_proto::v1::{Availability, Node, NodeState, Placement, Resources, Task};
+
+use super::{group::Group, pool::Pool};
+use crate::{
+    constraint::{self, Constraint, same_architecture},
+    enforcer,
+};
+
+/// Why a node cannot take a task, in the order the questions are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Misfit {
+    Unavailable,
+    Resources,
+    Constraints,
+    Platform,
+    MaxReplicas,
+}
+
+impl Misfit {
+    const ALL: [Self; 5] = [Self::Unavailable, Self::Resources, Self::Constraints, Self::Platform, Self::MaxReplicas];
+
+    /// The reason as Docker gives it.
+    fn explain(self, nodes: usize) -> String {
+        let on_nodes = if nodes == 1 { "on 1 node".to_owned() } else { format!("on {nodes} nodes") };
+        match self {
+            Self::Unavailable if nodes == 1 => "1 node not available for new tasks".into(),
+            Self::Unavailable => format!("{nodes} nodes not available for new tasks"),
+            Self::Resources => format!("insufficient resources {on_nodes}"),
+            Self::Constraints => format!("scheduling constraints not satisfied {on_nodes}"),
+            Self::Platform => format!("unsupported platform {on_nodes}"),
+            Self::MaxReplicas => "max replicas per node limit exceed".into(),
+        }
+    }
+}
+
+/// The sentence on a task that has to wait: what kept it off how many nodes, most nodes first.
+pub(super) fn no_suitable_node(misfits: &[(Misfit, usize)]) -> String {
+    let mut misfits: Vec<_> = misfits.iter().copied().filter(|(_, nodes)| *nodes > 0).collect();
+    misfits.sort_by_key(|(misfit, nodes)| (std::cmp::Reverse(*nodes), *misfit));
+    if misfits.is_empty() {
+        return "no suitable node".into();
+    }
+    let reasons: Vec<String> = misfits.into_iter().map(|(misfit, nodes)| misfit.explain(nodes)).collect();
+    format!("no suitable node ({})", reasons.join("; "))
+}
+
+/// What a group of tasks asks of a node.
+pub(super) struct Filters<'a> {
+    constraints: Vec<Constraint>,
+    placement: Option<&'a Placement>,
+    reserved: Resources,
+}
+
+impl<'a> Filters<'a> {
+    pub(super) fn of(task: &'a Task) -> Self {
+        let placement = task.spec.as_ref().and_then(|spec| spec.placement.as_ref());
+        Self { constraints: constraint::of_placement(placement), placement, reserved: reservations(task) }
+    }
+
+    /// What each task reserves.
+    pub(super) fn reserved(&self) -> Resources {
+        self.reserved
+    }
+
+    /// Whether a node with so much free, and so many tasks of the service, can take one more.
+    pub(super) fn check(&self, node: &Node, free: Resources, of_service: u64) -> Result<(), Misfit> {
+        let max_replicas = self.placement.map_or(0, |placement| placement.max_replicas);
+        if !is_available(node) {
+            Err(Misfit::Unavailable)
+        } else if self.reserved.nano_cpus > free.nano_cpus.max(0)
+            || self.reserved.memory_bytes > free.memory_bytes.max(0)
+        {
+            Err(Misfit::Resources)
+        } else if !self.constraints.iter().all(|constraint| constraint.matches(node)) {
+            Err(Misfit::Constraints)
+        } else if !platform_fits(node, self.placement) {
+            Err(Misfit::Platform)
+        } else if max_replicas != 0 && of_service >= max_replicas {
+            Err(Misfit::MaxReplicas)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Why no node can take another task of the group.
+    pub(super) fn explain(&self, pool: &Pool<'_>, group: &Group<'_>) -> String {
+        let mut counts = Misfit::ALL.map(|misfit| (misfit, 0));
+        for node in pool.all() {
+            if let Err(misfit) = group.fits(pool, node) {
+                counts[misfit as usize].1 += 1;
+            }
+        }
+        no_suitable_node(&counts)
+    }
+}
+
+/// Whether new tasks may go to a node at all.
+pub(super) fn is_available(node: &Node) -> bool {
+    enforcer::state(node) == NodeState::Ready && enforcer::availability(node) == Availability::Active
+}
+
+/// What a task keeps for itself on its node.
+pub(super) fn reservations(task: &Task) -> Resources {
+    let resources = task.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    resources.and_then(|resources| resources.reservations).unwrap_or_default()
+}
+
+/// Whether a node is of one of the platforms a placement names; an empty field of one stands for any.
+pub(crate) fn platform_fits(node: &Node, placement: Option<&Placement>) -> bool {
+    let wanted = placement.map_or(&[][..], |placement| &placement.platforms);
+    if wanted.is_empty() {
+        return true;
+    }
+    let Some(actual) = node.description.as_ref().and_then(|description| description.platform.as_ref()) else {
+        return false;
+    };
+    wanted.iter().any(|wanted| {
+        (wanted.os.is_empty() || wanted.os.eq_ignore_ascii_case(&actual.os))
+            && (wanted.architecture.is_empty() || same_architecture(&wanted.architecture, &actual.architecture))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_come_most_nodes_first() {
+        let text = no_suitable_node(&[(Misfit::Unavailable, 1), (Misfit::Resources, 0), (Misfit::Constraints, 2)]);
+        assert_eq!(
+            text,
+            "no suitable node (scheduling constraints not satisfied on 2 nodes; 1 node not available for new tasks)"
+        );
+        let text = no_suitable_node(&[(Misfit::MaxReplicas, 1), (Misfit::Resources, 1)]);
+        assert_eq!(text, "no suitable node (insufficient resources on 1 node; max replicas per node limit exceed)");
+        assert_eq!(no_suitable_node(&[]), "no suitable node");
+    }
+
+    #[test]
+    fn platforms_are_alternatives_with_wildcards_and_aliases() {
+        use skep_proto::v1::{NodeDescription, Platform};
+        let platform = |architecture: &str, os: &str| Platform { architecture: architecture.into(), os: os.into() };
+        let description = NodeDescription { platform: Some(platform("x86_64", "linux")), ..NodeDescription::default() };
+        let node = Node { description: Some(description), ..Node::default() };
+        let fits = |platforms: &[Platform]| {
+            platform_fits(&node, Some(&Placement { platforms: platforms.to_vec(), ..Placement::default() }))
+        };
+        assert!(fits(&[]) && fits(&[platform("amd64", "linux")]) && fits(&[platform("", "Linux")]));
+        assert!(fits(&[platform("arm64", "linux"), platform("amd64", "")]));
+        assert!(!fits(&[platform("arm64", "linux")]) && !fits(&[platform("amd64", "windows")]));
+        let silent = Node::default();
+        assert!(!platform_fits(
+            &silent,
+            Some(&Placement { platforms: vec![platform("", "")], ..Placement::default() })
+        ));
+    }
+}

@@ -1,0 +1,108 @@
+//! Tasks of one service and one spec, while they are placed one after the other.
+//!
+//! The nodes are split in two: those the service has nothing on, in the pool's own order, which a cursor goes through
+//! once; and the *known* ones, where it has tasks or failed often, ordered by how many. While one group is placed a
+//! node only ever gets fuller, so a node that cannot take one task of the group cannot take a later one either and is
+//! passed over for good. Hence the work for a group is bounded by its tasks and the nodes, not by their product, and a
+//! single task without particular wishes takes the pool's first node without looking further.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skep_common::{clock::Timestamp, limits};
+use skep_proto::v1::{Task, TaskState};
+use skep_store::View;
+
+use super::{
+    filter::{Filters, Misfit},
+    pool::{Index, Pool, Rank},
+};
+use crate::task::TaskExt;
+
+/// Least first: failures when there are too many, tasks of the service, tasks in all, the node's number.
+type Preference = (u64, u64, u64, Index);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    /// Recent failures of this spec there; 0 while there are few.
+    penalty: u64,
+    /// Wanted tasks of the service there.
+    tasks: u64,
+}
+
+/// The placing of one group.
+pub(super) struct Group<'a> {
+    filters: &'a Filters<'a>,
+    known: BTreeMap<Index, Known>,
+    order: BTreeSet<Preference>,
+    cursor: Option<Rank>,
+}
+
+impl<'a> Group<'a> {
+    pub(super) fn of(view: &View, task: &Task, filters: &'a Filters<'a>, pool: &Pool<'_>, now: Timestamp) -> Self {
+        let mut known: BTreeMap<Index, Known> = BTreeMap::new();
+        if !task.service_id.is_empty() {
+            for other in view.tasks_of_service(&task.service_id).filter(|other| !other.node_id.is_empty()) {
+                let wanted = other.is_wanted();
+                let failed = is_recent_failure(other, task.spec_version, now);
+                if !wanted && !failed {
+                    continue;
+                }
+                if let Some(node) = pool.find(&other.node_id) {
+                    let known = known.entry(node).or_default();
+                    known.tasks += u64::from(wanted);
+                    known.penalty += u64::from(failed);
+                }
+            }
+        }
+        for node in known.values_mut() {
+            if node.penalty < limits::NODE_FAILURES as u64 {
+                node.penalty = 0;
+            }
+        }
+        known.retain(|_, node| node.tasks > 0 || node.penalty > 0);
+        let order = known.iter().map(|(index, node)| (node.penalty, node.tasks, pool.tasks(*index), *index)).collect();
+        Self { filters, known, order, cursor: None }
+    }
+
+    /// The node for the next task of the group.
+    pub(super) fn next(&mut self, pool: &Pool<'_>) -> Option<Index> {
+        while let Some(rank) = pool.after(self.cursor) {
+            self.cursor = Some(rank);
+            let node = rank.1;
+            if !self.known.contains_key(&node) && self.fits(pool, node).is_ok() {
+                return Some(node);
+            }
+        }
+        while let Some((.., node)) = self.order.pop_first() {
+            if self.fits(pool, node).is_ok() {
+                return Some(node);
+            }
+        }
+        None
+    }
+
+    /// Whether a node can take a task of the group.
+    pub(super) fn fits(&self, pool: &Pool<'_>, node: Index) -> Result<(), Misfit> {
+        let of_service = self.known.get(&node).map_or(0, |known| known.tasks);
+        self.filters.check(pool.node(node), pool.free(node), of_service)
+    }
+
+    /// The node [`Group::next`] named has taken the task.
+    pub(super) fn took(&mut self, pool: &mut Pool<'_>, node: Index) {
+        pool.add_task(node, self.filters.reserved());
+        let known = self.known.entry(node).or_default();
+        known.tasks += 1;
+        self.order.insert((known.penalty, known.tasks, pool.tasks(node), node));
+    }
+
+    /// A task made for its node, and counted there from the start, may run there.
+    pub(super) fn confirmed(&mut self, pool: &mut Pool<'_>, node: Index) {
+        pool.reserve(node, self.filters.reserved());
+    }
+}
+
+fn is_recent_failure(task: &Task, spec_version: u64, now: Timestamp) -> bool {
+    matches!(task.state(), TaskState::Failed | TaskState::Rejected)
+        && task.spec_version == spec_version
+        && now.since(task.observed_at()) < limits::NODE_FAILURE_WINDOW
+}
