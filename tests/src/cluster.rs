@@ -34,30 +34,21 @@ impl Cluster {
     pub fn up(managers: u32, workers: u32) -> Result<Self> {
         let cluster = Self::empty()?;
         let (managers, workers) = (managers.to_string(), workers.to_string());
-        cluster
-            .script(&["up", "--managers", &managers, "--workers", &workers])?
-            .success()?;
+        cluster.script(&["up", "--managers", &managers, "--workers", &workers])?.success()?;
         Ok(cluster)
     }
 
     fn empty() -> Result<Self> {
         // Short: a Unix socket's path has at most 107 bytes.
         let dir = tempfile::Builder::new().prefix("skt").tempdir()?;
-        Ok(Self {
-            before: Leftovers::now()?,
-            dir,
-        })
+        Ok(Self { before: Leftovers::now()?, dir })
     }
 
     /// `scripts/cluster ARGS`.
     pub fn script(&self, args: &[&str]) -> Result<Outcome> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/cluster");
         let dir = self.home();
-        run(
-            &script.to_string_lossy(),
-            args,
-            &[("SKEP_CLUSTER_DIR", &dir.to_string_lossy())],
-        )
+        run(&script.to_string_lossy(), args, &[("SKEP_CLUSTER_DIR", &dir.to_string_lossy())])
     }
 
     fn home(&self) -> PathBuf {
@@ -78,24 +69,14 @@ impl Cluster {
 
     /// `skep` on a node's socket.
     pub fn skep(&self, node: &str, args: &[&str]) -> Result<Outcome> {
-        let all = ["exec", node, "skep"]
-            .into_iter()
-            .chain(args.iter().copied());
+        let all = ["exec", node, "skep"].into_iter().chain(args.iter().copied());
         self.script(&all.collect::<Vec<_>>())
     }
 
     /// The node ids and names that `node ls` on `node` calls Leader.
     pub fn leader(&self, node: &str) -> Result<Option<String>> {
-        let list = self
-            .docker(
-                node,
-                &["node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}"],
-            )?
-            .success()?;
-        Ok(list
-            .lines()
-            .find_map(|line| line.strip_suffix(" Leader"))
-            .map(str::to_owned))
+        let list = self.docker(node, &["node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}"])?.success()?;
+        Ok(list.lines().find_map(|line| line.strip_suffix(" Leader")).map(str::to_owned))
     }
 
     /// Waits until `node` knows a leader and gives its name.
@@ -105,9 +86,7 @@ impl Cluster {
 
     /// The tasks of a service, newest state, as the API gives them.
     pub fn tasks(&self, node: &str, service: &str) -> Result<Vec<Task>> {
-        let ids = self
-            .docker(node, &["service", "ps", "-q", "--no-trunc", service])?
-            .success()?;
+        let ids = self.docker(node, &["service", "ps", "-q", "--no-trunc", service])?.success()?;
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -131,16 +110,8 @@ impl Cluster {
     /// Waits until the node `name` has `status` in `node ls`.
     pub fn wait_status(&self, asked: &str, name: &str, status: &str) -> Result<()> {
         until(&format!("{name} {status}"), || {
-            let list = self
-                .docker(
-                    asked,
-                    &["node", "ls", "--format", "{{.Hostname}} {{.Status}}"],
-                )?
-                .success()?;
-            Ok(list
-                .lines()
-                .any(|line| line == format!("{name} {status}"))
-                .then_some(()))
+            let list = self.docker(asked, &["node", "ls", "--format", "{{.Hostname}} {{.Status}}"])?.success()?;
+            Ok(list.lines().any(|line| line == format!("{name} {status}")).then_some(()))
         })
     }
 
@@ -153,11 +124,7 @@ impl Cluster {
     pub fn down(self) -> Result<()> {
         self.script(&["down"])?.success()?;
         let after = Leftovers::now()?;
-        ensure!(
-            after == self.before,
-            "left behind: {}",
-            after.beyond(&self.before)
-        );
+        ensure!(after == self.before, "left behind: {}", after.beyond(&self.before));
         Ok(())
     }
 }

@@ -38,11 +38,7 @@ impl Outcome {
 }
 
 /// Runs `program` to its end.
-pub fn run<S: AsRef<OsStr>>(
-    program: &str,
-    args: impl IntoIterator<Item = S>,
-    env: &[(&str, &str)],
-) -> Result<Outcome> {
+pub fn run<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>, env: &[(&str, &str)]) -> Result<Outcome> {
     let output = Command::new(program)
         .args(args)
         .envs(env.iter().copied())
@@ -50,11 +46,7 @@ pub fn run<S: AsRef<OsStr>>(
         .output()
         .with_context(|| format!("cannot run {program}"))?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
-    Ok(Outcome {
-        ok: output.status.success(),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-    })
+    Ok(Outcome { ok: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) })
 }
 
 /// Asks `probe` until it gives `Some`, at most for a minute; its last error (or `what`) is the failure's text.

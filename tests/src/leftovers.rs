@@ -17,26 +17,15 @@ impl Leftovers {
             let Ok(command) = fs::read(entry.path().join("cmdline")) else {
                 continue;
             };
-            let words: Vec<_> = command
-                .split(|byte| *byte == 0)
-                .map(String::from_utf8_lossy)
-                .collect();
-            if words
-                .first()
-                .is_some_and(|program| Path::new(program.as_ref()).ends_with("skep"))
-                && words
-                    .get(1)
-                    .is_some_and(|verb| verb == "daemon" || verb == "shim")
+            let words: Vec<_> = command.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+            if words.first().is_some_and(|program| Path::new(program.as_ref()).ends_with("skep"))
+                && words.get(1).is_some_and(|verb| verb == "daemon" || verb == "shim")
             {
                 found.insert(format!("process {}", words.join(" ")));
             }
         }
         for line in fs::read_to_string("/proc/self/mountinfo")?.lines() {
-            if let Some(target) = line
-                .split(' ')
-                .nth(4)
-                .filter(|target| target.contains("/skt"))
-            {
+            if let Some(target) = line.split(' ').nth(4).filter(|target| target.contains("/skt")) {
                 found.insert(format!("mount {target}"));
             }
         }
@@ -52,11 +41,7 @@ impl Leftovers {
 
     /// What is here that was not there before.
     pub fn beyond(&self, before: &Self) -> String {
-        self.0
-            .difference(&before.0)
-            .cloned()
-            .collect::<Vec<_>>()
-            .join("\n")
+        self.0.difference(&before.0).cloned().collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -30,10 +30,7 @@ impl Task {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let container = &json["Status"]["ContainerStatus"];
         Ok(Self {
-            id: json["ID"]
-                .as_str()
-                .context("a task without an ID")?
-                .to_owned(),
+            id: json["ID"].as_str().context("a task without an ID")?.to_owned(),
             slot: json["Slot"].as_u64().unwrap_or_default(),
             node: text(&json["NodeID"]),
             state: text(&json["Status"]["State"]),

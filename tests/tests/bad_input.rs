@@ -11,20 +11,13 @@ fn wrong_input_is_refused_and_changes_nothing() -> Result<()> {
     let state = |cluster: &Cluster| -> Result<String> {
         let services = cluster.docker("n1", &["service", "ls", "-q"])?.success()?;
         let images = cluster.docker("n1", &["image", "ls", "-q"])?.success()?;
-        let swarm = cluster
-            .docker(
-                "n1",
-                &["node", "inspect", "self", "--format", "{{json .Spec}}"],
-            )?
-            .success()?;
+        let swarm = cluster.docker("n1", &["node", "inspect", "self", "--format", "{{json .Spec}}"])?.success()?;
         Ok(format!("{services}\n{images}\n{swarm}"))
     };
     let before = state(&cluster)?;
     let long = "a".repeat(64);
     let huge = format!("BIG={}", "x".repeat(100_000));
-    let many: Vec<String> = (0..15)
-        .flat_map(|i| ["--env".to_owned(), format!("V{i}{huge}")])
-        .collect();
+    let many: Vec<String> = (0..15).flat_map(|i| ["--env".to_owned(), format!("V{i}{huge}")]).collect();
     let mut oversized = vec!["service", "create", "-d", "--name", "big"];
     oversized.extend(many.iter().map(String::as_str));
     oversized.push("skep/demo:1");
@@ -34,51 +27,18 @@ fn wrong_input_is_refused_and_changes_nothing() -> Result<()> {
             vec!["service", "create", "-d", "--name", "../etc", "skep/demo:1"],
             "name must be valid as a DNS name component",
         ),
+        (vec!["service", "create", "-d", "--name", &long, "skep/demo:1"], "name must be 63 characters or fewer"),
+        (vec!["service", "create", "-d", "--name", "x", ":::"], "image"),
         (
-            vec!["service", "create", "-d", "--name", &long, "skep/demo:1"],
-            "name must be 63 characters or fewer",
-        ),
-        (
-            vec!["service", "create", "-d", "--name", "x", ":::"],
-            "image",
-        ),
-        (
-            vec![
-                "service",
-                "create",
-                "-d",
-                "--name",
-                "x",
-                "--constraint",
-                "node.color=~red",
-                "skep/demo:1",
-            ],
+            vec!["service", "create", "-d", "--name", "x", "--constraint", "node.color=~red", "skep/demo:1"],
             "constraint",
         ),
-        (
-            vec![
-                "service",
-                "create",
-                "-d",
-                "--name",
-                "x",
-                "--reserve-memory",
-                "1k",
-                "skep/demo:1",
-            ],
-            "memory",
-        ),
+        (vec!["service", "create", "-d", "--name", "x", "--reserve-memory", "1k", "skep/demo:1"], "memory"),
         (oversized, "too large"),
         (vec!["service", "scale", "nothing=3"], "nothing"),
-        (
-            vec!["node", "update", "--availability", "drain", "no-such-node"],
-            "not found",
-        ),
+        (vec!["node", "update", "--availability", "drain", "no-such-node"], "not found"),
         (vec!["node", "rm", "n1"], "n1"),
-        (
-            vec!["swarm", "update", "--dispatcher-heartbeat", "-5s"],
-            "heartbeat",
-        ),
+        (vec!["swarm", "update", "--dispatcher-heartbeat", "-5s"], "heartbeat"),
     ];
     for (args, says) in &cases {
         let refused = cluster.docker("n1", args)?;
@@ -91,10 +51,7 @@ fn wrong_input_is_refused_and_changes_nothing() -> Result<()> {
         );
         ensure!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
     }
-    ensure!(
-        state(&cluster)? == before,
-        "a refused call changed something"
-    );
+    ensure!(state(&cluster)? == before, "a refused call changed something");
     cluster.down()
 }
 
@@ -104,22 +61,11 @@ fn hostile_archives_are_refused() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
     let tar = |args: &[&str]| -> Result<()> {
-        ensure!(
-            Command::new("tar")
-                .args(args)
-                .current_dir(dir.path())
-                .status()?
-                .success()
-        );
+        ensure!(Command::new("tar").args(args).current_dir(dir.path()).status()?.success());
         Ok(())
     };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/demo-image");
-    ensure!(
-        Command::new(script)
-            .args([&path("good.tar"), "evil/image:1"])
-            .status()?
-            .success()
-    );
+    ensure!(Command::new(script).args([&path("good.tar"), "evil/image:1"]).status()?.success());
 
     // A blob whose bytes are not what its name says.
     fs::create_dir(dir.path().join("forged"))?;
@@ -138,34 +84,16 @@ fn hostile_archives_are_refused() -> Result<()> {
     tar(&["-cf", "forged.tar", "-C", "forged", "."])?;
     // A path that leaves the archive.
     fs::write(dir.path().join("escape"), "out")?;
-    tar(&[
-        "-cf",
-        "escape.tar",
-        "--transform",
-        "s,^escape,../../escape,",
-        "-P",
-        "escape",
-    ])?;
+    tar(&["-cf", "escape.tar", "--transform", "s,^escape,../../escape,", "-P", "escape"])?;
     fs::write(dir.path().join("noise.tar"), vec![7u8; 4096])?;
 
-    let before = cluster
-        .docker("n1", &["image", "ls", "--digests"])?
-        .success()?;
+    let before = cluster.docker("n1", &["image", "ls", "--digests"])?.success()?;
     for name in ["forged.tar", "escape.tar", "noise.tar"] {
         let answer = cluster.docker("n1", &["image", "load", "-i", &path(name)])?;
         ensure!(!answer.ok, "{name} was loaded: {}", answer.stdout);
-        ensure!(
-            !answer.stderr.is_empty() && answer.stderr.lines().count() == 1,
-            "{name}: {}",
-            answer.stderr
-        );
+        ensure!(!answer.stderr.is_empty() && answer.stderr.lines().count() == 1, "{name}: {}", answer.stderr);
     }
-    ensure!(
-        cluster
-            .docker("n1", &["image", "ls", "--digests"])?
-            .success()?
-            == before
-    );
+    ensure!(cluster.docker("n1", &["image", "ls", "--digests"])?.success()? == before);
     ensure!(!cluster.path("n1", "escape").exists() && !cluster.path("n1", "data/escape").exists());
     cluster.down()
 }

@@ -12,18 +12,7 @@ fn service(cluster: &Cluster, name: &str, replicas: &str) -> Result<()> {
     cluster
         .docker(
             "n1",
-            &[
-                "service",
-                "create",
-                "--name",
-                name,
-                "--replicas",
-                replicas,
-                "skep/demo:1",
-                "sh",
-                "-c",
-                command,
-            ],
+            &["service", "create", "--name", name, "--replicas", replicas, "skep/demo:1", "sh", "-c", command],
         )?
         .success()?;
     Ok(())
@@ -42,27 +31,12 @@ fn leaders_die_and_nothing_acknowledged_is_lost() -> Result<()> {
     for round in 0..5 {
         let leader = cluster.wait_for_leader("n1")?;
         cluster.script(&["kill", &leader])?.success()?;
-        let asked = NODES
-            .into_iter()
-            .find(|node| *node != leader)
-            .unwrap_or("n1");
+        let asked = NODES.into_iter().find(|node| *node != leader).unwrap_or("n1");
         // Written while the others elect: each either is acknowledged, and must be there later, or is not.
         for attempt in 0..4 {
             let name = format!("s{round}-{attempt}");
             if cluster
-                .docker(
-                    asked,
-                    &[
-                        "service",
-                        "create",
-                        "-d",
-                        "--name",
-                        &name,
-                        "--replicas",
-                        "0",
-                        "skep/demo:1",
-                    ],
-                )?
+                .docker(asked, &["service", "create", "-d", "--name", &name, "--replicas", "0", "skep/demo:1"])?
                 .ok
             {
                 acknowledged.push(name);
@@ -70,19 +44,8 @@ fn leaders_die_and_nothing_acknowledged_is_lost() -> Result<()> {
         }
         until("a write after the leader's death", || {
             let name = format!("s{round}-after");
-            let answer = cluster.docker(
-                asked,
-                &[
-                    "service",
-                    "create",
-                    "-d",
-                    "--name",
-                    &name,
-                    "--replicas",
-                    "0",
-                    "skep/demo:1",
-                ],
-            )?;
+            let answer = cluster
+                .docker(asked, &["service", "create", "-d", "--name", &name, "--replicas", "0", "skep/demo:1"])?;
             let there = answer.ok || answer.stderr.contains("already exists");
             if there {
                 acknowledged.push(name);
@@ -93,13 +56,8 @@ fn leaders_die_and_nothing_acknowledged_is_lost() -> Result<()> {
         cluster.wait_status(asked, &leader, "Ready")?;
     }
     for node in NODES {
-        let list = cluster
-            .docker(node, &["service", "ls", "--format", "{{.Name}}"])?
-            .success()?;
-        let missing: Vec<_> = acknowledged
-            .iter()
-            .filter(|name| !list.lines().any(|line| line == **name))
-            .collect();
+        let list = cluster.docker(node, &["service", "ls", "--format", "{{.Name}}"])?.success()?;
+        let missing: Vec<_> = acknowledged.iter().filter(|name| !list.lines().any(|line| line == **name)).collect();
         ensure!(missing.is_empty(), "{node} lost {missing:?}");
     }
     cluster.down()
@@ -110,29 +68,20 @@ fn all_managers_killed_at_once_are_the_same_swarm_again() -> Result<()> {
     let cluster = Cluster::up(3, 0)?;
     service(&cluster, "web", "6")?;
     let before = cluster.wait_running("n1", "web", 6)?;
-    let ids = |node| {
-        cluster
-            .docker(node, &["node", "ls", "-q"])
-            .and_then(skep_tests::Outcome::success)
-    };
+    let ids = |node| cluster.docker(node, &["node", "ls", "-q"]).and_then(skep_tests::Outcome::success);
     let members = ids("n1")?;
 
     cluster.script(&["kill", "n1", "n2", "n3"])?.success()?;
     cluster.script(&["start", "n1", "n2", "n3"])?.success()?;
     for node in NODES {
         until("all Ready again", || {
-            let list = cluster
-                .docker(node, &["node", "ls", "--format", "{{.Status}}"])?
-                .success()?;
+            let list = cluster.docker(node, &["node", "ls", "--format", "{{.Status}}"])?.success()?;
             Ok((list.lines().filter(|line| *line == "Ready").count() == 3).then_some(()))
         })?;
     }
     ensure!(ids("n2")? == members, "the swarm has other nodes now");
     let after = cluster.wait_running("n2", "web", 6)?;
-    ensure!(
-        pids(&before) == pids(&after),
-        "containers were restarted: {before:?} {after:?}"
-    );
+    ensure!(pids(&before) == pids(&after), "containers were restarted: {before:?} {after:?}");
     cluster.down()
 }
 
@@ -164,19 +113,15 @@ fn a_killed_daemon_leaves_its_containers_alone_and_learns_how_they_ended() -> Re
     let once = cluster.wait_running("n1", "once", 1)?.remove(0);
 
     cluster.script(&["kill", "n2"])?.success()?;
-    std::process::Command::new("kill")
-        .args(["-USR1", &once.pid.to_string()])
-        .status()?;
-    until("the container's end", || {
-        Ok((!std::path::Path::new(&format!("/proc/{}", once.pid)).exists()).then_some(()))
-    })?;
+    std::process::Command::new("kill").args(["-USR1", &once.pid.to_string()]).status()?;
+    until(
+        "the container's end",
+        || Ok((!std::path::Path::new(&format!("/proc/{}", once.pid)).exists()).then_some(())),
+    )?;
     cluster.script(&["start", "n2"])?.success()?;
 
     let ended = until("the exit that happened meanwhile", || {
-        let task = cluster
-            .tasks("n1", "once")?
-            .into_iter()
-            .find(|task| task.id == once.id);
+        let task = cluster.tasks("n1", "once")?.into_iter().find(|task| task.id == once.id);
         Ok(task.filter(|task| task.state == "failed"))
     })?;
     ensure!(ended.exit_code == 7, "{ended:?}");
@@ -187,16 +132,11 @@ fn a_killed_daemon_leaves_its_containers_alone_and_learns_how_they_ended() -> Re
     // The log has no gap: every number once, in order, per task.
     for task in &after {
         let text = until("lines from after the restart", || {
-            let logs = cluster
-                .docker("n1", &["service", "logs", "--raw", &task.id])?
-                .success()?;
+            let logs = cluster.docker("n1", &["service", "logs", "--raw", &task.id])?.success()?;
             Ok((logs.lines().count() > 5).then_some(logs))
         })?;
         for (wanted, line) in text.lines().enumerate() {
-            ensure!(
-                line.trim() == format!("line {wanted}"),
-                "line {wanted} is {line:?}"
-            );
+            ensure!(line.trim() == format!("line {wanted}"), "line {wanted} is {line:?}");
         }
     }
     cluster.down()
@@ -240,51 +180,25 @@ fn a_node_that_is_cut_off_is_replaced_and_gives_up_its_surplus() -> Result<()> {
     service(&cluster, "web", "6")?;
     cluster.wait_running("n1", "web", 6)?;
     let leader = cluster.wait_for_leader("n1")?;
-    let cut = NODES
-        .into_iter()
-        .find(|node| *node != leader)
-        .unwrap_or("n1");
-    let cut_id = cluster
-        .docker("n1", &["node", "inspect", cut, "--format", "{{.ID}}"])?
-        .success()?;
+    let cut = NODES.into_iter().find(|node| *node != leader).unwrap_or("n1");
+    let cut_id = cluster.docker("n1", &["node", "inspect", cut, "--format", "{{.ID}}"])?.success()?;
 
     cluster.script(&["partition", cut, "rest"])?.success()?;
     cluster.wait_status(&leader, cut, "Down")?;
     until("six tasks on the others", || {
-        let live: Vec<Task> = cluster
-            .tasks(&leader, "web")?
-            .into_iter()
-            .filter(Task::is_running)
-            .collect();
+        let live: Vec<Task> = cluster.tasks(&leader, "web")?.into_iter().filter(Task::is_running).collect();
         Ok((live.iter().filter(|task| task.node != cut_id).count() == 6).then_some(()))
     })?;
-    let refused = cluster.docker(
-        cut,
-        &[
-            "service",
-            "create",
-            "-d",
-            "--name",
-            "minority",
-            "skep/demo:1",
-        ],
-    )?;
+    let refused = cluster.docker(cut, &["service", "create", "-d", "--name", "minority", "skep/demo:1"])?;
     ensure!(!refused.ok, "a node without a quorum took a write");
 
     cluster.script(&["heal"])?.success()?;
     cluster.wait_status(&leader, cut, "Ready")?;
     cluster.wait_running(&leader, "web", 6)?;
     until("no surplus container on the node that came back", || {
-        let own: usize = cluster
-            .docker(cut, &["ps", "-q"])?
-            .success()?
-            .lines()
-            .count();
-        let wanted = cluster
-            .tasks(&leader, "web")?
-            .iter()
-            .filter(|task| task.is_running() && task.node == cut_id)
-            .count();
+        let own: usize = cluster.docker(cut, &["ps", "-q"])?.success()?.lines().count();
+        let wanted =
+            cluster.tasks(&leader, "web")?.iter().filter(|task| task.is_running() && task.node == cut_id).count();
         Ok((own == wanted).then_some(()))
     })?;
     cluster.down()

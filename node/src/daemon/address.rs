@@ -4,12 +4,9 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use crate::api::backend::SwarmError;
+use skep_common::limits::MANAGER_PORT;
 
-/// Port of the manager services.
-pub const MANAGER_PORT: u16 = 2377;
-/// Port of the node-to-node service.
-pub const PEER_PORT: u16 = 7946;
+use crate::api::backend::SwarmError;
 
 /// An address of an interface of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]

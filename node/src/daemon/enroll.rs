@@ -8,11 +8,9 @@ use std::time::Duration;
 use skep_common::{
     net::{
         backoff::Backoff,
-        dial::{self, Dialer},
+        dial::{Dialer, Expect},
         identity::{Identity, IdentityError, new_key_and_csr},
-        tls::Expect,
     },
-    secret::Secret,
     token::{JoinToken, TokenError},
 };
 use skep_proto::v1::{
@@ -31,11 +29,8 @@ pub enum EnrollError {
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The server's root is not the one the token was made for.
-    #[error("remote CA does not match fingerprint. Expected: {expected}")]
-    WrongRoot {
-        /// The digest in the token.
-        expected: String,
-    },
+    #[error("remote CA does not match fingerprint: the join token is for another swarm")]
+    WrongRoot,
     /// The swarm said no; trying again will not help.
     #[error("{0}")]
     Refused(String),
@@ -71,14 +66,12 @@ impl From<Status> for EnrollError {
 /// See [`EnrollError`]; a refusal changes nothing here.
 pub async fn with_token(remote: &str, token: &str, availability: Availability) -> Result<Identity, EnrollError> {
     let parsed = JoinToken::parse(token)?;
-    let unverified = dial::anonymous_unverified(remote).map_err(unreachable)?;
-    let mut ca = CaClient::new(unverified);
+    let mut ca = CaClient::new(Dialer::anonymous_unverified(remote));
     let roots = ca.get_root_ca(within(GetRootCaRequest {})).await?.into_inner().certificate_pem;
     if !parsed.matches_root(&roots) {
-        return Err(EnrollError::WrongRoot { expected: parsed.digest().to_owned() });
+        return Err(EnrollError::WrongRoot);
     }
-    let ca = CaClient::new(dial::anonymous(remote, &roots).map_err(unreachable)?);
-    request(ca, token, availability, &roots).await
+    request(CaClient::new(Dialer::anonymous(remote, &roots)?), token, availability, &roots).await
 }
 
 /// A new certificate for the node that `dialer` speaks for, for the role the swarm wants it to have now.
@@ -86,8 +79,7 @@ pub async fn with_token(remote: &str, token: &str, availability: Availability) -
 /// # Errors
 /// See [`EnrollError`].
 pub async fn renew(dialer: &Dialer, manager: &str, roots: &[u8]) -> Result<Identity, EnrollError> {
-    let channel = dialer.channel(manager, Expect::Manager).map_err(unreachable)?;
-    request(CaClient::new(channel), "", Availability::Active, roots).await
+    request(CaClient::new(dialer.channel(manager, Expect::Manager)), "", Availability::Active, roots).await
 }
 
 async fn request(
@@ -104,7 +96,7 @@ async fn request(
     };
     let node_id = ca.issue_certificate(within(request)).await?.into_inner().node_id;
     let certificate = issued(&mut ca, &node_id).await?;
-    Ok(Identity::from_pem(&certificate.certificate_pem, Secret::clone(&key), roots)?)
+    Ok(Identity::from_pem(&certificate.certificate_pem, key, roots)?)
 }
 
 /// Asks until the certificate is there.
@@ -124,8 +116,4 @@ fn within<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(CALL);
     request
-}
-
-fn unreachable(error: impl ToString) -> EnrollError {
-    EnrollError::Unreachable(error.to_string())
 }

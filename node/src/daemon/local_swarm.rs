@@ -10,10 +10,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use skep_ca::RootCa;
+use skep_ca::{RootCa, Subject};
 use skep_common::{
     clock::{Clock as _, SystemClock},
     id::{Ids as _, RandomIds},
+    limits::{CERTIFICATE_LIFETIME, MANAGER_PORT},
     net::{
         backoff::Backoff,
         identity::{Identity, new_key_and_csr},
@@ -21,7 +22,7 @@ use skep_common::{
     token::JoinToken,
 };
 use skep_manager::{Bootstrap, Membership, Start};
-use skep_proto::v1::{Availability, Certificate, NodeDescription, NodeRole};
+use skep_proto::v1::{Availability, NodeDescription, NodeRole};
 use skep_runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -294,7 +295,7 @@ impl Swarm for LocalSwarm {
         let interfaces = address::interfaces()?;
         let way = options.remote_addrs.iter().find_map(|remote| address::towards(remote));
         let advertise_addr = match (&options.advertise_addr, way) {
-            (None, Some(ip)) => SocketAddr::new(ip, address::MANAGER_PORT),
+            (None, Some(ip)) => SocketAddr::new(ip, MANAGER_PORT),
             (given, _) => address::advertise(given.as_deref(), &interfaces)?,
         };
         let record = Record {
@@ -392,11 +393,13 @@ fn found(options: &InitOptions, description: &NodeDescription) -> Result<(Identi
     let now = SystemClock::new().now();
     let mut ids = RandomIds;
     let (node_id, cluster_id) = (ids.next_id(), ids.next_id());
-    let root_ca = RootCa::generate(now)?;
+    let root_ca = RootCa::generate(now, &cluster_id)?;
     let (key, csr) = new_key_and_csr()?;
-    let issued = root_ca.issue(csr.as_bytes(), &node_id, &cluster_id, NodeRole::Manager, now, options.spec.node_cert_expiry)?;
-    let identity = Identity::from_pem(issued.certificate_pem.as_slice(), key, root_ca.certificate_pem())?;
-    let certificate: Certificate = issued;
+    let subject = Subject { node_id: &node_id, cluster_id: &cluster_id, role: NodeRole::Manager };
+    let lifetime = u64::try_from(options.spec.node_cert_expiry).ok().filter(|nanos| *nanos > 0);
+    let lifetime = lifetime.map_or(CERTIFICATE_LIFETIME, Duration::from_nanos);
+    let certificate = root_ca.issue(csr.as_bytes(), subject, now, lifetime)?;
+    let identity = Identity::from_pem(&certificate.certificate_pem, key, root_ca.certificate_pem().as_bytes())?;
     let bootstrap = Bootstrap {
         spec: options.spec.clone(),
         root_ca,

@@ -8,7 +8,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use skep_ca::renewal_moment;
 use skep_common::{
-    clock::{Clock, SystemClock},
+    clock::{Clock as _, SystemClock, Timestamp},
+    limits::PEER_PORT,
     net::{
         backoff::Backoff,
         dial::Dialer,
@@ -24,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    address::PEER_PORT,
     enroll::{self, EnrollError},
     record::{Record, SwarmDir},
 };
@@ -58,9 +58,6 @@ pub enum MemberError {
         /// Why.
         source: std::io::Error,
     },
-    /// The agent cannot start.
-    #[error("{0}")]
-    Agent(String),
     /// The manager cannot start.
     #[error("{0}")]
     Manager(#[from] ManagerError),
@@ -123,8 +120,7 @@ impl Member {
             description: watch::Sender::new(description).subscribe(),
             listen,
         })
-        .await
-        .map_err(|error| MemberError::Agent(error.to_string()))?;
+        .await;
         let supervisor = tokio::spawn(Arc::clone(&shared).supervise(worker.session()));
         Ok(Self { shared, worker, supervisor })
     }
@@ -156,7 +152,8 @@ impl Member {
 
     /// What is wrong at the moment; empty when nothing is.
     pub fn trouble(&self) -> String {
-        self.shared.trouble.borrow().clone()
+        let trouble = self.shared.trouble.borrow().clone();
+        if trouble.is_empty() { self.worker.message() } else { trouble }
     }
 
     /// Waits until the agent has a session and, if the node is a manager, its manager is a member.
@@ -265,7 +262,7 @@ impl Shared {
         }
     }
 
-    fn renewal(&self) -> skep_common::clock::Timestamp {
+    fn renewal(&self) -> Timestamp {
         let identity = self.identity.current();
         renewal_moment(identity.certificate().not_before, identity.certificate().not_after)
     }

@@ -10,11 +10,7 @@ use crate::{engine::Engine, http::request, memory, stats::percentile};
 const NODES: [usize; 3] = [1, 2, 3];
 
 /// Prints every figure. `failovers` leaders are killed.
-pub(crate) fn run(
-    engine: &dyn Engine,
-    failovers: usize,
-    print: &mut dyn FnMut(&str, f64, &str),
-) -> Result<()> {
+pub(crate) fn run(engine: &dyn Engine, failovers: usize, print: &mut dyn FnMut(&str, f64, &str)) -> Result<()> {
     let swarm = Swarm { engine };
     swarm.all_ready()?;
     print("daemon_rss_idle", memory::rss(&engine.daemons(1)), "MiB");
@@ -26,12 +22,7 @@ pub(crate) fn run(
         swarm.create(&name, 3)?;
         swarm.wait_running(1, &name, 3)?;
         creates.push(started.elapsed().as_secs_f64() * 1000.0);
-        request(
-            &engine.socket(1),
-            "DELETE",
-            &format!("/services/{name}"),
-            None,
-        )?;
+        request(&engine.socket(1), "DELETE", &format!("/services/{name}"), None)?;
         swarm.wait_containers(0)?;
     }
     print("create_3.p50", percentile(&creates, 50.0), "ms");
@@ -43,11 +34,7 @@ pub(crate) fn run(
     swarm.scale("big", 100)?;
     swarm.wait_running(1, "big", 100)?;
     print("scale_3_100", started.elapsed().as_secs_f64(), "s");
-    print(
-        "daemon_rss_100_tasks",
-        memory::rss(&engine.daemons(1)),
-        "MiB",
-    );
+    print("daemon_rss_100_tasks", memory::rss(&engine.daemons(1)), "MiB");
     print("shim_pss", memory::mean_pss(&engine.shims()), "MiB");
     let started = Instant::now();
     swarm.scale("big", 3)?;
@@ -70,10 +57,7 @@ pub(crate) fn run(
     engine.kill(victim)?;
     poll("the dead node's tasks elsewhere", || {
         let tasks = swarm.tasks(asked, "big").unwrap_or_default();
-        let elsewhere = tasks
-            .iter()
-            .filter(|task| is_running(task) && task["NodeID"] != json!(lost))
-            .count();
+        let elsewhere = tasks.iter().filter(|task| is_running(task) && task["NodeID"] != json!(lost)).count();
         Ok((elsewhere >= 9).then_some(()))
     })?;
     print("dead_node_replaced", started.elapsed().as_secs_f64(), "s");
@@ -99,27 +83,18 @@ impl Swarm<'_> {
             let Ok(nodes) = self.ask(asked, "GET", "/nodes", None) else {
                 return Ok(None);
             };
-            let leader = nodes
-                .as_array()
-                .into_iter()
-                .flatten()
-                .find(|node| node["ManagerStatus"]["Leader"] == json!(true));
+            let leader =
+                nodes.as_array().into_iter().flatten().find(|node| node["ManagerStatus"]["Leader"] == json!(true));
             let Some(leader) = leader else {
                 return Ok(None);
             };
-            Ok(NODES.into_iter().find(|node| {
-                self.node_id(*node)
-                    .is_ok_and(|id| json!(id) == leader["ID"])
-            }))
+            Ok(NODES.into_iter().find(|node| self.node_id(*node).is_ok_and(|id| json!(id) == leader["ID"])))
         })
     }
 
     fn node_id(&self, node: usize) -> Result<String> {
         let info = self.ask(node, "GET", "/info", None)?;
-        Ok(info["Swarm"]["NodeID"]
-            .as_str()
-            .context("no node id")?
-            .to_owned())
+        Ok(info["Swarm"]["NodeID"].as_str().context("no node id")?.to_owned())
     }
 
     fn all_ready(&self) -> Result<()> {
@@ -127,11 +102,7 @@ impl Swarm<'_> {
             let ready = NODES.into_iter().all(|node| {
                 self.ask(node, "GET", "/nodes", None).is_ok_and(|nodes| {
                     nodes.as_array().is_some_and(|nodes| {
-                        nodes
-                            .iter()
-                            .filter(|node| node["Status"]["State"] == json!("ready"))
-                            .count()
-                            == NODES.len()
+                        nodes.iter().filter(|node| node["Status"]["State"] == json!("ready")).count() == NODES.len()
                     })
                 })
             });
@@ -152,22 +123,13 @@ impl Swarm<'_> {
     }
 
     fn create(&self, name: &str, replicas: u64) -> Result<()> {
-        self.ask(
-            1,
-            "POST",
-            "/services/create",
-            Some(&self.spec(name, replicas)),
-        )
-        .map(drop)
+        self.ask(1, "POST", "/services/create", Some(&self.spec(name, replicas))).map(drop)
     }
 
     fn scale(&self, name: &str, replicas: u64) -> Result<()> {
         poll("the scaling", || {
             let service = self.ask(1, "GET", &format!("/services/{name}"), None)?;
-            let path = format!(
-                "/services/{name}/update?version={}",
-                service["Version"]["Index"]
-            );
+            let path = format!("/services/{name}/update?version={}", service["Version"]["Index"]);
             let mut spec = service["Spec"].clone();
             spec["Mode"] = json!({ "Replicated": { "Replicas": replicas } });
             Ok(self.ask(1, "POST", &path, Some(&spec)).ok())
@@ -176,9 +138,7 @@ impl Swarm<'_> {
     }
 
     fn tasks(&self, asked: usize, name: &str) -> Result<Vec<Value>> {
-        let filters = format!(
-            "%7B%22service%22%3A%5B%22{name}%22%5D%2C%22desired-state%22%3A%5B%22running%22%5D%7D"
-        );
+        let filters = format!("%7B%22service%22%3A%5B%22{name}%22%5D%2C%22desired-state%22%3A%5B%22running%22%5D%7D");
         let tasks = self.ask(asked, "GET", &format!("/tasks?filters={filters}"), None)?;
         Ok(tasks.as_array().cloned().unwrap_or_default())
     }
@@ -195,10 +155,7 @@ impl Swarm<'_> {
         poll("containers", || {
             let mut found = 0;
             for node in NODES {
-                found += self
-                    .ask(node, "GET", "/containers/json", None)?
-                    .as_array()
-                    .map_or(0, Vec::len);
+                found += self.ask(node, "GET", "/containers/json", None)?.as_array().map_or(0, Vec::len);
             }
             Ok((found == count).then_some(()))
         })
@@ -214,9 +171,7 @@ impl Swarm<'_> {
         poll("a write after the leader's death", || {
             attempt += 1;
             let spec = self.spec(&format!("after{round}-{attempt}"), 0);
-            Ok(self
-                .ask(asked, "POST", "/services/create", Some(&spec))
-                .ok())
+            Ok(self.ask(asked, "POST", "/services/create", Some(&spec)).ok())
         })?;
         let gap = started.elapsed().as_secs_f64() * 1000.0;
         self.engine.start(leader)?;
@@ -238,10 +193,7 @@ fn poll<T>(what: &str, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T
             return Ok(value);
         }
         if started.elapsed() > Duration::from_secs(120) {
-            bail!(
-                "waited in vain for {what}: {last:?}",
-                last = last.map(|_| ())
-            );
+            bail!("waited in vain for {what}: {last:?}", last = last.map(|_| ()));
         }
         std::thread::sleep(Duration::from_millis(3));
     }

@@ -38,12 +38,7 @@ fn script(path: &Path, args: &[&str], dir: &Path) -> Result<()> {
         .stdout(Stdio::null())
         .status()
         .with_context(|| format!("cannot run {}", path.display()))?;
-    ensure!(
-        status.success(),
-        "{} {} failed",
-        path.display(),
-        args.join(" ")
-    );
+    ensure!(status.success(), "{} {} failed", path.display(), args.join(" "));
     Ok(())
 }
 
@@ -55,23 +50,14 @@ fn pid_file(path: &Path) -> Option<u32> {
 fn pids(program: &str, part: &str) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         let Ok(line) = fs::read(entry.path().join("cmdline")) else {
             continue;
         };
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line
-            .split(' ')
-            .next()
-            .is_some_and(|name| name.ends_with(program))
-            && line.contains(part)
-        {
+        if line.split(' ').next().is_some_and(|name| name.ends_with(program)) && line.contains(part) {
             found.push(pid);
         }
     }
@@ -86,10 +72,7 @@ pub(crate) struct Skep {
 
 impl Skep {
     pub(crate) fn up(scripts: &Path) -> Result<Self> {
-        let engine = Self {
-            scripts: scripts.to_owned(),
-            dir: tempfile::Builder::new().prefix("skb").tempdir()?,
-        };
+        let engine = Self { scripts: scripts.to_owned(), dir: tempfile::Builder::new().prefix("skb").tempdir()? };
         engine.cluster(&["up", "--managers", "3"])?;
         Ok(engine)
     }
@@ -120,15 +103,10 @@ impl Engine for Skep {
         self.cluster(&["start", &format!("n{node}")])
     }
     fn daemons(&self, node: usize) -> Vec<u32> {
-        pid_file(&self.home().join(format!("n{node}/daemon.pid")))
-            .into_iter()
-            .collect()
+        pid_file(&self.home().join(format!("n{node}/daemon.pid"))).into_iter().collect()
     }
     fn shims(&self) -> Vec<u32> {
-        pids("skep", " shim ")
-            .into_iter()
-            .filter(|pid| belongs(*pid, &self.home()))
-            .collect()
+        pids("skep", " shim ").into_iter().filter(|pid| belongs(*pid, &self.home())).collect()
     }
     fn down(&self) {
         if let Err(error) = self.cluster(&["down"]) {
@@ -150,10 +128,7 @@ pub(crate) struct Docker {
 
 impl Docker {
     pub(crate) fn up(scripts: &Path) -> Result<Self> {
-        let engine = Self {
-            scripts: scripts.to_owned(),
-            dir: tempfile::Builder::new().prefix("dkb").tempdir()?,
-        };
+        let engine = Self { scripts: scripts.to_owned(), dir: tempfile::Builder::new().prefix("dkb").tempdir()? };
         engine.peer(&["up", "3"])?;
         Ok(engine)
     }
@@ -186,10 +161,7 @@ impl Engine for Docker {
         all
     }
     fn shims(&self) -> Vec<u32> {
-        pids(
-            "containerd-shim-runc-v2",
-            &self.dir.path().to_string_lossy(),
-        )
+        pids("containerd-shim-runc-v2", &self.dir.path().to_string_lossy())
     }
     fn down(&self) {
         if let Err(error) = self.peer(&["down"]) {

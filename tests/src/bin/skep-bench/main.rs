@@ -38,9 +38,7 @@ fn main() -> Result<()> {
 
 /// Prints every figure of one engine and stops it.
 fn measure(engine: &dyn Engine, failovers: usize) -> Result<()> {
-    let mut print = |name: &str, value: f64, unit: &str| {
-        println!("{}.{name}\t{value:.3}\t{unit}", engine.name())
-    };
+    let mut print = |name: &str, value: f64, unit: &str| println!("{}.{name}\t{value:.3}\t{unit}", engine.name());
     let result = cluster::run(engine, failovers, &mut print);
     engine.down();
     result

@@ -4,10 +4,7 @@ use std::fs;
 
 /// Resident set of the processes together, MiB.
 pub(crate) fn rss(pids: &[u32]) -> f64 {
-    pids.iter()
-        .map(|pid| field(&format!("/proc/{pid}/status"), "VmRSS:"))
-        .sum::<f64>()
-        / 1024.0
+    pids.iter().map(|pid| field(&format!("/proc/{pid}/status"), "VmRSS:")).sum::<f64>() / 1024.0
 }
 
 /// Proportional set size of the processes, the mean, MiB.
@@ -15,11 +12,7 @@ pub(crate) fn mean_pss(pids: &[u32]) -> f64 {
     if pids.is_empty() {
         return 0.0;
     }
-    pids.iter()
-        .map(|pid| field(&format!("/proc/{pid}/smaps_rollup"), "Pss:"))
-        .sum::<f64>()
-        / 1024.0
-        / pids.len() as f64
+    pids.iter().map(|pid| field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")).sum::<f64>() / 1024.0 / pids.len() as f64
 }
 
 /// A kB field of a file of /proc; 0 when the process is gone.
