@@ -17,7 +17,7 @@ use futures::{
     Stream,
     channel::mpsc::{Receiver, Sender, channel},
 };
-use skep_proto::v1::ObjectKind;
+use skep_proto::v1::{ObjectKind, Task};
 
 use crate::{
     change::{Change, ChangeSet},
@@ -94,6 +94,8 @@ pub(crate) struct Hub {
     by_kind: BTreeMap<ObjectKind, BTreeSet<u64>>,
     by_node: BTreeMap<String, BTreeSet<u64>>,
     by_service: BTreeMap<String, BTreeSet<u64>>,
+    /// Watchers there may be before those that were dropped are looked for.
+    sweep_at: usize,
 }
 
 struct Registered {
@@ -104,13 +106,19 @@ struct Registered {
 
 impl Hub {
     pub(crate) fn register(&mut self, selector: Selector) -> Watcher {
+        if self.watchers.len() >= self.sweep_at {
+            self.sweep();
+        }
         // The channel adds one place for its sender.
         let (sender, events) = channel(QUEUE - 1);
         let lagged = Arc::new(AtomicBool::new(false));
         let id = self.next;
         self.next += 1;
-        for set in self.sets(&selector) {
-            set.insert(id);
+        match &selector {
+            Selector::All => drop(self.all.insert(id)),
+            Selector::Kinds(kinds) => kinds.iter().for_each(|kind| enlist(&mut self.by_kind, *kind, id)),
+            Selector::TasksOfNode(node) => enlist(&mut self.by_node, node.clone(), id),
+            Selector::TasksOfService(service) => enlist(&mut self.by_service, service.clone(), id),
         }
         self.watchers.insert(id, Registered { selector, events: sender, lagged: lagged.clone() });
         Watcher { events, lagged, ended: false }
@@ -139,39 +147,68 @@ impl Hub {
         }
     }
 
-    fn interested(&self, change: &Change) -> BTreeSet<u64> {
-        let mut ids = self.all.clone();
-        let mut add = |set: Option<&BTreeSet<u64>>| ids.extend(set.into_iter().flatten());
-        add(self.by_kind.get(&change.kind()));
-        for object in [change.before(), change.after()].into_iter().flatten() {
-            if let AnyObject::Task(task) = object {
-                add(self.by_node.get(&task.node_id));
-                add(self.by_service.get(&task.service_id));
-            }
-        }
-        ids
+    /// Each watcher once: it is listed under one kind of selector only.
+    fn interested<'a>(&'a self, change: &Change) -> impl Iterator<Item = u64> + use<'a> {
+        let task = |object: Option<&AnyObject>| match object {
+            Some(AnyObject::Task(task)) => Some(task.clone()),
+            _ => None,
+        };
+        let (new, old) = (task(change.after()), task(change.before()));
+        let moved = |of: fn(&Task) -> &str| {
+            let (new, old) = (new.as_deref().map(of), old.as_deref().map(of));
+            [new, old.filter(|old| new != Some(*old))].into_iter().flatten()
+        };
+        let of_nodes = moved(|task| &task.node_id).filter_map(|node| self.by_node.get(node));
+        let of_services = moved(|task| &task.service_id).filter_map(|service| self.by_service.get(service));
+        let listed: Vec<&BTreeSet<u64>> = of_nodes.chain(of_services).chain(self.by_kind.get(&change.kind())).collect();
+        self.all.iter().chain(listed.into_iter().flatten()).copied()
+    }
+
+    /// Forgets whoever no longer listens. The bound doubles with those who do, so this costs each registration O(1).
+    fn sweep(&mut self) {
+        let closed: Vec<u64> =
+            self.watchers.iter().filter(|(_, watcher)| watcher.events.is_closed()).map(|(id, _)| *id).collect();
+        closed.into_iter().for_each(|id| self.forget(id));
+        self.sweep_at = (2 * self.watchers.len()).max(64);
     }
 
     fn forget(&mut self, id: u64) {
         let Some(watcher) = self.watchers.remove(&id) else { return };
-        for set in self.sets(&watcher.selector) {
-            set.remove(&id);
+        match &watcher.selector {
+            Selector::All => drop(self.all.remove(&id)),
+            Selector::Kinds(kinds) => kinds.iter().for_each(|kind| delist(&mut self.by_kind, kind, id)),
+            Selector::TasksOfNode(node) => delist(&mut self.by_node, node, id),
+            Selector::TasksOfService(service) => delist(&mut self.by_service, service, id),
         }
-        self.by_node.retain(|_, set| !set.is_empty());
-        self.by_service.retain(|_, set| !set.is_empty());
     }
+}
 
-    fn sets(&mut self, selector: &Selector) -> Vec<&mut BTreeSet<u64>> {
-        match selector {
-            Selector::All => vec![&mut self.all],
-            Selector::TasksOfNode(id) => vec![self.by_node.entry(id.clone()).or_default()],
-            Selector::TasksOfService(id) => vec![self.by_service.entry(id.clone()).or_default()],
-            Selector::Kinds(kinds) => {
-                for kind in kinds {
-                    self.by_kind.entry(*kind).or_default();
-                }
-                self.by_kind.iter_mut().filter(|(kind, _)| kinds.contains(kind)).map(|(_, set)| set).collect()
-            }
+fn enlist<K: Ord>(lists: &mut BTreeMap<K, BTreeSet<u64>>, key: K, id: u64) {
+    lists.entry(key).or_default().insert(id);
+}
+
+fn delist<K: Ord>(lists: &mut BTreeMap<K, BTreeSet<u64>>, key: &K, id: u64) {
+    let Some(list) = lists.get_mut(key) else { return };
+    list.remove(&id);
+    if list.is_empty() {
+        lists.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watchers_that_come_and_go_leave_nothing_behind() {
+        let mut hub = Hub::default();
+        let kept = hub.register(Selector::All);
+        for session in 0..10_000 {
+            drop(hub.register(Selector::TasksOfNode(format!("node{session}"))));
         }
+        assert!(hub.watchers.len() <= 64 && hub.by_node.len() <= 64);
+        hub.lag_all();
+        assert!(hub.watchers.is_empty() && hub.all.is_empty() && hub.by_node.is_empty());
+        drop(kept);
     }
 }

@@ -1,0 +1,227 @@
+//! Laws over random histories: the store says what the naive model says, replicas stay equal byte by byte, a
+//! snapshot and the rest of the log are the log, and a watcher can rebuild the state from what it hears.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use futures::{FutureExt as _, StreamExt as _};
+use proptest::prelude::*;
+use skep_proto::{
+    Message as _,
+    v1::{
+        Action, AssignRaftId, Object, ObjectKind, ObjectRef, Service, SnapshotHeader, Task, TaskState, Transaction,
+        action::Action as Step,
+    },
+};
+
+use super::{TapVersion as _, model::Model, node, service, task};
+use crate::{AnyObject, Selector, Store, StoreObject, View};
+
+const STATES: [TaskState; 4] = [TaskState::New, TaskState::Pending, TaskState::Running, TaskState::Failed];
+
+/// An object in a small space of ids and names, so that steps meet. As often as not it carries no version, or one
+/// that some entry of the history may have given it.
+fn object() -> impl Strategy<Value = Object> {
+    let version = prop_oneof![Just(0), 1..20u64];
+    let any = prop_oneof![
+        (0..5u8, 0..4u8, version.clone())
+            .prop_map(|(id, name, version)| at(service(&id_of(id), &name_of(name)), version)),
+        (0..3u8, 0..2u8, version.clone())
+            .prop_map(|(id, host, version)| at(node(&id_of(id), &format!("host{host}"), &name_of(id)), version)),
+        (0..8u8, (0..3u8, 0..3u64), 0..3u8, 0..STATES.len(), version).prop_map(
+            |(id, (of, slot), on, state, version)| at(
+                task(&id_of(id), &id_of(of), slot, &name_of(on), STATES[state]),
+                version
+            )
+        ),
+    ];
+    any.prop_map(AnyObject::into_proto)
+}
+
+fn at<T: StoreObject + Into<AnyObject>>(object: T, version: u64) -> AnyObject {
+    object.tap_version(version).into()
+}
+
+/// Ids and names of which the first is none.
+fn id_of(n: u8) -> String {
+    if n == 0 { String::new() } else { format!("id{n}") }
+}
+
+fn name_of(n: u8) -> String {
+    if n == 0 { String::new() } else { format!("name{n}") }
+}
+
+fn reference() -> impl Strategy<Value = ObjectRef> {
+    (0..4i32, 0..8u8, prop_oneof![Just(0), 1..20u64]).prop_map(|(kind, id, version)| ObjectRef {
+        kind,
+        id: id_of(id),
+        version,
+    })
+}
+
+/// A random transaction. With `right` its versions are made those of the view it meets, so that many are taken.
+#[derive(Debug, Clone)]
+struct Entry {
+    transaction: Transaction,
+    right: bool,
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    let step = prop_oneof![
+        4 => object().prop_map(Step::Create),
+        4 => object().prop_map(Step::Update),
+        2 => reference().prop_map(Step::Remove),
+        1 => (0..3u8).prop_map(|id| Step::AssignRaftId(AssignRaftId { node_id: id_of(id), addr: "a".into() })),
+        1 => Just(Step::Create(Object::default())),
+    ];
+    let actions = prop::collection::vec(step.prop_map(|step| Action { action: Some(step) }), 1..4);
+    (actions, prop::collection::vec(reference(), 0..2), 0..100i64, prop::bool::weighted(0.8))
+        .prop_map(|(actions, expect, now, right)| Entry { transaction: Transaction { now, actions, expect }, right })
+}
+
+impl Entry {
+    /// The transaction as a proposer that saw `view` would write it.
+    fn meet(&self, view: &View) -> Transaction {
+        let mut transaction = self.transaction.clone();
+        if !self.right {
+            return transaction;
+        }
+        let version_of = |kind: i32, id: &str| {
+            let kind = ObjectKind::try_from(kind).unwrap();
+            view.object(kind, id).map_or(0, |object| object.version())
+        };
+        for seen in &mut transaction.expect {
+            seen.version = version_of(seen.kind, &seen.id);
+        }
+        for action in &mut transaction.actions {
+            match &mut action.action {
+                Some(Step::Remove(seen)) => seen.version = version_of(seen.kind, &seen.id),
+                Some(Step::Update(object)) => {
+                    let Some(updated) = AnyObject::from_proto(object.clone()) else { continue };
+                    let version = version_of(updated.kind().into(), updated.id());
+                    *object = match updated {
+                        AnyObject::Node(node) => at(Arc::unwrap_or_clone(node), version),
+                        AnyObject::Service(service) => at(Arc::unwrap_or_clone(service), version),
+                        AnyObject::Task(task) => at(Arc::unwrap_or_clone(task), version),
+                        AnyObject::Cluster(cluster) => at(Arc::unwrap_or_clone(cluster), version),
+                    }
+                    .into_proto();
+                }
+                _ => {}
+            }
+        }
+        transaction
+    }
+}
+
+fn bytes(view: &View) -> Vec<u8> {
+    let mut bytes = view.snapshot_header().encode_length_delimited_to_vec();
+    view.snapshot().for_each(|object| bytes.extend(object.encode_length_delimited_to_vec()));
+    bytes
+}
+
+fn restore(mut snapshot: &[u8]) -> View {
+    let header = SnapshotHeader::decode_length_delimited(&mut snapshot).unwrap();
+    let mut objects = Vec::new();
+    while !snapshot.is_empty() {
+        objects.push(Object::decode_length_delimited(&mut snapshot).unwrap());
+    }
+    View::restore(&header, objects).unwrap()
+}
+
+/// Every object, by kind and id: the model's order.
+fn sorted(view: &View) -> Vec<AnyObject> {
+    let mut objects: Vec<_> = view.objects().collect();
+    objects.sort_by_key(|object| (object.kind(), object.id().to_owned()));
+    objects
+}
+
+/// The indexes say what a search through all objects says.
+fn check_indexes(view: &View) {
+    let tasks: Vec<_> = view.tasks().cloned().collect();
+    let is = |found: Vec<&Arc<Task>>, wanted: &dyn Fn(&Task) -> bool| {
+        assert_eq!(found, tasks.iter().filter(|task| wanted(task)).collect::<Vec<_>>());
+    };
+    for key in 0..8 {
+        let (id, name) = (id_of(key), name_of(key));
+        is(view.tasks_of_service(&id).collect(), &|task| task.service_id == id);
+        for slot in 0..3 {
+            is(view.tasks_of_slot(&id, slot).collect(), &|task| task.service_id == id && task.slot == slot);
+        }
+        if !name.is_empty() {
+            is(view.tasks_of_node(&name).collect(), &|task| task.node_id == name);
+            let named = |service: &&Arc<Service>| service.names().any(|held| held == name);
+            assert_eq!(view.service_by_name(&name), view.services().find(named));
+        }
+    }
+    for state in STATES {
+        is(view.tasks_in_state(state).collect(), &|task| task.status.as_ref().unwrap().state() == state);
+        assert_eq!(view.count_in_state(state), view.tasks_in_state(state).count());
+    }
+    assert_eq!(view.task_count(), tasks.len());
+    assert_eq!(view.node_count(), view.nodes().count());
+    assert_eq!(view.object_count(), view.objects().count());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_history_is_the_same_everywhere(history in prop::collection::vec(entry(), 1..40)) {
+        let replicas = [Store::default(), Store::default(), Store::default()];
+        let [live, ..] = &replicas;
+        let mut model = Model::default();
+        let mut watcher = live.watch(Selector::All);
+        let half = history.len() / 2;
+        let mut log = Vec::new();
+        let mut snapshot = bytes(&View::default());
+
+        for (index, entry) in (1..).zip(&history) {
+            let before = live.view();
+            let (seen, transaction) = (sorted(&before), entry.meet(&before));
+            let results = replicas.each_ref().map(|store| store.commit(index, &transaction));
+            prop_assert_eq!(&results[0], &results[1]);
+            prop_assert_eq!(&results[0], &results[2]);
+            prop_assert_eq!(results[0].is_ok(), model.apply(index, &transaction), "{:?}", results[0]);
+            prop_assert_eq!(sorted(&live.view()), model.objects());
+            prop_assert_eq!(live.view().version(), index);
+            check_indexes(&live.view());
+            prop_assert_eq!(sorted(&before), seen, "an old view changed");
+            log.push((index, transaction));
+            if log.len() == half {
+                snapshot = bytes(&live.view());
+            }
+        }
+        let end = bytes(&live.view());
+        prop_assert!(replicas.iter().all(|store| bytes(&store.view()) == end));
+
+        let restored = Store::new(restore(&snapshot));
+        for (index, transaction) in &log[half..] {
+            let _refused_here_as_there = restored.commit(*index, transaction);
+        }
+        prop_assert_eq!(bytes(&restored.view()), end);
+
+        let mut mirror: BTreeMap<(ObjectKind, String), AnyObject> = BTreeMap::new();
+        while let Some(Some(event)) = watcher.next().now_or_never() {
+            for change in &event.unwrap().changes {
+                let key = (change.kind(), change.object().id().to_owned());
+                prop_assert_eq!(change.before(), mirror.get(&key));
+                match change.after() {
+                    Some(new) => drop(mirror.insert(key, new.clone())),
+                    None => drop(mirror.remove(&key)),
+                }
+            }
+        }
+        prop_assert_eq!(mirror.into_values().collect::<Vec<_>>(), sorted(&live.view()));
+    }
+
+    #[test]
+    fn bytes_from_anywhere_never_panic(noise in prop::collection::vec(any::<u8>(), 0..200)) {
+        if let Ok(tx) = Transaction::decode(&noise[..]) {
+            let _either = View::default().apply(1, &tx);
+        }
+        if let Ok(object) = Object::decode(&noise[..]) {
+            let header = SnapshotHeader { last_index: 1, objects: 1 };
+            let _either = View::restore(&header, [object]);
+        }
+    }
+}

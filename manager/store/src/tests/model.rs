@@ -1,0 +1,122 @@
+//! The naive store: a map, copied before each transaction, without an index. What it says, the real one must say.
+
+use std::collections::BTreeMap;
+
+use skep_proto::v1::{
+    ManagerStatus, Meta, Node, Object, ObjectKind, ObjectRef, Service, Task, Transaction, action::Action, object,
+};
+
+use crate::AnyObject;
+
+/// Service, task and node objects by kind and id.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Model {
+    objects: BTreeMap<(i32, String), object::Object>,
+}
+
+impl Model {
+    /// Whether the transaction was taken. A refused one leaves everything as it was.
+    pub(super) fn apply(&mut self, index: u64, transaction: &Transaction) -> bool {
+        let before = self.clone();
+        let taken = self.try_apply(&before, index, transaction).is_some();
+        if !taken {
+            *self = before;
+        }
+        taken
+    }
+
+    /// Every object, by kind and id.
+    pub(super) fn objects(&self) -> Vec<AnyObject> {
+        let objects = self.objects.values().cloned();
+        objects.filter_map(|object| AnyObject::from_proto(Object { object: Some(object) })).collect()
+    }
+
+    fn try_apply(&mut self, before: &Self, index: u64, transaction: &Transaction) -> Option<()> {
+        transaction.expect.iter().all(|seen| before.is_at(seen)).then_some(())?;
+        let mut raft_ids = 0;
+        for action in &transaction.actions {
+            match action.action.clone()? {
+                Action::Create(new) => {
+                    let new = new.object?;
+                    let key = key(&new);
+                    if key.1.is_empty() || self.objects.contains_key(&key) {
+                        return None;
+                    }
+                    self.put(new, Meta { version: index, created_at: transaction.now, updated_at: transaction.now })?;
+                }
+                Action::Update(new) => {
+                    let new = new.object?;
+                    let key = key(&new);
+                    let version = meta(&new).version;
+                    before.is_at(&ObjectRef { kind: key.0, id: key.1.clone(), version }).then_some(())?;
+                    let created_at = meta(self.objects.get(&key)?).created_at;
+                    self.put(new, Meta { version: index, created_at, updated_at: transaction.now })?;
+                }
+                Action::Remove(seen) => {
+                    before.is_at(&seen).then_some(())?;
+                    self.objects.remove(&(seen.kind, seen.id))?;
+                }
+                Action::AssignRaftId(assign) => {
+                    raft_ids += 1;
+                    let key = (ObjectKind::Node as i32, assign.node_id);
+                    let object::Object::Node(mut node) = self.objects.get(&key)?.clone() else { return None };
+                    node.manager =
+                        Some(ManagerStatus { raft_id: index, addr: assign.addr, ..ManagerStatus::default() });
+                    let created_at = node.meta?.created_at;
+                    let node = object::Object::Node(node);
+                    self.put(node, Meta { version: index, created_at, updated_at: transaction.now })?;
+                }
+            }
+        }
+        (raft_ids <= 1).then_some(())
+    }
+
+    fn put(&mut self, mut object: object::Object, meta: Meta) -> Option<()> {
+        let key = key(&object);
+        match &mut object {
+            object::Object::Service(service) => {
+                let taken = self.objects.iter().any(|(other, object)| {
+                    let object::Object::Service(held) = object else { return false };
+                    other.1 != key.1 && !name(held).is_empty() && name(held) == name(service)
+                });
+                if taken {
+                    return None;
+                }
+                service.meta = Some(meta);
+            }
+            object::Object::Node(node) => node.meta = Some(meta),
+            object::Object::Task(task) => task.meta = Some(meta),
+            object::Object::Cluster(cluster) => cluster.meta = Some(meta),
+        }
+        self.objects.insert(key, object);
+        Some(())
+    }
+
+    fn is_at(&self, seen: &ObjectRef) -> bool {
+        let found = self.objects.get(&(seen.kind, seen.id.clone())).map_or(0, |object| meta(object).version);
+        found == seen.version
+    }
+}
+
+fn key(object: &object::Object) -> (i32, String) {
+    match object {
+        object::Object::Node(Node { id, .. }) => (ObjectKind::Node as i32, id.clone()),
+        object::Object::Service(Service { id, .. }) => (ObjectKind::Service as i32, id.clone()),
+        object::Object::Task(Task { id, .. }) => (ObjectKind::Task as i32, id.clone()),
+        object::Object::Cluster(cluster) => (ObjectKind::Cluster as i32, cluster.id.clone()),
+    }
+}
+
+fn meta(object: &object::Object) -> Meta {
+    match object {
+        object::Object::Node(node) => node.meta,
+        object::Object::Service(service) => service.meta,
+        object::Object::Task(task) => task.meta,
+        object::Object::Cluster(cluster) => cluster.meta,
+    }
+    .unwrap_or_default()
+}
+
+fn name(service: &Service) -> &str {
+    service.spec.as_ref().and_then(|spec| spec.annotations.as_ref()).map_or("", |annotations| &annotations.name)
+}

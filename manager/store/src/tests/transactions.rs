@@ -1,0 +1,158 @@
+//! What single transactions do and what refuses them; what names and prefixes find.
+
+use skep_common::clock::Timestamp;
+use skep_proto::v1::{Object, ObjectKind, Service, TaskState, Transaction};
+
+use super::{TapVersion as _, next, node, service, task, with};
+use crate::{ApplyError, Change, LookupError, TxBuilder, View};
+
+#[test]
+fn versions_and_times_are_the_entrys() {
+    let view = next(&View::default(), |tx| {
+        tx.create(service("s", "web"));
+    });
+    let stored = view.service("s").unwrap();
+    let meta = stored.meta.unwrap();
+    assert_eq!((meta.version, meta.created_at, meta.updated_at), (1, 7, 7));
+
+    let mut tx = TxBuilder::new(&view, Timestamp(9));
+    tx.update(stored.clone());
+    let (view, changes) = view.apply(5, &tx.build()).unwrap();
+    let meta = view.service("s").unwrap().meta.unwrap();
+    assert_eq!((meta.version, meta.created_at, meta.updated_at), (5, 7, 9));
+    assert!(matches!(&changes.changes[..], [Change::Update { .. }]));
+    assert_eq!((changes.version, view.version()), (5, 5));
+}
+
+#[test]
+fn what_changed_in_between_refuses_everything() {
+    let old = next(&View::default(), |tx| {
+        tx.create(service("s", "web")).create(service("t", "db"));
+    });
+    let stale_update = with(&old, |tx| {
+        tx.create(service("u", "new")).update(old.service("s").unwrap().clone());
+    });
+    let stale_remove = with(&old, |tx| {
+        tx.remove(ObjectKind::Service, "s");
+    });
+    let stale_read = with(&old, |tx| {
+        tx.expect(ObjectKind::Service, "s").create(service("u", "new"));
+    });
+    let absent_read = with(&View::default(), |tx| {
+        tx.expect(ObjectKind::Service, "s").create(service("u", "new"));
+    });
+
+    let new = next(&old, |tx| {
+        tx.update(old.service("s").unwrap().clone());
+    });
+    for tx in [stale_update, stale_remove, stale_read] {
+        let error = new.apply(9, &tx).unwrap_err();
+        assert_eq!(error, ApplyError::Conflict { kind: ObjectKind::Service, id: "s".into(), read: 1, found: 2 });
+    }
+    assert_eq!(new.apply(9, &absent_read).unwrap_err().to_string(), "service s is at version 2, not 0");
+    assert!(new.service("u").is_none());
+}
+
+#[test]
+fn changes_of_one_object_in_a_transaction_see_each_other() {
+    let view = next(&View::default(), |tx| {
+        tx.create(service("s", "web"));
+    });
+    let tx = with(&view, |tx| {
+        tx.update(service("s", "web2").tap_version(1)).update(service("s", "web3").tap_version(1));
+        tx.create(task("t", "s", 1, "", TaskState::New)).update(task("t", "s", 1, "n", TaskState::Assigned));
+        tx.create(task("gone", "s", 2, "", TaskState::New)).remove(ObjectKind::Task, "gone");
+    });
+    let (view, changes) = view.apply(2, &tx).unwrap();
+    assert_eq!(view.find_service("web3").unwrap().id, "s");
+    assert_eq!(view.task("t").unwrap().node_id, "n");
+    let kinds: Vec<_> =
+        changes.changes.iter().map(|change| (change.object().id(), change.before().is_some())).collect();
+    assert_eq!(kinds, [("s", true), ("t", false)]);
+}
+
+#[test]
+fn service_names_are_unique_and_node_names_are_not() {
+    let view = next(&View::default(), |tx| {
+        tx.create(service("s", "web")).create(node("n1", "host", ""));
+    });
+    let error = view
+        .apply(
+            2,
+            &with(&view, |tx| {
+                tx.create(service("t", "web"));
+            }),
+        )
+        .unwrap_err();
+    assert_eq!(error.to_string(), "name conflicts with an existing object: service web already exists");
+    let view = next(&view, |tx| {
+        tx.create(node("n2", "host", "alias"));
+    });
+
+    assert_eq!(view.find_node("alias").unwrap().id, "n2");
+    assert_eq!(view.find_node("n1").unwrap().id, "n1");
+    assert_eq!(view.find_node("host").unwrap_err().to_string(), "node host is ambiguous (2 matches found)");
+    assert_eq!(view.find_service("w").unwrap_err().to_string(), "service w not found");
+    assert!(matches!(view.find_node("n"), Err(LookupError::Ambiguous { matches: 2, .. })));
+    assert!(matches!(view.find_node(""), Err(LookupError::NotFound { .. })));
+}
+
+#[test]
+fn a_raft_id_is_the_entrys_index() {
+    let view = next(&View::default(), |tx| {
+        tx.create(node("a", "a", "")).create(node("b", "b", ""));
+    });
+    let view = next(&view, |tx| {
+        tx.assign_raft_id("a", "10.0.0.1:2377");
+    });
+    let manager = view.node("a").unwrap().manager.clone().unwrap();
+    assert_eq!((manager.raft_id, manager.addr.as_str()), (2, "10.0.0.1:2377"));
+
+    let twice = with(&view, |tx| {
+        tx.assign_raft_id("a", "x").assign_raft_id("b", "y");
+    });
+    assert!(matches!(view.apply(3, &twice), Err(ApplyError::Malformed(_))));
+    assert!(matches!(
+        view.apply(
+            3,
+            &with(&view, |tx| {
+                tx.assign_raft_id("c", "z");
+            })
+        ),
+        Err(ApplyError::NotFound { .. })
+    ));
+}
+
+#[test]
+fn malformed_transactions_are_errors() {
+    let view = View::default();
+    let empty_action = Transaction { actions: vec![Default::default()], ..Transaction::default() };
+    let no_object = with(&view, |_| {});
+    let mut no_object = no_object;
+    no_object
+        .actions
+        .push(skep_proto::v1::Action { action: Some(skep_proto::v1::action::Action::Create(Object::default())) });
+    let nameless = with(&view, |tx| {
+        tx.create(Service::default());
+    });
+    for tx in [empty_action, no_object, nameless] {
+        assert!(matches!(view.apply(1, &tx), Err(ApplyError::Malformed(_))), "{tx:?}");
+    }
+    let missing = with(&view, |tx| {
+        tx.update(service("s", "x"));
+    });
+    assert!(matches!(view.apply(1, &missing), Err(ApplyError::NotFound { .. })));
+}
+
+#[test]
+fn a_snapshot_that_is_not_whole_is_refused() {
+    let view = next(&View::default(), |tx| {
+        tx.create(service("s", "web"));
+    });
+    let mut header = view.snapshot_header();
+    let objects: Vec<_> = view.snapshot().collect();
+    assert!(View::restore(&header, [objects[0].clone(), objects[0].clone()]).is_err());
+    assert!(View::restore(&header, [Object::default()]).is_err());
+    header.objects = 2;
+    assert!(View::restore(&header, objects).is_err());
+}
