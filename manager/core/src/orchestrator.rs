@@ -119,7 +119,12 @@ impl<'v> Tending<'_, 'v> {
         for surplus in tenants.staying.iter().filter(|other| other.is_wanted() && other.id != task.id) {
             self.planner.step([Write::UpdateTask(desired(surplus, TaskState::Shutdown))]);
         }
-        if task.is_terminal() {
+        let due = not_before(task);
+        if task.is_terminal() && due > self.now {
+            // It failed while it was prepared, before its own start was due. To go on at once would be to try, and
+            // fail, without any delay.
+            self.planner.wake_at(due);
+        } else if task.is_terminal() {
             self.succeed(place, tenants, task, restart::after_end(task, self.now));
         } else if may_move && enforcer::misplaced(self.view, task).is_some() {
             self.succeed(place, tenants, task, restart::after_move(task));
@@ -146,11 +151,10 @@ impl<'v> Tending<'_, 'v> {
 
     /// Lets a waiting successor start when it may.
     fn raise(&mut self, tenants: &Tenants<'_>, task: &Task) {
-        let not_before = Timestamp(task.restart.map_or(0, |restart| restart.not_before));
         // Whatever runs there was told to stop when this task was made, or before.
         let others = self.running(tenants.all()).filter(|other| other.id != task.id);
         let patience_ends = others.map(|other| task.created_at() + stop_grace(other) + STOP_PATIENCE).max();
-        match patience_ends.into_iter().chain([not_before]).max().filter(|until| *until > self.now) {
+        match patience_ends.into_iter().chain([not_before(task)]).max().filter(|until| *until > self.now) {
             Some(until) => self.planner.wake_at(until),
             None => self.planner.step([Write::UpdateTask(desired(task, TaskState::Running))]),
         }
@@ -165,6 +169,11 @@ impl<'v> Tending<'_, 'v> {
         let desired = if free { TaskState::Running } else { TaskState::Ready };
         make_task(self.service, place, desired, restart, self.ids, self.now)
     }
+}
+
+/// When the task may become RUNNING at the earliest.
+fn not_before(task: &Task) -> Timestamp {
+    Timestamp(task.restart.map_or(0, |restart| restart.not_before))
 }
 
 fn stop_grace(task: &Task) -> Duration {

@@ -26,7 +26,6 @@ use crate::{
     plan::{Planner, Write},
     task::{TaskExt, advanced},
 };
-use filter::Filters;
 use group::Group;
 use pool::Pool;
 
@@ -41,9 +40,16 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
         return planner.finish();
     }
     let mut pool = Pool::of(view);
+    let mut unplaced = Vec::new();
     for mut tasks in groups.into_values() {
         tasks.sort_unstable_by_key(|task| (task.slot, &task.id));
-        place_group(view, &mut pool, &tasks, now, &mut planner);
+        let mut group = Group::of(view, &tasks, &pool, now);
+        let left = tasks.into_iter().filter(|task| !place(&mut pool, &mut group, task, now, &mut planner)).collect();
+        unplaced.push((group, left));
+    }
+    // Only now: a reason given while others are still being placed would not be the one found when looking again.
+    for (group, left) in unplaced {
+        explain(&pool, &group, left, &mut planner);
     }
     planner.finish()
 }
@@ -54,43 +60,34 @@ fn group_key(task: &Task) -> (&str, u64, &str) {
     (&task.service_id, task.spec_version, alone)
 }
 
-fn place_group(view: &View, pool: &mut Pool<'_>, tasks: &[&Arc<Task>], now: Timestamp, planner: &mut Planner<'_>) {
-    let Some(first) = tasks.first() else { return };
-    let filters = Filters::of(first);
-    let mut group = Group::of(view, first, &filters, pool, now);
-    // The same for all of the group, and asked for only when one has to wait.
-    let mut reason: Option<String> = None;
-    for task in tasks {
-        if !task.node_id.is_empty() {
-            planner.step(confirm(pool, &mut group, task, now));
-            continue;
-        }
-        match group.next(pool) {
-            Some(node) => {
-                group.took(pool, node);
-                let mut placed = advanced(task, TaskState::Assigned, "scheduler assigned task to node", now);
-                placed.node_id = pool.id(node).to_owned();
-                planner.step([Write::UpdateTask(placed)]);
-            }
-            None => {
-                let reason = reason.get_or_insert_with(|| filters.explain(pool, &group));
-                planner.step(waiting(task, reason));
-            }
-        }
-    }
+/// Places a task; `false` when it has to wait.
+fn place(pool: &mut Pool<'_>, group: &mut Group, task: &Task, now: Timestamp, planner: &mut Planner<'_>) -> bool {
+    let placed = if task.node_id.is_empty() {
+        group.next(pool).map(|node| {
+            group.took(pool, node);
+            let placed = advanced(task, TaskState::Assigned, "scheduler assigned task to node", now);
+            Task { node_id: pool.id(node).to_owned(), ..placed }
+        })
+    } else {
+        group
+            .confirm(pool, &task.node_id)
+            .is_ok()
+            .then(|| advanced(task, TaskState::Assigned, "scheduler confirmed task can run on preassigned node", now))
+    };
+    let is_placed = placed.is_some();
+    planner.step(placed.map(Write::UpdateTask));
+    is_placed
 }
 
-/// A task that was made for its node: it only has to fit.
-fn confirm(pool: &mut Pool<'_>, group: &mut Group<'_>, task: &Arc<Task>, now: Timestamp) -> Option<Write> {
-    // The orchestrator takes the task away when its node is gone.
-    let node = pool.find(&task.node_id)?;
-    match group.fits(pool, node) {
-        Ok(()) => {
-            group.confirmed(pool, node);
-            let message = "scheduler confirmed task can run on preassigned node";
-            Some(Write::UpdateTask(advanced(task, TaskState::Assigned, message, now)))
+/// Writes on the tasks of a group that were not placed why not.
+fn explain(pool: &Pool<'_>, group: &Group, left: Vec<&Arc<Task>>, planner: &mut Planner<'_>) {
+    let mut reason: Option<String> = None;
+    for task in left {
+        if task.node_id.is_empty() {
+            planner.step(waiting(task, reason.get_or_insert_with(|| group.explain(pool))));
+        } else {
+            planner.step(waiting(task, &group.explain_preassigned(pool, &task.node_id)));
         }
-        Err(misfit) => waiting(task, &filter::no_suitable_node(&[(misfit, 1)])),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Whether a node can take a task, and the words for why not.
 
+use std::collections::BTreeMap;
+
 use skep_proto::v1::{Availability, Node, NodeState, Placement, Resources, Task};
 
-use super::{group::Group, pool::Pool};
 use crate::{
     constraint::{self, Constraint, same_architecture},
     enforcer,
@@ -19,8 +20,6 @@ pub(super) enum Misfit {
 }
 
 impl Misfit {
-    const ALL: [Self; 5] = [Self::Unavailable, Self::Resources, Self::Constraints, Self::Platform, Self::MaxReplicas];
-
     /// The reason as Docker gives it.
     fn explain(self, nodes: usize) -> String {
         let on_nodes = if nodes == 1 { "on 1 node".to_owned() } else { format!("on {nodes} nodes") };
@@ -35,9 +34,13 @@ impl Misfit {
     }
 }
 
-/// The sentence on a task that has to wait: what kept it off how many nodes, most nodes first.
-pub(super) fn no_suitable_node(misfits: &[(Misfit, usize)]) -> String {
-    let mut misfits: Vec<_> = misfits.iter().copied().filter(|(_, nodes)| *nodes > 0).collect();
+/// The sentence on a task that has to wait, from what kept it off each node: most nodes first.
+pub(super) fn no_suitable_node(misfits: impl IntoIterator<Item = Misfit>) -> String {
+    let mut counts: BTreeMap<Misfit, usize> = BTreeMap::new();
+    for misfit in misfits {
+        *counts.entry(misfit).or_default() += 1;
+    }
+    let mut misfits: Vec<_> = counts.into_iter().collect();
     misfits.sort_by_key(|(misfit, nodes)| (std::cmp::Reverse(*nodes), *misfit));
     if misfits.is_empty() {
         return "no suitable node".into();
@@ -83,17 +86,6 @@ impl<'a> Filters<'a> {
             Ok(())
         }
     }
-
-    /// Why no node can take another task of the group.
-    pub(super) fn explain(&self, pool: &Pool<'_>, group: &Group<'_>) -> String {
-        let mut counts = Misfit::ALL.map(|misfit| (misfit, 0));
-        for node in pool.all() {
-            if let Err(misfit) = group.fits(pool, node) {
-                counts[misfit as usize].1 += 1;
-            }
-        }
-        no_suitable_node(&counts)
-    }
 }
 
 /// Whether new tasks may go to a node at all.
@@ -128,14 +120,14 @@ mod tests {
 
     #[test]
     fn reasons_come_most_nodes_first() {
-        let text = no_suitable_node(&[(Misfit::Unavailable, 1), (Misfit::Resources, 0), (Misfit::Constraints, 2)]);
+        let text = no_suitable_node([Misfit::Constraints, Misfit::Unavailable, Misfit::Constraints]);
         assert_eq!(
             text,
             "no suitable node (scheduling constraints not satisfied on 2 nodes; 1 node not available for new tasks)"
         );
-        let text = no_suitable_node(&[(Misfit::MaxReplicas, 1), (Misfit::Resources, 1)]);
+        let text = no_suitable_node([Misfit::MaxReplicas, Misfit::Resources]);
         assert_eq!(text, "no suitable node (insufficient resources on 1 node; max replicas per node limit exceed)");
-        assert_eq!(no_suitable_node(&[]), "no suitable node");
+        assert_eq!(no_suitable_node([]), "no suitable node");
     }
 
     #[test]

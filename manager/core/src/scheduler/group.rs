@@ -6,14 +6,17 @@
 //! passed over for good. Hence the work for a group is bounded by its tasks and the nodes, not by their product, and a
 //! single task without particular wishes takes the pool's first node without looking further.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use skep_common::{clock::Timestamp, limits};
 use skep_proto::v1::{Task, TaskState};
 use skep_store::View;
 
 use super::{
-    filter::{Filters, Misfit},
+    filter::{Filters, Misfit, no_suitable_node},
     pool::{Index, Pool, Rank},
 };
 use crate::task::TaskExt;
@@ -31,14 +34,16 @@ struct Known {
 
 /// The placing of one group.
 pub(super) struct Group<'a> {
-    filters: &'a Filters<'a>,
+    filters: Filters<'a>,
     known: BTreeMap<Index, Known>,
     order: BTreeSet<Preference>,
     cursor: Option<Rank>,
 }
 
 impl<'a> Group<'a> {
-    pub(super) fn of(view: &View, task: &Task, filters: &'a Filters<'a>, pool: &Pool<'_>, now: Timestamp) -> Self {
+    /// A group of tasks with equal specs; there is at least one.
+    pub(super) fn of(view: &View, tasks: &[&'a Arc<Task>], pool: &Pool<'_>, now: Timestamp) -> Self {
+        let task = tasks[0];
         let mut known: BTreeMap<Index, Known> = BTreeMap::new();
         if !task.service_id.is_empty() {
             for other in view.tasks_of_service(&task.service_id).filter(|other| !other.node_id.is_empty()) {
@@ -61,7 +66,7 @@ impl<'a> Group<'a> {
         }
         known.retain(|_, node| node.tasks > 0 || node.penalty > 0);
         let order = known.iter().map(|(index, node)| (node.penalty, node.tasks, pool.tasks(*index), *index)).collect();
-        Self { filters, known, order, cursor: None }
+        Self { filters: Filters::of(task), known, order, cursor: None }
     }
 
     /// The node for the next task of the group.
@@ -81,12 +86,6 @@ impl<'a> Group<'a> {
         None
     }
 
-    /// Whether a node can take a task of the group.
-    pub(super) fn fits(&self, pool: &Pool<'_>, node: Index) -> Result<(), Misfit> {
-        let of_service = self.known.get(&node).map_or(0, |known| known.tasks);
-        self.filters.check(pool.node(node), pool.free(node), of_service)
-    }
-
     /// The node [`Group::next`] named has taken the task.
     pub(super) fn took(&mut self, pool: &mut Pool<'_>, node: Index) {
         pool.add_task(node, self.filters.reserved());
@@ -95,9 +94,31 @@ impl<'a> Group<'a> {
         self.order.insert((known.penalty, known.tasks, pool.tasks(node), node));
     }
 
-    /// A task made for its node, and counted there from the start, may run there.
-    pub(super) fn confirmed(&mut self, pool: &mut Pool<'_>, node: Index) {
+    /// A task that was made for its node, and is counted there already, runs there if it fits.
+    pub(super) fn confirm(&self, pool: &mut Pool<'_>, node_id: &str) -> Result<(), Misfit> {
+        // The orchestrator takes a task away when its node is gone.
+        let node = pool.find(node_id).ok_or(Misfit::Unavailable)?;
+        self.filters.check(pool.node(node), pool.free(node), 0)?;
         pool.reserve(node, self.filters.reserved());
+        Ok(())
+    }
+
+    /// Why no node can take another task of the group.
+    pub(super) fn explain(&self, pool: &Pool<'_>) -> String {
+        no_suitable_node(pool.all().filter_map(|node| self.fits(pool, node).err()))
+    }
+
+    /// Why a task's own node cannot take it.
+    pub(super) fn explain_preassigned(&self, pool: &Pool<'_>, node_id: &str) -> String {
+        let misfit = pool
+            .find(node_id)
+            .map_or(Some(Misfit::Unavailable), |node| self.filters.check(pool.node(node), pool.free(node), 0).err());
+        no_suitable_node(misfit)
+    }
+
+    fn fits(&self, pool: &Pool<'_>, node: Index) -> Result<(), Misfit> {
+        let of_service = self.known.get(&node).map_or(0, |known| known.tasks);
+        self.filters.check(pool.node(node), pool.free(node), of_service)
     }
 }
 

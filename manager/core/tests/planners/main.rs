@@ -1,0 +1,8 @@
+//! The planners together, on a small swarm whose nodes do at once what they are told.
+//!
+//! `scenarios` plays the scripts in `tests/scenarios` and compares what they print; `laws` lets random users and
+//! random faults loose and checks what must hold in every state.
+
+mod laws;
+mod scenarios;
+mod world;

@@ -1,0 +1,268 @@
+//! A swarm without a network: one state, the planners, and nodes that obey.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use skep_common::{clock::Timestamp, id::SeededIds};
+use skep_core::{Plan, Scope, allocator, orchestrator, reaper, scheduler, status, status::Report, task::TaskExt};
+use skep_proto::v1::{
+    Availability, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, ObjectKind, Platform, ReplicatedService,
+    Resources, Service, ServiceSpec, Task, TaskState, TaskStatus, TaskStatusUpdate, Transaction, service_spec::Mode,
+};
+use skep_store::{AnyObject, Change, TxBuilder, View};
+
+/// What the program of a service does when it is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Program {
+    #[default]
+    Runs,
+    Crashes,
+    Finishes,
+    /// The node cannot even prepare it.
+    IsRejected,
+}
+
+/// The planners that have a loop of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Planner {
+    Orchestrator,
+    Allocator,
+    Scheduler,
+    Reaper,
+}
+
+impl Planner {
+    pub(crate) const ALL: [Self; 4] = [Self::Orchestrator, Self::Allocator, Self::Scheduler, Self::Reaper];
+}
+
+/// The swarm.
+pub(crate) struct World {
+    pub(crate) view: View,
+    pub(crate) now: Timestamp,
+    /// By service id.
+    pub(crate) programs: BTreeMap<String, Program>,
+    ids: SeededIds,
+    wake_at: Option<Timestamp>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            view: View::default(),
+            now: Timestamp::from_secs(1_000_000),
+            programs: BTreeMap::new(),
+            ids: SeededIds::new(seed),
+            wake_at: None,
+        }
+    }
+
+    // ---- users ---------------------------------------------------------------------------------
+
+    /// A node with 4 CPUs and 8 GiB, ready and active, unless `edit` says otherwise.
+    pub(crate) fn add_node(&mut self, id: &str, edit: impl FnOnce(&mut Node)) {
+        let mut node = Node {
+            id: id.into(),
+            spec: Some(NodeSpec::default()),
+            description: Some(NodeDescription {
+                hostname: id.into(),
+                platform: Some(Platform { architecture: "x86_64".into(), os: "linux".into() }),
+                resources: Some(Resources { nano_cpus: 4_000_000_000, memory_bytes: 8 << 30 }),
+                ..NodeDescription::default()
+            }),
+            ..Node::default()
+        };
+        node.status = Some(NodeStatus { state: NodeState::Ready.into(), since: self.now.0, ..NodeStatus::default() });
+        edit(&mut node);
+        self.write(|tx| tx.create(node));
+    }
+
+    pub(crate) fn edit_node(&mut self, id: &str, edit: impl FnOnce(&mut Node)) {
+        let Some(node) = self.view.node(id) else { return };
+        let mut node = Node::clone(node);
+        edit(&mut node);
+        self.write(|tx| tx.update(node));
+    }
+
+    pub(crate) fn set_node_state(&mut self, id: &str, state: NodeState) {
+        let since = self.now.0;
+        self.edit_node(id, |node| {
+            let status = node.status.get_or_insert_default();
+            if status.state() != state {
+                status.since = since;
+            }
+            status.set_state(state);
+        });
+    }
+
+    pub(crate) fn set_availability(&mut self, id: &str, availability: Availability) {
+        self.edit_node(id, |node| node.spec.get_or_insert_default().set_availability(availability));
+    }
+
+    pub(crate) fn remove_node(&mut self, id: &str) {
+        if self.view.node(id).is_some() {
+            self.write(|tx| tx.remove(ObjectKind::Node, id));
+        }
+    }
+
+    /// The id is the name; from a name's second use on, with a number, for ids are never used again.
+    pub(crate) fn add_service(&mut self, name: &str, program: Program, mut spec: ServiceSpec) {
+        spec.annotations.get_or_insert_default().name = name.into();
+        let id = (1..)
+            .map(|use_number| if use_number == 1 { name.to_owned() } else { format!("{name}-{use_number}") })
+            .find(|id| !self.programs.contains_key(id))
+            .expect("there is always another number");
+        self.programs.insert(id.clone(), program);
+        self.write(|tx| tx.create(Service { id, spec: Some(spec), ..Service::default() }));
+    }
+
+    pub(crate) fn scale(&mut self, name: &str, replicas: u64) {
+        let Some(service) = self.view.service_by_name(name) else { return };
+        let mut service = Service::clone(service);
+        service.spec.get_or_insert_default().mode = Some(Mode::Replicated(ReplicatedService { replicas }));
+        self.write(|tx| tx.update(service));
+    }
+
+    pub(crate) fn remove_service(&mut self, name: &str) {
+        if let Some(id) = self.view.service_by_name(name).map(|service| service.id.clone()) {
+            self.write(|tx| tx.remove(ObjectKind::Service, &id));
+        }
+    }
+
+    // ---- time ----------------------------------------------------------------------------------
+
+    /// Lets planners and nodes act until nobody has anything left to do now.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..100 {
+            let before = self.view.version();
+            self.wake_at = None;
+            for planner in Planner::ALL {
+                self.run(planner);
+            }
+            self.nodes_act();
+            if self.view.version() == before {
+                return;
+            }
+        }
+        panic!("the swarm does not come to rest");
+    }
+
+    /// Lets time pass, stopping wherever a planner asked to be woken.
+    pub(crate) fn tick(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            self.settle();
+            match self.wake_at.filter(|at| *at > self.now && *at < end) {
+                Some(at) => self.now = at,
+                None if self.now < end => self.now = end,
+                None => return,
+            }
+        }
+    }
+
+    // ---- planners ------------------------------------------------------------------------------
+
+    pub(crate) fn plan(&mut self, planner: Planner) -> Plan {
+        match planner {
+            Planner::Orchestrator => orchestrator::plan(&self.view, &Scope::All, self.now, &mut self.ids),
+            Planner::Allocator => allocator::plan(&self.view, self.now),
+            Planner::Scheduler => scheduler::plan(&self.view, self.now),
+            Planner::Reaper => reaper::plan(&self.view, &Scope::All, self.now),
+        }
+    }
+
+    /// Plans and commits; planning again must give nothing.
+    pub(crate) fn run(&mut self, planner: Planner) {
+        let plan = self.plan(planner);
+        for transaction in &plan.transactions {
+            self.commit(transaction);
+        }
+        if !plan.is_empty() {
+            let again = self.plan(planner);
+            assert!(again.is_empty(), "{planner:?} is not done with what it did: {again:?}");
+        }
+        if let Some(at) = self.plan(planner).wake_at {
+            self.wake_at = Some(self.wake_at.map_or(at, |other| other.min(at)));
+        }
+    }
+
+    // ---- nodes ---------------------------------------------------------------------------------
+
+    /// Every node that is up does what it is told, at once.
+    pub(crate) fn nodes_act(&mut self) {
+        let up = |task: &Task| {
+            let node = self.view.node(&task.node_id);
+            node.is_some_and(|node| node.status.as_ref().is_some_and(|status| status.state() == NodeState::Ready))
+        };
+        let reports: Vec<Report> = self
+            .view
+            .tasks()
+            .filter(|task| task.may_run() && up(task))
+            .filter_map(|task| self.obey(task).map(|state| report(task, state)))
+            .collect();
+        self.take_in(&reports);
+    }
+
+    /// The node of a task says that it is in this state.
+    pub(crate) fn report(&mut self, task_id: &str, state: TaskState) {
+        if let Some(task) = self.view.task(task_id) {
+            let report = report(task, state);
+            self.take_in(&[report]);
+        }
+    }
+
+    fn take_in(&mut self, reports: &[Report]) {
+        for transaction in status::plan(&self.view, reports, self.now).transactions {
+            self.commit(&transaction);
+        }
+    }
+
+    /// The next state of a task on a node that obeys.
+    fn obey(&self, task: &Task) -> Option<TaskState> {
+        let program = self.programs.get(&task.service_id).copied().unwrap_or_default();
+        match (task.desired_state(), task.state()) {
+            (TaskState::Shutdown | TaskState::Remove, _) => Some(TaskState::Shutdown),
+            (_, TaskState::Assigned) if program == Program::IsRejected => Some(TaskState::Rejected),
+            (_, TaskState::Assigned) => Some(TaskState::Ready),
+            (TaskState::Running, TaskState::Ready) => Some(TaskState::Running),
+            (TaskState::Running, TaskState::Running) => match program {
+                Program::Crashes => Some(TaskState::Failed),
+                Program::Finishes => Some(TaskState::Complete),
+                Program::Runs | Program::IsRejected => None,
+            },
+            _ => None,
+        }
+    }
+
+    // ---- the state -----------------------------------------------------------------------------
+
+    fn write(&mut self, edit: impl for<'a, 'b> FnOnce(&'b mut TxBuilder<'a>) -> &'b mut TxBuilder<'a>) {
+        let view = self.view.clone();
+        let mut tx = TxBuilder::new(&view, self.now);
+        edit(&mut tx);
+        self.commit(&tx.build());
+    }
+
+    pub(crate) fn commit(&mut self, transaction: &Transaction) {
+        let (next, changes) = self.view.apply(self.view.version() + 1, transaction).expect("nobody else writes");
+        for change in &changes.changes {
+            never_back(change);
+        }
+        self.view = next;
+    }
+}
+
+/// What no change may ever do to a task.
+fn never_back(change: &Change) {
+    let Change::Update { old: AnyObject::Task(old), new: AnyObject::Task(new) } = change else { return };
+    assert!(new.state() >= old.state(), "the observed state went back: {old:?} -> {new:?}");
+    assert!(new.desired_state() >= old.desired_state(), "the desired state went back: {old:?} -> {new:?}");
+    assert!(old.node_id.is_empty() || old.node_id == new.node_id, "a task moved: {old:?} -> {new:?}");
+    assert!((old.slot, &old.spec) == (new.slot, &new.spec), "a task changed: {old:?} -> {new:?}");
+}
+
+fn report(task: &Task, state: TaskState) -> Report {
+    let status = TaskStatus { state: state.into(), ..TaskStatus::default() };
+    Report {
+        node_id: task.node_id.clone(),
+        update: TaskStatusUpdate { task_id: task.id.clone(), status: Some(status) },
+    }
+}
