@@ -7,31 +7,48 @@ mod http;
 mod memory;
 mod stats;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, bail};
 
 use crate::engine::{Docker, Engine, Skep};
 
-fn main() -> Result<()> {
-    let mut args = std::env::args().skip(1);
-    match args.next().as_deref() {
-        Some("cluster") => {}
-        _ => bail!("usage: skep-bench cluster SCRIPTS-DIRECTORY [--against-docker] [--rounds N]"),
-    }
-    let scripts = PathBuf::from(args.next().unwrap_or_else(|| "scripts".to_owned()));
-    let (mut against_docker, mut rounds) = (false, 20);
-    while let Some(flag) = args.next() {
-        match flag.as_str() {
-            "--against-docker" => against_docker = true,
-            "--rounds" => rounds = args.next().unwrap_or_default().parse()?,
-            other => bail!("unknown flag {other}"),
+const USAGE: &str = "usage: skep-bench cluster [skep] [docker] [--rounds N] [--scripts DIRECTORY]";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
         }
     }
-    measure(&Skep::up(&scripts)?, rounds)?;
-    if against_docker {
-        // The original takes a quarter of a minute for each: three say enough.
-        measure(&Docker::up(&scripts)?, rounds.min(3))?;
+}
+
+fn run() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let (mut engines, mut rounds, mut scripts) = (Vec::new(), 20, PathBuf::from("scripts"));
+    if args.next().as_deref() != Some("cluster") {
+        bail!(USAGE);
+    }
+    while let Some(word) = args.next() {
+        match word.as_str() {
+            "--rounds" => rounds = args.next().unwrap_or_default().parse()?,
+            "--scripts" => scripts = args.next().unwrap_or_default().into(),
+            "skep" | "docker" => engines.push(word),
+            _ => bail!(USAGE),
+        }
+    }
+    if engines.is_empty() {
+        engines.push("skep".to_owned());
+    }
+    for engine in engines {
+        if engine == "skep" {
+            measure(&Skep::up(&scripts)?, rounds)?;
+        } else {
+            // The original takes a quarter of a minute for each: three say enough.
+            measure(&Docker::up(&scripts)?, rounds.min(3))?;
+        }
     }
     Ok(())
 }
