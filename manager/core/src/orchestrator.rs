@@ -173,7 +173,7 @@ impl<'v> Tending<'_, 'v> {
 
 /// When the task may become RUNNING at the earliest.
 fn not_before(task: &Task) -> Timestamp {
-    Timestamp(task.restart.map_or(0, |restart| restart.not_before))
+    Timestamp(task.restart.as_ref().map_or(0, |restart| restart.not_before))
 }
 
 fn stop_grace(task: &Task) -> Duration {

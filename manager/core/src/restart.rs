@@ -1,13 +1,19 @@
 //! Whether a task that ended gets a successor, and when that may start.
 //!
-//! Owns `Task.restart`: written when a task is made, from its predecessor's, so the count survives any change of
-//! leader. Only ends count. A task that has to leave its node is moved at once and uncounted: the delay is there for
+//! Owns `Task.restart`: written when a task is made, from its predecessor's, so that counts survive any change of
+//! leader and do not depend on how much history is kept. Only ends count. A task that has to leave its node is moved at once and uncounted: the delay is there for
 //! programs that crash, and a drained or dead node says nothing about the program.
 
-use skep_common::clock::{Timestamp, duration};
-use skep_proto::v1::{RestartCondition, RestartPolicy, RestartState, Task, TaskState};
+use skep_common::{
+    clock::{Timestamp, duration},
+    limits,
+};
+use skep_proto::v1::{NodeFailure, RestartCondition, RestartPolicy, RestartState, Task, TaskState};
 
 use crate::{defaults, task::TaskExt};
+
+/// Failures a slot remembers.
+const MAX_FAILURES: usize = 32;
 
 /// The successor of a task that ended: its restart state, or `None` when the policy wants no successor.
 pub fn after_end(task: &Task, now: Timestamp) -> Option<RestartState> {
@@ -20,11 +26,12 @@ pub fn after_end(task: &Task, now: Timestamp) -> Option<RestartState> {
     if !wanted {
         return None;
     }
-    let mut state = task.restart.unwrap_or_default();
+    let mut state = task.restart.clone().unwrap_or_default();
     let window = duration(policy.map_or(0, |p| p.window));
     let window_over = !window.is_zero() && now >= Timestamp(state.window_started) + window;
     if state.attempts == 0 || window_over {
-        state = RestartState { attempts: 0, window_started: now.as_nanos(), not_before: 0 };
+        state.attempts = 0;
+        state.window_started = now.as_nanos();
     }
     let max_attempts = policy.map_or(0, |p| p.max_attempts);
     if max_attempts != 0 && state.attempts >= max_attempts {
@@ -32,14 +39,25 @@ pub fn after_end(task: &Task, now: Timestamp) -> Option<RestartState> {
     }
     state.attempts += 1;
     state.not_before = (now + defaults::restart_delay(policy)).as_nanos();
+    note_failure(&mut state.failures, task, now);
     Some(state)
+}
+
+/// What the scheduler avoids a node for: where the slot's tasks failed lately.
+fn note_failure(failures: &mut Vec<NodeFailure>, task: &Task, now: Timestamp) {
+    failures.retain(|failure| now.since(Timestamp(failure.at)) < limits::NODE_FAILURE_WINDOW);
+    if matches!(task.state(), TaskState::Failed | TaskState::Rejected) && !task.node_id.is_empty() {
+        let surplus = (failures.len() + 1).saturating_sub(MAX_FAILURES);
+        failures.drain(..surplus);
+        failures.push(NodeFailure { node_id: task.node_id.clone(), at: now.as_nanos() });
+    }
 }
 
 /// The successor of a task that has to leave its node: its restart state, or `None` when the policy wants every task
 /// to run once at most.
 pub fn after_move(task: &Task) -> Option<RestartState> {
     (condition(policy(task)) != RestartCondition::None)
-        .then(|| RestartState { not_before: 0, ..task.restart.unwrap_or_default() })
+        .then(|| RestartState { not_before: 0, ..task.restart.clone().unwrap_or_default() })
 }
 
 fn policy(task: &Task) -> Option<&RestartPolicy> {
@@ -102,17 +120,32 @@ mod tests {
     fn a_window_forgives_what_lies_before_it() {
         let policy = RestartPolicy { max_attempts: 1, window: 100, delay: Some(0), ..policy(RestartCondition::Any) };
         let first = after_end(&ended(TaskState::Failed, policy, RestartState::default()), Timestamp(10)).unwrap();
-        let again = |now| after_end(&ended(TaskState::Failed, policy, first), Timestamp(now));
+        let again = |now| after_end(&ended(TaskState::Failed, policy, first.clone()), Timestamp(now));
         assert_eq!(again(109), None);
-        assert_eq!(again(110), Some(RestartState { attempts: 1, window_started: 110, not_before: 110 }));
+        let forgiven = again(110).unwrap();
+        assert_eq!((forgiven.attempts, forgiven.window_started, forgiven.not_before), (1, 110, 110));
+    }
+
+    #[test]
+    fn failures_are_remembered_with_their_node_for_a_while() {
+        let fail = |node: &str, state: RestartState, at: i64| {
+            let task = ended(TaskState::Rejected, policy(RestartCondition::Any), state);
+            after_end(&Task { node_id: node.into(), ..task }, Timestamp::from_secs(at)).unwrap()
+        };
+        let nodes = |state: &RestartState| state.failures.iter().map(|f| f.node_id.clone()).collect::<Vec<_>>();
+        let state = fail("b", fail("a", RestartState::default(), 1000), 1010);
+        assert_eq!(nodes(&state), ["a", "b"]);
+        assert_eq!(nodes(&fail("c", state.clone(), 1305)), ["b", "c"]);
+        let many = (0..100).fold(state, |state, n| fail("x", state, 1010 + n));
+        assert_eq!(many.failures.len(), MAX_FAILURES);
     }
 
     #[test]
     fn a_move_is_immediate_and_does_not_count() {
         let policy = RestartPolicy { max_attempts: 1, ..policy(RestartCondition::OnFailure) };
-        let state = RestartState { attempts: 1, window_started: 5, not_before: 77 };
-        let moved = after_move(&ended(TaskState::Running, policy, state));
-        assert_eq!(moved, Some(RestartState { not_before: 0, ..state }));
+        let state = RestartState { attempts: 1, window_started: 5, not_before: 77, failures: Vec::new() };
+        let moved = after_move(&ended(TaskState::Running, policy, state.clone()));
+        assert_eq!(moved, Some(RestartState { not_before: 0, ..state.clone() }));
         let once = RestartPolicy { condition: RestartCondition::None.into(), ..policy };
         assert_eq!(after_move(&ended(TaskState::Running, once, state)), None);
     }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use skep_common::{clock::Timestamp, limits};
-use skep_proto::v1::{Task, TaskState};
+use skep_proto::v1::Task;
 use skep_store::View;
 
 use super::{
@@ -46,16 +46,12 @@ impl<'a> Group<'a> {
         let task = tasks[0];
         let mut known: BTreeMap<Index, Known> = BTreeMap::new();
         if !task.service_id.is_empty() {
-            for other in view.tasks_of_service(&task.service_id).filter(|other| !other.node_id.is_empty()) {
-                let wanted = other.is_wanted();
-                let failed = is_recent_failure(other, task.spec_version, now);
-                if !wanted && !failed {
-                    continue;
-                }
+            for other in view.tasks_of_service(&task.service_id).filter(|other| other.is_wanted()) {
                 if let Some(node) = pool.find(&other.node_id) {
-                    let known = known.entry(node).or_default();
-                    known.tasks += u64::from(wanted);
-                    known.penalty += u64::from(failed);
+                    known.entry(node).or_default().tasks += 1;
+                }
+                for node in recent_failures(other, task.spec_version, now).filter_map(|node| pool.find(node)) {
+                    known.entry(node).or_default().penalty += 1;
                 }
             }
         }
@@ -122,8 +118,10 @@ impl<'a> Group<'a> {
     }
 }
 
-fn is_recent_failure(task: &Task, spec_version: u64, now: Timestamp) -> bool {
-    matches!(task.state(), TaskState::Failed | TaskState::Rejected)
-        && task.spec_version == spec_version
-        && now.since(task.observed_at()) < limits::NODE_FAILURE_WINDOW
+/// Where tasks of this spec failed lately before this one took their slot.
+fn recent_failures(task: &Task, spec_version: u64, now: Timestamp) -> impl Iterator<Item = &str> {
+    let restart = task.restart.as_ref().filter(|_| task.spec_version == spec_version);
+    let failures = restart.map_or(&[][..], |restart| &restart.failures);
+    let recent = failures.iter().filter(move |failure| now.since(Timestamp(failure.at)) < limits::NODE_FAILURE_WINDOW);
+    recent.map(|failure| failure.node_id.as_str())
 }

@@ -207,7 +207,7 @@ impl Scenario {
 
     fn note(&self, task: &Task) -> String {
         let err = task.status.as_ref().map(|status| status.err.clone()).unwrap_or_default();
-        let not_before = Timestamp(task.restart.map_or(0, |restart| restart.not_before));
+        let not_before = Timestamp(task.restart.as_ref().map_or(0, |restart| restart.not_before));
         match not_before.since(self.world.now) {
             Duration::ZERO => err,
             wait if task.is_wanted() => format!("starts in {}s {err}", wait.as_secs()).trim_end().to_owned(),
