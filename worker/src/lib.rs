@@ -4,3 +4,20 @@
 
 pub mod assignments;
 pub mod task_machine;
+
+mod agent;
+mod managers;
+mod node_message;
+mod peer_service;
+mod reporter;
+mod route;
+mod runner;
+mod session;
+mod session_state;
+mod task_db;
+mod worker;
+
+pub use managers::Managers;
+pub use session_state::{Link, SessionState};
+pub use task_db::panic_is_contained;
+pub use worker::{Worker, WorkerConfig};

@@ -1,0 +1,244 @@
+//! The tasks of this node: one runner each, made and told by the assignments.
+//!
+//! Owns the assignment set and the runners. Invariants: every task of the set has a runner, and a runner whose task
+//! has left the set is on its way to its end; a container that belongs to no known task is left alone until a
+//! COMPLETE set has said that it is none of this node's.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use skep_common::{limits::STOP_GRACE, net::backoff::Backoff};
+use skep_proto::v1::{AssignmentsMessage, Task, assignments_message::Kind};
+use skep_runtime::{ContainerState, Status, container_id_of_task};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    assignments::{AssignmentSet, Change, Gap},
+    runner::{Runner, Tools, Wanted, remove_container, stop_container},
+    task_machine::Found,
+};
+
+/// Messages that may wait for the agent; a manager that sends more is slowed down by HTTP/2.
+const QUEUE: usize = 16;
+
+/// The way to the agent. Clones lead to the same one.
+#[derive(Clone)]
+pub(crate) struct AgentHandle(mpsc::Sender<Command>);
+
+/// The agent is shut down.
+#[derive(Debug, thiserror::Error)]
+#[error("the agent is shut down")]
+pub(crate) struct AgentGone;
+
+enum Command {
+    Assign { message: AssignmentsMessage, begins: bool, reply: oneshot::Sender<Result<(), Gap>> },
+    ReleaseAll { done: oneshot::Sender<()> },
+}
+
+impl AgentHandle {
+    /// Hands over a message of the assignments stream; `begins` when it is the stream's first.
+    pub(crate) async fn assign(&self, message: AssignmentsMessage, begins: bool) -> Result<Result<(), Gap>, AgentGone> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Command::Assign { message, begins, reply }).await.map_err(|_| AgentGone)?;
+        answer.await.map_err(|_| AgentGone)
+    }
+
+    /// Stops every task and removes what is left of it; ends once all is gone.
+    pub(crate) async fn release_all(&self) -> Result<(), AgentGone> {
+        let (done, answer) = oneshot::channel();
+        self.0.send(Command::ReleaseAll { done }).await.map_err(|_| AgentGone)?;
+        answer.await.map_err(|_| AgentGone)
+    }
+}
+
+/// The agent's state.
+pub(crate) struct Agent {
+    tools: Tools,
+    set: AssignmentSet,
+    wanted: HashMap<String, watch::Sender<Wanted>>,
+    /// Each ends with the id of the task it was for.
+    runners: JoinSet<String>,
+    /// Containers of tasks there is no record of, by task id.
+    unclaimed: BTreeMap<String, Found>,
+    /// Who waits for the last runner to end.
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+impl Agent {
+    /// Takes up the tasks of the records with the containers the runtime has, and goes on until `stop`. The
+    /// containers outlive it.
+    pub(crate) fn spawn(
+        tools: Tools,
+        records: Vec<Task>,
+        stop: CancellationToken,
+    ) -> (AgentHandle, tokio::task::JoinHandle<()>) {
+        let (commands, inbox) = mpsc::channel(QUEUE);
+        let agent = Self {
+            tools,
+            set: AssignmentSet::default(),
+            wanted: HashMap::new(),
+            runners: JoinSet::new(),
+            unclaimed: BTreeMap::new(),
+            waiting: Vec::new(),
+        };
+        let running = stop.run_until_cancelled_owned(agent.run(records, inbox));
+        let running = tokio::spawn(async move {
+            running.await;
+        });
+        (AgentHandle(commands), running)
+    }
+
+    async fn run(mut self, records: Vec<Task>, mut inbox: mpsc::Receiver<Command>) {
+        self.adopt(records).await;
+        loop {
+            tokio::select! {
+                Some(ended) = self.runners.join_next() => match ended {
+                    Ok(task_id) => self.ended(&task_id),
+                    // A bug in a runner; going on would leave a task without anyone to look after it.
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    Err(_) => {}
+                },
+                command = inbox.recv() => match command {
+                    Some(Command::Assign { message, begins, reply }) => {
+                        // Whoever sent it may be gone; it counts all the same.
+                        let _ = reply.send(self.assign(message, begins));
+                    }
+                    Some(Command::ReleaseAll { done }) => self.release_all(done),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Puts records and containers together.
+    async fn adopt(&mut self, records: Vec<Task>) {
+        let mut found: BTreeMap<String, Found> = self.containers().await;
+        info!(records = records.len(), containers = found.len(), "taking up the tasks of this node");
+        self.set = AssignmentSet::restored(records.iter().cloned().map(Arc::new));
+        for task in records {
+            let container = found.remove(&task.id).unwrap_or(Found::Nothing);
+            self.begin(task, container);
+        }
+        self.unclaimed = found;
+    }
+
+    /// The containers of tasks, by task id. Without knowing them nothing can be decided, so this takes as long as it takes.
+    async fn containers(&self) -> BTreeMap<String, Found> {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        loop {
+            match self.tools.runtime.list().await {
+                Ok(containers) => return containers.into_iter().filter_map(of_task).collect(),
+                Err(error) => warn!(%error, "the containers of this node cannot be listed; trying again"),
+            }
+            backoff.wait().await;
+        }
+    }
+
+    fn assign(&mut self, message: AssignmentsMessage, begins: bool) -> Result<(), Gap> {
+        if begins {
+            self.set.restart();
+        }
+        let complete = message.kind() == Kind::Complete;
+        for change in self.set.apply(message)? {
+            match change {
+                Change::Assigned(task) => {
+                    let container = self.unclaimed.remove(&task.id).unwrap_or(Found::Nothing);
+                    self.begin(Task::clone(&task), container);
+                }
+                Change::Desired(task) => {
+                    self.want(&task.id, Wanted { state: task.desired_state(), forgotten: false });
+                }
+                Change::Removed(task_id) => self.forget(&task_id),
+            }
+        }
+        if complete {
+            self.tools.reporter.reconcile(self.set.tasks());
+            self.remove_unclaimed();
+        }
+        Ok(())
+    }
+
+    /// Begins with a task. One that is still being removed from an earlier time here comes after that.
+    fn begin(&mut self, task: Task, container: Found) {
+        if self.wanted.contains_key(&task.id) {
+            return;
+        }
+        let id = task.id.clone();
+        let (wanted, receiver) = watch::channel(Wanted { state: task.desired_state(), forgotten: false });
+        self.wanted.insert(id, wanted);
+        self.runners.spawn(Runner::new(task, container, receiver, self.tools.clone()).run());
+    }
+
+    fn want(&self, task_id: &str, wanted: Wanted) {
+        if let Some(sender) = self.wanted.get(task_id) {
+            // What was forgotten stays so.
+            sender.send_if_modified(|before| !before.forgotten && std::mem::replace(before, wanted) != wanted);
+        }
+    }
+
+    fn forget(&self, task_id: &str) {
+        if let Some(sender) = self.wanted.get(task_id) {
+            sender.send_modify(|wanted| wanted.forgotten = true);
+        }
+    }
+
+    fn ended(&mut self, task_id: &str) {
+        self.wanted.remove(task_id);
+        // It came back while it was being removed. The status the manager has of it says that it must not start again.
+        if let Some(task) = self.set.task(task_id) {
+            self.begin(Task::clone(task), Found::Nothing);
+        }
+        if self.runners.is_empty() {
+            self.waiting.drain(..).for_each(|done| _ = done.send(()));
+        }
+    }
+
+    /// Removes the containers no task has claimed.
+    fn remove_unclaimed(&mut self) {
+        for task_id in std::mem::take(&mut self.unclaimed).into_keys() {
+            warn!(task = %task_id, "removing a container whose task the swarm does not know");
+            let runtime = Arc::clone(&self.tools.runtime);
+            self.runners.spawn(async move {
+                let container = container_id_of_task(&task_id);
+                stop_container(&*runtime, &container, None, STOP_GRACE).await;
+                remove_container(&*runtime, &container).await;
+                task_id
+            });
+        }
+    }
+
+    fn release_all(&mut self, done: oneshot::Sender<()>) {
+        self.set = AssignmentSet::default();
+        self.remove_unclaimed();
+        self.wanted.keys().for_each(|task_id| self.forget(task_id));
+        if self.runners.is_empty() {
+            // Whoever asked may be gone; it is done all the same.
+            let _ = done.send(());
+        } else {
+            self.waiting.push(done);
+        }
+    }
+}
+
+/// What the runtime has of a task; `None` for containers that belong to none.
+fn of_task(container: ContainerState) -> Option<(String, Found)> {
+    let task_id = container.task_id()?.to_owned();
+    // Labels are anybody's; the id is not.
+    if container.id != container_id_of_task(&task_id) {
+        return None;
+    }
+    let found = match container.status {
+        Status::Created => Found::Created,
+        Status::Running { pid, .. } => Found::Running { pid: pid.try_into().unwrap_or(0) },
+        Status::Exited(exit) => Found::Exited(exit),
+    };
+    Some((task_id, found))
+}

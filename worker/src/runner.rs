@@ -1,0 +1,268 @@
+//! Carries one task's effects out: the loop between a [`TaskMachine`] and the runtime.
+//!
+//! Owns the machine while the task is on this node. Invariants: effects are carried out in the order the machine gave
+//! them, one operation at a time; an operation that must not fail (stop, remove) is retried until it is done; dropping
+//! the runner leaves the container as it is.
+
+use std::{collections::VecDeque, future::pending, sync::Arc, time::Duration};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use skep_common::{clock::Clock, net::backoff::Backoff};
+use skep_proto::v1::{Task, TaskState};
+use skep_runtime::{ContainerSpecification, Runtime, RuntimeError, Signal, container_id_of_task};
+use tokio::sync::watch;
+use tracing::{Instrument as _, info, info_span, warn};
+
+use crate::{
+    reporter::Reporter,
+    task_db::TaskDb,
+    task_machine::{Effect, Event, Found, TaskMachine},
+};
+
+/// What the manager wants of a task. Level, not edge: the newest value is all that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The desired state.
+    pub(crate) state: TaskState,
+    /// The swarm has forgotten the task.
+    pub(crate) forgotten: bool,
+}
+
+/// What runners work with.
+#[derive(Clone)]
+pub(crate) struct Tools {
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) task_db: TaskDb,
+    pub(crate) reporter: Reporter,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Ends with what came of it; `None` when that is told some other way.
+type Operation = BoxFuture<'static, Option<Event>>;
+
+/// The runner of one task.
+pub(crate) struct Runner {
+    tools: Tools,
+    machine: TaskMachine,
+    container_id: String,
+    wanted: watch::Receiver<Wanted>,
+    effects: VecDeque<Effect>,
+    /// The operation under way, and whether it may be left for the next effect.
+    operation: Option<(Operation, Patience)>,
+    /// Set from the start of the container until its end.
+    exit: Option<Operation>,
+}
+
+/// What becomes of an operation when another effect waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// It is finished first.
+    Finish,
+    /// It goes on, but nobody waits for its answer.
+    LeaveIt,
+}
+
+impl Runner {
+    /// The runner of a task with the status it had when it was last seen, and what the runtime has of it.
+    pub(crate) fn new(task: Task, found: Found, wanted: watch::Receiver<Wanted>, tools: Tools) -> Self {
+        let container_id = container_id_of_task(&task.id);
+        if let Some(status) = &task.status {
+            tools.reporter.note(&task.id, status);
+        }
+        let mut runner = Self {
+            tools,
+            machine: TaskMachine::new(task),
+            container_id,
+            wanted,
+            effects: VecDeque::new(),
+            operation: None,
+            exit: None,
+        };
+        runner.handle(Event::Adopted(found));
+        runner
+    }
+
+    /// Runs until container and record are gone; returns the task's id.
+    pub(crate) async fn run(self) -> String {
+        let task = self.machine.task();
+        let span = info_span!("task", task = %task.id, service = %task.service_id);
+        self.drive().instrument(span).await
+    }
+
+    async fn drive(mut self) -> String {
+        loop {
+            self.carry_out();
+            if self.machine.is_finished() {
+                let id = self.machine.task().id.clone();
+                self.tools.reporter.forget(&id);
+                return id;
+            }
+            let event = tokio::select! {
+                event = outcome(self.operation.as_mut().map(|(operation, _)| operation)) => {
+                    self.operation = None;
+                    event
+                }
+                event = outcome(self.exit.as_mut()) => {
+                    self.exit = None;
+                    event
+                }
+                wanted = next_wish(&mut self.wanted) => Some(wanted),
+            };
+            if let Some(event) = event {
+                self.handle(event);
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match &event {
+            Event::Adopted(Found::Running { .. }) | Event::Started { .. } => {
+                self.exit = Some(end_of(Arc::clone(&self.tools.runtime), self.container_id.clone()).boxed());
+            }
+            Event::Exited(exit) => info!(code = exit.code, oom = exit.oom, "the container ended"),
+            _ => {}
+        }
+        for effect in self.machine.handle(event, self.tools.clock.now()) {
+            match effect {
+                // Word of it need not wait for what is being done.
+                Effect::Report(status) => self.tools.reporter.report(&self.machine.task().id, status),
+                effect => self.effects.push_back(effect),
+            }
+        }
+    }
+
+    /// Begins what can begin now.
+    fn carry_out(&mut self) {
+        while !matches!(self.operation, Some((_, Patience::Finish)))
+            && let Some(effect) = self.effects.pop_front()
+        {
+            let operation = match effect {
+                Effect::Report(_) => continue,
+                Effect::Save(task) => {
+                    let saved = self.tools.task_db.save(&task);
+                    self.operation = Some((saved.map(|()| Some(Event::Saved)).boxed(), Patience::LeaveIt));
+                    continue;
+                }
+                Effect::Forget => {
+                    // The record is out of the map at once; nobody waits for the disk.
+                    drop(self.tools.task_db.forget(&self.machine.task().id));
+                    continue;
+                }
+                Effect::Prepare => self.prepare(),
+                Effect::Start => self.start(),
+                Effect::Stop { signal, grace } => self.stop(&signal, grace),
+                Effect::Remove => self.remove(),
+            };
+            self.operation = Some((operation, Patience::Finish));
+        }
+    }
+
+    fn prepare(&self) -> Operation {
+        let runtime = Arc::clone(&self.tools.runtime);
+        let specification = ContainerSpecification::for_task(self.machine.task());
+        async move {
+            Some(match runtime.prepare(&specification).await {
+                Ok(()) => Event::Prepared,
+                Err(error) => {
+                    info!(%error, "the task cannot be prepared");
+                    Event::PrepareFailed { reject: error.is_permanent(), err: error.to_string() }
+                }
+            })
+        }
+        .boxed()
+    }
+
+    fn start(&self) -> Operation {
+        let (runtime, id) = (Arc::clone(&self.tools.runtime), self.container_id.clone());
+        async move {
+            Some(match runtime.start(&id).await {
+                Ok(pid) => Event::Started { pid: pid.try_into().unwrap_or(0) },
+                Err(error) => {
+                    info!(%error, "the container could not be started");
+                    // Whatever the failure left running must not run.
+                    let _ = runtime.stop(&id, Some(Signal::KILL), Duration::ZERO).await;
+                    Event::StartFailed { err: error.to_string() }
+                }
+            })
+        }
+        .boxed()
+    }
+
+    /// Tells nothing: whoever waits for the container's end hears of it.
+    fn stop(&self, signal: &str, grace: Duration) -> Operation {
+        let (runtime, id) = (Arc::clone(&self.tools.runtime), self.container_id.clone());
+        // An unknown signal was refused when the service was made; a task from before that gets the default.
+        let signal: Option<Signal> = signal.parse().ok();
+        async move {
+            stop_container(&*runtime, &id, signal, grace).await;
+            None
+        }
+        .boxed()
+    }
+
+    fn remove(&self) -> Operation {
+        let (runtime, id) = (Arc::clone(&self.tools.runtime), self.container_id.clone());
+        async move {
+            remove_container(&*runtime, &id).await;
+            Some(Event::Removed)
+        }
+        .boxed()
+    }
+}
+
+/// What came of an operation; never, while there is none.
+async fn outcome(operation: Option<&mut Operation>) -> Option<Event> {
+    match operation {
+        Some(operation) => operation.await,
+        None => pending().await,
+    }
+}
+
+/// The next thing the manager wants. While the agent is gone, nothing is.
+async fn next_wish(wanted: &mut watch::Receiver<Wanted>) -> Event {
+    if wanted.changed().await.is_err() {
+        return pending().await;
+    }
+    let Wanted { state, forgotten } = *wanted.borrow_and_update();
+    if forgotten { Event::Forgotten } else { Event::Desired(state) }
+}
+
+/// Waits for a started container to end.
+async fn end_of(runtime: Arc<dyn Runtime>, id: String) -> Option<Event> {
+    let mut backoff = retry();
+    loop {
+        match runtime.wait(&id).await {
+            Ok(exit) => return Some(Event::Exited(exit)),
+            Err(error @ (RuntimeError::NoSuchContainer(_) | RuntimeError::NotStarted(_))) => {
+                return Some(Event::Lost { err: error.to_string() });
+            }
+            Err(error) => warn!(%error, "a container cannot be watched; trying again"),
+        }
+        backoff.wait().await;
+    }
+}
+
+/// Stops a container; ends once it does not run any more.
+pub(crate) async fn stop_container(runtime: &dyn Runtime, id: &str, signal: Option<Signal>, grace: Duration) {
+    let mut backoff = retry();
+    loop {
+        match runtime.stop(id, signal, grace).await {
+            Ok(()) | Err(RuntimeError::NoSuchContainer(_)) => return,
+            Err(error) => warn!(%error, container = id, "a container could not be stopped; trying again"),
+        }
+        backoff.wait().await;
+    }
+}
+
+/// Removes a container; ends once it is gone.
+pub(crate) async fn remove_container(runtime: &dyn Runtime, id: &str) {
+    let mut backoff = retry();
+    while let Err(error) = runtime.remove(id).await {
+        warn!(%error, container = id, "a container could not be removed; trying again");
+        backoff.wait().await;
+    }
+}
+
+fn retry() -> Backoff {
+    Backoff::new(Duration::from_millis(200), Duration::from_secs(10))
+}

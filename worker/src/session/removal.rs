@@ -1,0 +1,46 @@
+//! When to believe that this node was removed.
+//!
+//! Owns the refusals since the last session. One manager may lag behind and not know a node *yet*; so it takes a
+//! majority of the known managers, over some time.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use tokio::time::Instant;
+
+/// How long a node must have been refused: longer than a manager that answers at all lags behind.
+const CERTAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// The refusals.
+#[derive(Debug, Default)]
+pub(super) struct Removal {
+    since: Option<Instant>,
+    by: BTreeSet<String>,
+}
+
+impl Removal {
+    /// The manager at `addr`, one of `managers`, does not know this node. True when that can be believed.
+    pub(super) fn refused_by(&mut self, addr: &str, managers: usize) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.by.insert(addr.to_owned());
+        self.by.len() * 2 > managers && since.elapsed() >= CERTAIN_AFTER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_takes_a_majority_and_some_time() {
+        let mut removal = Removal::default();
+        assert!(!removal.refused_by("a", 3));
+        tokio::time::advance(CERTAIN_AFTER).await;
+        assert!(!removal.refused_by("a", 3), "one manager of three may be wrong for long");
+        assert!(removal.refused_by("b", 3));
+
+        let mut removal = Removal::default();
+        assert!(!removal.refused_by("a", 1), "a manager may not know a new node yet");
+        tokio::time::advance(CERTAIN_AFTER).await;
+        assert!(removal.refused_by("a", 1));
+    }
+}

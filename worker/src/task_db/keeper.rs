@@ -1,0 +1,206 @@
+//! The loop that keeps the copy on disk equal to the map in memory.
+//!
+//! Owns the engine and the decision what to do about a fault: a full disk is waited for, anything else is put into
+//! quarantine and written anew. Invariant: a change counts as committed only after an engine said so.
+
+use std::{sync::Arc, time::Duration};
+
+use skep_common::net::backoff::Backoff;
+use skep_proto::{Message as _, v1::Task};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    Shared,
+    engine::{Batch, Engine, Fault},
+    files::Files,
+};
+use crate::node_message::NodeMessage;
+
+/// How often the disk is looked at although nothing is to be written.
+const DISK_CHECK: Duration = Duration::from_secs(2);
+
+/// What users read when the disk is full.
+const DISK_FULL: &str = "disk full";
+
+/// The keeper of one task.db.
+pub(super) struct Keeper {
+    files: Files,
+    shared: Arc<Shared>,
+    message: NodeMessage,
+    /// `None` while the database is out of order.
+    engine: Option<Engine>,
+    backoff: Backoff,
+    /// When to look again: at a broken database, or at the disk.
+    next: Instant,
+}
+
+impl Keeper {
+    /// Opens the database; when it cannot be read, an empty one in its place. When it cannot even be looked at (the
+    /// disk is full), what it held is given up: the runtime and the next assignments tell it again.
+    pub(super) async fn open(files: Files, shared: Arc<Shared>, message: NodeMessage) -> (Self, Vec<Task>) {
+        let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        let mut keeper = Self { files, shared, message, engine: None, backoff, next: Instant::now() };
+        let tasks = match keeper.read().await {
+            Ok(tasks) => tasks,
+            Err(fault) => {
+                keeper.cope_with(&fault).await;
+                keeper.write_anew().await;
+                Vec::new()
+            }
+        };
+        (keeper, tasks)
+    }
+
+    /// Runs until stopped, and returns the keeper for its last act.
+    pub(super) async fn run(mut self, stop: CancellationToken) -> Self {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return self,
+                () = shared.changed.notified(), if self.engine.is_some() => self.commit().await,
+                () = sleep_until(self.next) => self.look_again().await,
+            }
+        }
+    }
+
+    /// Writes what is not written, if that is possible now, and closes.
+    pub(super) async fn close(mut self) {
+        self.commit().await;
+        if let Some(engine) = self.engine {
+            engine.close().await;
+        }
+    }
+
+    /// Closes and removes everything.
+    pub(super) async fn wipe(self) {
+        if let Some(engine) = self.engine {
+            engine.close().await;
+        }
+        let files = self.files;
+        match tokio::task::spawn_blocking(move || files.wipe()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "task.db could not be removed; remove it by hand"),
+            Err(error) => warn!(%error, "task.db could not be removed; remove it by hand"),
+        }
+    }
+
+    /// The periodic look.
+    async fn look_again(&mut self) {
+        self.next = Instant::now() + DISK_CHECK;
+        if self.files.disk_is_full() {
+            return self.message.set(DISK_FULL);
+        }
+        match self.engine {
+            Some(_) => self.message.clear(),
+            None => self.write_anew().await,
+        }
+    }
+
+    /// Commits the changes there are.
+    async fn commit(&mut self) {
+        let Some(engine) = &self.engine else { return };
+        let (batch, last): (Batch, u64) = {
+            let mut records = self.shared.records();
+            let dirty = std::mem::take(&mut records.dirty);
+            let batch = dirty.into_iter().map(|id| (id.clone(), records.all.get(&id).cloned())).collect();
+            (batch, records.last)
+        };
+        if batch.is_empty() {
+            return;
+        }
+        match engine.commit(batch).await {
+            Ok(()) => self.committed(last),
+            Err(fault) => self.cope_with(&fault).await,
+        }
+    }
+
+    /// Makes the database hold what the map holds, starting from whatever is there.
+    async fn write_anew(&mut self) {
+        let (engine, old) = match self.open_engine().await {
+            Ok(opened) => opened,
+            Err(fault) => return self.cope_with(&fault).await,
+        };
+        let (batch, last): (Batch, u64) = {
+            let mut records = self.shared.records();
+            records.dirty.clear();
+            let gone = old.into_iter().map(|(id, _)| id).filter(|id| !records.all.contains_key(id));
+            let gone: Batch = gone.map(|id| (id, None)).collect();
+            let kept = records.all.iter().map(|(id, record)| (id.clone(), Some(Arc::clone(record))));
+            (gone.into_iter().chain(kept).collect(), records.last)
+        };
+        let written = engine.commit(batch).await;
+        self.engine = Some(engine);
+        match written {
+            Ok(()) => {
+                info!("task.db is in order");
+                self.message.clear();
+                self.backoff.reset();
+                self.committed(last);
+            }
+            Err(fault) => self.cope_with(&fault).await,
+        }
+    }
+
+    /// Reads the database into the map.
+    async fn read(&mut self) -> Result<Vec<Task>, Fault> {
+        let (engine, found) = self.open_engine().await?;
+        let tasks: Result<Vec<Task>, Fault> =
+            found.iter().map(|(id, bytes)| decode(id, bytes).ok_or_else(|| unreadable(id))).collect();
+        match tasks {
+            Ok(tasks) => {
+                self.shared.records().all = found.into_iter().map(|(id, bytes)| (id, bytes.into())).collect();
+                self.engine = Some(engine);
+                Ok(tasks)
+            }
+            Err(fault) => {
+                engine.close().await;
+                Err(fault)
+            }
+        }
+    }
+
+    async fn open_engine(&self) -> Result<(Engine, Vec<(String, Vec<u8>)>), Fault> {
+        if self.files.begin_opening()? {
+            return Err(Fault::Damaged("opening it ended the daemon before".into()));
+        }
+        let opened = Engine::open(&self.files.database()).await;
+        self.files.end_opening();
+        opened
+    }
+
+    /// Gives the engine up and makes room for the next attempt.
+    async fn cope_with(&mut self, fault: &Fault) {
+        if let Some(engine) = self.engine.take() {
+            engine.close().await;
+        }
+        self.next = Instant::now() + self.backoff.next_delay();
+        if matches!(fault, Fault::NoSpace) {
+            return self.message.set(DISK_FULL);
+        }
+        self.files.end_opening();
+        match self.files.quarantine() {
+            Ok(Some(kept)) => {
+                warn!(%fault, kept = %kept.display(), "task.db is unusable and was put aside; it is made anew");
+            }
+            Ok(None) => warn!(%fault, "task.db cannot be made; trying again"),
+            Err(error) => {
+                warn!(%fault, %error, "task.db is unusable and cannot be put aside; trying again");
+                self.message.set(&format!("task.db: {error}"));
+            }
+        }
+    }
+
+    fn committed(&self, last: u64) {
+        self.shared.committed.send_replace(last);
+    }
+}
+
+fn decode(id: &str, bytes: &[u8]) -> Option<Task> {
+    Task::decode(bytes).ok().filter(|task| task.id == id)
+}
+
+fn unreadable(id: &str) -> Fault {
+    Fault::Damaged(format!("the record of task {id} cannot be read"))
+}

@@ -1,0 +1,158 @@
+//! The agent as the daemon sees it: started, asked, stopped, or made to leave.
+//!
+//! Owns the lifetimes of everything in this crate. Invariants: containers outlive a [`Worker`] unless it leaves;
+//! task.db is closed last, so that no status is lost that was known.
+
+use std::{path::PathBuf, sync::Arc};
+
+use skep_common::{
+    clock::Clock,
+    net::{dial::Dialer, identity::IdentityHandle, server::RpcServer},
+};
+use skep_proto::v1::{NodeDescription, peer_server::PeerServer};
+use skep_runtime::Runtime;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tracing::info;
+
+use crate::{
+    Managers,
+    agent::{Agent, AgentHandle},
+    node_message::NodeMessage,
+    peer_service::{ManagerRoles, PeerService},
+    reporter::Reporter,
+    runner::Tools,
+    session::Session,
+    session_state::SessionState,
+    task_db::{TaskDb, TaskDbKeeper},
+};
+
+/// What an agent is made of.
+pub struct WorkerConfig {
+    /// This node's id.
+    pub node_id: String,
+    /// Where task.db is; made when it is not there.
+    pub data_dir: PathBuf,
+    /// Who this node is, on 7946.
+    pub identity: IdentityHandle,
+    /// The way to the managers.
+    pub dialer: Dialer,
+    /// Gives statuses their times.
+    pub clock: Arc<dyn Clock>,
+    /// Runs the containers.
+    pub runtime: Arc<dyn Runtime>,
+    /// The managers, shared with the daemon.
+    pub managers: Managers,
+    /// What the machine is; a change is told to the swarm at once.
+    pub description: watch::Receiver<NodeDescription>,
+    /// The socket of 7946.
+    pub listen: TcpListener,
+}
+
+/// A running agent. Dropping it stops it as [`Worker::shutdown`] does, without waiting for it.
+pub struct Worker {
+    agent: AgentHandle,
+    state: watch::Receiver<SessionState>,
+    message: NodeMessage,
+    task_db: TaskDbKeeper,
+    /// The session with the swarm, and calls from it.
+    outside: Tasks,
+    /// The tasks' runners.
+    inside: Tasks,
+}
+
+impl Worker {
+    /// Starts the agent: takes up the tasks of task.db, looks for the swarm, serves 7946. Neither a spoiled task.db
+    /// nor a swarm that cannot be reached is an error: there is none.
+    pub async fn start(config: WorkerConfig) -> Self {
+        let message = NodeMessage::new();
+        let reporter = Reporter::default();
+        let (task_db, keeper, records) = TaskDb::open(&config.data_dir, message.clone()).await;
+        let tools =
+            Tools { runtime: Arc::clone(&config.runtime), task_db, reporter: reporter.clone(), clock: config.clock };
+        let mut inside = Tasks::new();
+        let (agent, running) = Agent::spawn(tools, records, inside.stop.clone());
+        inside.tasks.push(running);
+
+        let state = watch::Sender::new(SessionState::default());
+        let mut outside = Tasks::new();
+        let peers = PeerServer::new(PeerService::new(config.node_id, config.runtime));
+        let roles = Arc::new(ManagerRoles(config.managers.clone()));
+        let server = RpcServer::new(config.listen, config.identity, roles, Routes::new(peers));
+        outside.spawn(|stop| server.serve(stop));
+
+        let session = Session {
+            dialer: config.dialer,
+            managers: config.managers,
+            description: config.description,
+            message: message.clone(),
+            agent: agent.clone(),
+            reporter,
+            state: state.clone(),
+        };
+        outside.spawn(|stop| session.run(stop));
+        Self { agent, state: state.subscribe(), message, task_db: keeper, outside, inside }
+    }
+
+    /// How this node stands with the swarm, as it changes.
+    pub fn session(&self) -> watch::Receiver<SessionState> {
+        self.state.clone()
+    }
+
+    /// What is wrong with this node, in a sentence; empty when nothing is.
+    pub fn message(&self) -> String {
+        self.message.get()
+    }
+
+    /// Stops the agent. Containers run on, and the next agent takes them up.
+    pub async fn shutdown(self) {
+        self.outside.end().await;
+        self.inside.end().await;
+        self.task_db.close().await;
+    }
+
+    /// Stops every task, removes its container and its record, then stops the agent. Takes as long as the longest
+    /// grace period of a task.
+    pub async fn leave(self) {
+        self.outside.end().await;
+        // The agent is gone only when it was shut down.
+        let _ = self.agent.release_all().await;
+        self.inside.end().await;
+        self.task_db.wipe().await;
+        info!("all tasks of this node are gone");
+    }
+}
+
+/// Loops that end together.
+struct Tasks {
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Tasks {
+    fn new() -> Self {
+        Self { stop: CancellationToken::new(), tasks: Vec::new() }
+    }
+
+    fn spawn<F: Future<Output = ()> + Send + 'static>(&mut self, run: impl FnOnce(CancellationToken) -> F) {
+        self.tasks.push(tokio::spawn(run(self.stop.clone())));
+    }
+
+    async fn end(mut self) {
+        self.stop.cancel();
+        for task in self.tasks.drain(..) {
+            // One that panicked has ended too.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,377 @@
+//! The whole agent against a scripted swarm and a scripted runtime.
+
+mod swarm;
+
+use std::{fs, path::Path};
+
+use futures::StreamExt as _;
+use skep_common::{clock::SystemClock, net::dial::Expect};
+use skep_proto::v1::{
+    AssignmentsMessage, ContainerSpec, LogOptions, LogStream, NodeRole, PeerManager, PingRequest, Task,
+    TaskLogsRequest, TaskSpec, TaskState, TaskStatus, assignments_message::Kind, peer_client::PeerClient,
+};
+use skep_runtime::{ContainerSpecification, Status, container_id_of_task, mock::MockRuntime};
+use tempfile::TempDir;
+use tokio::time::timeout;
+use tonic::Code;
+
+use self::swarm::{Ca, LONG, Manager};
+use super::*;
+
+/// A node: what stays when its daemon goes.
+struct Host {
+    directory: TempDir,
+    runtime: MockRuntime,
+    identity: IdentityHandle,
+}
+
+impl Host {
+    fn new(ca: &Ca) -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            runtime: MockRuntime::new(Arc::new(SystemClock::new())),
+            identity: ca.identity("node", NodeRole::Worker),
+        }
+    }
+
+    /// Starts the agent; `managers` are what it was given when it joined.
+    async fn start(&self, managers: &[&Manager]) -> Worker {
+        self.start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), managers).await
+    }
+
+    async fn start_on(&self, listen: TcpListener, managers: &[&Manager]) -> Worker {
+        let remotes = managers.iter().map(|manager| manager.addr.clone()).collect();
+        let description = NodeDescription { hostname: "n1".into(), ..NodeDescription::default() };
+        Worker::start(WorkerConfig {
+            node_id: "node".into(),
+            data_dir: self.worker_dir(),
+            identity: self.identity.clone(),
+            dialer: Dialer::new(self.identity.clone()),
+            clock: Arc::new(SystemClock::new()),
+            runtime: Arc::new(self.runtime.clone()),
+            managers: Managers::open(self.directory.path().join("managers.json"), remotes),
+            description: watch::Sender::new(description).subscribe(),
+            listen,
+        })
+        .await
+    }
+
+    fn worker_dir(&self) -> PathBuf {
+        self.directory.path().join("worker")
+    }
+
+    /// A container's status, if there is one.
+    async fn container(&self, task_id: &str) -> Option<Status> {
+        let id = container_id_of_task(task_id);
+        self.runtime.list().await.unwrap().into_iter().find(|found| found.id == id).map(|found| found.status)
+    }
+
+    async fn pid(&self, task_id: &str) -> Option<u32> {
+        match self.container(task_id).await {
+            Some(Status::Running { pid, .. }) => Some(pid),
+            _ => None,
+        }
+    }
+
+    async fn gone(&self, task_id: &str) {
+        let id = container_id_of_task(task_id);
+        // Waiting fails as soon as there is no such container.
+        let removed = async {
+            while self.runtime.wait(&id).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LONG, removed).await.expect("the container is removed");
+    }
+
+    fn starts(&self, task_id: &str) -> u32 {
+        self.runtime.starts().get(&container_id_of_task(task_id)).copied().unwrap_or(0)
+    }
+}
+
+fn task(id: &str, desired: TaskState) -> Task {
+    let container = ContainerSpec { image: "demo".into(), ..ContainerSpec::default() };
+    Task {
+        id: id.into(),
+        service_id: "service".into(),
+        node_id: "node".into(),
+        slot: 1,
+        spec: Some(TaskSpec { container: Some(container), ..TaskSpec::default() }),
+        status: Some(TaskStatus { state: TaskState::Assigned.into(), ..TaskStatus::default() }),
+        desired_state: desired.into(),
+        ..Task::default()
+    }
+}
+
+fn incremental(applies_to: u64, update: Vec<Task>, remove: &[&str]) -> AssignmentsMessage {
+    AssignmentsMessage {
+        kind: Kind::Incremental.into(),
+        applies_to,
+        generation: applies_to + 1,
+        update,
+        remove: remove.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn peer(node_id: &str, manager: &Manager, leader: bool) -> PeerManager {
+    PeerManager { node_id: node_id.into(), addr: manager.addr.clone(), leader }
+}
+
+fn overwrite(directory: &Path) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            overwrite(&path);
+        } else {
+            let noise: Vec<u8> = (0..fs::metadata(&path).unwrap().len()).map(|n| (n * 37 % 251) as u8).collect();
+            fs::write(path, noise).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_task_runs_stops_and_is_forgotten() {
+    let ca = Ca::new();
+    let manager = Manager::start(&ca, "m1").await;
+    manager.assign(vec![task("t1", TaskState::Running)]);
+    let host = Host::new(&ca);
+    let worker = host.start(&[&manager]).await;
+
+    let running = manager.reported("t1", TaskState::Running).await;
+    let container = running.container.unwrap();
+    assert_eq!(container.container_id, container_id_of_task("t1"));
+    assert_eq!(u32::try_from(container.pid).ok(), host.pid("t1").await);
+    assert_eq!(manager.opening(0).description.unwrap().hostname, "n1");
+    manager.had_beats(3).await;
+
+    manager.send(incremental(1, vec![task("t1", TaskState::Remove)], &[]));
+    manager.reported("t1", TaskState::Shutdown).await;
+    host.gone("t1").await;
+    manager.send(incremental(2, vec![], &["t1"]));
+
+    assert!(manager.states("t1").is_sorted());
+    assert!(worker.session().borrow().is_connected());
+    assert_eq!(worker.session().borrow().node_role(), Some(NodeRole::Worker));
+    worker.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_restarted_agent_takes_its_containers_up_again() {
+    let ca = Ca::new();
+    let manager = Manager::start(&ca, "m1").await;
+    manager.assign(vec![task("lasting", TaskState::Running), task("ending", TaskState::Running)]);
+    let host = Host::new(&ca);
+    let worker = host.start(&[&manager]).await;
+    manager.reported("lasting", TaskState::Running).await;
+    manager.reported("ending", TaskState::Running).await;
+    let pid = host.pid("lasting").await;
+    worker.shutdown().await;
+
+    assert!(host.runtime.exit(&container_id_of_task("ending"), 3, false));
+    // The swarm is silent: what the node knows by itself must do.
+    manager.assign(None);
+    let worker = host.start(&[&manager]).await;
+    let ended = manager.reported("ending", TaskState::Failed).await;
+    assert_eq!(ended.container.unwrap().exit_code, 3);
+    assert_eq!(ended.err, "task: non-zero exit (3)");
+    assert_eq!(host.pid("lasting").await, pid);
+    assert_eq!((host.starts("lasting"), host.starts("ending")), (1, 1));
+    worker.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_spoiled_task_db_restarts_nothing() {
+    let ca = Ca::new();
+    let manager = Manager::start(&ca, "m1").await;
+    manager.assign(vec![task("t1", TaskState::Running), task("t2", TaskState::Running)]);
+    let host = Host::new(&ca);
+    let worker = host.start(&[&manager]).await;
+    manager.reported("t1", TaskState::Running).await;
+    manager.reported("t2", TaskState::Running).await;
+    let pids = (host.pid("t1").await, host.pid("t2").await);
+    worker.shutdown().await;
+    overwrite(&host.worker_dir().join("task.db"));
+
+    let worker = host.start(&[&manager]).await;
+    manager.had_sessions(2).await;
+    // It answers for the task again: a wish gets through to the container it already had.
+    manager.had_streams(2).await;
+    manager.send(incremental(1, vec![task("t2", TaskState::Shutdown)], &[]));
+    manager.reported("t2", TaskState::Shutdown).await;
+    assert_eq!(host.pid("t1").await, pids.0);
+    assert_eq!((host.starts("t1"), host.starts("t2")), (1, 1));
+    assert!(host.worker_dir().join("task.db.quarantined-1").exists());
+    worker.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_container_is_a_stray_only_when_the_swarm_says_so() {
+    let ca = Ca::new();
+    let manager = Manager::start(&ca, "m1").await;
+    manager.assign(None);
+    let host = Host::new(&ca);
+    for id in ["stray", "known"] {
+        let container = ContainerSpecification::for_task(&task(id, TaskState::Running));
+        host.runtime.prepare(&container).await.unwrap();
+        host.runtime.start(&container.id).await.unwrap();
+    }
+    let own =
+        ContainerSpecification { id: "own".into(), ..ContainerSpecification::for_task(&task("x", TaskState::Running)) };
+    host.runtime.prepare(&own).await.unwrap();
+
+    let worker = host.start(&[&manager]).await;
+    manager.had_streams(1).await;
+    manager.had_beats(2).await;
+    assert!(host.pid("stray").await.is_some(), "nobody has said anything yet");
+
+    manager.send_complete(vec![task("known", TaskState::Running)]);
+    host.gone("stray").await;
+    manager.reported("known", TaskState::Running).await;
+    assert_eq!(host.starts("known"), 1);
+    assert!(host.runtime.list().await.unwrap().iter().any(|container| container.id == "own"));
+    worker.shutdown().await;
+}
+
+#[tokio::test]
+async fn after_a_gap_the_complete_set_is_asked_for() {
+    let ca = Ca::new();
+    let manager = Manager::start(&ca, "m1").await;
+    let host = Host::new(&ca);
+    let worker = host.start(&[&manager]).await;
+    manager.had_streams(1).await;
+
+    manager.assign(vec![task("t1", TaskState::Running), task("t2", TaskState::Running)]);
+    // The message with t1 was lost; this one cannot be applied.
+    manager.send(incremental(2, vec![task("t2", TaskState::Running)], &[]));
+    manager.had_streams(2).await;
+    manager.reported("t1", TaskState::Running).await;
+    manager.reported("t2", TaskState::Running).await;
+    assert_eq!(manager.sessions(), 1, "the session goes on");
+    worker.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_follower_leads_to_the_leader_and_its_list_is_kept() {
+    let ca = Ca::new();
+    let (follower, leader) = (Manager::start(&ca, "m1").await, Manager::start(&ca, "m2").await);
+    follower.follow(&leader.addr);
+    let list = [peer("m1", &follower, false), peer("m2", &leader, true)];
+    leader.tell_managers(list.to_vec());
+    let host = Host::new(&ca);
+    let worker = host.start(&[&follower]).await;
+    leader.had_sessions(1).await;
+    leader.had_beats(1).await;
+    worker.shutdown().await;
+
+    // The manager it was given when it joined is gone; it knows others.
+    follower.stop();
+    let worker = host.start(&[&follower]).await;
+    leader.had_sessions(2).await;
+    worker.shutdown().await;
+}
+
+#[tokio::test]
+async fn another_leader_is_found_when_the_first_dies() {
+    let ca = Ca::new();
+    let (first, second) = (Manager::start(&ca, "m1").await, Manager::start(&ca, "m2").await);
+    second.follow(&first.addr);
+    first.tell_managers(vec![peer("m1", &first, true), peer("m2", &second, false)]);
+    for manager in [&first, &second] {
+        manager.assign(vec![task("t1", TaskState::Running)]);
+    }
+    let host = Host::new(&ca);
+    let worker = host.start(&[&first]).await;
+    first.reported("t1", TaskState::Running).await;
+
+    first.stop();
+    second.lead();
+    // It was elected before the last report was replicated: it is told again.
+    second.reported("t1", TaskState::Running).await;
+    assert_eq!(host.starts("t1"), 1);
+    worker.shutdown().await;
+}
+
+#[tokio::test]
+async fn reports_no_manager_took_come_again() {
+    let ca = Ca::new();
+    let manager = Manager::start(&ca, "m1").await;
+    manager.refuse_reports(true);
+    manager.assign(vec![task("t1", TaskState::Running)]);
+    let host = Host::new(&ca);
+    let worker = host.start(&[&manager]).await;
+    manager.had_reports(2).await;
+    assert_eq!(manager.status("t1"), None);
+
+    manager.refuse_reports(false);
+    manager.reported("t1", TaskState::Running).await;
+    assert_eq!(host.starts("t1"), 1);
+
+    // A report that was taken and lost with its leader.
+    manager.forget_statuses();
+    manager.end_sessions();
+    manager.reported("t1", TaskState::Running).await;
+    worker.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_removed_node_stops_its_tasks() {
+    let ca = Ca::new();
+    let manager = Manager::start(&ca, "m1").await;
+    manager.assign(vec![task("t1", TaskState::Running)]);
+    let host = Host::new(&ca);
+    let worker = host.start(&[&manager]).await;
+    manager.reported("t1", TaskState::Running).await;
+
+    manager.forget_nodes();
+    manager.end_sessions();
+    let mut session = worker.session();
+    session.wait_for(SessionState::is_removed).await.unwrap();
+    host.gone("t1").await;
+    worker.shutdown().await;
+}
+
+#[tokio::test]
+async fn leaving_takes_everything_along() {
+    let ca = Ca::new();
+    let manager = Manager::start(&ca, "m1").await;
+    manager.assign(vec![task("t1", TaskState::Running), task("t2", TaskState::Ready)]);
+    let host = Host::new(&ca);
+    let worker = host.start(&[&manager]).await;
+    manager.reported("t1", TaskState::Running).await;
+    manager.reported("t2", TaskState::Ready).await;
+    worker.leave().await;
+    assert_eq!(host.runtime.list().await.unwrap(), []);
+    assert_eq!(fs::read_dir(host.worker_dir()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn managers_read_a_task_s_log_and_nobody_else() {
+    let ca = Ca::new();
+    let manager = Manager::start(&ca, "m1").await;
+    manager.assign(vec![task("t1", TaskState::Running)]);
+    let host = Host::new(&ca);
+    let listen = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listen.local_addr().unwrap().to_string();
+    let worker = host.start_on(listen, &[&manager]).await;
+    manager.reported("t1", TaskState::Running).await;
+    host.runtime.write_log(&container_id_of_task("t1"), LogStream::Stdout, "hello");
+
+    let logs = |task_id: &str| TaskLogsRequest { task_id: task_id.into(), options: Some(LogOptions::default()) };
+    let client = |node_id, role| {
+        let dialer = Dialer::new(ca.identity(node_id, role));
+        PeerClient::new(dialer.channel(&addr, Expect::Node("node".into())))
+    };
+    let mut of_manager = client("m1", NodeRole::Manager);
+    assert_eq!(of_manager.ping(PingRequest {}).await.unwrap().into_inner().node_id, "node");
+    let stream = of_manager.task_logs(logs("t1")).await.unwrap().into_inner();
+    let lines: Vec<_> = stream.map(|record| record.unwrap().data).collect().await;
+    assert_eq!(lines, [b"hello\n"]);
+    assert_eq!(of_manager.task_logs(logs("t9")).await.unwrap_err().code(), Code::NotFound);
+
+    // A manager's certificate of somebody the swarm does not call one.
+    for (node_id, role) in [("w7", NodeRole::Worker), ("m9", NodeRole::Manager)] {
+        let refused = client(node_id, role).task_logs(logs("t1")).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+    }
+    worker.shutdown().await;
+}
