@@ -3,6 +3,8 @@
 //! `scenarios` plays the scripts in `tests/scenarios` and compares what they print; `laws` lets random users and
 //! random faults loose and checks what must hold in every state.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
 mod laws;
 mod scenarios;
 mod world;
