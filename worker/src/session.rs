@@ -116,7 +116,7 @@ impl Session {
             };
             let mut opened = None;
             let span = info_span!("session", manager = %addr);
-            let ended = self.hold(&addr, &mut opened).instrument(span).await;
+            let ended = Box::pin(self.hold(&addr, &mut opened)).instrument(span).await;
             if let Some(opened) = opened {
                 route.arrived();
                 removal = Removal::default();
@@ -135,7 +135,7 @@ impl Session {
                 }
                 Ended::UnknownNode => {
                     route.failed(&addr);
-                    if removal.refused_by(&addr, managers.len()) {
+                    if removal.refused_by(&addr, managers.len(), Instant::now()) {
                         self.removed().await;
                         sleep(REMOVED_WAIT).await;
                     }

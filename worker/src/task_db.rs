@@ -24,7 +24,7 @@ use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{engine::Record, files::Files, keeper::Keeper};
 use crate::node_message::NodeMessage;
@@ -35,9 +35,9 @@ pub(crate) struct TaskDb {
     shared: Arc<Shared>,
 }
 
-/// What ends with the agent: the loop that writes to disk.
+/// What ends with the agent: the loop that writes to disk. Dropped, it ends without a last write.
 pub(crate) struct TaskDbKeeper {
-    stop: CancellationToken,
+    stop: DropGuard,
     keeper: JoinHandle<Keeper>,
 }
 
@@ -66,7 +66,7 @@ impl TaskDb {
         let (keeper, tasks) = Keeper::open(Files::new(directory), Arc::clone(&shared), message).await;
         let stop = CancellationToken::new();
         let keeper = tokio::spawn(keeper.run(stop.clone()));
-        (Self { shared }, TaskDbKeeper { stop, keeper }, tasks)
+        (Self { shared }, TaskDbKeeper { stop: stop.drop_guard(), keeper }, tasks)
     }
 
     /// Keeps a task's record, instead of the one before. The future ends once it is durable; dropping it changes
@@ -105,7 +105,7 @@ impl TaskDb {
 impl TaskDbKeeper {
     /// Writes what is not written yet, if the disk lets it, and closes the database.
     pub(crate) async fn close(self) {
-        self.stop.cancel();
+        drop(self.stop);
         if let Ok(keeper) = self.keeper.await {
             keeper.close().await;
         }
@@ -113,7 +113,7 @@ impl TaskDbKeeper {
 
     /// Closes and removes the database and everything it left beside it.
     pub(crate) async fn wipe(self) {
-        self.stop.cancel();
+        drop(self.stop);
         if let Ok(keeper) = self.keeper.await {
             keeper.wipe().await;
         }

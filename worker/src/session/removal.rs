@@ -19,10 +19,10 @@ pub(super) struct Removal {
 
 impl Removal {
     /// The manager at `addr`, one of `managers`, does not know this node. True when that can be believed.
-    pub(super) fn refused_by(&mut self, addr: &str, managers: usize) -> bool {
-        let since = *self.since.get_or_insert_with(Instant::now);
+    pub(super) fn refused_by(&mut self, addr: &str, managers: usize, now: Instant) -> bool {
+        let since = *self.since.get_or_insert(now);
         self.by.insert(addr.to_owned());
-        self.by.len() * 2 > managers && since.elapsed() >= CERTAIN_AFTER
+        self.by.len() * 2 > managers && now.duration_since(since) >= CERTAIN_AFTER
     }
 }
 
@@ -30,17 +30,17 @@ impl Removal {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn it_takes_a_majority_and_some_time() {
+    #[test]
+    fn it_takes_a_majority_and_some_time() {
+        let early = Instant::now();
+        let late = early + CERTAIN_AFTER;
         let mut removal = Removal::default();
-        assert!(!removal.refused_by("a", 3));
-        tokio::time::advance(CERTAIN_AFTER).await;
-        assert!(!removal.refused_by("a", 3), "one manager of three may be wrong for long");
-        assert!(removal.refused_by("b", 3));
+        assert!(!removal.refused_by("a", 3, early));
+        assert!(!removal.refused_by("a", 3, late), "one manager of three may be wrong for long");
+        assert!(removal.refused_by("b", 3, late));
 
         let mut removal = Removal::default();
-        assert!(!removal.refused_by("a", 1), "a manager may not know a new node yet");
-        tokio::time::advance(CERTAIN_AFTER).await;
-        assert!(removal.refused_by("a", 1));
+        assert!(!removal.refused_by("a", 1, early), "a manager may not know a new node yet");
+        assert!(removal.refused_by("a", 1, late));
     }
 }

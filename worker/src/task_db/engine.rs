@@ -34,6 +34,9 @@ pub(super) type Record = Arc<[u8]>;
 /// Writes (and, without a record, removals) to make durable together.
 pub(super) type Batch = Vec<(String, Option<Record>)>;
 
+/// What a database holds, as it was found.
+pub(super) type Found = Vec<(String, Vec<u8>)>;
+
 /// Why the database cannot be used (any more).
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
@@ -82,7 +85,7 @@ struct Job {
 
 impl Engine {
     /// Opens the database at `path`, or makes it, and reads every record.
-    pub(super) async fn open(path: &Path) -> Result<(Self, Vec<(String, Vec<u8>)>), Fault> {
+    pub(super) async fn open(path: &Path) -> Result<(Self, Found), Fault> {
         // One at a time: the keeper waits for each answer.
         let (jobs, inbox) = sync_channel(1);
         let (opened, answer) = oneshot::channel();
@@ -120,7 +123,7 @@ async fn within<T>(deadline: Duration, answer: oneshot::Receiver<Result<T, Fault
 }
 
 /// The thread: a panic anywhere drops the channels, which is how the other side learns of it.
-fn run(path: PathBuf, opened: oneshot::Sender<Result<Vec<(String, Vec<u8>)>, Fault>>, inbox: &Receiver<Job>) {
+fn run(path: PathBuf, opened: oneshot::Sender<Result<Found, Fault>>, inbox: &Receiver<Job>) {
     let (database, records) = match read(&path) {
         Ok(open) => open,
         Err(fault) => {
@@ -140,7 +143,7 @@ fn run(path: PathBuf, opened: oneshot::Sender<Result<Vec<(String, Vec<u8>)>, Fau
     }
 }
 
-fn read(path: &Path) -> Result<(sled::Db, Vec<(String, Vec<u8>)>), Fault> {
+fn read(path: &Path) -> Result<(sled::Db, Found), Fault> {
     let database = sled::Config::new()
         .path(path)
         .cache_capacity(1 << 20)

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::{
     Shared,
-    engine::{Batch, Engine, Fault},
+    engine::{Batch, Engine, Fault, Found},
     files::Files,
 };
 use crate::node_message::NodeMessage;
@@ -87,7 +87,7 @@ impl Keeper {
     }
 
     /// The periodic look.
-    async fn look_again(&mut self) {
+    pub(super) async fn look_again(&mut self) {
         self.next = Instant::now() + DISK_CHECK;
         if self.files.disk_is_full() {
             return self.message.set(DISK_FULL);
@@ -99,7 +99,7 @@ impl Keeper {
     }
 
     /// Commits the changes there are.
-    async fn commit(&mut self) {
+    pub(super) async fn commit(&mut self) {
         let Some(engine) = &self.engine else { return };
         let (batch, last): (Batch, u64) = {
             let mut records = self.shared.records();
@@ -161,7 +161,7 @@ impl Keeper {
         }
     }
 
-    async fn open_engine(&self) -> Result<(Engine, Vec<(String, Vec<u8>)>), Fault> {
+    async fn open_engine(&self) -> Result<(Engine, Found), Fault> {
         if self.files.begin_opening()? {
             return Err(Fault::Damaged("opening it ended the daemon before".into()));
         }
@@ -171,7 +171,7 @@ impl Keeper {
     }
 
     /// Gives the engine up and makes room for the next attempt.
-    async fn cope_with(&mut self, fault: &Fault) {
+    pub(super) async fn cope_with(&mut self, fault: &Fault) {
         if let Some(engine) = self.engine.take() {
             engine.close().await;
         }

@@ -317,7 +317,7 @@ proptest! {
     ) {
         let mut machine = TaskMachine::new(task(first, TaskState::Running));
         let mut outstanding: Option<Effect> = None;
-        let mut note = |effects: Vec<Effect>, outstanding: &mut Option<Effect>| {
+        let note = |effects: Vec<Effect>, outstanding: &mut Option<Effect>| {
             for effect in effects {
                 if obedient(&effect).is_some() {
                     *outstanding = Some(effect);
