@@ -36,11 +36,7 @@ impl ContainerSpecification {
         let container = spec.container.unwrap_or_default();
         let service = task.service.as_ref();
         let service_name = service.map_or("", |service| service.name.as_str());
-        let slot = if task.slot == 0 {
-            task.node_id.clone()
-        } else {
-            task.slot.to_string()
-        };
+        let slot = if task.slot == 0 { task.node_id.clone() } else { task.slot.to_string() };
         let name = format!("{service_name}.{slot}.{}", task.id);
 
         let mut labels = container.labels.clone();
@@ -98,9 +94,7 @@ impl ContainerState {
     /// The task this container belongs to, if any.
     #[must_use]
     pub fn task_id(&self) -> Option<&str> {
-        self.labels
-            .get("com.docker.swarm.task.id")
-            .map(String::as_str)
+        self.labels.get("com.docker.swarm.task.id").map(String::as_str)
     }
 }
 
@@ -146,10 +140,7 @@ mod tests {
             service_id: "s1".into(),
             node_id: "n1".into(),
             slot,
-            service: Some(Annotations {
-                name: "web".into(),
-                ..Annotations::default()
-            }),
+            service: Some(Annotations { name: "web".into(), ..Annotations::default() }),
             spec: Some(TaskSpec {
                 container: Some(ContainerSpec {
                     image: "nginx".into(),

@@ -1,9 +1,12 @@
 //! Containers of one node: images, snapshots, bundles, logs and the shims that run them.
 
+mod bundle;
 mod config;
 mod container;
 mod containers;
 mod error;
+mod image;
+mod log;
 mod runtime;
 mod signal;
 

@@ -15,8 +15,8 @@ use skep_proto::v1::{LogOptions, LogRecord, LogStream as Side};
 use tokio::{io::AsyncReadExt as _, sync::watch, time::sleep};
 
 use crate::{
-    ArchiveReader, ContainerSpecification, ContainerState, Exit, Image, LoadedImage, LogStream,
-    Runtime, RuntimeError, Signal, Status,
+    ArchiveReader, ContainerSpecification, ContainerState, Exit, Image, LoadedImage, LogStream, Runtime, RuntimeError,
+    Signal, Status,
 };
 
 /// How containers of an image behave.
@@ -81,11 +81,7 @@ impl MockRuntime {
     /// A runtime whose containers all behave as [`Behaviour::default`]; times come from `clock`, waits from tokio.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            world: Arc::default(),
-            changes: watch::Sender::new(0),
-            clock,
-        }
+        Self { world: Arc::default(), changes: watch::Sender::new(0), clock }
     }
 
     /// Sets how containers behave whose image has no script of its own. Containers made before keep theirs.
@@ -101,15 +97,7 @@ impl MockRuntime {
     /// Ends a running container now; false when it is not running.
     pub fn exit(&self, id: &str, code: i32, oom: bool) -> bool {
         let at = self.clock.now();
-        self.end(
-            id,
-            Exit {
-                code,
-                oom,
-                at,
-                error: None,
-            },
-        )
+        self.end(id, Exit { code, oom, at, error: None })
     }
 
     /// Appends a line to a container's log.
@@ -117,12 +105,7 @@ impl MockRuntime {
         let timestamp = self.clock.now().0;
         if let Some(held) = self.world().containers.get_mut(id) {
             let data = format!("{line}\n").into_bytes();
-            held.log.push(LogRecord {
-                stream: stream.into(),
-                timestamp,
-                data,
-                attrs: BTreeMap::new(),
-            });
+            held.log.push(LogRecord { stream: stream.into(), timestamp, data, attrs: BTreeMap::new() });
         }
         self.changed();
     }
@@ -155,10 +138,7 @@ impl MockRuntime {
 
     fn status(&self, id: &str) -> Result<Status, RuntimeError> {
         let world = self.world();
-        let held = world
-            .containers
-            .get(id)
-            .ok_or_else(|| RuntimeError::NoSuchContainer(id.to_owned()))?;
+        let held = world.containers.get(id).ok_or_else(|| RuntimeError::NoSuchContainer(id.to_owned()))?;
         Ok(held.state.status.clone())
     }
 }
@@ -180,13 +160,7 @@ impl Runtime for MockRuntime {
             name: container.name.clone(),
             image: image.clone(),
             image_id: String::new(),
-            command: container
-                .container
-                .command
-                .iter()
-                .chain(&container.container.args)
-                .cloned()
-                .collect(),
+            command: container.container.command.iter().chain(&container.container.args).cloned().collect(),
             labels: container.labels.clone(),
             created: self.clock.now(),
             status: Status::Created,
@@ -198,14 +172,7 @@ impl Runtime for MockRuntime {
             }
             Some(_) => {}
             None => {
-                world.containers.insert(
-                    container.id.clone(),
-                    Held {
-                        state,
-                        behaviour,
-                        log: Vec::new(),
-                    },
-                );
+                world.containers.insert(container.id.clone(), Held { state, behaviour, log: Vec::new() });
             }
         }
         drop(world);
@@ -220,29 +187,17 @@ impl Runtime for MockRuntime {
             world.next_pid += 1;
             let pid = 1000 + world.next_pid;
             *world.starts.entry(id.to_owned()).or_default() += 1;
-            let held = world
-                .containers
-                .get_mut(id)
-                .ok_or_else(|| RuntimeError::NoSuchContainer(id.to_owned()))?;
+            let held = world.containers.get_mut(id).ok_or_else(|| RuntimeError::NoSuchContainer(id.to_owned()))?;
             if held.state.status != Status::Created {
                 return Err(RuntimeError::AlreadyStarted(id.to_owned()));
             }
             if let Some(reason) = held.behaviour.start_error.clone() {
                 let error = Some(reason.clone());
-                held.state.status = Status::Exited(Exit {
-                    code: 127,
-                    oom: false,
-                    at: started,
-                    error,
-                });
+                held.state.status = Status::Exited(Exit { code: 127, oom: false, at: started, error });
                 return Err(RuntimeError::StartFailed(reason));
             }
             held.state.status = Status::Running { pid, started };
-            (
-                pid,
-                held.behaviour.run_for,
-                (held.behaviour.exit_code, held.behaviour.oom),
-            )
+            (pid, held.behaviour.run_for, (held.behaviour.exit_code, held.behaviour.oom))
         };
         self.changed();
         if let Some(run_for) = run_for {
@@ -269,20 +224,11 @@ impl Runtime for MockRuntime {
         }
     }
 
-    async fn stop(
-        &self,
-        id: &str,
-        signal: Option<Signal>,
-        grace: Duration,
-    ) -> Result<(), RuntimeError> {
+    async fn stop(&self, id: &str, signal: Option<Signal>, grace: Duration) -> Result<(), RuntimeError> {
         if !matches!(self.status(id)?, Status::Running { .. }) {
             return Ok(());
         }
-        let listens = self
-            .world()
-            .containers
-            .get(id)
-            .and_then(|held| held.behaviour.stop_code);
+        let listens = self.world().containers.get(id).and_then(|held| held.behaviour.stop_code);
         match listens {
             Some(code) if signal != Some(Signal::KILL) => {
                 self.exit(id, code, false);
@@ -302,23 +248,14 @@ impl Runtime for MockRuntime {
     }
 
     async fn list(&self) -> Result<Vec<ContainerState>, RuntimeError> {
-        Ok(self
-            .world()
-            .containers
-            .values()
-            .map(|held| held.state.clone())
-            .collect())
+        Ok(self.world().containers.values().map(|held| held.state.clone()).collect())
     }
 
     async fn logs(&self, id: &str, options: LogOptions) -> Result<LogStream, RuntimeError> {
         self.status(id)?;
         let both = options.stdout == options.stderr;
         let wanted = move |record: &LogRecord| {
-            let side = if record.stream() == Side::Stdout {
-                options.stdout
-            } else {
-                options.stderr
-            };
+            let side = if record.stream() == Side::Stdout { options.stdout } else { options.stderr };
             (both || side)
                 && record.timestamp >= options.since
                 && (options.until == 0 || record.timestamp <= options.until)
@@ -327,22 +264,11 @@ impl Runtime for MockRuntime {
         let (mut lines, seen): (Vec<LogRecord>, usize) = world
             .containers
             .get(id)
-            .map(|held| {
-                (
-                    held.log
-                        .iter()
-                        .filter(|record| wanted(record))
-                        .cloned()
-                        .collect(),
-                    held.log.len(),
-                )
-            })
+            .map(|held| (held.log.iter().filter(|record| wanted(record)).cloned().collect(), held.log.len()))
             .unwrap_or_default();
         drop(world);
         if let Some(tail) = options.tail {
-            let skip = lines
-                .len()
-                .saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX));
+            let skip = lines.len().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX));
             lines.drain(..skip);
         }
         let past = futures::stream::iter(lines.into_iter().map(Ok));
@@ -350,56 +276,41 @@ impl Runtime for MockRuntime {
             return Ok(Box::pin(past));
         }
         let cursor = (self.clone(), self.changes.subscribe(), id.to_owned(), seen);
-        let live = futures::stream::unfold(
-            cursor,
-            move |(runtime, mut changes, id, mut seen)| async move {
-                loop {
-                    changes.mark_unchanged();
-                    let (next, running) = match runtime.world().containers.get(&id) {
-                        Some(held) => (
-                            held.log.get(seen).cloned(),
-                            !matches!(held.state.status, Status::Exited(_)),
-                        ),
-                        None => (None, false),
-                    };
-                    match next {
-                        Some(record) => {
-                            seen += 1;
-                            if wanted(&record) {
-                                return Some((Ok(record), (runtime, changes, id, seen)));
-                            }
-                        }
-                        None if !running => return None,
-                        None => {
-                            let _ = changes.changed().await;
+        let live = futures::stream::unfold(cursor, move |(runtime, mut changes, id, mut seen)| async move {
+            loop {
+                changes.mark_unchanged();
+                let (next, running) = match runtime.world().containers.get(&id) {
+                    Some(held) => (held.log.get(seen).cloned(), !matches!(held.state.status, Status::Exited(_))),
+                    None => (None, false),
+                };
+                match next {
+                    Some(record) => {
+                        seen += 1;
+                        if wanted(&record) {
+                            return Some((Ok(record), (runtime, changes, id, seen)));
                         }
                     }
+                    None if !running => return None,
+                    None => {
+                        let _ = changes.changed().await;
+                    }
                 }
-            },
-        );
+            }
+        });
         Ok(Box::pin(futures::StreamExt::chain(past, live)))
     }
 
     /// The archive of a mock is a list of image names, one a line.
-    async fn load_archive(
-        &self,
-        mut archive: ArchiveReader<'_>,
-    ) -> Result<Vec<LoadedImage>, RuntimeError> {
+    async fn load_archive(&self, mut archive: ArchiveReader<'_>) -> Result<Vec<LoadedImage>, RuntimeError> {
         let mut names = String::new();
-        archive
-            .read_to_string(&mut names)
-            .await
-            .map_err(|e| RuntimeError::InvalidArchive(e.to_string()))?;
+        archive.read_to_string(&mut names).await.map_err(|e| RuntimeError::InvalidArchive(e.to_string()))?;
         let created = self.clock.now();
         let mut world = self.world();
         let mut loaded = Vec::new();
         for name in names.lines() {
             let id = format!("sha256:{}", crate::container_id_of_task(name));
             let tags = vec![name.to_owned()];
-            loaded.push(LoadedImage {
-                id: id.clone(),
-                tags: tags.clone(),
-            });
+            loaded.push(LoadedImage { id: id.clone(), tags: tags.clone() });
             let image = Image {
                 digest: id.clone(),
                 id,
@@ -421,10 +332,6 @@ impl Runtime for MockRuntime {
 
     async fn image(&self, reference: &str) -> Result<Image, RuntimeError> {
         let world = self.world();
-        world
-            .images
-            .get(reference)
-            .cloned()
-            .ok_or_else(|| RuntimeError::NoSuchImage(reference.to_owned()))
+        world.images.get(reference).cloned().ok_or_else(|| RuntimeError::NoSuchImage(reference.to_owned()))
     }
 }

@@ -80,12 +80,7 @@ pub trait Runtime: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`RuntimeError::NoSuchContainer`].
-    async fn stop(
-        &self,
-        id: &str,
-        signal: Option<Signal>,
-        grace: Duration,
-    ) -> Result<(), RuntimeError>;
+    async fn stop(&self, id: &str, signal: Option<Signal>, grace: Duration) -> Result<(), RuntimeError>;
 
     /// Deletes a container and all it wrote; kills it first if it still runs. No error when there is none.
     ///
@@ -111,10 +106,7 @@ pub trait Runtime: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`RuntimeError::InvalidArchive`], [`RuntimeError::Storage`].
-    async fn load_archive(
-        &self,
-        archive: ArchiveReader<'_>,
-    ) -> Result<Vec<LoadedImage>, RuntimeError>;
+    async fn load_archive(&self, archive: ArchiveReader<'_>) -> Result<Vec<LoadedImage>, RuntimeError>;
 
     /// Every image, by id.
     ///

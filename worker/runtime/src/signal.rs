@@ -26,9 +26,9 @@ pub struct UnknownSignal(String);
 
 /// Linux's standard signals from 1 on, without SIG.
 const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
-    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
-    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
+    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
+    "PWR", "SYS",
 ];
 /// The C library keeps the first real-time signals for itself.
 const RTMIN: i32 = 34;
@@ -41,11 +41,7 @@ impl FromStr for Signal {
     fn from_str(word: &str) -> Result<Self, UnknownSignal> {
         let unknown = || UnknownSignal(word.to_owned());
         if let Ok(number) = word.parse::<i32>() {
-            return if (1..=RTMAX).contains(&number) {
-                Ok(Self(number))
-            } else {
-                Err(unknown())
-            };
+            return if (1..=RTMAX).contains(&number) { Ok(Self(number)) } else { Err(unknown()) };
         }
         let upper = word.to_ascii_uppercase();
         let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -58,29 +54,17 @@ impl FromStr for Signal {
             "POLL" => Some(29),
             "RTMIN" => Some(RTMIN),
             "RTMAX" => Some(RTMAX),
-            _ => name
-                .strip_prefix("RTMIN+")
-                .and_then(|n| n.parse::<u8>().ok())
-                .map(|n| RTMIN + i32::from(n))
-                .or_else(|| {
-                    name.strip_prefix("RTMAX-")
-                        .and_then(|n| n.parse::<u8>().ok())
-                        .map(|n| RTMAX - i32::from(n))
-                }),
+            _ => name.strip_prefix("RTMIN+").and_then(|n| n.parse::<u8>().ok()).map(|n| RTMIN + i32::from(n)).or_else(
+                || name.strip_prefix("RTMAX-").and_then(|n| n.parse::<u8>().ok()).map(|n| RTMAX - i32::from(n)),
+            ),
         };
-        real_time
-            .filter(|n| *n < RTMIN || (RTMIN..=RTMAX).contains(n))
-            .filter(|n| *n > 0)
-            .map(Self)
-            .ok_or_else(unknown)
+        real_time.filter(|n| *n < RTMIN || (RTMIN..=RTMAX).contains(n)).filter(|n| *n > 0).map(Self).ok_or_else(unknown)
     }
 }
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = usize::try_from(self.0 - 1)
-            .ok()
-            .and_then(|at| NAMES.get(at));
+        let name = usize::try_from(self.0 - 1).ok().and_then(|at| NAMES.get(at));
         match name {
             Some(name) => write!(f, "SIG{name}"),
             None => write!(f, "SIGRTMIN+{}", self.0 - RTMIN),

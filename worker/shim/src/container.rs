@@ -11,7 +11,9 @@ use libcontainer::{container::builder::ContainerBuilder, syscall::syscall::Sysca
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::{
+    console::Console,
     exit::ExitRecord,
+    json_log::Stream,
     payload::{NO_SUCH_FILE, NOT_FOUND, NOT_PERMITTED, Payload},
     plan::Plan,
     protocol::Running,
@@ -22,8 +24,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Started {
     pub(crate) running: Running,
-    pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
+    /// What it writes: two pipes, or one terminal.
+    pub(crate) outputs: Vec<(Stream, OwnedFd)>,
     /// Kept open so that a container with an open standard input waits there instead of reading its end.
     pub(crate) stdin: Option<OwnedFd>,
 }
@@ -34,28 +36,36 @@ pub(crate) struct Started {
 /// The record of a container that never ran: the exit code Docker gives and the reason.
 pub(crate) fn start(plan: &Plan, bundle: &Path, dir: &Path) -> Result<Started, ExitRecord> {
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(&io::Error::from(error)));
-    let (stdout, stdout_inside) = pipe()?;
-    let (stderr, stderr_inside) = pipe()?;
-
     let mut builder = ContainerBuilder::new(plan.id.clone(), SyscallType::default())
         .with_executor(Payload { init: plan.init })
         .with_root_path(dir.join(STATE))
-        .map_err(|error| failed(&error))?
-        .with_stdout(stdout_inside)
-        .with_stderr(stderr_inside);
-    let mut stdin = None;
-    if plan.open_stdin {
-        let (inside, ours) = pipe()?;
-        builder = builder.with_stdin(inside);
-        stdin = Some(ours);
+        .map_err(|error| failed(&error))?;
+    let (mut outputs, mut stdin, mut console) = (Vec::new(), None, None);
+    if plan.terminal {
+        let socket = Console::listen(dir).map_err(|error| failed(&error))?;
+        builder = builder.with_console_socket(Some(socket.path()));
+        console = Some(socket);
+    } else {
+        let (stdout, inside) = pipe()?;
+        builder = builder.with_stdout(inside);
+        let (stderr, inside) = pipe()?;
+        builder = builder.with_stderr(inside);
+        outputs = vec![(Stream::Stdout, stdout), (Stream::Stderr, stderr)];
+        if plan.open_stdin {
+            let (inside, ours) = pipe()?;
+            builder = builder.with_stdin(inside);
+            stdin = Some(ours);
+        }
     }
 
     let mut container = builder.as_init(bundle).with_systemd(false).build().map_err(|error| failed(&error))?;
+    if let Some(console) = console {
+        outputs.push((Stream::Stdout, console.receive().map_err(|error| failed(&error))?));
+    }
     let pid = container.pid().and_then(|pid| u32::try_from(pid.as_raw()).ok());
     container.start().map_err(|error| failed(&error))?;
     let pid = pid.ok_or_else(|| failed(&io::Error::other("the container has no process")))?;
-    let running = Running { pid, started: timestamp::now() };
-    Ok(Started { running, stdout, stderr, stdin })
+    Ok(Started { running: Running { pid, started: timestamp::now() }, outputs, stdin })
 }
 
 /// Where libcontainer keeps its state of the container, in the shim's directory.

@@ -3,6 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io,
+    os::fd::AsFd as _,
     path::Path,
 };
 
@@ -11,12 +12,13 @@ use nix::{
     sys::signal::{SigmaskHow, pthread_sigmask},
 };
 use rustix::{
-    mount::{MountPropagationFlags, mount_change},
+    mount::{MountPropagationFlags, mount_bind, mount_change},
     process::{getpid, set_child_subreaper, setsid},
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 
-use crate::{cgroup::Cgroup, keeper, loopback, plan::Network, sys};
+use crate::{cgroup::Cgroup, keeper, loopback, plan, sys};
 
 /// Closes every file the daemon may have leaked, and points the standard streams at nothing. Gives what was standard
 /// output: where the daemon waits for the start report.
@@ -32,22 +34,26 @@ pub(crate) fn streams() -> io::Result<File> {
 
 /// Own session, own cgroup, adopted children, and a mount namespace of its own, so that the container's root file
 /// system is nobody else's mount and goes with the last process that sees it, however that ends.
-pub(crate) fn process(cgroup_parent: &Path, network: Network) -> io::Result<()> {
+pub(crate) fn process(cgroup_parent: &Path) -> io::Result<()> {
     // Fails only for the leader of a process group, which has what setsid gives.
     let _ = setsid();
     pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&keeper::signals()), None)?;
     set_child_subreaper(Some(getpid()))?;
     Cgroup::of(&cgroup_parent.join("shims").to_string_lossy())?.enter()?;
-
-    let mut namespaces = CloneFlags::CLONE_NEWNS;
-    if network == Network::Own {
-        namespaces |= CloneFlags::CLONE_NEWNET;
-    }
-    unshare(namespaces)?;
+    unshare(CloneFlags::CLONE_NEWNS)?;
     // What the host mounts later shows up here; what is mounted here does not show up there.
-    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
-    if network == Network::Own {
-        loopback::up()?;
-    }
-    Ok(())
+    Ok(mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?)
+}
+
+/// Makes the container's network namespace, its loopback up, and binds it to the file [`plan::NETWORK`] of the shim's
+/// directory. The shim itself stays outside.
+pub(crate) fn network(dir: &Path) -> io::Result<()> {
+    const HERE: &str = "/proc/self/ns/net";
+    let name = dir.join(plan::NETWORK);
+    let outside = File::open(HERE)?;
+    File::create(&name)?;
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    loopback::up()?;
+    mount_bind(HERE, &name)?;
+    Ok(move_into_link_name_space(outside.as_fd(), Some(LinkNameSpaceType::Network))?)
 }

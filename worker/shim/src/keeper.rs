@@ -69,7 +69,7 @@ pub(crate) struct Keeper {
     bundle: PathBuf,
     cgroup: Option<Cgroup>,
     running: Running,
-    outputs: [Output; 2],
+    outputs: Vec<Output>,
     _stdin: Option<OwnedFd>,
     log: Option<JsonLog>,
     listener: UnixListener,
@@ -88,12 +88,12 @@ impl Keeper {
         bundle: PathBuf,
         cgroup: Option<Cgroup>,
     ) -> io::Result<Self> {
-        let output = |stream, pipe| Output { stream, pipe: Some(File::from(pipe)), lines: Lines::default() };
+        let output = |(stream, pipe)| Output { stream, pipe: Some(File::from(pipe)), lines: Lines::default() };
         Ok(Self {
             bundle,
             cgroup,
             running: started.running,
-            outputs: [output(Stream::Stdout, started.stdout), output(Stream::Stderr, started.stderr)],
+            outputs: started.outputs.into_iter().map(output).collect(),
             _stdin: started.stdin,
             log,
             listener,
@@ -143,10 +143,8 @@ impl Keeper {
         if ready.signals {
             while let Ok(Some(_)) = self.signals.read_signal() {}
         }
-        for (at, ready) in ready.outputs.into_iter().enumerate() {
-            if ready {
-                self.pump(at);
-            }
+        for at in ready.outputs {
+            self.pump(at);
         }
         if let Some(log) = &mut self.log {
             log.flush();
@@ -182,9 +180,7 @@ impl Keeper {
             listener: flags.next().unwrap_or(false),
             ..Ready::default()
         };
-        for at in open {
-            ready.outputs[at] = flags.next().unwrap_or(false);
-        }
+        ready.outputs = open.into_iter().filter(|_| flags.next().unwrap_or(false)).collect();
         ready.clients = flags.enumerate().filter_map(|(at, ready)| ready.then_some(at)).collect();
         Ok(ready)
     }
@@ -304,6 +300,6 @@ fn readable(fd: &impl AsFd) -> PollFd<'_> {
 struct Ready {
     signals: bool,
     listener: bool,
-    outputs: [bool; 2],
+    outputs: Vec<usize>,
     clients: Vec<usize>,
 }

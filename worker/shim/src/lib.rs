@@ -11,6 +11,7 @@ pub mod plan;
 pub mod protocol;
 
 mod client;
+mod console;
 mod container;
 mod detach;
 mod init;

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 /// Name of the plan in the bundle.
 pub const FILE: &str = "shim.json";
 
+/// Name in the shim's directory under which its container finds the network namespace made for it.
+pub const NETWORK: &str = "netns";
+
 /// The part of a container's making that an OCI bundle has no words for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -29,6 +32,8 @@ pub struct Plan {
     pub init: bool,
     /// Whether standard input is a pipe nobody writes to, instead of `/dev/null`.
     pub open_stdin: bool,
+    /// Whether the standard streams are a terminal.
+    pub terminal: bool,
     /// Where output goes; `None` throws it away.
     pub log: Option<Log>,
 }

@@ -16,7 +16,7 @@ use crate::{
     json_log::JsonLog,
     keeper::{self, Keeper},
     lock::Lock,
-    plan::Plan,
+    plan::{Network, Plan},
     protocol::StartReport,
     rootfs, timestamp,
 };
@@ -92,8 +92,11 @@ fn run(arguments: &Arguments) -> i32 {
 
 fn start(plan: &Plan, arguments: &Arguments) -> Result<(crate::protocol::Running, Keeper), ExitRecord> {
     let parent = PathBuf::from(&plan.cgroup).parent().map(PathBuf::from).unwrap_or_default();
-    detach::process(&parent, plan.network)
-        .map_err(|error| refused("cannot make the container's namespaces", &error))?;
+    detach::process(&parent).map_err(|error| refused("cannot detach the container's shim", &error))?;
+    if plan.network == Network::Own {
+        detach::network(&arguments.dir)
+            .map_err(|error| refused("cannot make the container's network namespace", &error))?;
+    }
     let root = arguments.bundle.join("rootfs");
     rootfs::mount_overlay(&plan.rootfs, &root)
         .map_err(|error| refused("cannot mount the container's file system", &error))?;

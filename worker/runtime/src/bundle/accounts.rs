@@ -1,0 +1,207 @@
+//! The users and groups an image knows, and what a container's `user` means by them.
+//!
+//! Files of an image are hostile: they are opened within the image's root, only as regular files, and read up to a
+//! bound. Nothing of an image is ever mounted where anything else could see it.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+    thread,
+};
+
+use nix::sched::{CloneFlags, unshare};
+use rustix::{
+    fs::{Mode, OFlags, ResolveFlags, open, openat2},
+    io::Errno,
+    mount::{MountFlags, MountPropagationFlags, mount, mount_change},
+    process::chdir,
+};
+
+use super::invalid;
+use crate::RuntimeError;
+
+/// As much of an account file as is read.
+const MAX_FILE: u64 = 1 << 20;
+
+/// `/etc/passwd` and `/etc/group` of an image.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Accounts {
+    passwd: String,
+    group: String,
+}
+
+/// Whom a container runs as.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) additional_gids: Vec<u32>,
+}
+
+impl Accounts {
+    /// Reads the account files of stacked layers, lowest first, directories below `layers_dir`. `mount_point` is an
+    /// empty directory. Blocks.
+    pub(crate) fn read(layers_dir: &Path, layers: &[String], mount_point: &Path) -> io::Result<Self> {
+        if let [only] = layers {
+            return Self::read_root(&layers_dir.join(only));
+        }
+        let stack: Vec<&str> = layers.iter().rev().map(String::as_str).collect();
+        let options = std::ffi::CString::new(format!("lowerdir={}", stack.join(":")))?;
+        // A thread may have a mount namespace and a working directory of its own; both go when it ends.
+        thread::scope(|scope| {
+            let reading = scope.spawn(|| {
+                unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS)?;
+                mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+                chdir(layers_dir)?;
+                mount("overlay", mount_point, "overlay", MountFlags::RDONLY, options.as_c_str())?;
+                Self::read_root(mount_point)
+            });
+            reading.join().unwrap_or_else(|_| Err(io::Error::other("the reader of an image's accounts panicked")))
+        })
+    }
+
+    fn read_root(root: &Path) -> io::Result<Self> {
+        Ok(Self { passwd: read_inside(root, "etc/passwd")?, group: read_inside(root, "etc/group")? })
+    }
+
+    /// What `user[:group]` means, by name or number, and the additional `groups`. The rules are Docker's: a number
+    /// nobody has is taken as it is; the user's own further groups count only when no group is named.
+    pub(crate) fn identify(&self, user: &str, groups: &[String]) -> Result<Identity, RuntimeError> {
+        let (user, group) = user.split_once(':').map_or((user, None), |(user, group)| (user, Some(group)));
+        let user = if user.is_empty() { "0" } else { user };
+
+        let number = user.parse::<u32>().ok();
+        let entry = self.users().find(|entry| entry.name == user || number.is_some_and(|uid| uid == entry.uid));
+        let mut identity = match (&entry, number) {
+            (Some(entry), _) => Identity { uid: entry.uid, gid: entry.gid, additional_gids: Vec::new() },
+            (None, Some(uid)) => Identity { uid, ..Identity::default() },
+            (None, None) => {
+                return Err(invalid(format!("unable to find user {user}: no matching entries in passwd file")));
+            }
+        };
+        match group.filter(|group| !group.is_empty()) {
+            Some(group) => identity.gid = self.gid(group)?,
+            None => {
+                let name = entry.map_or("", |entry| entry.name);
+                let member = |group: &GroupEntry<'_>| group.members.split(',').any(|member| member == name);
+                identity.additional_gids = self.groups().filter(member).map(|group| group.gid).collect();
+            }
+        }
+        for group in groups {
+            identity.additional_gids.push(self.gid(group)?);
+        }
+        Ok(identity)
+    }
+
+    fn gid(&self, group: &str) -> Result<u32, RuntimeError> {
+        let number = group.parse::<u32>().ok();
+        let named = self.groups().find(|entry| entry.name == group || number.is_some_and(|gid| gid == entry.gid));
+        named
+            .map(|entry| entry.gid)
+            .or(number)
+            .ok_or_else(|| invalid(format!("unable to find group {group}: no matching entries in group file")))
+    }
+
+    fn users(&self) -> impl Iterator<Item = UserEntry<'_>> {
+        self.passwd.lines().filter_map(|line| {
+            let mut fields = line.trim().split(':');
+            let name = fields.next()?;
+            let uid = fields.nth(1)?.parse().ok()?;
+            Some(UserEntry { name, uid, gid: fields.next()?.parse().ok()? })
+        })
+    }
+
+    fn groups(&self) -> impl Iterator<Item = GroupEntry<'_>> {
+        self.group.lines().filter_map(|line| {
+            let mut fields = line.trim().split(':');
+            let name = fields.next()?;
+            let gid = fields.nth(1)?.parse().ok()?;
+            Some(GroupEntry { name, gid, members: fields.next().unwrap_or_default() })
+        })
+    }
+}
+
+struct UserEntry<'a> {
+    name: &'a str,
+    uid: u32,
+    gid: u32,
+}
+
+struct GroupEntry<'a> {
+    name: &'a str,
+    gid: u32,
+    members: &'a str,
+}
+
+/// A regular file's text; empty when there is no such file.
+fn read_inside(root: &Path, path: &str) -> io::Result<String> {
+    let root = open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS) {
+        Ok(file) => File::from(file),
+        // Absent, hidden by a whiteout, or not to be reached: nobody is known then.
+        Err(Errno::NOENT | Errno::NXIO | Errno::NODEV | Errno::NOTDIR | Errno::LOOP) => return Ok(String::new()),
+        Err(error) => return Err(error.into()),
+    };
+    if !file.metadata()?.is_file() {
+        return Ok(String::new());
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    fn accounts() -> Accounts {
+        Accounts {
+            passwd: "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001::/:/bin/sh\nbroken\n".into(),
+            group: "root:x:0:\nweb:x:1001:\nlog:x:4:web,root\n".into(),
+        }
+    }
+
+    fn identity(uid: u32, gid: u32, additional_gids: &[u32]) -> Identity {
+        Identity { uid, gid, additional_gids: additional_gids.to_vec() }
+    }
+
+    #[test]
+    fn users_and_groups_go_by_name_and_by_number() {
+        let table = [
+            ("", identity(0, 0, &[4])),
+            ("web", identity(1000, 1001, &[4])),
+            ("1000", identity(1000, 1001, &[4])),
+            ("web:log", identity(1000, 4, &[])),
+            ("4242", identity(4242, 0, &[])),
+            ("4242:77", identity(4242, 77, &[])),
+        ];
+        for (user, want) in table {
+            assert_eq!(accounts().identify(user, &[]).unwrap(), want, "{user:?}");
+        }
+        assert_eq!(accounts().identify("web:web", &["log".into(), "9".into()]).unwrap().additional_gids, [4, 9]);
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_as_docker_tells_it() {
+        let text = accounts().identify("nobody", &[]).unwrap_err().to_string();
+        assert_eq!(text, "unable to find user nobody: no matching entries in passwd file");
+        let text = accounts().identify("web:none", &[]).unwrap_err().to_string();
+        assert_eq!(text, "unable to find group none: no matching entries in group file");
+    }
+
+    #[test]
+    fn a_link_out_of_the_image_leads_nowhere() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("etc")).unwrap();
+        symlink("/etc/../../../../etc/passwd", root.path().join("etc/group")).unwrap();
+        fs::write(root.path().join("etc/passwd"), "me:x:7:7::/:\n").unwrap();
+        let accounts = Accounts::read_root(root.path()).unwrap();
+        assert_eq!(accounts.group, accounts.passwd, "the link resolves inside");
+        fs::remove_file(root.path().join("etc/passwd")).unwrap();
+        assert_eq!(Accounts::read_root(root.path()).unwrap(), Accounts::default());
+    }
+}

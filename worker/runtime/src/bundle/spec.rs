@@ -1,0 +1,181 @@
+//! The OCI runtime specification of a container: `config.json`.
+//!
+//! Namespaces, mounts, masked and read-only paths are Docker's.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use skep_proto::v1::NetworkMode;
+
+use super::{
+    capabilities,
+    process::Process,
+    resources, seccomp,
+    write::{Host, Place},
+};
+use crate::{ContainerSpecification, RuntimeError};
+
+const MASKED: [&str; 11] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Any port may be bound and anybody may ping: the namespace is the container's own.
+const NETWORK_SYSCTLS: [(&str, &str); 2] =
+    [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")];
+
+/// `config.json` of a container.
+pub(super) fn config(
+    container: &ContainerSpecification,
+    process: &Process,
+    hostname: &str,
+    place: &Place<'_>,
+    host: &Host,
+) -> Result<Value, RuntimeError> {
+    let spec = &container.container;
+    let capabilities = capabilities::resolve(&spec.capability_add, &spec.capability_drop, host.last_capability)?;
+    // What execve would take from another user anyway is not given to it in the first place.
+    let held = if process.identity.uid == 0 { json!(capabilities) } else { json!([]) };
+    let own_network = container.network == NetworkMode::Isolated;
+
+    let mut namespaces = vec![json!({ "type": "mount" })];
+    namespaces.extend(["uts", "ipc", "pid"].map(|kind| json!({ "type": kind })));
+    if own_network {
+        // Made by the shim, which brings its loopback up.
+        namespaces.push(json!({ "type": "network", "path": place.network }));
+    }
+    if host.unified_cgroups {
+        namespaces.push(json!({ "type": "cgroup" }));
+    }
+    let mut sysctl: Value = json!(spec.sysctls);
+    if own_network {
+        for (key, value) in NETWORK_SYSCTLS {
+            sysctl.as_object_mut().into_iter().for_each(|all| {
+                all.entry(key).or_insert(value.into());
+            });
+        }
+    }
+    let identity = &process.identity;
+    Ok(json!({
+        "ociVersion": "1.0.2",
+        "root": { "path": "rootfs", "readonly": spec.read_only },
+        "hostname": hostname,
+        "process": {
+            "terminal": spec.tty,
+            "user": { "uid": identity.uid, "gid": identity.gid, "additionalGids": identity.additional_gids },
+            "args": process.args,
+            "env": process.env,
+            "cwd": process.workdir,
+            "capabilities": {
+                "bounding": capabilities,
+                "effective": held,
+                "permitted": held,
+                "inheritable": [],
+                "ambient": [],
+            },
+            "rlimits": resources::rlimits(&spec.ulimits)?,
+            "oomScoreAdj": spec.oom_score_adj.clamp(-1000, 1000),
+        },
+        "mounts": mounts(place.bundle, host.unified_cgroups),
+        "linux": {
+            "cgroupsPath": place.cgroup,
+            "namespaces": namespaces,
+            "resources": resources::limits(&container.resources, host.swap_is_counted)?,
+            "maskedPaths": MASKED,
+            "readonlyPaths": READ_ONLY,
+            "sysctl": sysctl,
+            "seccomp": seccomp::profile(&capabilities),
+        },
+    }))
+}
+
+fn mounts(bundle: &Path, unified_cgroups: bool) -> Vec<Value> {
+    let mount = |target: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": target, "type": kind, "source": source, "options": options });
+    let mut cgroup_options = vec!["ro", "nosuid", "noexec", "nodev"];
+    if unified_cgroups {
+        cgroup_options.push("relatime");
+    }
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", &cgroup_options),
+        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+    ];
+    mounts.extend(["resolv.conf", "hostname", "hosts"].map(|file| {
+        let source = bundle.join(file);
+        mount(&format!("/etc/{file}"), "bind", &source.to_string_lossy(), &["rbind", "rprivate"])
+    }));
+    mounts
+}
+
+#[cfg(test)]
+mod tests {
+    use oci_spec::runtime::{LinuxNamespaceType, Spec};
+    use skep_proto::v1::ContainerSpec;
+
+    use super::*;
+    use crate::{Signal, bundle::accounts::Identity};
+
+    fn made(network: NetworkMode, uid: u32) -> Spec {
+        let container = ContainerSpecification {
+            id: "c".into(),
+            name: "n".into(),
+            labels: Default::default(),
+            container: ContainerSpec::default(),
+            resources: Default::default(),
+            network,
+            log_driver: Default::default(),
+        };
+        let process = Process {
+            args: vec!["sh".into()],
+            env: vec!["PATH=/bin".into()],
+            workdir: "/".into(),
+            identity: Identity { uid, ..Identity::default() },
+            stop_signal: Signal::TERM,
+        };
+        let place = Place { bundle: Path::new("/b"), network: Path::new("/s/netns"), cgroup: "/skep/c" };
+        let host = Host { last_capability: 40, swap_is_counted: true, unified_cgroups: false };
+        let value = config(&container, &process, "box", &place, &host).unwrap();
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn namespaces(spec: &Spec) -> Vec<LinuxNamespaceType> {
+        spec.linux().as_ref().unwrap().namespaces().iter().flatten().map(|namespace| namespace.typ()).collect()
+    }
+
+    #[test]
+    fn only_an_isolated_container_has_its_own_network() {
+        assert!(namespaces(&made(NetworkMode::Isolated, 0)).contains(&LinuxNamespaceType::Network));
+        let shared = made(NetworkMode::Host, 0);
+        assert!(!namespaces(&shared).contains(&LinuxNamespaceType::Network));
+        assert!(shared.linux().as_ref().unwrap().sysctl().as_ref().unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_root_holds_capabilities_from_the_start() {
+        let permitted = |spec: &Spec| {
+            let capabilities = spec.process().as_ref().unwrap().capabilities().clone().unwrap();
+            (capabilities.permitted().iter().flatten().count(), capabilities.bounding().iter().flatten().count())
+        };
+        assert_eq!(permitted(&made(NetworkMode::Isolated, 0)), (14, 14));
+        assert_eq!(permitted(&made(NetworkMode::Isolated, 1000)), (0, 14));
+    }
+}

@@ -1,0 +1,167 @@
+//! Puts a bundle on disk.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::Path,
+};
+
+use serde_json::Value;
+use skep_proto::v1::NetworkMode;
+use skep_shim::plan::{Log, Network, Overlay, Plan};
+
+use super::{etc, invalid, process::Process, spec};
+use crate::{ContainerSpecification, RuntimeError};
+
+/// Docker's default number of files where only a size is given.
+const DEFAULT_FILES: u32 = 1;
+
+/// What the kernel here can do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Host {
+    /// Number of the last capability it knows.
+    pub(crate) last_capability: usize,
+    /// Whether cgroups limit swap.
+    pub(crate) swap_is_counted: bool,
+    /// Whether cgroups are version 2 alone.
+    pub(crate) unified_cgroups: bool,
+}
+
+impl Host {
+    /// Looks.
+    pub(crate) fn detect() -> Self {
+        let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").ok().and_then(|text| text.trim().parse().ok());
+        let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+        let v1_swap = Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists();
+        Self { last_capability: last.unwrap_or(37), swap_is_counted: unified || v1_swap, unified_cgroups: unified }
+    }
+}
+
+/// Where a container will be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// The directory of its bundle.
+    pub(crate) bundle: &'a Path,
+    /// Where it finds a network namespace of its own.
+    pub(crate) network: &'a Path,
+    /// Its cgroup, from the root of each hierarchy.
+    pub(crate) cgroup: &'a str,
+}
+
+/// A bundle, decided and not yet written.
+#[derive(Debug)]
+pub(crate) struct BundleFiles {
+    config: Value,
+    plan: Plan,
+    hostname: String,
+    hosts: String,
+    resolv_conf: String,
+}
+
+impl BundleFiles {
+    /// Decides all of a container's bundle.
+    pub(crate) fn new(
+        container: &ContainerSpecification,
+        process: &Process,
+        hostname: String,
+        rootfs: Overlay,
+        place: &Place<'_>,
+        host: &Host,
+    ) -> Result<Self, RuntimeError> {
+        let own_network = container.network == NetworkMode::Isolated;
+        let plan = Plan {
+            id: container.id.clone(),
+            cgroup: place.cgroup.to_owned(),
+            rootfs,
+            workdir: process.workdir.clone(),
+            network: if own_network { Network::Own } else { Network::Host },
+            init: container.container.init.unwrap_or(false),
+            open_stdin: container.container.open_stdin,
+            terminal: container.container.tty,
+            log: log(container, place.bundle)?,
+        };
+        let host_hosts = if own_network { None } else { fs::read_to_string("/etc/hosts").ok() };
+        Ok(Self {
+            config: spec::config(container, process, &hostname, place, host)?,
+            plan,
+            hosts: etc::hosts(host_hosts.as_deref(), &container.container.hosts, &hostname),
+            resolv_conf: fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+            hostname,
+        })
+    }
+
+    /// Writes it into its directory, which must exist.
+    pub(crate) fn write(&self, bundle: &Path) -> io::Result<()> {
+        let directory = |name: &str, mode| DirBuilder::new().mode(mode).create(bundle.join(name));
+        directory("rootfs", 0o755)?;
+        directory("upper", 0o755)?;
+        directory("work", 0o700)?;
+        fs::write(bundle.join("hostname"), format!("{}\n", self.hostname))?;
+        fs::write(bundle.join("hosts"), &self.hosts)?;
+        fs::write(bundle.join("resolv.conf"), &self.resolv_conf)?;
+        fs::write(bundle.join("config.json"), serde_json::to_vec(&self.config)?)?;
+        self.plan.save(bundle)
+    }
+}
+
+/// The container's log, as its driver's options want it.
+fn log(container: &ContainerSpecification, bundle: &Path) -> Result<Option<Log>, RuntimeError> {
+    let driver = &container.log_driver;
+    match driver.name.as_str() {
+        "" | "json-file" => {}
+        "none" => return Ok(None),
+        other => return Err(invalid(format!("logger: no log driver named '{other}' is registered"))),
+    }
+    let mut log = Log { path: bundle.join(LOG), max_size: None, max_files: DEFAULT_FILES };
+    for (key, value) in &driver.options {
+        match key.as_str() {
+            "max-size" => {
+                log.max_size = size(value).ok_or_else(|| invalid(format!("invalid max-size: {value:.50?}")))?
+            }
+            "max-file" => {
+                let files = value.parse().ok().filter(|files| (1..=1000).contains(files));
+                log.max_files = files.ok_or_else(|| invalid(format!("invalid max-file: {value:.50?}")))?;
+            }
+            other => return Err(invalid(format!("unknown log opt '{other}' for json-file log driver"))),
+        }
+    }
+    Ok(Some(log))
+}
+
+/// File name of a container's log in its bundle.
+pub(crate) const LOG: &str = "container.log";
+
+/// `10m`, `1g`, `512k`, `1000`; `-1` for no limit. `None` for anything else.
+fn size(text: &str) -> Option<Option<u64>> {
+    if text == "-1" {
+        return Some(None);
+    }
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.trim_end_matches('b').trim_end_matches(['k', 'm', 'g']);
+    let unit: u64 = match lower.get(digits.len()..)?.trim_end_matches('b') {
+        "" => 1,
+        "k" => 1 << 10,
+        "m" => 1 << 20,
+        "g" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok().filter(|size| *size > 0)?.checked_mul(unit).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_as_docker_writes_them() {
+        assert_eq!(size("10m"), Some(Some(10 << 20)));
+        assert_eq!(size("1GB"), Some(Some(1 << 30)));
+        assert_eq!(size("512k"), Some(Some(512 << 10)));
+        assert_eq!(size("1000"), Some(Some(1000)));
+        assert_eq!(size("-1"), Some(None));
+        for wrong in ["", "m", "10x", "-5", "0", "99999999999999999999g", "1mm"] {
+            assert_eq!(size(wrong), None, "{wrong:?}");
+        }
+    }
+}

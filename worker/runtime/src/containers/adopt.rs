@@ -1,0 +1,88 @@
+//! Takes up the containers that are there when the runtime is opened.
+
+use std::{fs, io, path::Path, sync::Arc, time::Duration};
+
+use futures::future::join_all;
+use skep_shim::{cgroup::Cgroup, exit::ExitRecord};
+use tokio::{task::spawn_blocking, time::timeout};
+use tracing::{info, warn};
+
+use super::{
+    Inner,
+    entry::{Entry, Phase, exit_of},
+    finished,
+    paths::is_id,
+    prepare::STARTED,
+    record::Record,
+    storage, watch,
+};
+use crate::RuntimeError;
+
+/// How long opening waits to learn the pids of running containers; later ones come when they come.
+const PATIENCE: Duration = Duration::from_secs(2);
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Fills the table from disk, starts a watcher for every container that was running, clears leftovers.
+pub(super) async fn adopt(inner: &Arc<Inner>) -> Result<(), RuntimeError> {
+    let scanned = Arc::clone(inner);
+    let entries = finished(
+        spawn_blocking(move || scan(&scanned).map_err(|error| storage("cannot read the containers", &error))).await,
+    )?;
+    let running: Vec<_> = entries.iter().filter(|entry| entry.phase() == Phase::Starting).cloned().collect();
+    inner.entries().extend(entries.into_iter().map(|entry| (entry.record.id.clone(), entry)));
+    running.iter().for_each(|entry| watch::spawn(inner, entry, None));
+    let known = running.iter().map(|entry| entry.until(|phase| *phase != Phase::Starting));
+    // Whoever is late is listed with pid 0 until it answers.
+    let _ = timeout(PATIENCE, join_all(known)).await;
+    Ok(())
+}
+
+fn scan(inner: &Inner) -> io::Result<Vec<Arc<Entry>>> {
+    let mut entries = Vec::new();
+    for (id, bundle) in directories(&inner.paths.containers())? {
+        let Some(record) = Record::load(&bundle)?.filter(|record| record.id == id) else {
+            info!(container = id, "clearing a container that was never finished");
+            fs::remove_dir_all(&bundle)?;
+            continue;
+        };
+        let phase = match ExitRecord::load(&bundle) {
+            Ok(Some(exit)) => Phase::Exited(exit_of(exit)),
+            Ok(None) if bundle.join(STARTED).exists() => Phase::Starting,
+            Ok(None) => Phase::Created,
+            // A torn record is as good as none: the watcher finds out and writes another.
+            Err(error) => {
+                warn!(container = id, %error, "the exit record is unreadable");
+                fs::remove_file(bundle.join(skep_shim::exit::FILE))?;
+                Phase::Starting
+            }
+        };
+        entries.push(Arc::new(Entry::new(record, phase)));
+    }
+    clear_shims(inner, &entries)?;
+    Ok(entries)
+}
+
+/// Shims of containers nobody knows any more: what runs in them is nobody's.
+fn clear_shims(inner: &Inner, entries: &[Arc<Entry>]) -> io::Result<()> {
+    for (id, dir) in directories(&inner.paths.shims())? {
+        if entries.iter().any(|entry| entry.record.id == id) {
+            continue;
+        }
+        warn!(container = id, "killing a container whose record is gone");
+        Cgroup::of(&inner.cgroup(&id))?.destroy(KILL_PATIENCE)?;
+        fs::remove_dir_all(dir)?;
+    }
+    Ok(())
+}
+
+fn directories(parent: &Path) -> io::Result<Vec<(String, std::path::PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if is_id(&name) && entry.file_type()?.is_dir() {
+            found.push((name, entry.path()));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,166 @@
+//! Takes the outer archive apart: every file in it goes to disk under a name of ours, with its digest.
+//!
+//! Nothing the archive calls its files is ever used as a path; names are only keys.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read,
+    path::{Component, Path, PathBuf},
+};
+
+use serde::de::DeserializeOwned;
+use tar::{Archive, EntryType};
+
+use super::{
+    bad,
+    blobs::{Sha, spool},
+    budget::Budget,
+    disk,
+    reader::decompressed,
+};
+use crate::RuntimeError;
+
+/// The largest manifest, index or configuration that is read.
+const MAX_DOCUMENT: u64 = 8 << 20;
+/// Links followed from one name to another.
+const MAX_LINKS: usize = 8;
+
+/// A file of the archive, on disk.
+#[derive(Debug, Clone)]
+pub(super) struct Spooled {
+    pub(super) path: PathBuf,
+    pub(super) digest: Sha,
+    pub(super) size: u64,
+}
+
+/// All files of an archive by their names in it.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    files: BTreeMap<String, Spooled>,
+    /// `docker save` of old links layers that several images share.
+    links: BTreeMap<String, String>,
+}
+
+impl Contents {
+    /// Reads an archive to its end and spools its files into `dir`.
+    pub(super) fn spool(source: impl Read, dir: &Path, budget: &mut Budget) -> Result<Self, RuntimeError> {
+        let unreadable = |error: std::io::Error| bad(format!("it cannot be read: {error}"));
+        let mut contents = Self::default();
+        let mut archive = Archive::new(decompressed(source).map_err(unreadable)?);
+        for entry in archive.entries().map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let path = entry.path().map_err(unreadable)?.into_owned();
+            let name = normal_name(&path)?;
+            let kind = entry.header().entry_type();
+            budget.take(if kind.is_file() { entry.size() } else { 0 })?;
+            match kind {
+                EntryType::Regular | EntryType::Continuous => {
+                    let path = dir.join(format!("file-{}", contents.files.len()));
+                    let (digest, size) = spool(entry, &path)?;
+                    if contents.files.insert(name.clone(), Spooled { path, digest, size }).is_some() {
+                        return Err(bad(format!("it holds two files named {name:.100?}")));
+                    }
+                }
+                EntryType::Symlink | EntryType::Link => {
+                    let target = entry.link_name().map_err(unreadable)?.unwrap_or_default().into_owned();
+                    let target = link_target(&name, &target, kind == EntryType::Symlink)?;
+                    contents.links.insert(name, target);
+                }
+                EntryType::Directory | EntryType::XGlobalHeader => {}
+                _ => return Err(bad(format!("{name:.100?} is neither a file nor a directory"))),
+            }
+        }
+        Ok(contents)
+    }
+
+    /// The file of this name.
+    pub(super) fn file(&self, name: &str) -> Option<&Spooled> {
+        let mut name = name;
+        for _ in 0..MAX_LINKS {
+            match self.links.get(name) {
+                Some(target) => name = target,
+                None => return self.files.get(name),
+            }
+        }
+        None
+    }
+
+    /// The blob of this digest in an OCI layout, its digest checked.
+    pub(super) fn blob(&self, digest: &Sha) -> Result<&Spooled, RuntimeError> {
+        let file = self
+            .file(&format!("blobs/sha256/{}", digest.hex()))
+            .ok_or_else(|| bad(format!("blob {digest} is missing")))?;
+        if file.digest == *digest {
+            Ok(file)
+        } else {
+            Err(bad(format!("blob {digest} has the digest {}", file.digest)))
+        }
+    }
+}
+
+/// Reads a JSON document.
+pub(super) fn document<T: DeserializeOwned>(file: &Spooled, what: &str) -> Result<T, RuntimeError> {
+    if file.size > MAX_DOCUMENT {
+        return Err(bad(format!("its {what} is larger than {MAX_DOCUMENT} bytes")));
+    }
+    let bytes = fs::read(&file.path).map_err(|error| disk("cannot read back the image", &error))?;
+    serde_json::from_slice(&bytes).map_err(|error| bad(format!("its {what} makes no sense: {error}")))
+}
+
+/// A name without `.` parts; one that leads out of the archive is refused.
+pub(super) fn normal_name(path: &Path) -> Result<String, RuntimeError> {
+    let mut name = String::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::Normal(part) => {
+                let part = part.to_str().ok_or_else(|| bad(format!("the name {path:?} is not UTF-8")))?;
+                name.push_str(if name.is_empty() { "" } else { "/" });
+                name.push_str(part);
+            }
+            _ => return Err(bad(format!("{:.100?} leads out of the archive", path.to_string_lossy()))),
+        }
+    }
+    Ok(name)
+}
+
+/// Where a link leads: a hard link names its target from the root of the archive, a symbolic one from its own place.
+fn link_target(name: &str, target: &Path, symbolic: bool) -> Result<String, RuntimeError> {
+    let out = || bad(format!("the link {name:.100?} leads out of the archive"));
+    let mut parts: Vec<&str> = if symbolic { name.split('/').collect() } else { Vec::new() };
+    parts.pop();
+    for part in target.components() {
+        match part {
+            Component::CurDir => {}
+            Component::Normal(part) => parts.push(part.to_str().ok_or_else(out)?),
+            Component::ParentDir => {
+                parts.pop().ok_or_else(out)?;
+            }
+            _ => return Err(out()),
+        }
+    }
+    Ok(parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_inside() {
+        assert_eq!(normal_name(Path::new("./a/./b")).unwrap(), "a/b");
+        for wrong in ["../a", "a/../../b", "/etc/passwd", "a/.."] {
+            assert!(normal_name(Path::new(wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn links_stay_inside() {
+        let target = |to: &str| link_target("b/layer.tar", Path::new(to), true);
+        assert_eq!(target("../a/layer.tar").unwrap(), "a/layer.tar");
+        assert!(target("../../a").is_err());
+        assert!(target("/a").is_err());
+        assert_eq!(link_target("b/layer.tar", Path::new("a/layer.tar"), false).unwrap(), "a/layer.tar");
+    }
+}

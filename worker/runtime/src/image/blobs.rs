@@ -1,0 +1,144 @@
+//! The content store: files named by the SHA-256 of their bytes.
+//!
+//! Owns `blobs/sha256`. A file appears there whole, synced and verified, or not at all.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{bad, disk};
+use crate::RuntimeError;
+
+/// A SHA-256 digest, as 64 lower-case hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Sha(String);
+
+impl Sha {
+    /// The digest of bytes.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        Self(hex::encode(Sha256::digest(bytes)))
+    }
+
+    pub(super) fn from_hasher(hasher: Sha256) -> Self {
+        Self(hex::encode(hasher.finalize()))
+    }
+
+    /// Reads `sha256:<hex>`.
+    pub(super) fn parse(text: &str) -> Result<Self, RuntimeError> {
+        let hex = text.strip_prefix("sha256:").unwrap_or_default();
+        if hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            Ok(Self(hex.to_owned()))
+        } else {
+            Err(bad(format!("{text:.100?} is no sha256 digest")))
+        }
+    }
+
+    /// The 64 digits.
+    pub(super) fn hex(&self) -> &str {
+        &self.0
+    }
+}
+
+/// `sha256:<hex>`.
+impl std::fmt::Display for Sha {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "sha256:{}", self.0)
+    }
+}
+
+/// Passes bytes on and hashes them.
+pub(super) struct HashingReader<R> {
+    inner: R,
+    hasher: Sha256,
+}
+
+impl<R: Read> HashingReader<R> {
+    pub(super) fn new(inner: R) -> Self {
+        Self { inner, hasher: Sha256::new() }
+    }
+
+    /// Reads to the end and gives the digest of all that was read.
+    pub(super) fn finish(mut self) -> io::Result<Sha> {
+        io::copy(&mut self, &mut io::sink())?;
+        Ok(Sha::from_hasher(self.hasher))
+    }
+}
+
+impl<R: Read> Read for HashingReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}
+
+/// Writes what `source` holds into a new file and gives its digest and size. Not synced yet.
+pub(super) fn spool(mut source: impl Read, path: &Path) -> Result<(Sha, u64), RuntimeError> {
+    let refused = |error: io::Error| disk("cannot write the image to disk", &error);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(refused)?;
+    let mut hasher = Sha256::new();
+    let mut size = 0;
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        let count = source.read(&mut buffer).map_err(|error| bad(format!("it ends early: {error}")))?;
+        if count == 0 {
+            return Ok((Sha::from_hasher(hasher), size));
+        }
+        let bytes = buffer.get(..count).unwrap_or_default();
+        hasher.update(bytes);
+        file.write_all(bytes).map_err(refused)?;
+        size += count as u64;
+    }
+}
+
+/// The store.
+#[derive(Debug)]
+pub(super) struct Blobs {
+    dir: PathBuf,
+}
+
+impl Blobs {
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
+        let dir = root.join("blobs/sha256");
+        fs::create_dir_all(&dir)?;
+        Ok(Self { dir })
+    }
+
+    /// Moves a spooled and synced file of this digest in.
+    pub(super) fn adopt(&self, file: &Path, digest: &Sha) -> io::Result<()> {
+        fs::rename(file, self.dir.join(digest.hex()))
+    }
+
+    /// Makes what was moved in last.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sha256_digests_are_digests() {
+        let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(Sha::parse(&format!("sha256:{hex}")).unwrap(), Sha::of(b""));
+        for wrong in
+            [hex.to_owned(), format!("sha512:{hex}"), "sha256:../x".into(), format!("sha256:{}", hex.to_uppercase())]
+        {
+            assert!(Sha::parse(&wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_spooled_file_is_hashed_as_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (digest, size) = spool(&b"bytes"[..], &dir.path().join("a")).unwrap();
+        assert_eq!((digest, size), (Sha::of(b"bytes"), 5));
+    }
+}

@@ -1,0 +1,35 @@
+//! The images of this node: taken from archives, verified, unpacked, looked up by name.
+//!
+//! Owns `<data root>/images`: `blobs/sha256/<hex>` what archives held, `layers/<name>` each layer as a directory for
+//! overlayfs, `images.json` the index that makes both into images, `tmp` what a load under way has made so far.
+//! A load changes nothing until its last step, the write of the index; what is below `tmp` is worth nothing.
+
+mod archive;
+mod blobs;
+mod budget;
+mod config;
+mod index;
+mod layer;
+mod layout;
+mod reader;
+mod store;
+mod tree;
+
+pub(crate) use self::{
+    config::Defaults,
+    index::StoredImage,
+    reader::{ChannelReader, feed},
+    store::ImageStore,
+};
+
+use crate::RuntimeError;
+
+/// The archive is at fault.
+fn bad(reason: impl Into<String>) -> RuntimeError {
+    RuntimeError::InvalidArchive(reason.into())
+}
+
+/// The disk is at fault.
+fn disk(what: &str, error: &dyn std::error::Error) -> RuntimeError {
+    RuntimeError::Storage(format!("{what}: {error}"))
+}

@@ -1,0 +1,192 @@
+//! The image store: the index in memory, and how an archive becomes part of it.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, Read},
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use rustix::fs::syncfs;
+
+use super::{
+    archive::Contents,
+    blobs::{Blobs, Sha},
+    budget::Budget,
+    config::ImageConfig,
+    disk,
+    index::{Index, StoredImage},
+    layer,
+    layout::{Found, Manifest, images},
+};
+use crate::{LoadedImage, RuntimeError};
+
+/// All images of the node. Shared; a load locks out other loads, never a reader.
+#[derive(Debug)]
+pub(crate) struct ImageStore {
+    root: PathBuf,
+    layers: PathBuf,
+    blobs: Blobs,
+    index: RwLock<Arc<Index>>,
+    loading: Mutex<()>,
+}
+
+/// What a load has made so far; goes with the value.
+struct Spool(PathBuf);
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        // What stays for want of a working disk is cleared when the store is opened.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl ImageStore {
+    /// Opens or makes the store below `root`.
+    pub(crate) fn open(root: PathBuf) -> Result<Self, RuntimeError> {
+        let opened = || -> io::Result<Self> {
+            DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
+            let layers = root.join("layers");
+            fs::create_dir_all(&layers)?;
+            match fs::remove_dir_all(root.join("tmp")) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let index = Index::load(&root.join("images.json"))?;
+            let blobs = Blobs::open(&root)?;
+            Ok(Self { layers, blobs, index: RwLock::new(Arc::new(index)), loading: Mutex::new(()), root: root.clone() })
+        };
+        opened().map_err(|error| disk(&format!("cannot open the images in {}", root.display()), &error))
+    }
+
+    /// Where the directories of [`StoredImage::layers`] are.
+    pub(crate) fn layers_dir(&self) -> &Path {
+        &self.layers
+    }
+
+    /// Every image, by ID.
+    pub(crate) fn list(&self) -> Vec<Arc<StoredImage>> {
+        self.index().images().cloned().collect()
+    }
+
+    /// See [`Index::find`].
+    pub(crate) fn find(&self, reference: &str) -> Result<Arc<StoredImage>, RuntimeError> {
+        self.index().find(reference)
+    }
+
+    fn index(&self) -> Arc<Index> {
+        Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes in every image of an archive, or none. Blocks.
+    pub(crate) fn load(&self, archive: impl Read) -> Result<Vec<LoadedImage>, RuntimeError> {
+        let _alone = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let spool = Spool(self.root.join("tmp"));
+        fs::create_dir_all(&spool.0).map_err(|error| disk("cannot write the image to disk", &error))?;
+        let mut budget = Budget::of_disk(&spool.0)?;
+
+        let contents = Contents::spool(archive, &spool.0, &mut budget)?;
+        let found = images(&contents)?;
+        let mut prepared = Vec::new();
+        for image in found {
+            prepared.push(self.unpack(image, &spool.0, &mut budget)?);
+        }
+        self.commit(&spool.0, prepared).map_err(|error| disk("cannot keep the image", &error))
+    }
+
+    /// Unpacks the layers this node has not unpacked yet, each digest checked.
+    fn unpack(&self, image: Found, spool: &Path, budget: &mut Budget) -> Result<Prepared, RuntimeError> {
+        let (mut size, mut layers) = (0, Vec::new());
+        for (file, diff_id) in &image.layers {
+            let name = directory_name(diff_id);
+            let (ready, fresh) = (self.layers.join(&name), spool.join(format!("layer-{name}")));
+            size += if ready.exists() {
+                tree_size(&ready)
+            } else if fresh.exists() {
+                tree_size(&fresh)
+            } else {
+                Ok(layer::unpack(file, diff_id, &fresh, budget)?)
+            }
+            .map_err(|error| disk("cannot look at a layer", &error))?;
+            layers.push(name);
+        }
+        let created = image.config.created().map(|time| time.0);
+        let (architecture, os) = (image.config.architecture.clone(), image.config.os.clone());
+        let (defaults, labels) = ImageConfig::defaults(image.config.config);
+        let stored = StoredImage {
+            id: image.id.to_string(),
+            digest: image.manifest.digest().to_string(),
+            tags: image.tags.into_iter().collect(),
+            created,
+            size,
+            architecture,
+            os,
+            labels,
+            layers,
+            defaults,
+        };
+        let mut blobs = vec![(image.config_file.path, image.id)];
+        blobs.extend(image.layers.into_iter().map(|(file, _)| (file.path, file.digest)));
+        match image.manifest {
+            Manifest::File(file) => blobs.push((file.path, file.digest)),
+            Manifest::Made(bytes) => {
+                let (digest, path) = (Sha::of(&bytes), spool.join(format!("manifest-{}", blobs[0].1.hex())));
+                fs::write(&path, bytes).map_err(|error| disk("cannot write the image to disk", &error))?;
+                blobs.push((path, digest));
+            }
+        }
+        Ok(Prepared { stored, blobs })
+    }
+
+    /// Syncs all that was made at once, moves it into place, and last of all names it in the index.
+    fn commit(&self, spool: &Path, prepared: Vec<Prepared>) -> io::Result<Vec<LoadedImage>> {
+        syncfs(File::open(spool)?)?;
+        for image in &prepared {
+            for (file, digest) in image.blobs.iter().filter(|(file, _)| file.exists()) {
+                self.blobs.adopt(file, digest)?;
+            }
+            for name in &image.stored.layers {
+                let fresh = spool.join(format!("layer-{name}"));
+                if fresh.exists() {
+                    fs::rename(fresh, self.layers.join(name))?;
+                }
+            }
+        }
+        self.blobs.sync()?;
+        File::open(&self.layers)?.sync_all()?;
+
+        let mut index = Index::clone(&self.index());
+        let loaded = prepared.into_iter().map(|image| index.insert(image.stored)).collect();
+        index.save(&self.root.join("images.json"))?;
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
+        Ok(loaded)
+    }
+}
+
+/// An image ready to be kept: its files are below the spool and verified.
+struct Prepared {
+    stored: StoredImage,
+    blobs: Vec<(PathBuf, Sha)>,
+}
+
+/// A layer's directory: the first 130 bits of its digest in base 32. Short, because all the layers of a container must
+/// fit into one page of mount options, and long enough that nobody finds two layers of one name.
+fn directory_name(diff_id: &Sha) -> String {
+    const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let bytes = hex::decode(diff_id.hex()).unwrap_or_default();
+    let bit = |at: usize| bytes.get(at / 8).is_some_and(|byte| byte >> (7 - at % 8) & 1 == 1);
+    let digit = |n: usize| (0..5).fold(0, |digit, k| digit << 1 | usize::from(bit(n * 5 + k)));
+    (0..26).map(|n| char::from(DIGITS[digit(n)])).collect()
+}
+
+/// Bytes of the files below a directory.
+fn tree_size(dir: &Path) -> io::Result<u64> {
+    let mut size = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        size += if meta.is_dir() { tree_size(&entry.path())? } else { meta.len() * u64::from(meta.is_file()) };
+    }
+    Ok(size)
+}
