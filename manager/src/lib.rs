@@ -2,13 +2,41 @@
 //!
 //! [`Manager`] is the way in. What decides lives in `skep-core`, what is replicated in `skep-store`, how in
 //! `skep-raft`; this crate waits, asks them and carries the answers.
+//!
+//! | Module | What it does |
+//! |---|---|
+//! | `manager`, `config`, `status`, `bootstrap` | one manager, from start to shutdown |
+//! | `lead`, `leader_term` | becoming leader, everything that runs only then, and ceasing to be it |
+//! | `drive`, `loops` | the one way a component waits, plans and proposes; the components |
+//! | `dispatcher` | agents: sessions, liveness, assignments, reports |
+//! | `control` | what people ask |
+//! | `ca_service`, `membership_service` | nodes getting certificates, managers joining and leaving consensus |
+//! | `log_broker` | log lines gathered from the nodes |
+//! | `forward`, `local` | calls passed on to the leader; this node's own calls |
+//! | `swarm`, `answer`, `role_source`, `peers` | reading and writing the state, and what callers are told |
 
+mod answer;
+mod bootstrap;
+mod ca_service;
 mod config;
+mod control;
+mod dispatcher;
+mod drive;
+mod forward;
+mod lead;
+mod leader_term;
+mod local;
 mod log_broker;
+mod loops;
 mod manager;
+mod membership_service;
+mod peers;
+mod role_source;
 mod status;
+mod swarm;
 
 pub use config::{Bootstrap, ManagerConfig, Start};
+pub use local::{LocalControl, LocalControlClient};
 pub use log_broker::{LogSelector, LogStream, TaskLog};
-pub use manager::{LocalControl, LocalControlClient, Manager, ManagerError};
+pub use manager::{Manager, ManagerError};
 pub use status::{ManagerStatus, Membership};

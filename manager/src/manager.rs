@@ -1,94 +1,266 @@
 //! The manager as one thing that starts, serves and stops.
+//!
+//! Owns the member of the Raft group, the server on port 2377 and the tasks that stand on them.
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
+use std::{io, sync::Arc, time::Duration};
+
+use skep_common::{
+    authz::Peer,
+    limits::MEMBERSHIP_DEADLINE,
+    net::{
+        backoff::Backoff,
+        dial::{Dialer, Expect},
+        server::{Caller, RpcServer},
+    },
+};
+use skep_proto::v1::{
+    JoinRequest, LeaveRequest, LogOptions, NodeRole, ca_server::CaServer, control_client::ControlClient,
+    control_server::ControlServer, dispatcher_server::DispatcherServer, membership_client::MembershipClient,
+    membership_server::MembershipServer,
+};
+use skep_raft::{FIRST_RAFT_ID, Open, RaftConfig, RaftNode, Standing, StartError, Tuning};
+use skep_store::{Store, View};
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Code, Request, Status, service::RoutesBuilder};
+use tracing::{info, warn};
+
+use crate::{
+    LogSelector, LogStream, ManagerConfig, ManagerStatus, Start, bootstrap,
+    ca_service::CaService,
+    control::ControlService,
+    dispatcher::DispatcherService,
+    forward::{LeaderRoute, OnLeader},
+    lead::Lead,
+    local::{LocalControl, LocalControlClient, LocalService},
+    log_broker::LogBroker,
+    membership_service::MembershipService,
+    role_source::StoredRoles,
+    swarm::Swarm,
 };
 
-use skep_proto::v1::{LogOptions, control_client::ControlClient};
-use tokio::sync::watch;
-use tonic::{Status, body::Body};
-use tower::Service;
-
-use crate::{LogSelector, LogStream, ManagerConfig, ManagerStatus};
-
-/// A running manager. Cheap to clone; all clones are the same manager.
+/// A running manager. Clones are the same manager.
 #[derive(Clone)]
 pub struct Manager {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    swarm: Swarm,
     status: watch::Receiver<ManagerStatus>,
+    control: LocalControlClient,
+    membership: MembershipClient<LocalService<MembershipServer<MembershipService>>>,
+    logs: LogBroker,
+    stop: CancellationToken,
+    tasks: TaskTracker,
 }
 
 /// Why a manager could not start, or could not leave.
 #[derive(Debug, thiserror::Error)]
 pub enum ManagerError {
-    /// The other side refused, or the state could not be opened.
+    /// Its Raft state is gone: the directory is to be removed and the manager to be started with [`Start::Join`].
     #[error("{0}")]
-    Start(String),
+    Wiped(StartError),
+    /// The state cannot be opened.
+    #[error("{0}")]
+    State(StartError),
+    /// The socket cannot be used.
+    #[error("the managers' port cannot be served: {0}")]
+    Listen(#[from] io::Error),
+    /// The first entry of a new swarm was not written.
+    #[error("the swarm could not be made: {0}")]
+    Bootstrap(#[from] skep_raft::ProposeError),
+    /// The swarm refused this manager as a member, or the leaving of it.
+    #[error("{0}")]
+    Refused(String),
 }
 
-/// The control service of this manager, called without a socket.
-#[derive(Clone)]
-pub struct LocalControl {}
-
-/// A client of the control service of this manager; on a follower its calls go on to the leader.
-pub type LocalControlClient = ControlClient<LocalControl>;
-
-impl Service<http::Request<Body>> for LocalControl {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _request: http::Request<Body>) -> Self::Future {
-        unimplemented!()
+impl From<StartError> for ManagerError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Wiped { .. } => Self::Wiped(error),
+            _ => Self::State(error),
+        }
     }
 }
 
-#[expect(clippy::unimplemented, reason = "the API first")]
 impl Manager {
     /// Starts serving port 2377. Returns once the state is open and, for a new or a joining manager, once this node is
-    /// a member.
+    /// a member. A join that finds no manager goes on trying; dropping the future gives it up.
     ///
     /// # Errors
     /// When the state cannot be opened, or the swarm refuses this node.
-    pub async fn start(_config: ManagerConfig) -> Result<Self, ManagerError> {
-        unimplemented!()
+    pub async fn start(config: ManagerConfig) -> Result<Self, ManagerError> {
+        let ManagerConfig { node_id, cluster_id: _, data_dir, listen, advertise_addr, identity, dialer, clock, start } =
+            config;
+        let open = match &start {
+            Start::Bootstrap(_) => Open::Create { raft_id: FIRST_RAFT_ID },
+            Start::Join { remotes } => Open::Create { raft_id: join(&dialer, remotes, &advertise_addr).await? },
+            Start::Resume => Open::Resume,
+        };
+        let raft_config = RaftConfig {
+            dir: data_dir,
+            open,
+            node_id: node_id.clone(),
+            addr: advertise_addr.clone(),
+            tuning: Tuning::default(),
+        };
+        let store = Store::new(View::default());
+        let raft = RaftNode::start(raft_config, store.clone(), dialer.clone(), clock.clone()).await?;
+        let swarm = Swarm { store: store.clone(), raft: raft.clone(), clock };
+
+        let route = LeaderRoute::new(&raft, dialer.clone());
+        let (dispatcher, term) = watch::channel(None);
+        let (status, status_receiver) = watch::channel(ManagerStatus::default());
+        let control = OnLeader::new(ControlServer::new(ControlService::new(swarm.clone())), route.clone());
+        let membership = OnLeader::new(MembershipServer::new(MembershipService::new(swarm.clone())), route.clone());
+        let ca = OnLeader::new(CaServer::new(CaService::new(swarm.clone(), identity.clone())), route)
+            .except(&["/skep.v1.Ca/GetRootCa"]);
+        let agents = DispatcherService::new(term, raft.leadership());
+
+        let mut routes = RoutesBuilder::default();
+        routes
+            .add_service(raft.service())
+            .add_service(ca)
+            .add_service(membership.clone())
+            .add_service(control.clone())
+            .add_service(DispatcherServer::new(agents));
+        let roles = StoredRoles { node_id: node_id.clone(), store: store.clone(), leadership: raft.leadership() };
+        // This node's own calls come from nowhere on the network; its address is the one it serves on.
+        let caller = Caller::direct(Peer::Node { node_id, role: NodeRole::Manager }, listen.local_addr()?);
+        let server = RpcServer::new(listen, identity.clone(), Arc::new(roles), routes.routes());
+
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        tasks.spawn(server.serve(stop.clone()));
+        tasks.spawn(Lead { swarm: swarm.clone(), status, dispatcher, stop: stop.clone() }.follow());
+        tasks.close();
+
+        let control = ControlClient::new(LocalControl::new(LocalService::new(control, caller.clone())));
+        let manager = Self {
+            inner: Arc::new(Inner {
+                logs: LogBroker::new(store, control.clone(), dialer, stop.clone()),
+                membership: MembershipClient::new(LocalService::new(membership, caller)),
+                status: status_receiver,
+                control,
+                swarm,
+                stop,
+                tasks,
+            }),
+        };
+        if let Err(error) = manager.settle(start, &identity, &advertise_addr).await {
+            manager.shutdown().await;
+            return Err(error);
+        }
+        Ok(manager)
+    }
+
+    /// Makes the swarm, or waits to be part of it.
+    async fn settle(
+        &self,
+        start: Start,
+        identity: &skep_common::net::identity::IdentityHandle,
+        addr: &str,
+    ) -> Result<(), ManagerError> {
+        let raft = &self.inner.swarm.raft;
+        match start {
+            Start::Resume => {}
+            Start::Bootstrap(first) => {
+                raft.bootstrap(bootstrap::transaction(*first, identity, addr, self.inner.swarm.now())).await?;
+                info!("a new swarm was made");
+            }
+            Start::Join { .. } => {
+                let mut standing = raft.standing();
+                let settled = standing.wait_for(|standing| *standing != Standing::Pending).await;
+                if !settled.is_ok_and(|standing| *standing == Standing::Voter) {
+                    let reason = "this manager could not catch up with the swarm in time, or was removed from it";
+                    return Err(ManagerError::Refused(reason.to_owned()));
+                }
+                info!("this manager is a member of the swarm's consensus");
+            }
+        }
+        Ok(())
     }
 
     /// A client of the control service with the rights of this node; on a follower its calls go on to the leader.
     pub fn control(&self) -> LocalControlClient {
-        unimplemented!()
+        self.inner.control.clone()
     }
 
     /// Log lines of a service or a task, gathered from the nodes.
     ///
     /// # Errors
     /// `NotFound` when there is no such object.
-    pub async fn logs(&self, _selector: LogSelector, _options: LogOptions) -> Result<LogStream, Status> {
-        unimplemented!()
+    pub async fn logs(&self, selector: LogSelector, options: LogOptions) -> Result<LogStream, Status> {
+        self.inner.logs.open(selector, options).await
     }
 
     /// This manager's place in the swarm, as it changes.
     pub fn status(&self) -> watch::Receiver<ManagerStatus> {
-        self.status.clone()
+        self.inner.status.clone()
     }
 
-    /// Leaves consensus; afterwards the manager is to be shut down and its directory wiped. With `force` a refusal or
-    /// a swarm without quorum does not matter.
+    /// Leaves consensus; afterwards the manager is to be shut down and its directory wiped. With `force` a refusal, or
+    /// a swarm without a leader, is passed over: the others then miss a member.
     ///
     /// # Errors
-    /// When the rest could not form a quorum.
-    pub async fn leave(&self, _force: bool) -> Result<(), ManagerError> {
-        unimplemented!()
+    /// When the rest could not form a quorum, or nobody leads.
+    pub async fn leave(&self, force: bool) -> Result<(), ManagerError> {
+        match self.try_leave().await {
+            Err(status) if force => {
+                warn!(reason = status.message(), "leaving without the consent of the other managers");
+                Ok(())
+            }
+            result => result.map_err(|status| ManagerError::Refused(status.message().to_owned())),
+        }
+    }
+
+    async fn try_leave(&self) -> Result<(), Status> {
+        let raft = &self.inner.swarm.raft;
+        if raft.members().len() <= 1 {
+            return Ok(());
+        }
+        if raft.leadership().borrow().is_self {
+            raft.step_down().await;
+        }
+        let mut request = Request::new(LeaveRequest {});
+        request.set_timeout(MEMBERSHIP_DEADLINE);
+        self.inner.membership.clone().leave(request).await?;
+        Ok(())
     }
 
     /// Stops serving and closes the state. Nothing is lost: the same directory can be opened again.
-    pub async fn shutdown(self) {
-        unimplemented!()
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.wait().await;
+        self.inner.swarm.raft.shutdown().await;
     }
+}
+
+/// Asks the managers in turn, until one makes this node a member and says under which Raft id.
+async fn join(dialer: &Dialer, remotes: &[String], addr: &str) -> Result<u64, ManagerError> {
+    if remotes.is_empty() {
+        return Err(ManagerError::Refused("no manager to join is known".to_owned()));
+    }
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    loop {
+        for remote in remotes {
+            let mut request = Request::new(JoinRequest { addr: addr.to_owned() });
+            request.set_timeout(MEMBERSHIP_DEADLINE);
+            match MembershipClient::new(dialer.channel(remote, Expect::Manager)).join(request).await {
+                Ok(reply) => return Ok(reply.into_inner().raft_id),
+                Err(status) if is_final(status.code()) => {
+                    return Err(ManagerError::Refused(status.message().to_owned()));
+                }
+                Err(status) => info!(remote, reason = status.message(), "could not join the managers yet"),
+            }
+        }
+        backoff.wait().await;
+    }
+}
+
+/// Whether asking again is of no use. A manager that lags behind refuses a node it has not heard of yet, so a refusal for
+/// want of rights is not final.
+fn is_final(code: Code) -> bool {
+    matches!(code, Code::InvalidArgument | Code::Unimplemented)
 }

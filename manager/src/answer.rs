@@ -1,0 +1,89 @@
+//! What callers are told when a read or a write does not come about. Docker's words where Docker has some.
+
+use skep_raft::{Leadership, MembershipError, ProposeError, ReadError};
+use skep_store::{ApplyError, LookupError};
+use tonic::Status;
+
+/// What Docker says when there is nobody to decide.
+pub(crate) const NO_LEADER: &str = "The swarm does not have a leader. It's possible that too few managers are \
+    online. Make sure more than half of the managers are online.";
+
+const LEADER_CHANGING: &str = "the swarm's leader is changing; try again";
+
+/// What Docker says when the version given is not the object's.
+pub(crate) fn out_of_sequence() -> Status {
+    Status::unknown("update out of sequence")
+}
+
+/// Why there was no linearizable read.
+pub(crate) fn unread(error: &ReadError) -> Status {
+    match error {
+        ReadError::NotLeader { .. } => Status::unavailable(LEADER_CHANGING),
+        ReadError::NoQuorum => Status::unavailable(NO_LEADER),
+        ReadError::Stopped => Status::unavailable(error.to_string()),
+    }
+}
+
+/// Why a write did not happen, or why that is not known.
+pub(crate) fn unwritten(error: &ProposeError) -> Status {
+    match error {
+        ProposeError::NotLeader { .. } => Status::unavailable(LEADER_CHANGING),
+        ProposeError::Conflict(conflict) => conflicting(conflict),
+        ProposeError::Unknown => unknown_outcome(),
+        ProposeError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
+        ProposeError::Stopped => Status::unavailable(error.to_string()),
+    }
+}
+
+/// Why the managers are what they were, or why that is not known.
+pub(crate) fn unchanged(error: &MembershipError) -> Status {
+    match error {
+        MembershipError::NotLeader { .. } => Status::unavailable(LEADER_CHANGING),
+        MembershipError::NotFound(_) => Status::not_found(error.to_string()),
+        MembershipError::QuorumLoss { .. } => Status::failed_precondition(error.to_string()),
+        MembershipError::Conflict(conflict) => conflicting(conflict),
+        MembershipError::Unknown => unknown_outcome(),
+        MembershipError::Stopped => Status::unavailable(error.to_string()),
+    }
+}
+
+fn unknown_outcome() -> Status {
+    Status::deadline_exceeded(
+        "no majority of the managers answered in time: whether the change was made is not known, it may still be",
+    )
+}
+
+fn conflicting(error: &ApplyError) -> Status {
+    match error {
+        ApplyError::NameTaken { .. } => Status::already_exists(error.to_string()),
+        _ => out_of_sequence(),
+    }
+}
+
+/// Why a key names no object, in the store's words, which are Docker's.
+pub(crate) fn not_found(error: &LookupError) -> Status {
+    match error {
+        LookupError::NotFound { .. } => Status::not_found(error.to_string()),
+        LookupError::Ambiguous { .. } => Status::invalid_argument(error.to_string()),
+    }
+}
+
+/// Metadata of the answer of a manager that does not lead: where the leader is, host:port.
+const LEADER_ADDR: &str = "skep-leader-addr";
+
+/// Metadata beside [`LEADER_ADDR`]: the leader's node id.
+const LEADER_NODE: &str = "skep-leader-node";
+
+/// What an agent hears from a manager that does not lead: who does, or that nobody does at the moment.
+pub(crate) fn not_the_leader(leadership: &Leadership) -> Status {
+    let Some(leader) = leadership.leader.as_ref().filter(|_| !leadership.is_self) else {
+        return Status::unavailable(LEADER_CHANGING);
+    };
+    let mut status = Status::failed_precondition(format!("the leader is at {}", leader.addr));
+    for (name, value) in [(LEADER_ADDR, &leader.addr), (LEADER_NODE, &leader.node_id)] {
+        if let Ok(value) = value.parse() {
+            status.metadata_mut().insert(name, value);
+        }
+    }
+    status
+}

@@ -1,0 +1,208 @@
+//! How nodes come by certificates: the root bundle for anyone, a certificate for a join token or for a certificate.
+//!
+//! Writes new nodes and `Node.certificate`. Invariants: the role of a new node is the token's, the role of a renewal
+//! the state's; of the request only the key is used; the same key gets the same answer; every wrong token reads alike.
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
+
+use skep_ca::{CaError, InvalidToken, RootCa, Subject, TokenGate, public_key_of};
+use skep_common::{
+    authz::Peer,
+    clock,
+    id::{Ids as _, RandomIds},
+    limits::CERTIFICATE_LIFETIME,
+    net::{
+        identity::IdentityHandle,
+        server::{Caller, unknown_node},
+    },
+    secret::Secret,
+};
+use skep_proto::v1::{
+    Availability, Certificate, CertificateStatusReply, CertificateStatusRequest, Cluster, GetRootCaReply,
+    GetRootCaRequest, IssueCertificateReply, IssueCertificateRequest, Node, NodeRole, NodeSpec, NodeState, NodeStatus,
+    ca_server::Ca,
+};
+use skep_store::{TxBuilder, View};
+use tonic::{Request, Response, Status, async_trait};
+use tracing::info;
+
+use crate::swarm::Swarm;
+
+/// The certificate authority's service.
+pub(crate) struct CaService {
+    swarm: Swarm,
+    identity: IdentityHandle,
+    gate: TokenGate,
+    /// Keys whose first certificate is on its way.
+    issuing: Mutex<HashSet<Vec<u8>>>,
+}
+
+impl CaService {
+    pub(crate) fn new(swarm: Swarm, identity: IdentityHandle) -> Self {
+        Self { swarm, identity, gate: TokenGate::new(), issuing: Mutex::default() }
+    }
+
+    /// Makes a new node of whoever holds a token.
+    async fn admit(&self, caller: &Caller, request: IssueCertificateRequest) -> Result<String, Status> {
+        let availability = Availability::try_from(request.availability)
+            .map_err(|_| Status::invalid_argument("the availability of the node is not one there is"))?;
+        let view = self.swarm.read().await?;
+        let tokens = cluster(&view)?.join_tokens.clone().unwrap_or_default();
+        let now = self.swarm.clock.monotonic();
+        let role = self.gate.admit(&request.token, &tokens, caller.original_addr.ip(), now).map_err(refusal)?;
+        let key = public_key_of(&request.csr_pem).map_err(malformed)?;
+
+        let _turn = Turn::take(&self.issuing, &key)?;
+        let node_id = RandomIds.next_id();
+        let mut given = node_id.clone();
+        let write = self.swarm.write(|view| {
+            let mut tx = TxBuilder::new(view, self.swarm.now());
+            // With nothing to write a refusal ends it; the id it carries is the answer.
+            if let Some(node) = node_with_key(view, &key) {
+                given.clone_from(&node.id);
+                return Ok(tx.build());
+            }
+            let certificate = self.certify(view, &node_id, role, &key)?;
+            tx.create(new_node(&node_id, role, availability, certificate, self.swarm.now().as_nanos()));
+            Ok(tx.build())
+        });
+        write.await?;
+        info!(node = given, ?role, addr = %caller.original_addr.ip(), "a node has joined");
+        Ok(given)
+    }
+
+    /// A new certificate for a node of the swarm, for the role it has now.
+    async fn renew(&self, node_id: &str, request: IssueCertificateRequest) -> Result<String, Status> {
+        let key = public_key_of(&request.csr_pem).map_err(malformed)?;
+        let write = self.swarm.write(|view| {
+            let node = view.node(node_id).ok_or_else(|| unknown_node(node_id))?;
+            let mut tx = TxBuilder::new(view, self.swarm.now());
+            if !self.holds(node, &key) {
+                let certificate = self.certify(view, node_id, node.role(), &key)?;
+                tx.update(Node { certificate: Some(certificate), ..Node::clone(node) });
+            }
+            Ok(tx.build())
+        });
+        write.await?;
+        info!(node = node_id, "a certificate was renewed");
+        Ok(node_id.to_owned())
+    }
+
+    /// Whether the node already has a certificate for this key and its present role.
+    fn holds(&self, node: &Node, key: &[u8]) -> bool {
+        node.certificate.as_ref().is_some_and(|certificate| {
+            certificate.public_key == key
+                && certificate.role == node.role
+                && certificate.expires_at > self.swarm.now().as_nanos()
+        })
+    }
+
+    fn certify(&self, view: &View, node_id: &str, role: NodeRole, key: &[u8]) -> Result<Certificate, Status> {
+        let cluster = cluster(view)?;
+        let root = cluster.root_ca.clone().unwrap_or_default();
+        let key_pem = String::from_utf8(root.key_pem).map_err(|_| broken(&"its key is not PEM"))?;
+        let root = RootCa::from_pem(&root.certificate_pem, Secret::new(key_pem)).map_err(|error| broken(&error))?;
+        let lifetime = match cluster.spec.as_ref().map(|spec| clock::duration(spec.node_cert_expiry)) {
+            Some(lifetime) if !lifetime.is_zero() => lifetime,
+            _ => CERTIFICATE_LIFETIME,
+        };
+        let subject = Subject { node_id, cluster_id: &cluster.id, role };
+        root.certify(key.to_vec(), subject, self.swarm.now(), lifetime).map_err(|error| broken(&error))
+    }
+}
+
+fn new_node(id: &str, role: NodeRole, availability: Availability, certificate: Certificate, now: i64) -> Node {
+    Node {
+        id: id.to_owned(),
+        spec: Some(NodeSpec { desired_role: role.into(), availability: availability.into(), ..NodeSpec::default() }),
+        status: Some(NodeStatus { state: NodeState::Unknown.into(), since: now, ..NodeStatus::default() }),
+        role: role.into(),
+        certificate: Some(certificate),
+        ..Node::default()
+    }
+}
+
+fn cluster(view: &View) -> Result<&Cluster, Status> {
+    view.cluster().map(AsRef::as_ref).ok_or_else(|| Status::unavailable("the swarm is just being made; try again"))
+}
+
+fn node_with_key<'a>(view: &'a View, key: &[u8]) -> Option<&'a Node> {
+    let holds = |node: &&'a std::sync::Arc<Node>| {
+        node.certificate.as_ref().is_some_and(|certificate| certificate.public_key == key)
+    };
+    view.nodes().find(holds).map(AsRef::as_ref)
+}
+
+fn refusal(refused: InvalidToken) -> Status {
+    Status::permission_denied(refused.to_string())
+}
+
+fn malformed(error: CaError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Status {
+    Status::internal(format!("the swarm's certificate authority cannot issue: {error}"))
+}
+
+/// The right to issue for a key. Two requests with one key at the same moment would otherwise make two nodes.
+struct Turn<'a> {
+    issuing: &'a Mutex<HashSet<Vec<u8>>>,
+    key: &'a [u8],
+}
+
+impl<'a> Turn<'a> {
+    fn take(issuing: &'a Mutex<HashSet<Vec<u8>>>, key: &'a [u8]) -> Result<Self, Status> {
+        if issuing.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_vec()) {
+            Ok(Self { issuing, key })
+        } else {
+            Err(Status::aborted("a certificate for this key is being issued; try again"))
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.issuing.lock().unwrap_or_else(PoisonError::into_inner).remove(self.key);
+    }
+}
+
+#[async_trait]
+impl Ca for CaService {
+    async fn get_root_ca(&self, _: Request<GetRootCaRequest>) -> Result<Response<GetRootCaReply>, Status> {
+        let view = self.swarm.view();
+        let stored = view.cluster().and_then(|cluster| cluster.root_ca.as_ref());
+        // A manager that has no state yet still knows whom it trusts itself.
+        let certificate_pem = match stored {
+            Some(root) => root.certificate_pem.clone(),
+            None => self.identity.current().roots_pem().to_vec(),
+        };
+        Ok(Response::new(GetRootCaReply { certificate_pem }))
+    }
+
+    async fn issue_certificate(
+        &self,
+        request: Request<IssueCertificateRequest>,
+    ) -> Result<Response<IssueCertificateReply>, Status> {
+        let caller = Caller::of(&request)?.clone();
+        let request = request.into_inner();
+        let node_id = match &caller.original {
+            Peer::Node { node_id, .. } if request.token.is_empty() => self.renew(node_id, request).await?,
+            _ => self.admit(&caller, request).await?,
+        };
+        Ok(Response::new(IssueCertificateReply { node_id }))
+    }
+
+    async fn certificate_status(
+        &self,
+        request: Request<CertificateStatusRequest>,
+    ) -> Result<Response<CertificateStatusReply>, Status> {
+        let CertificateStatusRequest { node_id } = request.into_inner();
+        let view = self.swarm.read().await?;
+        let node = view.node(&node_id).ok_or_else(|| Status::not_found(format!("node {node_id} not found")))?;
+        Ok(Response::new(CertificateStatusReply { certificate: node.certificate.clone() }))
+    }
+}

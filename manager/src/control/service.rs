@@ -1,0 +1,109 @@
+//! The control service: each method is a line here and a function in the module of its object.
+
+use skep_proto::v1::{
+    Cluster, CreateServiceRequest, GetClusterRequest, GetObjectRequest, ListNodesReply, ListNodesRequest,
+    ListServicesReply, ListServicesRequest, ListTasksReply, ListTasksRequest, Node, RemoveNodeReply, RemoveNodeRequest,
+    RemoveServiceReply, Service, Task, UpdateClusterRequest, UpdateNodeRequest, UpdateServiceRequest, WatchRequest,
+    control_server::Control,
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{
+    cluster, nodes, services, tasks,
+    watch::{self, WatchStream},
+};
+use crate::swarm::Swarm;
+
+/// What people ask of the swarm.
+pub(crate) struct ControlService {
+    swarm: Swarm,
+}
+
+impl ControlService {
+    pub(crate) fn new(swarm: Swarm) -> Self {
+        Self { swarm }
+    }
+}
+
+/// Delegates a unary method to a function of the state and the request.
+macro_rules! answer {
+    ($self:ident, $request:ident, $function:path) => {
+        Ok(Response::new($function(&$self.swarm, $request.into_inner()).await?))
+    };
+}
+
+#[async_trait]
+impl Control for ControlService {
+    async fn get_cluster(&self, request: Request<GetClusterRequest>) -> Result<Response<Cluster>, Status> {
+        answer!(self, request, cluster::get)
+    }
+
+    async fn update_cluster(&self, request: Request<UpdateClusterRequest>) -> Result<Response<Cluster>, Status> {
+        answer!(self, request, cluster::update)
+    }
+
+    async fn get_node(&self, request: Request<GetObjectRequest>) -> Result<Response<Node>, Status> {
+        answer!(self, request, nodes::get)
+    }
+
+    async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Result<Response<ListNodesReply>, Status> {
+        answer!(self, request, nodes::list)
+    }
+
+    async fn update_node(&self, request: Request<UpdateNodeRequest>) -> Result<Response<Node>, Status> {
+        answer!(self, request, nodes::update)
+    }
+
+    async fn remove_node(&self, request: Request<RemoveNodeRequest>) -> Result<Response<RemoveNodeReply>, Status> {
+        answer!(self, request, nodes::remove)
+    }
+
+    async fn create_service(&self, request: Request<CreateServiceRequest>) -> Result<Response<Service>, Status> {
+        answer!(self, request, services::create)
+    }
+
+    async fn get_service(&self, request: Request<GetObjectRequest>) -> Result<Response<Service>, Status> {
+        answer!(self, request, services::get)
+    }
+
+    async fn list_services(
+        &self,
+        request: Request<ListServicesRequest>,
+    ) -> Result<Response<ListServicesReply>, Status> {
+        answer!(self, request, services::list)
+    }
+
+    async fn update_service(&self, request: Request<UpdateServiceRequest>) -> Result<Response<Service>, Status> {
+        answer!(self, request, services::update)
+    }
+
+    async fn remove_service(&self, request: Request<GetObjectRequest>) -> Result<Response<RemoveServiceReply>, Status> {
+        answer!(self, request, services::remove)
+    }
+
+    async fn get_task(&self, request: Request<GetObjectRequest>) -> Result<Response<Task>, Status> {
+        answer!(self, request, tasks::get)
+    }
+
+    async fn list_tasks(&self, request: Request<ListTasksRequest>) -> Result<Response<ListTasksReply>, Status> {
+        answer!(self, request, tasks::list)
+    }
+
+    type WatchStream = WatchStream;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<WatchStream>, Status> {
+        Ok(Response::new(watch::open(&self.swarm, request.into_inner()).await?))
+    }
+}
+
+/// What a list call may return, or the refusal of one that would return more than `limit`.
+pub(super) fn bounded<'a, T: 'a>(
+    found: impl Iterator<Item = &'a T>,
+    limit: usize,
+) -> Result<impl Iterator<Item = &'a T>, Status> {
+    let found: Vec<_> = found.take(limit + 1).collect();
+    if found.len() > limit {
+        return Err(Status::resource_exhausted(format!("more than {limit} objects fit: ask for fewer with a filter")));
+    }
+    Ok(found.into_iter())
+}

@@ -1,0 +1,175 @@
+//! Services, as people make, change and remove them. Writes `Service`.
+
+use skep_common::{
+    id::{Ids as _, RandomIds},
+    limits::MAX_LIST,
+};
+use skep_core::{update, validate_spec};
+use skep_proto::v1::{
+    CreateServiceRequest, GetObjectRequest, ListServicesReply, ListServicesRequest, ObjectKind, RemoveServiceReply,
+    Service, ServiceSpec, ServiceWithStatus, TaskState, UpdateServiceRequest, service_spec::Mode,
+};
+use skep_store::{StoreObject as _, TxBuilder, View};
+use tonic::Status;
+use tracing::info;
+
+use super::{filters, service::bounded};
+use crate::{answer, swarm::Swarm};
+
+pub(super) async fn create(swarm: &Swarm, request: CreateServiceRequest) -> Result<Service, Status> {
+    let spec = request.spec.ok_or_else(|| Status::invalid_argument("the service's spec is missing"))?;
+    validate_spec::service(&spec).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let id = RandomIds.next_id();
+    let service = Service { id: id.clone(), spec: Some(spec), ..Service::default() };
+    let write = swarm.write(|view| {
+        let mut tx = TxBuilder::new(view, swarm.now());
+        tx.create(service.clone());
+        Ok(tx.build())
+    });
+    write.await?;
+    info!(service = id, name = name(&service), "a service was created");
+    stored(&swarm.view(), &id)
+}
+
+pub(super) async fn get(swarm: &Swarm, request: GetObjectRequest) -> Result<Service, Status> {
+    let view = swarm.read().await?;
+    let service = view.find_service(&request.key).map_err(|error| answer::not_found(&error))?;
+    Ok(Service::clone(service))
+}
+
+pub(super) async fn list(swarm: &Swarm, request: ListServicesRequest) -> Result<ListServicesReply, Status> {
+    let view = swarm.read().await?;
+    let wanted = view.services().filter(|service| filters::service(&request, service));
+    let services = bounded(wanted, MAX_LIST)?.map(|service| with_status(&view, service)).collect();
+    Ok(ListServicesReply { services })
+}
+
+pub(super) async fn update(swarm: &Swarm, request: UpdateServiceRequest) -> Result<Service, Status> {
+    let mut id = String::new();
+    let write = swarm.write(|view| {
+        let service = view.find_service(&request.key).map_err(|error| answer::not_found(&error))?;
+        if service.version() != request.version {
+            return Err(answer::out_of_sequence());
+        }
+        let spec = if request.rollback { service.previous_spec.clone() } else { request.spec.clone() };
+        let spec = spec.ok_or_else(|| match request.rollback {
+            true => Status::failed_precondition(format!("service {} does not have a previous spec", request.key)),
+            false => Status::invalid_argument("the service's spec is missing"),
+        })?;
+        let old = service.spec.clone().unwrap_or_default();
+        check_update(&old, &spec)?;
+        id.clone_from(&service.id);
+        let mut tx = TxBuilder::new(view, swarm.now());
+        tx.update(Service {
+            spec: Some(spec),
+            previous_spec: Some(old),
+            previous_spec_version: service.spec_version,
+            ..Service::clone(service)
+        });
+        Ok(tx.build())
+    });
+    write.await?;
+    info!(service = id, rollback = request.rollback, "a service was updated");
+    stored(&swarm.view(), &id)
+}
+
+pub(super) async fn remove(swarm: &Swarm, request: GetObjectRequest) -> Result<RemoveServiceReply, Status> {
+    let write = swarm.write(|view| {
+        let service = view.find_service(&request.key).map_err(|error| answer::not_found(&error))?;
+        let mut tx = TxBuilder::new(view, swarm.now());
+        tx.remove(ObjectKind::Service, &service.id);
+        Ok(tx.build())
+    });
+    write.await?;
+    info!(service = request.key, "a service was removed");
+    Ok(RemoveServiceReply {})
+}
+
+/// Whether `new` may take the place of `old`.
+fn check_update(old: &ServiceSpec, new: &ServiceSpec) -> Result<(), Status> {
+    let spec_name = |spec: &ServiceSpec| spec.annotations.clone().unwrap_or_default().name;
+    if spec_name(old) != spec_name(new) {
+        return Err(Status::unimplemented("renaming services is not supported"));
+    }
+    if old.mode.as_ref().map(std::mem::discriminant) != new.mode.as_ref().map(std::mem::discriminant) {
+        return Err(Status::unimplemented("service mode change is not allowed"));
+    }
+    validate_spec::service_update(old, new).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    if update::task_changed(old, new) {
+        return Err(Status::unimplemented(
+            "changing what a running service's tasks are made from is not supported yet: replicas, labels and the \
+             update and rollback settings can be changed",
+        ));
+    }
+    Ok(())
+}
+
+/// A service and how far it has come.
+fn with_status(view: &View, service: &Service) -> ServiceWithStatus {
+    let (mut running, mut desired, mut completed) = (0, 0, 0);
+    for task in view.tasks_of_service(&service.id) {
+        let wanted = task.desired_state() == TaskState::Running;
+        let state = task.status.as_ref().map(|status| status.state()).unwrap_or_default();
+        desired += u64::from(wanted);
+        running += u64::from(wanted && state == TaskState::Running);
+        completed += u64::from(state == TaskState::Complete);
+    }
+    // A global service wants as many as there are nodes for it, which its tasks say; a replicated one says it itself.
+    if let Some(Mode::Replicated(replicated)) = service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
+        desired = replicated.replicas;
+    }
+    ServiceWithStatus {
+        service: Some(service.clone()),
+        running_tasks: running,
+        desired_tasks: desired,
+        completed_tasks: completed,
+    }
+}
+
+fn stored(view: &View, id: &str) -> Result<Service, Status> {
+    let gone = || Status::not_found(format!("service {id} not found"));
+    Ok(Service::clone(view.service(id).ok_or_else(gone)?))
+}
+
+fn name(service: &Service) -> &str {
+    let annotations = service.spec.as_ref().and_then(|spec| spec.annotations.as_ref());
+    annotations.map_or("", |annotations| annotations.name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_proto::v1::{Annotations, ContainerSpec, GlobalService, ReplicatedService, TaskSpec};
+    use tonic::Code;
+
+    use super::*;
+
+    fn spec(name: &str, image: &str, mode: Mode) -> ServiceSpec {
+        let container = ContainerSpec { image: image.into(), ..Default::default() };
+        ServiceSpec {
+            annotations: Some(Annotations { name: name.into(), ..Default::default() }),
+            task: Some(TaskSpec { container: Some(container), ..Default::default() }),
+            mode: Some(mode),
+            ..Default::default()
+        }
+    }
+
+    fn replicated(replicas: u64) -> Mode {
+        Mode::Replicated(ReplicatedService { replicas })
+    }
+
+    #[test]
+    fn an_update_may_scale_but_not_rename_change_mode_or_touch_tasks() {
+        let old = spec("web", "busybox", replicated(1));
+        assert!(check_update(&old, &spec("web", "busybox", replicated(5))).is_ok());
+        let refused = [
+            (spec("www", "busybox", replicated(1)), "renaming services is not supported"),
+            (spec("web", "busybox", Mode::Global(GlobalService {})), "service mode change is not allowed"),
+            (spec("web", "nginx", replicated(1)), "not supported yet"),
+        ];
+        for (new, text) in refused {
+            let status = check_update(&old, &new).unwrap_err();
+            assert_eq!(status.code(), Code::Unimplemented);
+            assert!(status.message().contains(text), "{}", status.message());
+        }
+    }
+}

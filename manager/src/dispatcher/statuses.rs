@@ -1,0 +1,95 @@
+//! Takes in what agents report of their tasks. Writes `Task.status`.
+//!
+//! Owns the reports that are not written yet. Invariants: the queue is bounded, and an agent hears that its reports are
+//! taken in only once they are committed, so what a leader loses the agent still has; while one batch is being
+//! committed the next gathers, so nothing waits for a timer.
+
+use skep_common::clock::Timestamp;
+use skep_core::{
+    Plan,
+    status::{self, Report},
+};
+use skep_proto::v1::TaskStatusUpdate;
+use skep_store::{Selector, View};
+use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
+
+use crate::drive::Reconciler;
+
+/// Calls that wait to be taken in.
+const QUEUE: usize = 4096;
+
+/// Calls taken in together.
+const BATCH: usize = 512;
+
+/// One agent's call.
+struct Delivery {
+    reports: Vec<Report>,
+    written: oneshot::Sender<()>,
+}
+
+/// Where reports are handed in.
+#[derive(Clone)]
+pub(super) struct Inbox(mpsc::Sender<Delivery>);
+
+impl Inbox {
+    /// Hands in a node's reports and waits until they are committed.
+    pub(super) async fn deliver(&self, node_id: &str, updates: Vec<TaskStatusUpdate>) -> Result<(), Status> {
+        let lost = || Status::unavailable("the leader is changing; send the reports to the next one");
+        let report = |update| Report { node_id: node_id.to_owned(), update };
+        let (written, done) = oneshot::channel();
+        let delivery = Delivery { reports: updates.into_iter().map(report).collect(), written };
+        self.0.send(delivery).await.map_err(|_| lost())?;
+        done.await.map_err(|_| lost())
+    }
+}
+
+/// The loop that writes them.
+pub(super) struct Statuses {
+    queue: mpsc::Receiver<Delivery>,
+    taken: Vec<Delivery>,
+}
+
+impl Statuses {
+    pub(super) fn new() -> (Inbox, Self) {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        (Inbox(sender), Self { queue, taken: Vec::new() })
+    }
+}
+
+impl Reconciler for Statuses {
+    const NAME: &'static str = "task statuses";
+
+    /// What is reported does not depend on what else happens.
+    fn watches(&self) -> Selector {
+        Selector::Kinds(Vec::new())
+    }
+
+    async fn woken(&mut self) {
+        if self.queue.recv_many(&mut self.taken, BATCH).await == 0 {
+            std::future::pending().await
+        }
+    }
+
+    fn plan(&mut self, view: &View, now: Timestamp) -> Plan {
+        while self.taken.len() < BATCH
+            && let Ok(delivery) = self.queue.try_recv()
+        {
+            self.taken.push(delivery);
+        }
+        let reports: Vec<Report> = self.taken.iter().flat_map(|delivery| &delivery.reports).cloned().collect();
+        status::plan(view, &reports, now)
+    }
+
+    fn done(&mut self) {
+        for delivery in self.taken.drain(..) {
+            // The agent may have hung up; the reports are written all the same.
+            let _ = delivery.written.send(());
+        }
+    }
+
+    /// What came in while the last batch was written goes at once.
+    async fn act(&mut self) -> bool {
+        !self.queue.is_empty()
+    }
+}

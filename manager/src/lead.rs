@@ -1,0 +1,101 @@
+//! Becoming leader and ceasing to be it.
+//!
+//! Owns the [`LeaderTerm`], the published [`ManagerStatus`] and the dispatcher's present term. Invariant: there is a
+//! leader term exactly while this member leads, and never one for a term that is over.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use skep_proto::v1::ObjectKind;
+use skep_raft::Leadership;
+use skep_store::Selector;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::{ManagerStatus, dispatcher::DispatcherTerm, drive::Term, leader_term::LeaderTerm, peers, swarm::Swarm};
+
+/// How often the status is looked at without news.
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// Follows this member's fortunes until `stop`.
+pub(crate) struct Lead {
+    pub(crate) swarm: Swarm,
+    pub(crate) status: watch::Sender<ManagerStatus>,
+    pub(crate) dispatcher: watch::Sender<Option<Arc<DispatcherTerm>>>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Lead {
+    pub(crate) async fn follow(self) {
+        let mut leadership = self.swarm.raft.leadership();
+        let mut standing = self.swarm.raft.standing();
+        let mut nodes = self.watch_nodes();
+        let mut term: Option<LeaderTerm> = None;
+        loop {
+            let now = leadership.borrow_and_update().clone();
+            let membership = (*standing.borrow_and_update()).into();
+            self.settle(&mut term, &now);
+            let managers = peers::managers(&self.swarm.view(), &now);
+            let status = ManagerStatus { membership, is_leader: term.is_some(), managers };
+            self.status.send_if_modified(|known| {
+                let news = *known != status;
+                *known = status;
+                news
+            });
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                changed = leadership.changed() => if changed.is_err() { break },
+                changed = standing.changed() => if changed.is_err() { break },
+                event = nodes.next() => if !matches!(event, Some(Ok(_))) { nodes = self.watch_nodes() },
+                fault = failed(&mut term) => {
+                    error!(%fault, "a part of the leader has failed; another manager has to lead");
+                    self.end(&mut term);
+                    self.swarm.raft.step_down().await;
+                }
+                () = tokio::time::sleep(PERIOD) => {}
+            }
+        }
+        self.end(&mut term);
+    }
+
+    /// Begins or ends the term, if leadership asks for it.
+    fn settle(&self, term: &mut Option<LeaderTerm>, now: &Leadership) {
+        let held = term.as_ref().map(LeaderTerm::number);
+        let due = now.is_self.then_some(now.term);
+        if held == due {
+            return;
+        }
+        self.end(term);
+        if let Some(number) = due {
+            info!(term = number, "this manager leads the swarm");
+            let begun = LeaderTerm::begin(Term {
+                number,
+                store: self.swarm.store.clone(),
+                raft: self.swarm.raft.clone(),
+                clock: self.swarm.clock.clone(),
+                over: self.stop.child_token(),
+            });
+            self.dispatcher.send_replace(Some(begun.dispatcher().clone()));
+            *term = Some(begun);
+        }
+    }
+
+    fn end(&self, term: &mut Option<LeaderTerm>) {
+        if let Some(ended) = term.take() {
+            info!(term = ended.number(), "this manager leads no more");
+            self.dispatcher.send_replace(None);
+        }
+    }
+
+    fn watch_nodes(&self) -> skep_store::Watcher {
+        self.swarm.store.watch(Selector::Kinds(vec![ObjectKind::Node]))
+    }
+}
+
+async fn failed(term: &mut Option<LeaderTerm>) -> tokio::task::JoinError {
+    match term {
+        Some(term) => term.failed().await,
+        None => std::future::pending().await,
+    }
+}

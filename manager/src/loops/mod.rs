@@ -1,0 +1,14 @@
+//! The leader's components, each a decision of `skep-core` in a [`Reconciler`](crate::drive::Reconciler).
+
+mod allocator;
+mod orchestrator;
+mod reaper;
+mod roles;
+mod scheduler;
+mod scoped;
+
+pub(crate) use allocator::Allocator;
+pub(crate) use orchestrator::Orchestrator;
+pub(crate) use reaper::Reaper;
+pub(crate) use roles::Roles;
+pub(crate) use scheduler::Scheduler;

@@ -1,0 +1,70 @@
+//! Makes nodes managers and workers as their specs ask: moves leadership, changes the Raft members, writes `Node.role`.
+
+use std::time::Duration;
+
+use skep_common::clock::Timestamp;
+use skep_core::{
+    Plan,
+    roles::{self, RaftAction},
+};
+use skep_proto::v1::ObjectKind;
+use skep_raft::{MembershipError, RaftNode};
+use skep_store::{Selector, View};
+use tracing::{debug, info, warn};
+
+use crate::{drive::Reconciler, peers};
+
+pub(crate) struct Roles {
+    raft: RaftNode,
+    action: Option<RaftAction>,
+}
+
+impl Roles {
+    pub(crate) fn new(raft: RaftNode) -> Self {
+        Self { raft, action: None }
+    }
+}
+
+impl Reconciler for Roles {
+    const NAME: &'static str = "roles";
+
+    fn watches(&self) -> Selector {
+        Selector::Kinds(vec![ObjectKind::Node])
+    }
+
+    /// Which members can be reached is not in the state.
+    fn period(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn plan(&mut self, view: &View, now: Timestamp) -> Plan {
+        let next = roles::plan(view, &peers::members(&self.raft), now);
+        self.action = next.action;
+        next.plan
+    }
+
+    async fn act(&mut self) -> bool {
+        match self.action.take() {
+            None => false,
+            Some(RaftAction::MoveLeadership) => {
+                info!("this manager is to become a worker: another has to lead first");
+                self.raft.step_down().await;
+                false
+            }
+            Some(RaftAction::RemoveMember { raft_id }) => match self.raft.remove_member(raft_id).await {
+                Ok(()) => {
+                    info!(raft_id, "a manager has left the swarm's consensus");
+                    true
+                }
+                Err(MembershipError::QuorumLoss { .. }) => {
+                    warn!(raft_id, "a manager waits for its demotion: without it too few managers would be online");
+                    false
+                }
+                Err(error) => {
+                    debug!(raft_id, %error, "a manager could not be removed from consensus yet");
+                    false
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Managers becoming members of the Raft group, and leaving it.
+
+use std::collections::BTreeMap;
+
+use skep_common::net::server::Caller;
+use skep_proto::v1::{
+    JoinReply, JoinRequest, LeaveReply, LeaveRequest, Node, NodeRole, NodeSpec, RaftMember,
+    membership_server::Membership,
+};
+use skep_store::TxBuilder;
+use tonic::{Request, Response, Status, async_trait};
+use tracing::{info, warn};
+
+use crate::{answer, swarm::Swarm};
+
+/// The membership service.
+pub(crate) struct MembershipService {
+    swarm: Swarm,
+}
+
+impl MembershipService {
+    pub(crate) fn new(swarm: Swarm) -> Self {
+        Self { swarm }
+    }
+
+    /// Makes a worker of a manager that has left. The role loop would get there too; this way the node is one at once.
+    async fn retire(&self, node_id: &str) -> Result<(), Status> {
+        let write = self.swarm.write(|view| {
+            let mut tx = TxBuilder::new(view, self.swarm.now());
+            if let Some(node) = view.node(node_id) {
+                let spec = node.spec.clone().unwrap_or_default();
+                let worker = i32::from(NodeRole::Worker);
+                tx.update(Node {
+                    spec: Some(NodeSpec { desired_role: worker, ..spec }),
+                    role: worker,
+                    manager: None,
+                    ..Node::clone(node)
+                });
+            }
+            Ok(tx.build())
+        });
+        write.await.map(drop)
+    }
+}
+
+#[async_trait]
+impl Membership for MembershipService {
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
+        let node_id = Caller::of(&request)?.node_id()?.to_owned();
+        let JoinRequest { addr } = request.into_inner();
+        check_addr(&addr)?;
+        let raft_id = self.swarm.raft.add_member(&node_id, &addr).await.map_err(|error| answer::unchanged(&error))?;
+        info!(node = node_id, addr, raft_id, "a manager joins the swarm's consensus");
+        let member = |health: skep_raft::MemberHealth| {
+            (health.raft_id, RaftMember { node_id: health.node_id, addr: health.addr })
+        };
+        let members: BTreeMap<u64, RaftMember> = self.swarm.raft.members().into_iter().map(member).collect();
+        Ok(Response::new(JoinReply { raft_id, members }))
+    }
+
+    async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveReply>, Status> {
+        let node_id = Caller::of(&request)?.node_id()?.to_owned();
+        let own: Vec<_> = self.swarm.raft.members().into_iter().filter(|member| member.node_id == node_id).collect();
+        for member in own {
+            let removal = self.swarm.raft.remove_member(member.raft_id).await;
+            removal.map_err(|error| answer::unchanged(&error))?;
+        }
+        // A leader that removes itself leads no more, and leaves this to the role loop of the next one.
+        if let Err(error) = self.retire(&node_id).await {
+            warn!(node = node_id, reason = error.message(), "a manager left and is still on record as a manager");
+        }
+        info!(node = node_id, "a manager has left the swarm's consensus");
+        Ok(Response::new(LeaveReply {}))
+    }
+}
+
+/// `host:port` that others can dial.
+fn check_addr(addr: &str) -> Result<(), Status> {
+    let refused = || Status::invalid_argument(format!("{addr:?} is not an address others could reach a manager under"));
+    let (host, port) = addr.rsplit_once(':').ok_or_else(refused)?;
+    let reachable = !host.is_empty() && !matches!(host, "0.0.0.0" | "[::]");
+    if addr.len() > 255 || !reachable || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return Err(refused());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn managers_name_addresses_that_can_be_dialed() {
+        for good in ["10.0.0.1:2377", "n1:2377", "[fd00::1]:2377"] {
+            assert!(check_addr(good).is_ok(), "{good}");
+        }
+        for bad in ["", "10.0.0.1", ":2377", "10.0.0.1:0", "10.0.0.1:65536", "0.0.0.0:2377", "[::]:2377"] {
+            assert!(check_addr(bad).is_err(), "{bad}");
+        }
+        assert!(check_addr(&format!("{}:1", "a".repeat(300))).is_err());
+    }
+}

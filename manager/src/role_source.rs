@@ -1,0 +1,81 @@
+//! What the RPC server asks about nodes: the roles in the replicated state.
+//!
+//! Invariant: a node that this manager merely has not heard of yet is not called removed. A manager that lags behind
+//! its own swarm would otherwise refuse the very leader that could bring it up to date.
+
+use std::sync::Arc;
+
+use skep_common::net::server::{RoleAnswer, RoleSource};
+use skep_proto::v1::NodeRole;
+use skep_raft::Leadership;
+use skep_store::{Store, View};
+use tokio::sync::watch;
+
+/// Roles as the store has them.
+pub(crate) struct StoredRoles {
+    pub(crate) node_id: String,
+    pub(crate) store: Arc<Store>,
+    pub(crate) leadership: watch::Receiver<Leadership>,
+}
+
+impl RoleSource for StoredRoles {
+    fn role_of(&self, node_id: &str) -> RoleAnswer {
+        let view = self.store.view();
+        match view.node(node_id) {
+            Some(node) => RoleAnswer::Is(node.role()),
+            None if self.is_current(&view) => RoleAnswer::Removed,
+            None => RoleAnswer::NoState,
+        }
+    }
+}
+
+impl StoredRoles {
+    /// Whether the state reaches to where this manager and the present leader are part of it.
+    fn is_current(&self, view: &View) -> bool {
+        let leadership = self.leadership.borrow();
+        let manages = |id: &str| view.node(id).is_some_and(|node| node.role() == NodeRole::Manager);
+        manages(&self.node_id) && leadership.leader.as_ref().is_some_and(|leader| manages(&leader.node_id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_common::clock::Timestamp;
+    use skep_proto::v1::Node;
+    use skep_raft::Leader;
+    use skep_store::TxBuilder;
+
+    use super::*;
+
+    fn view(nodes: &[(&str, NodeRole)]) -> View {
+        let empty = View::default();
+        let mut tx = TxBuilder::new(&empty, Timestamp(1));
+        for (id, role) in nodes {
+            tx.create(Node { id: (*id).into(), role: (*role).into(), ..Node::default() });
+        }
+        empty.apply(1, &tx.build()).unwrap().0
+    }
+
+    fn roles(nodes: &[(&str, NodeRole)], leader: Option<&str>) -> StoredRoles {
+        let leader = leader.map(|id| Leader { raft_id: 9, node_id: id.into(), addr: String::new() });
+        let (_, leadership) = watch::channel(Leadership { term: 1, leader, is_self: false });
+        StoredRoles { node_id: "own".into(), store: Store::new(view(nodes)), leadership }
+    }
+
+    #[test]
+    fn the_store_decides_about_nodes_it_knows() {
+        let roles = roles(&[("w", NodeRole::Worker), ("m", NodeRole::Manager)], None);
+        assert_eq!(roles.role_of("w"), RoleAnswer::Is(NodeRole::Worker));
+        assert_eq!(roles.role_of("m"), RoleAnswer::Is(NodeRole::Manager));
+    }
+
+    #[test]
+    fn a_stranger_was_removed_only_if_this_manager_is_up_to_date() {
+        let both = [("own", NodeRole::Manager), ("lead", NodeRole::Manager)];
+        assert_eq!(roles(&both, Some("lead")).role_of("x"), RoleAnswer::Removed);
+        assert_eq!(roles(&both, None).role_of("x"), RoleAnswer::NoState, "nobody leads");
+        assert_eq!(roles(&both[..1], Some("lead")).role_of("x"), RoleAnswer::NoState, "the leader is not known yet");
+        assert_eq!(roles(&both[1..], Some("lead")).role_of("x"), RoleAnswer::NoState, "not a manager yet");
+        assert_eq!(roles(&[], None).role_of("x"), RoleAnswer::NoState);
+    }
+}

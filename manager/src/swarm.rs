@@ -1,0 +1,64 @@
+//! The replicated state as this manager reads and writes it, for services: linearizable reads, and writes that are
+//! decided again when others were faster.
+//!
+//! Owns nothing. Invariant: an answer never calls a write failed that may still happen.
+
+use std::sync::Arc;
+
+use skep_common::clock::{Clock, Timestamp};
+use skep_proto::v1::Transaction;
+use skep_raft::{Applied, ProposeError, RaftNode};
+use skep_store::{ApplyError, Store, View};
+use tonic::Status;
+
+use crate::answer;
+
+/// How often a write is decided anew before the caller is told to try again.
+const ATTEMPTS: usize = 8;
+
+/// The state, and the way to change it.
+#[derive(Clone)]
+pub(crate) struct Swarm {
+    pub(crate) store: Arc<Store>,
+    pub(crate) raft: RaftNode,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Swarm {
+    /// Wall time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The state as this manager has it, perhaps a little behind.
+    pub(crate) fn view(&self) -> View {
+        self.store.view()
+    }
+
+    /// The state with everything that was committed before this call. Only the leader has it.
+    pub(crate) async fn read(&self) -> Result<View, Status> {
+        self.raft.read_barrier().await.map_err(|error| answer::unread(&error))?;
+        Ok(self.store.view())
+    }
+
+    /// Decides on the newest state and writes the decision; decides again when the state has changed in between. What
+    /// `decide` refuses ends it.
+    pub(crate) async fn write(
+        &self,
+        mut decide: impl FnMut(&View) -> Result<Transaction, Status>,
+    ) -> Result<Applied, Status> {
+        let mut view = self.read().await?;
+        for _ in 0..ATTEMPTS {
+            let transaction = decide(&view)?;
+            match self.raft.propose(transaction).await {
+                Ok(applied) => return Ok(applied),
+                // Where a conflict was found, what it conflicts with is applied.
+                Err(ProposeError::Conflict(ApplyError::Conflict { .. } | ApplyError::NotFound { .. })) => {
+                    view = self.store.view()
+                }
+                Err(error) => return Err(answer::unwritten(&error)),
+            }
+        }
+        Err(Status::aborted("the objects concerned are changing too quickly; try again"))
+    }
+}

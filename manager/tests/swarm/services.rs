@@ -1,0 +1,172 @@
+//! A service's life on one manager with scripted agents: made, run, scaled, moved, removed; and what is refused.
+
+use std::time::Duration;
+
+use crate::support::{
+    agent::Agent,
+    cluster::{Member, TestManager, spec},
+    eventually,
+};
+use skep_common::clock;
+use skep_proto::v1::{
+    ClusterSpec, CreateServiceRequest, GetObjectRequest, ListNodesRequest, ListServicesRequest, ListTasksRequest, Node,
+    NodeState, Task, UpdateServiceRequest, WatchRequest, watch_message::Action,
+};
+use tonic::Code;
+
+/// A cluster whose nodes are found dead quickly.
+fn quick() -> ClusterSpec {
+    ClusterSpec {
+        heartbeat_period: clock::nanos(Duration::from_millis(200)),
+        task_history_limit: 5,
+        ..Default::default()
+    }
+}
+
+async fn agent(manager: &TestManager, hostname: &str) -> Agent {
+    let token = manager.cluster().await.join_tokens.unwrap().worker;
+    let member = Member::enroll(&manager.addr, &token).await.unwrap();
+    Agent::start(member, hostname, std::slice::from_ref(&manager.addr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_is_made_scaled_and_removed() {
+    let manager = TestManager::bootstrap(quick()).await;
+    let _agents = [agent(&manager, "w1").await, agent(&manager, "w2").await];
+    let mut control = manager.control();
+
+    let mut changes = control.watch(WatchRequest::default()).await.unwrap().into_inner();
+    let made = manager.create("web", 3).await;
+    let first = changes.message().await.unwrap().unwrap();
+    assert_eq!((first.action(), first.version), (Action::Create, made.meta.unwrap().version));
+    manager.wait_running("web", 3).await;
+
+    let listed = control.list_services(ListServicesRequest::default()).await.unwrap().into_inner().services;
+    assert_eq!((listed.len(), listed[0].running_tasks, listed[0].desired_tasks), (1, 3, 3));
+
+    for replicas in [5, 1] {
+        let version = manager.service("web").await.meta.unwrap().version;
+        let update = UpdateServiceRequest {
+            key: "web".into(),
+            version,
+            spec: Some(spec("web", replicas)),
+            ..Default::default()
+        };
+        let updated = control.update_service(update.clone()).await.unwrap().into_inner();
+        assert!(updated.meta.unwrap().version > version && updated.previous_spec.is_some());
+        manager.wait_running("web", usize::try_from(replicas).unwrap()).await;
+        let stale = control.update_service(update).await.unwrap_err();
+        assert_eq!((stale.code(), stale.message()), (Code::Unknown, "update out of sequence"));
+    }
+
+    let version = manager.service("web").await.meta.unwrap().version;
+    let back = UpdateServiceRequest { key: "web".into(), version, rollback: true, ..Default::default() };
+    control.update_service(back).await.unwrap();
+    manager.wait_running("web", 5).await;
+
+    control.remove_service(GetObjectRequest { key: "web".into() }).await.unwrap();
+    let gone = control.get_service(GetObjectRequest { key: "web".into() }).await.unwrap_err();
+    assert_eq!((gone.code(), gone.message()), (Code::NotFound, "service web not found"));
+    eventually("the tasks of the removed service are forgotten", || async {
+        let all = manager.control().list_tasks(ListTasksRequest::default()).await.unwrap().into_inner().tasks;
+        all.is_empty().then_some(())
+    })
+    .await;
+    manager.manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_requests_are_told_apart_and_change_nothing() {
+    let manager = TestManager::bootstrap(quick()).await;
+    let mut control = manager.control();
+    manager.create("web", 1).await;
+    let before = control.list_services(ListServicesRequest::default()).await.unwrap().into_inner();
+
+    let again = control.create_service(CreateServiceRequest { spec: Some(spec("web", 1)) }).await.unwrap_err();
+    assert_eq!(again.code(), Code::AlreadyExists);
+    assert_eq!(again.message(), "name conflicts with an existing object: service web already exists");
+
+    let nameless = control.create_service(CreateServiceRequest { spec: Some(spec("bad name!", 1)) }).await.unwrap_err();
+    assert_eq!(nameless.code(), Code::InvalidArgument);
+    assert_eq!(
+        control.create_service(CreateServiceRequest { spec: None }).await.unwrap_err().code(),
+        Code::InvalidArgument
+    );
+
+    let version = manager.service("web").await.meta.unwrap().version;
+    let mut other_image = spec("web", 1);
+    other_image.task.as_mut().unwrap().container.as_mut().unwrap().image = "docker.io/library/nginx:latest".into();
+    let refused = [
+        (spec("www", 1), Code::Unimplemented, "renaming services is not supported"),
+        (other_image, Code::Unimplemented, "not supported yet"),
+    ];
+    for (spec, code, text) in refused {
+        let update = UpdateServiceRequest { key: "web".into(), version, spec: Some(spec), ..Default::default() };
+        let status = control.update_service(update).await.unwrap_err();
+        assert!(status.code() == code && status.message().contains(text), "{status}");
+    }
+    let back = UpdateServiceRequest { key: "web".into(), version, rollback: true, ..Default::default() };
+    let none = control.update_service(back).await.unwrap_err();
+    assert_eq!((none.code(), none.message()), (Code::FailedPrecondition, "service web does not have a previous spec"));
+
+    let after = control.list_services(ListServicesRequest::default()).await.unwrap().into_inner();
+    assert_eq!(before, after);
+    manager.manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ran_on_a_dead_node_runs_elsewhere() {
+    let manager = TestManager::bootstrap(quick()).await;
+    let (staying, dying) = (agent(&manager, "w1").await, agent(&manager, "w2").await);
+    eventually("both are ready", || async {
+        let nodes = manager.control().list_nodes(ListNodesRequest::default()).await.unwrap().into_inner().nodes;
+        let ready = |node: &&Node| node.status.as_ref().unwrap().state() == NodeState::Ready;
+        (nodes.iter().filter(ready).count() == 2).then_some(())
+    })
+    .await;
+    manager.create("web", 4).await;
+    let tasks = manager.wait_running("web", 4).await;
+    assert_eq!(tasks.iter().filter(|task| task.node_id == dying.member.id).count(), 2, "they were spread");
+
+    let dead = dying.member.id.clone();
+    drop(dying);
+    eventually("the silent node is down", || async {
+        let status = manager.node(&dead).await.status.unwrap();
+        (status.state() == NodeState::Down && status.message == "heartbeat failure").then_some(())
+    })
+    .await;
+    eventually("all run on the other", || async {
+        let tasks = manager.running("web").await;
+        (tasks.len() == 4 && tasks.iter().all(|task| task.node_id == staying.member.id)).then_some(())
+    })
+    .await;
+    manager.manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_manager_knows_everything_and_disturbs_nothing() {
+    let manager = TestManager::bootstrap(quick()).await;
+    let _agent = agent(&manager, "w1").await;
+    manager.create("web", 2).await;
+    manager.wait_running("web", 2).await;
+    let ids = |tasks: Vec<Task>| {
+        let mut ids: Vec<_> = tasks.into_iter().map(|task| task.id).collect();
+        ids.sort();
+        ids
+    };
+    let before = ids(manager.tasks("web").await);
+
+    let manager = manager.restart().await;
+    eventually("the agent is back", || async {
+        let nodes = manager.control().list_nodes(ListNodesRequest::default()).await.unwrap().into_inner().nodes;
+        let ready = |node: &Node| {
+            node.description.as_ref().is_some_and(|description| description.hostname == "w1")
+                && node.status.as_ref().is_some_and(|status| status.state() == NodeState::Ready)
+        };
+        nodes.iter().any(ready).then_some(())
+    })
+    .await;
+    assert_eq!(ids(manager.tasks("web").await), before, "no task was replaced");
+    assert_eq!(manager.running("web").await.len(), 2);
+    manager.manager.shutdown().await;
+}
