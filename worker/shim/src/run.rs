@@ -23,8 +23,10 @@ use crate::{
 
 /// How long what is left of an ended container may take to go away.
 const CLEANUP_PATIENCE: Duration = Duration::from_secs(5);
-/// The last to be killed when memory runs out: a dead shim takes its container with it.
-const OOM_SCORE: &str = "-999";
+/// How soon this process is killed when memory runs out.
+const SCORE: &str = "/proc/self/oom_score_adj";
+/// A dead shim takes its container with it. Not everywhere may root lower the score.
+const LAST_TO_DIE: &str = "-999";
 
 /// What `skep shim …` is: becomes the container's keeper and never returns. To be called first thing in `main`,
 /// while the process has one thread and no open file. `args` are the arguments after `shim`:
@@ -104,8 +106,10 @@ fn start(plan: &Plan, arguments: &Arguments) -> Result<(crate::protocol::Running
         .map_err(|error| refused("cannot make the working directory", &error))?;
 
     let listener = keeper::listen(&arguments.dir).map_err(|error| refused("cannot listen for the daemon", &error))?;
+    let own_score = fs::read(SCORE).unwrap_or_default();
     let started: Started = container::start(plan, &arguments.bundle, &arguments.dir)?;
-    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    // The start has given the shim its container's score.
+    let _ = fs::write(SCORE, LAST_TO_DIE).or_else(|_| fs::write(SCORE, own_score));
     let running = started.running;
     let log = plan.log.clone().map(JsonLog::open);
     let keeper = Keeper::new(started, log, listener, arguments.bundle.clone(), Cgroup::of(&plan.cgroup).ok())

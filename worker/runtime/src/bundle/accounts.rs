@@ -83,8 +83,9 @@ impl Accounts {
         match group.filter(|group| !group.is_empty()) {
             Some(group) => identity.gid = self.gid(group)?,
             None => {
-                let name = entry.map_or("", |entry| entry.name);
-                let member = |group: &GroupEntry<'_>| group.members.split(',').any(|member| member == name);
+                let member = |group: &GroupEntry<'_>| {
+                    entry.as_ref().is_some_and(|user| group.members.split(',').any(|member| member == user.name))
+                };
                 identity.additional_gids = self.groups().filter(member).map(|group| group.gid).collect();
             }
         }

@@ -18,6 +18,7 @@ use super::{
     budget::Budget,
     disk,
     reader::decompressed,
+    unreadable,
 };
 use crate::RuntimeError;
 
@@ -45,7 +46,7 @@ pub(super) struct Contents {
 impl Contents {
     /// Reads an archive to its end and spools its files into `dir`.
     pub(super) fn spool(source: impl Read, dir: &Path, budget: &mut Budget) -> Result<Self, RuntimeError> {
-        let unreadable = |error: std::io::Error| bad(format!("it cannot be read: {error}"));
+        let unreadable = |error: std::io::Error| unreadable("it", &error);
         let mut contents = Self::default();
         let mut archive = Archive::new(decompressed(source).map_err(unreadable)?);
         for entry in archive.entries().map_err(unreadable)? {

@@ -11,7 +11,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::{bad, disk};
+use super::{bad, disk, unreadable};
 use crate::RuntimeError;
 
 /// A SHA-256 digest, as 64 lower-case hexadecimal digits.
@@ -85,7 +85,7 @@ pub(super) fn spool(mut source: impl Read, path: &Path) -> Result<(Sha, u64), Ru
     let mut size = 0;
     let mut buffer = vec![0; 128 * 1024];
     loop {
-        let count = source.read(&mut buffer).map_err(|error| bad(format!("it ends early: {error}")))?;
+        let count = source.read(&mut buffer).map_err(|error| unreadable("it", &error))?;
         if count == 0 {
             return Ok((Sha::from_hasher(hasher), size));
         }

@@ -20,6 +20,7 @@ use super::{
     disk,
     reader::decompressed,
     tree::{Attributes, Node, Place, Tree},
+    unreadable,
 };
 use crate::RuntimeError;
 
@@ -35,7 +36,7 @@ pub(super) fn unpack(layer: &Spooled, diff_id: &Sha, dir: &Path, budget: &mut Bu
     DirBuilder::new().mode(0o755).create(dir).map_err(|error| disk("cannot make a layer's directory", &error))?;
     let tree = Tree::open(dir).map_err(|error| disk("cannot open a layer's directory", &error))?;
     let file = File::open(&layer.path).map_err(|error| disk("cannot read back the image", &error))?;
-    let unreadable = |error: io::Error| bad(format!("layer {diff_id} cannot be read: {error}"));
+    let unreadable = |error: io::Error| unreadable(&format!("layer {diff_id}"), &error);
 
     let mut tar = HashingReader::new(decompressed(file).map_err(unreadable)?);
     let mut unpacker = Unpacker { tree, budget, size: 0, directories: Vec::new() };
@@ -154,7 +155,7 @@ fn target(entry: &Entry<'_, impl Read>, path: &Path) -> Result<PathBuf, RuntimeE
 fn copy(entry: &mut impl Read, file: &mut File, path: &Path) -> Result<(), RuntimeError> {
     let mut buffer = [0; 64 * 1024];
     loop {
-        let count = entry.read(&mut buffer).map_err(|error| bad(format!("{path:?} ends early: {error}")))?;
+        let count = entry.read(&mut buffer).map_err(|error| unreadable(&format!("{path:?}"), &error))?;
         if count == 0 {
             return Ok(());
         }

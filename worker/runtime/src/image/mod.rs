@@ -29,6 +29,15 @@ fn bad(reason: impl Into<String>) -> RuntimeError {
     RuntimeError::InvalidArchive(reason.into())
 }
 
+/// Why a tar cannot be read, without repeating what it holds.
+fn unreadable(what: &str, error: &std::io::Error) -> RuntimeError {
+    bad(match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => format!("{what} ends early"),
+        _ if error.raw_os_error().is_some() => format!("{what} cannot be read: {error}"),
+        _ => format!("{what} is not a tar archive, or a damaged one"),
+    })
+}
+
 /// The disk is at fault.
 fn disk(what: &str, error: &dyn std::error::Error) -> RuntimeError {
     RuntimeError::Storage(format!("{what}: {error}"))

@@ -1,10 +1,12 @@
 //! A runtime in a directory of its own, images made of the host's busybox, and what tests ask of containers.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "only tests use it")]
 
 pub mod archive;
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
@@ -181,6 +183,16 @@ pub fn alive(pid: u32) -> bool {
     !status.is_empty() && !status.contains(") Z ")
 }
 
+/// Waits until a process is gone: its lock and its children go a moment before it does.
+pub async fn until_dead(pid: u32) {
+    let gone = async {
+        while alive(pid) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap_or_else(|_| panic!("process {pid} lives on"));
+}
+
 /// The parent of a process.
 pub fn parent(pid: u32) -> u32 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -191,4 +203,18 @@ pub fn parent(pid: u32) -> u32 {
 pub fn kill9(pid: u32) {
     let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+/// Every file below a directory, with its size.
+pub fn files(dir: &Path) -> BTreeSet<(String, u64)> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let meta = entry.metadata().unwrap();
+        found.insert((entry.path().display().to_string(), if meta.is_dir() { 0 } else { meta.len() }));
+        if meta.is_dir() {
+            found.extend(files(&entry.path()));
+        }
+    }
+    found
 }
