@@ -4,8 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use skep_common::limits::{LOG_ENTRIES_FOR_SLOW_FOLLOWERS, SNAPSHOT_INTERVAL};
 
-/// The Raft id of the manager that bootstraps a swarm. Every later id is the index of a log entry, and those start
-/// above this one, so none comes twice.
+use crate::OnFatal;
+
+/// The Raft id of the manager that bootstraps a swarm. Every later id is at least the index of the log entry that assigns
+/// it, which is above this one, so none comes twice.
 pub const FIRST_RAFT_ID: u64 = 1;
 
 /// Everything a [`RaftNode`](crate::RaftNode) needs besides the store it writes to and the way to its peers.
@@ -21,6 +23,8 @@ pub struct RaftConfig {
     pub addr: String,
     /// Timing and bounds.
     pub tuning: Tuning,
+    /// What to do when the state on disk cannot be trusted any more; by default the process ends.
+    pub on_fatal: OnFatal,
 }
 
 /// How the directory is opened.
@@ -39,37 +43,85 @@ pub enum Open {
 }
 
 /// Timing and bounds of one member. All members should run with the same.
+///
+/// A follower that has heard nothing for a time drawn from `election_min..election_max` asks the others whether they miss
+/// the leader too, and only then stands for election. They do when they have not heard from it for `lease`. So a leader
+/// that stalls for less than `election_min` minus one heartbeat keeps its place, and one that dies is replaced about
+/// `election_min` later.
 #[derive(Debug, Clone)]
 pub struct Tuning {
     /// How often a leader lets its followers hear from it.
     pub heartbeat: Duration,
-    /// Shortest time that a follower hears nothing before it considers an election.
+    /// For how long after hearing from a leader a member votes for nobody else.
+    pub lease: Duration,
+    /// Shortest silence after which a follower considers an election.
     pub election_min: Duration,
-    /// Longest such time; each member draws its own between the two.
+    /// Longest such silence.
     pub election_max: Duration,
     /// How long a proposal may take before its fate is called unknown.
     pub propose_deadline: Duration,
-    /// How long a new member may take to catch up before it is dropped again.
+    /// How long to look for a quorum before a linearizable read is refused.
+    pub read_deadline: Duration,
+    /// A new member that has not been reached for this long while it catches up is dropped again.
     pub catch_up: Duration,
-    /// A leader whose disk has not made an entry durable for this long gives up leading.
+    /// A leader whose disk is busy with one write for this long gives up leading.
     pub disk_stall: Duration,
     /// Log entries between snapshots.
     pub snapshot_interval: u64,
-    /// Log entries kept behind a snapshot for followers that are a little late.
+    /// Log entries kept behind the older of two snapshots, for followers that are a little late.
     pub keep_entries: u64,
+}
+
+impl Tuning {
+    /// Whether the times fit together.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        if self.heartbeat.is_zero() || self.heartbeat * 2 > self.lease {
+            return Err("the lease must be at least two heartbeats");
+        }
+        if self.lease > self.election_min || self.election_min >= self.election_max {
+            return Err("lease, shortest and longest election silence must grow in this order");
+        }
+        if self.snapshot_interval == 0 {
+            return Err("the snapshot interval must not be 0");
+        }
+        Ok(())
+    }
 }
 
 impl Default for Tuning {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(300),
-            election_max: Duration::from_millis(600),
+            lease: Duration::from_millis(600),
+            election_min: Duration::from_millis(750),
+            election_max: Duration::from_millis(1050),
             propose_deadline: Duration::from_secs(8),
+            read_deadline: Duration::from_secs(3),
             catch_up: Duration::from_secs(60),
             disk_stall: Duration::from_secs(2),
             snapshot_interval: SNAPSHOT_INTERVAL,
             keep_entries: LOG_ENTRIES_FOR_SLOW_FOLLOWERS,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_fit_together_and_bear_a_stall_of_half_a_second() {
+        let tuning = Tuning::default();
+        assert_eq!(tuning.check(), Ok(()));
+        assert!(tuning.election_min > Duration::from_millis(500) + tuning.heartbeat);
+    }
+
+    #[test]
+    fn times_that_contradict_each_other_are_refused() {
+        let second = Duration::from_secs(1);
+        assert!(Tuning { lease: second, ..Tuning::default() }.check().is_err());
+        assert!(Tuning { election_max: Tuning::default().election_min, ..Tuning::default() }.check().is_err());
+        assert!(Tuning { heartbeat: second, ..Tuning::default() }.check().is_err());
+        assert!(Tuning { snapshot_interval: 0, ..Tuning::default() }.check().is_err());
     }
 }

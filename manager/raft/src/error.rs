@@ -117,6 +117,9 @@ pub enum MembershipError {
     /// There is no member with this id.
     #[error("there is no manager with Raft id {0}")]
     NotFound(u64),
+    /// The node that asks to become a member leads the members already.
+    #[error("this node is the leader of the swarm it wants to join")]
+    Leads,
     /// Without it the rest could not decide anything any more.
     #[error("removing this manager would lose the quorum: {reachable} of the {voters} that remain can be reached")]
     QuorumLoss {

@@ -3,12 +3,31 @@
 //! [`RaftNode`] is one manager's part in the Raft group. What it commits it applies to the [`Store`](skep_store::Store)
 //! it was started with, on every member in the same order. Everything it keeps on disk is sealed with a key of its own.
 
+mod barrier;
 mod config;
+mod convert;
+mod dir;
 mod error;
+mod fatal;
+mod health;
 mod leadership;
+mod log_store;
+mod membership;
+mod network;
 mod node;
+mod proposer;
+mod seal;
+mod snapshot;
+mod state_machine;
+#[cfg(test)]
+mod testing;
+mod timers;
+mod types;
 
 pub use config::{FIRST_RAFT_ID, Open, RaftConfig, Tuning};
 pub use error::{MembershipError, ProposeError, ReadError, StartError};
+pub use fatal::OnFatal;
 pub use leadership::{Leader, Leadership, Standing};
-pub use node::{Applied, MemberHealth, RaftNode, RaftService};
+pub use membership::MemberHealth;
+pub use network::RaftService;
+pub use node::{Applied, RaftNode};

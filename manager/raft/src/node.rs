@@ -1,58 +1,154 @@
 //! One member of the Raft group, as the manager uses it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use openraft::{
+    Config, SnapshotPolicy,
+    error::{InitializeError, RaftError},
+};
 use skep_common::{clock::Clock, net::dial::Dialer};
-use skep_proto::v1::Transaction;
+use skep_proto::v1::{Transaction, raft_server::RaftServer};
 use skep_store::{ChangeSet, Store};
-use tokio::sync::watch;
+use tokio::{
+    sync::{Mutex, watch},
+    task::spawn_blocking,
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::info;
 
-use crate::{Leadership, MembershipError, ProposeError, RaftConfig, ReadError, Standing, StartError};
+use crate::{
+    Leadership, MemberHealth, MembershipError, Open, ProposeError, RaftConfig, RaftService, ReadError, Standing,
+    StartError, Tuning,
+    barrier::Barrier,
+    dir::{self, Opened},
+    health::Health,
+    leadership::{Observer, Published},
+    log_store::{LogStore, Owner, Pulse},
+    membership::Members,
+    network::{Contacts, Network, Parts},
+    proposer::Proposer,
+    state_machine::StateMachine,
+    timers::Timers,
+    types::{Member, Raft},
+};
+
+/// Longest wait for the answer to one AppendEntries call, a heartbeat or a batch of entries.
+const APPEND_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A running member. Clones are the same member.
 #[derive(Clone)]
-pub struct RaftNode {}
+pub struct RaftNode(Arc<Inner>);
+
+struct Inner {
+    raft_id: u64,
+    own: Member,
+    tuning: Tuning,
+    raft: Raft,
+    log: LogStore,
+    health: Arc<Health>,
+    published: Arc<Published>,
+    proposer: Proposer,
+    barrier: Barrier,
+    members: Arc<Members>,
+    service: RaftService,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
 
 /// A transaction that was committed and applied.
 #[derive(Debug, Clone)]
 pub struct Applied {
-    /// The index of its log entry: the version of what it changed.
+    /// The version of what it changed: the index of its log entry, or a little above when it shared the entry.
     pub version: u64,
     /// What it changed.
     pub changes: Arc<ChangeSet>,
 }
 
-/// A member as the one asked sees it. Only the leader knows who can be reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberHealth {
-    /// Its Raft id.
-    pub raft_id: u64,
-    /// Its node id.
-    pub node_id: String,
-    /// host:port of its managers' service.
-    pub addr: String,
-    /// Whether it votes; if not, it is catching up.
-    pub voter: bool,
-    /// Whether it answered lately.
-    pub reachable: bool,
-    /// Whether it leads.
-    pub leader: bool,
-}
-
-#[expect(clippy::unimplemented, unused_variables, reason = "the API first")]
 impl RaftNode {
     /// Opens the directory and takes part. A new member waits for the leader to call; a first one for
-    /// [`bootstrap`](Self::bootstrap).
+    /// [`bootstrap`](Self::bootstrap). When this returns, `store` shows at least the last state that this member knew to be
+    /// committed.
     ///
     /// # Errors
-    /// When the directory is not what [`Open`](crate::Open) says, or cannot be read.
+    /// When the directory is not what [`Open`] says, or cannot be read.
     pub async fn start(
         config: RaftConfig,
         store: Arc<Store>,
         dialer: Dialer,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        unimplemented!()
+        let RaftConfig { dir, open, node_id, addr, tuning, on_fatal } = config;
+        tuning.check().map_err(|reason| StartError::Raft(reason.to_owned()))?;
+        let own = Member { node_id: node_id.clone(), addr };
+        let opened = spawn_blocking(move || {
+            if let Open::Create { raft_id } = open {
+                dir::create(&dir, Owner { node_id: node_id.clone(), raft_id })?;
+            }
+            dir::open(&dir, &node_id)
+        });
+        let opened = opened.await.map_err(|error| StartError::Raft(error.to_string()))??;
+        let Opened { owner: Owner { raft_id, .. }, disk, contents, snapshots, newest } = opened;
+
+        let pulse = Arc::new(Pulse::new(clock.clone()));
+        let health = Arc::new(Health::new(clock.clone(), tuning.clone(), pulse.clone()));
+        let contacts = Arc::new(Contacts::new(clock.clone()));
+        let network = Network::new(dialer, contacts.clone());
+        let log = LogStore::new(disk, contents, pulse, on_fatal.clone());
+        let log = log.map_err(|error| StartError::Raft(error.to_string()))?;
+        let machine = StateMachine::new(store.clone(), snapshots.clone(), newest, raft_id, on_fatal.clone());
+        let raft = Raft::new(raft_id, Arc::new(openraft_config(&tuning)), network.clone(), log.clone(), machine).await;
+        let raft = raft.map_err(|fatal| StartError::Raft(fatal.to_string()))?;
+
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let published = Arc::new(Published::default());
+        let observer = Observer {
+            raft: raft.clone(),
+            health: health.clone(),
+            contacts: contacts.clone(),
+            published: published.clone(),
+            period: tuning.heartbeat,
+            on_fatal: on_fatal.clone(),
+        };
+        tasks.spawn(observer.run(stop.clone()));
+        let timers = Timers { raft: raft.clone(), network, health: health.clone(), tuning: tuning.clone() };
+        tasks.spawn(timers.run(stop.clone()));
+        let (proposer, submitting) =
+            Proposer::new(raft.clone(), published.clone(), tuning.propose_deadline, stop.clone());
+        tasks.spawn(submitting);
+        let members = Arc::new(Members {
+            raft: raft.clone(),
+            raft_id,
+            store,
+            proposer: proposer.clone(),
+            published: published.clone(),
+            contacts,
+            clock,
+            tuning: tuning.clone(),
+            turn: Mutex::default(),
+        });
+        tasks.spawn({
+            let (members, stop) = (members.clone(), stop.clone());
+            async move { members.keep(stop).await }
+        });
+        let parts = Parts { raft: raft.clone(), raft_id, health: health.clone(), snapshots, on_fatal };
+        let service = RaftService::new(parts);
+        info!(node.id = own.node_id, raft_id, "taking part in consensus");
+        Ok(Self(Arc::new(Inner {
+            raft_id,
+            own,
+            tuning,
+            raft,
+            log,
+            health,
+            published,
+            proposer,
+            barrier: Barrier::default(),
+            members,
+            service,
+            stop,
+            tasks,
+        })))
     }
 
     /// Makes a new group of this member alone and proposes `first`. Can be repeated after a crash in between.
@@ -60,7 +156,18 @@ impl RaftNode {
     /// # Errors
     /// Those of [`propose`](Self::propose).
     pub async fn bootstrap(&self, first: Transaction) -> Result<Applied, ProposeError> {
-        unimplemented!()
+        let Inner { raft, raft_id, own, tuning, .. } = &*self.0;
+        match raft.initialize(BTreeMap::from([(*raft_id, own.clone())])).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
+            Err(_) => return Err(ProposeError::Stopped),
+        }
+        let mut leadership = self.leadership();
+        let leads = timeout(tuning.propose_deadline, leadership.wait_for(|leadership| leadership.is_self)).await;
+        match leads {
+            Ok(Ok(_)) => self.propose(first).await,
+            Ok(Err(_)) => Err(ProposeError::Stopped),
+            Err(_) => Err(ProposeError::NotLeader { leader: self.leadership().borrow().leader.clone() }),
+        }
     }
 
     /// Commits and applies a transaction.
@@ -68,15 +175,15 @@ impl RaftNode {
     /// # Errors
     /// See [`ProposeError`]; only after `Unknown` is it open whether anything was written.
     pub async fn propose(&self, transaction: Transaction) -> Result<Applied, ProposeError> {
-        unimplemented!()
+        self.0.proposer.propose(transaction, None).await
     }
 
-    /// Like [`propose`](Self::propose), but only as the leader of `term`.
+    /// Like [`propose`](Self::propose), but only in `term`: an entry of another term does not apply it.
     ///
     /// # Errors
     /// `NotLeader` when the term is over; else those of [`propose`](Self::propose).
     pub async fn propose_in(&self, term: u64, transaction: Transaction) -> Result<Applied, ProposeError> {
-        unimplemented!()
+        self.0.proposer.propose(transaction, Some(term)).await
     }
 
     /// Returns once the store shows everything that was committed before the call: a read after it is linearizable.
@@ -84,32 +191,35 @@ impl RaftNode {
     /// # Errors
     /// When this member does not lead, or finds no quorum.
     pub async fn read_barrier(&self) -> Result<(), ReadError> {
-        unimplemented!()
+        self.0.barrier.pass(&self.0.raft, self.0.tuning.read_deadline).await
     }
 
     /// Who leads, as it changes.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
-        unimplemented!()
+        self.0.published.leadership.subscribe()
     }
 
     /// Where this member stands, as it changes.
     pub fn standing(&self) -> watch::Receiver<Standing> {
-        unimplemented!()
+        self.0.published.standing.subscribe()
     }
 
     /// This member's id.
     pub fn raft_id(&self) -> u64 {
-        unimplemented!()
+        self.0.raft_id
     }
 
     /// Makes a node a member and returns its new id, never used before. An older member of the same node is removed first.
     /// Returns as soon as the group knows the new one, so that the node can start under its id; the leader makes it a
-    /// voter once it has caught up (its [`standing`](Self::standing) says so), or drops it when it does not in time.
+    /// voter once it has caught up (its [`standing`](Self::standing) says so), or drops it when it cannot be reached.
+    ///
+    /// The node must be in the store; its `manager` is set to the new id and `addr`.
     ///
     /// # Errors
     /// See [`MembershipError`].
     pub async fn add_member(&self, node_id: &str, addr: &str) -> Result<u64, MembershipError> {
-        unimplemented!()
+        let (members, node_id, addr) = (self.0.members.clone(), node_id.to_owned(), addr.to_owned());
+        self.to_the_end(async move { members.add(&node_id, &addr).await }).await
     }
 
     /// Removes a member. A leader that removes itself steps down once that is committed, and the others elect.
@@ -117,7 +227,8 @@ impl RaftNode {
     /// # Errors
     /// `QuorumLoss` when fewer than a quorum of those that would remain can be reached.
     pub async fn remove_member(&self, raft_id: u64) -> Result<(), MembershipError> {
-        unimplemented!()
+        let members = self.0.members.clone();
+        self.to_the_end(async move { members.remove(raft_id).await }).await
     }
 
     /// Records the new address of a member.
@@ -125,59 +236,68 @@ impl RaftNode {
     /// # Errors
     /// See [`MembershipError`].
     pub async fn update_member_addr(&self, raft_id: u64, addr: &str) -> Result<(), MembershipError> {
-        unimplemented!()
+        let (members, addr) = (self.0.members.clone(), addr.to_owned());
+        self.to_the_end(async move { members.update_addr(raft_id, &addr).await }).await
     }
 
-    /// Gives up leading, for another member to take over. Returns when there is another leader, or after a bounded wait
-    /// without one.
+    /// Gives up leading: this member takes no proposals and falls silent, so that another is elected. Returns when there is
+    /// another leader, or after a bounded wait without one.
     pub async fn step_down(&self) {
-        unimplemented!()
+        let mut leadership = self.leadership();
+        if !leadership.borrow().is_self {
+            return;
+        }
+        self.0.health.abdicate();
+        let another = leadership.wait_for(|leadership| leadership.leader.is_some() && !leadership.is_self);
+        let _ = timeout(self.0.tuning.election_max * 3, another).await;
     }
 
     /// The members, by Raft id.
     pub fn members(&self) -> Vec<MemberHealth> {
-        unimplemented!()
+        self.0.members.list()
     }
 
     /// The service the other members call.
-    pub fn service(&self) -> skep_proto::v1::raft_server::RaftServer<RaftService> {
-        unimplemented!()
+    pub fn service(&self) -> RaftServer<RaftService> {
+        self.0.service.server()
     }
 
     /// Takes no more part and closes the directory. What was acknowledged stays.
     pub async fn shutdown(&self) {
-        unimplemented!()
+        self.0.stop.cancel();
+        // The error says that the task has panicked, which its observer has told already.
+        let _ = self.0.raft.shutdown().await;
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+        self.0.log.close().await;
+    }
+
+    /// Runs a change of the membership to its end, also when the caller stops waiting for it.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, MembershipError>> + Send + 'static,
+    ) -> Result<T, MembershipError> {
+        let stop = self.0.stop.clone();
+        let change = async move { stop.run_until_cancelled(change).await.unwrap_or(Err(MembershipError::Stopped)) };
+        self.0.tasks.spawn(change).await.unwrap_or(Err(MembershipError::Stopped))
     }
 }
 
-/// The service side of the Raft wire.
-pub struct RaftService {}
-
-#[expect(clippy::unimplemented, reason = "the API first")]
-#[async_trait::async_trait]
-impl skep_proto::v1::raft_server::Raft for RaftService {
-    async fn append(
-        &self,
-        _: tonic::Request<skep_proto::v1::AppendRequest>,
-    ) -> Result<tonic::Response<skep_proto::v1::AppendReply>, tonic::Status> {
-        unimplemented!()
-    }
-    async fn vote(
-        &self,
-        _: tonic::Request<skep_proto::v1::VoteRequest>,
-    ) -> Result<tonic::Response<skep_proto::v1::VoteReply>, tonic::Status> {
-        unimplemented!()
-    }
-    async fn offer_snapshot(
-        &self,
-        _: tonic::Request<skep_proto::v1::SnapshotOffer>,
-    ) -> Result<tonic::Response<skep_proto::v1::SnapshotOfferReply>, tonic::Status> {
-        unimplemented!()
-    }
-    async fn install_snapshot(
-        &self,
-        _: tonic::Request<tonic::Streaming<skep_proto::v1::SnapshotChunk>>,
-    ) -> Result<tonic::Response<skep_proto::v1::SnapshotReply>, tonic::Status> {
-        unimplemented!()
+/// openraft's own timers are off (see `timers`): what it calls the heartbeat interval only bounds an AppendEntries call here,
+/// and its election timeout is the lease.
+fn openraft_config(tuning: &Tuning) -> Config {
+    let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let lease = millis(tuning.lease);
+    Config {
+        cluster_name: "skep".to_owned(),
+        enable_heartbeat: false,
+        enable_elect: false,
+        heartbeat_interval: millis(APPEND_DEADLINE),
+        election_timeout_min: lease - 1,
+        election_timeout_max: lease,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(tuning.snapshot_interval),
+        // The older of the two snapshots must be good for a start, should the newer one turn out to be damaged.
+        max_in_snapshot_log_to_keep: tuning.snapshot_interval + tuning.keep_entries,
+        ..Config::default()
     }
 }

@@ -1,0 +1,172 @@
+//! The directory of one member: its key, its log, its snapshots.
+//!
+//! `raft.key` (0600) is the data key that everything else is sealed with; `log.redb` is the log; `snapshots/` has the
+//! snapshots. The directory is the member's as soon as the log names its owner. A part that is missing then means that a
+//! vote or an acknowledged entry may be lost, and the member must not come back.
+
+use std::{
+    fs,
+    fs::OpenOptions,
+    io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use redb::backends::FileBackend;
+use skep_common::{
+    durable::{sync_dir, write_atomic},
+    secret::Secret,
+};
+use skep_store::View;
+use tracing::warn;
+use zeroize::Zeroizing;
+
+use crate::{
+    error::StartError,
+    log_store::{Contents, Disk, DiskError, Owner},
+    seal::{KEY_BYTES, Key, Seal, new_key},
+    snapshot::{Description, Loaded, SnapshotError, Snapshots},
+};
+
+const KEY: &str = "raft.key";
+const LOG: &str = "log.redb";
+const SNAPSHOTS: &str = "snapshots";
+
+/// An opened directory.
+pub(crate) struct Opened {
+    pub(crate) owner: Owner,
+    pub(crate) disk: Disk,
+    pub(crate) contents: Contents,
+    pub(crate) snapshots: Arc<Snapshots>,
+    /// The state to begin with; the log has everything after it.
+    pub(crate) newest: Option<(Arc<Description>, View)>,
+}
+
+/// Makes the directory of a new member.
+pub(crate) fn create(dir: &Path, owner: Owner) -> Result<(), StartError> {
+    if is_owned(dir)? {
+        return Err(StartError::Occupied { dir: dir.to_owned() });
+    }
+    let made = || -> io::Result<Key> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        for left_over in [KEY, LOG] {
+            ignore_missing(fs::remove_file(dir.join(left_over)))?;
+        }
+        ignore_missing(fs::remove_dir_all(dir.join(SNAPSHOTS)))?;
+        let key = new_key();
+        write_atomic(&dir.join(KEY), key.expose(), 0o600)?;
+        Ok(key)
+    };
+    let key = made().map_err(|source| io_error(dir, source))?;
+    let log = dir.join(LOG);
+    let made = open_disk(&log, Arc::new(Seal::new(&key))).and_then(|disk| disk.set_owner(owner));
+    made.map_err(|error| error.at_start(&log))?;
+    let durable = || -> io::Result<()> {
+        sync_dir(dir)?;
+        dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_dir)
+    };
+    durable().map_err(|source| io_error(dir, source))
+}
+
+/// Whether a member lives here.
+fn is_owned(dir: &Path) -> Result<bool, StartError> {
+    let (Some(key), log) = (read_key(dir)?, dir.join(LOG)) else { return Ok(false) };
+    if !log.exists() {
+        return Ok(false);
+    }
+    let disk = open_disk(&log, Arc::new(Seal::new(&key))).map_err(|error| error.at_start(&log))?;
+    Ok(disk.contents().map_err(|error| error.at_start(&log))?.owner.is_some())
+}
+
+/// Opens the directory of a member that ran before, and checks all of it.
+pub(crate) fn open(dir: &Path, node_id: &str) -> Result<Opened, StartError> {
+    let wiped = |missing| StartError::Wiped { dir: dir.to_owned(), missing };
+    let log = dir.join(LOG);
+    let key = read_key(dir)?.ok_or_else(|| wiped("its key"))?;
+    if !log.exists() {
+        return Err(wiped("its log"));
+    }
+    let seal = Arc::new(Seal::new(&key));
+    let disk = open_disk(&log, seal.clone()).map_err(|error| error.at_start(&log))?;
+    let mut contents = disk.contents().map_err(|error| error.at_start(&log))?;
+    let owner = contents.owner.clone().ok_or_else(|| wiped("the record of its owner"))?;
+    if owner.node_id != node_id {
+        return Err(StartError::OtherNode { dir: dir.to_owned(), owner: owner.node_id });
+    }
+    let snapshots = Snapshots::open(dir.join(SNAPSHOTS), seal).map_err(|source| io_error(dir, source))?;
+    let loaded = snapshots.load().map_err(|source| io_error(dir, source))?;
+    let newest = start_of_log(dir, &contents, loaded)?;
+    if let Some((snapshot, _)) = &newest {
+        join(&disk, &mut contents, snapshot).map_err(|error| error.at_start(&log))?;
+    }
+    Ok(Opened { owner, disk, contents, snapshots, newest })
+}
+
+/// The newest snapshot that can be read, if the log goes on from it.
+fn start_of_log(
+    dir: &Path,
+    contents: &Contents,
+    loaded: Loaded,
+) -> Result<Option<(Arc<Description>, View)>, StartError> {
+    let Loaded { newest, unreadable } = loaded;
+    if contents.purged <= newest.as_ref().and_then(|(snapshot, _)| snapshot.meta.last_log_id) {
+        return Ok(newest);
+    }
+    match unreadable {
+        None => Err(StartError::Wiped { dir: dir.to_owned(), missing: "its snapshot" }),
+        Some(unreadable) => {
+            let (place, reason) = match unreadable.error {
+                SnapshotError::Damaged { place, reason } => (place, reason),
+                SnapshotError::Io(error) => ("its content".into(), error.to_string()),
+            };
+            Err(StartError::Damaged { file: unreadable.file, place, reason })
+        }
+    }
+}
+
+/// A snapshot from the leader is on disk before the log is told of it. If the process ended in between, the log may still
+/// hold entries of a leader that had been overruled; the snapshot, which holds only what was committed, says so.
+fn join(disk: &Disk, contents: &mut Contents, snapshot: &Description) -> Result<(), DiskError> {
+    let Some(last) = snapshot.meta.last_log_id else { return Ok(()) };
+    let overruled = |entry: &crate::types::Entry| entry.log_id.index == last.index && entry.log_id != last;
+    if contents.entries.iter().any(overruled) {
+        warn!(%last, "the log contradicts the snapshot that was received last; what was overruled is dropped");
+        disk.start_after(last)?;
+        contents.entries.clear();
+        contents.purged = Some(last);
+    }
+    Ok(())
+}
+
+fn open_disk(path: &Path, seal: Arc<Seal>) -> Result<Disk, DiskError> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let backend = FileBackend::new(file.map_err(|error| DiskError::Redb(error.into()))?);
+    Disk::open(backend.map_err(|error| DiskError::Redb(error.into()))?, path.to_owned(), seal)
+}
+
+fn read_key(dir: &Path) -> Result<Option<Key>, StartError> {
+    let path = dir.join(KEY);
+    let bytes = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        bytes => Zeroizing::new(bytes.map_err(|source| io_error(dir, source))?),
+    };
+    match <[u8; KEY_BYTES]>::try_from(bytes.as_slice()) {
+        Ok(key) => Ok(Some(Secret::new(key))),
+        Err(_) => {
+            let reason = format!("it has {} bytes, not {KEY_BYTES}", bytes.len());
+            Err(StartError::Damaged { file: path, place: "the key".into(), reason })
+        }
+    }
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn io_error(dir: &Path, source: io::Error) -> StartError {
+    StartError::Io { dir: PathBuf::from(dir), source }
+}

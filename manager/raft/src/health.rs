@@ -1,0 +1,168 @@
+//! What decides whether this member leads, votes or campaigns: when it last heard from a leader, when a quorum last heard
+//! from it, whether its disk answers, whether it wants to lead at all.
+//!
+//! Invariant: all of it is measured on the monotonic clock, so a stopped process finds on waking that much time has passed.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use skep_common::clock::Clock;
+
+use crate::{Tuning, log_store::Pulse};
+
+pub(crate) struct Health {
+    clock: Arc<dyn Clock>,
+    tuning: Tuning,
+    pulse: Arc<Pulse>,
+    marks: Mutex<Marks>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Marks {
+    /// When a leader was last heard; at first, when this member started.
+    heard: Duration,
+    /// While leading: when a quorum last answered.
+    acked: Option<Duration>,
+    /// Until when this member does not want to lead.
+    abdicates_until: Duration,
+}
+
+impl Health {
+    pub(crate) fn new(clock: Arc<dyn Clock>, tuning: Tuning, pulse: Arc<Pulse>) -> Self {
+        let marks = Marks { heard: clock.monotonic(), acked: None, abdicates_until: Duration::ZERO };
+        Self { clock, tuning, pulse, marks: Mutex::new(marks) }
+    }
+
+    /// A leader, or the lead of this member itself, has shown.
+    pub(crate) fn heard_leader(&self) {
+        let now = self.clock.monotonic();
+        self.marks().heard = now;
+    }
+
+    /// How long no leader has been heard.
+    pub(crate) fn silence(&self) -> Duration {
+        let heard = self.marks().heard;
+        self.clock.monotonic().saturating_sub(heard)
+    }
+
+    /// A quorum answered this long ago; `None` when this member does not lead.
+    pub(crate) fn quorum_answered(&self, ago: Option<Duration>) {
+        let now = self.clock.monotonic();
+        self.marks().acked = ago.map(|ago| now.saturating_sub(ago));
+    }
+
+    /// Gives up leading for long enough that somebody else is elected.
+    pub(crate) fn abdicate(&self) {
+        let until = self.clock.monotonic() + self.tuning.election_max * 3;
+        self.marks().abdicates_until = until;
+    }
+
+    /// Whether this member, if openraft has it lead, is one to turn to.
+    pub(crate) fn may_lead(&self) -> bool {
+        self.wants_to_lead() && self.quorum_silence() <= self.patience_with_quorum()
+    }
+
+    /// Whether a leader lets its followers hear from it. Without a quorum's answers it alternates: it is silent for a while so
+    /// that those who still hear but cannot answer it elect another, then speaks again in case nobody else can win.
+    pub(crate) fn should_beat(&self) -> bool {
+        let periods = self.quorum_silence().as_nanos() / self.patience_with_quorum().as_nanos().max(1);
+        self.wants_to_lead() && periods.is_multiple_of(2)
+    }
+
+    /// Whether this member would let another be elected, as far as its own leader is concerned.
+    pub(crate) fn misses_leader(&self, leads: bool) -> bool {
+        if leads {
+            !self.wants_to_lead() || self.quorum_silence() >= self.tuning.lease
+        } else {
+            self.silence() >= self.tuning.lease
+        }
+    }
+
+    fn wants_to_lead(&self) -> bool {
+        let abdicates_until = self.marks().abdicates_until;
+        self.clock.monotonic() >= abdicates_until && self.pulse.busy_for() < self.tuning.disk_stall
+    }
+
+    fn quorum_silence(&self) -> Duration {
+        let acked = self.marks().acked;
+        acked.map_or(Duration::ZERO, |acked| self.clock.monotonic().saturating_sub(acked))
+    }
+
+    fn patience_with_quorum(&self) -> Duration {
+        self.tuning.election_max * 2
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_common::clock::{ManualClock, Timestamp};
+
+    use super::*;
+
+    fn health() -> (Arc<ManualClock>, Health) {
+        let clock = Arc::new(ManualClock::new(Timestamp::ZERO));
+        let pulse = Arc::new(Pulse::new(clock.clone()));
+        (clock.clone(), Health::new(clock, Tuning::default(), pulse))
+    }
+
+    #[test]
+    fn a_follower_misses_its_leader_after_the_lease() {
+        let (clock, health) = health();
+        clock.advance(Duration::from_secs(9));
+        health.heard_leader();
+        clock.advance(Tuning::default().lease - Duration::from_millis(1));
+        assert!(!health.misses_leader(false));
+        clock.advance(Duration::from_millis(1));
+        assert!(health.misses_leader(false));
+        health.heard_leader();
+        assert_eq!(health.silence(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_leader_without_quorum_is_not_turned_to_and_falls_silent_by_turns() {
+        let (clock, health) = health();
+        let patience = Tuning::default().election_max * 2;
+        health.quorum_answered(Some(Duration::ZERO));
+        assert!(health.may_lead() && health.should_beat() && !health.misses_leader(true));
+        clock.advance(patience + Duration::from_millis(1));
+        assert!(!health.may_lead() && !health.should_beat() && health.misses_leader(true));
+        clock.advance(patience);
+        assert!(!health.may_lead() && health.should_beat());
+        health.quorum_answered(Some(Duration::ZERO));
+        assert!(health.may_lead() && health.should_beat());
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_does_not_believe_it_leads() {
+        let (clock, health) = health();
+        health.quorum_answered(Some(Duration::ZERO));
+        clock.advance(Duration::from_secs(30));
+        assert!(!health.may_lead());
+    }
+
+    #[test]
+    fn abdication_ends() {
+        let (clock, health) = health();
+        clock.advance(Duration::from_secs(1));
+        health.abdicate();
+        assert!(!health.may_lead() && !health.should_beat() && health.misses_leader(true));
+        clock.advance(Tuning::default().election_max * 3);
+        assert!(health.may_lead() && health.should_beat());
+    }
+
+    #[test]
+    fn a_stalled_disk_gives_up_the_lead() {
+        let (clock, health) = health();
+        health.pulse.begin();
+        clock.advance(Tuning::default().disk_stall);
+        assert!(!health.may_lead() && !health.should_beat());
+        health.pulse.end();
+        assert!(health.may_lead());
+    }
+}

@@ -1,0 +1,140 @@
+//! Sealing what is kept on disk: AES-256-GCM-SIV under the member's own data key (DEK).
+//!
+//! Each value is bound to its place, so that none can be moved to another: an entry to its index, a chunk to its snapshot
+//! and number. A sealed value is nonce (12 bytes), ciphertext, tag (16 bytes).
+
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use skep_common::{random, secret::Secret};
+
+/// A data key.
+pub(crate) type Key = Secret<[u8; KEY_BYTES]>;
+
+/// Length of a data key.
+pub(crate) const KEY_BYTES: usize = 32;
+
+/// How much longer a sealed value is.
+pub(crate) const OVERHEAD: usize = NONCE_LEN + 16;
+
+/// A new random key.
+pub(crate) fn new_key() -> Key {
+    Secret::new(random::bytes())
+}
+
+/// Where a value is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place<'a> {
+    /// A log entry, by index.
+    Entry(u64),
+    /// A single record of the log file.
+    Record(&'static str),
+    /// What a snapshot says of itself, by the snapshot's id.
+    Description(&'a str),
+    /// A chunk of a snapshot, by the snapshot's id and the chunk's number.
+    Chunk(&'a str, u64),
+}
+
+impl Place<'_> {
+    /// Different for every place.
+    fn bytes(&self) -> Vec<u8> {
+        let (kind, text, number) = match self {
+            Self::Entry(index) => (0, "", *index),
+            Self::Record(name) => (1, *name, 0),
+            Self::Description(name) => (2, *name, 0),
+            Self::Chunk(snapshot, number) => (3, *snapshot, *number),
+        };
+        let mut bytes = vec![kind];
+        bytes.extend_from_slice(&number.to_be_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+        bytes
+    }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Entry(index) => write!(f, "entry {index}"),
+            Self::Record(name) => write!(f, "record {name}"),
+            Self::Description(_) => f.write_str("description"),
+            Self::Chunk(_, number) => write!(f, "chunk {number}"),
+        }
+    }
+}
+
+/// A sealed value was changed, moved, or sealed with another key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it was changed, or sealed with another key")]
+pub(crate) struct Unsealable;
+
+/// Seals and opens with one key.
+pub(crate) struct Seal {
+    key: RandomizedNonceKey,
+}
+
+impl Seal {
+    #[expect(clippy::expect_used, reason = "the length of the key is right by its type")]
+    pub(crate) fn new(key: &Key) -> Self {
+        Self { key: RandomizedNonceKey::new(&AES_256_GCM_SIV, key.expose()).expect("a key of 32 bytes") }
+    }
+
+    #[expect(clippy::expect_used, reason = "fails only for values of many gigabytes")]
+    pub(crate) fn seal(&self, place: Place<'_>, value: &[u8]) -> Vec<u8> {
+        let mut text = Vec::with_capacity(value.len() + OVERHEAD);
+        text.extend_from_slice(value);
+        let nonce = self.key.seal_in_place_append_tag(Aad::from(place.bytes()), &mut text).expect("sealing a value");
+        text.splice(0..0, *nonce.as_ref());
+        text
+    }
+
+    pub(crate) fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
+        let (nonce, text) = sealed.split_at_checked(NONCE_LEN).ok_or(Unsealable)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Unsealable)?;
+        let mut text = text.to_vec();
+        let length = self.key.open_in_place(nonce, Aad::from(place.bytes()), &mut text).map_err(|_| Unsealable)?.len();
+        text.truncate(length);
+        Ok(text)
+    }
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seal")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opens_only_unchanged_in_its_place_with_its_key() {
+        let seal = Seal::new(&new_key());
+        let place = Place::Chunk("snapshot", 3);
+        let sealed = seal.seal(place, b"value");
+        assert_eq!(sealed.len(), 5 + OVERHEAD);
+        assert_eq!(seal.open(place, &sealed).unwrap(), b"value");
+        assert_ne!(sealed, seal.seal(place, b"value"), "no two are alike");
+
+        for bit in 0..sealed.len() * 8 {
+            let mut changed = sealed.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(seal.open(place, &changed), Err(Unsealable));
+        }
+        for elsewhere in
+            [Place::Chunk("snapshot", 4), Place::Chunk("other", 3), Place::Entry(3), Place::Record("snapshot")]
+        {
+            assert_eq!(seal.open(elsewhere, &sealed), Err(Unsealable), "{elsewhere}");
+        }
+        for cut in 0..sealed.len() {
+            assert_eq!(seal.open(place, &sealed[..cut]), Err(Unsealable));
+        }
+        assert_eq!(Seal::new(&new_key()).open(place, &sealed), Err(Unsealable));
+    }
+
+    #[test]
+    fn empty_values_are_values() {
+        let seal = Seal::new(&new_key());
+        assert_eq!(seal.open(Place::Entry(0), &seal.seal(Place::Entry(0), b"")).unwrap(), b"");
+    }
+}

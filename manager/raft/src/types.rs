@@ -1,0 +1,88 @@
+//! openraft's types, filled in: what an entry carries, what applying it answers, who a member is.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use skep_store::{ApplyError, ChangeSet};
+
+use crate::snapshot::SnapshotData;
+
+openraft::declare_raft_types!(
+    /// The instance of openraft this crate runs.
+    pub(crate) TypeConfig:
+        D = Batch,
+        R = Vec<Outcome>,
+        NodeId = u64,
+        Node = Member,
+        Entry = openraft::Entry<TypeConfig>,
+        SnapshotData = SnapshotData,
+);
+
+pub(crate) type Raft = openraft::Raft<TypeConfig>;
+pub(crate) type Entry = openraft::Entry<TypeConfig>;
+pub(crate) type LogId = openraft::LogId<u64>;
+pub(crate) type Vote = openraft::Vote<u64>;
+pub(crate) type Membership = openraft::Membership<u64, Member>;
+pub(crate) type StoredMembership = openraft::StoredMembership<u64, Member>;
+pub(crate) type SnapshotMeta = openraft::SnapshotMeta<u64, Member>;
+pub(crate) type Snapshot = openraft::Snapshot<TypeConfig>;
+pub(crate) type Metrics = openraft::RaftMetrics<u64, Member>;
+pub(crate) type StorageError = openraft::StorageError<u64>;
+
+/// A member as the others find it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) node_id: String,
+    pub(crate) addr: String,
+}
+
+/// Proposals that share one log entry: an encoded `RaftBatch`, encoded once by the leader and carried as it is to disk
+/// and to the followers.
+#[derive(Clone)]
+pub(crate) struct Batch {
+    pub(crate) bytes: Bytes,
+    appended: Arc<AtomicBool>,
+}
+
+impl Batch {
+    pub(crate) fn new(bytes: Bytes) -> Self {
+        Self { bytes, appended: Arc::default() }
+    }
+
+    /// Noted before the batch is first written to a log. Without it the batch is nowhere, and will be nowhere.
+    pub(crate) fn note_appended(&self) {
+        self.appended.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn was_appended(&self) -> bool {
+        self.appended.load(Ordering::Acquire)
+    }
+}
+
+impl PartialEq for Batch {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+/// The content may hold keys and tokens.
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Batch({} bytes)", self.bytes.len())
+    }
+}
+
+/// What became of one proposal of a batch; the same on every member.
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    Applied(Arc<ChangeSet>),
+    Refused(ApplyError),
+    /// It was meant for one term only, and its entry is of another.
+    TermOver,
+}
