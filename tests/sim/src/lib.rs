@@ -1,1 +1,32 @@
-//! deterministic simulation of managers and agents, seeded.
+//! A whole swarm in one thread, on a clock of its own: managers, agents, containers, a bad network, clumsy users.
+//!
+//! What decides here is what decides in the daemon: `skep-store`'s apply, `skep-core`'s planners and `skep-worker`'s
+//! assignment sets and task machines. What is played is everything around them: consensus ([`raft`]), the leader's
+//! loops ([`leader`]), the agent's plumbing ([`agent`]), containers ([`runtime`]), messages ([`network`]).
+//!
+//! A run is a function of its seed. First faults and users are let loose ([`chaos`]); after each step the [`oracle`]
+//! looks for what must never be. Then everything is repaired, and within a minute the swarm must be exactly what was
+//! asked for ([`health`]). [`run`] returns what went wrong first, if anything did.
+
+mod agent;
+mod bugs;
+mod chaos;
+mod config;
+mod context;
+mod driver;
+mod event;
+mod health;
+mod leader;
+mod network;
+mod node;
+mod oracle;
+mod raft;
+mod reporter;
+mod rng;
+mod runtime;
+mod simulation;
+mod trace;
+
+pub use bugs::Bug;
+pub use config::Config;
+pub use simulation::{Failure, Report, run};

@@ -1,0 +1,45 @@
+//! Bugs that can be planted, to show that the simulation would find them. Without the feature `planted-bugs` none is
+//! there, whatever is asked for.
+
+/// A known mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Bug {
+    /// The leader takes every report as it comes, also one that is behind.
+    BackwardStatus,
+    /// The leader does not ask whether a session is the live one.
+    UnfencedSession,
+    /// A slot's next task starts without waiting for the one before to stop.
+    EarlySlotReuse,
+    /// After a restart the agent does not look which containers exist.
+    ForgetfulAgent,
+    /// A new leader waits for changes instead of looking at everything first.
+    NoFirstLook,
+    /// What a leader planned is proposed even when another leads by now.
+    StaleProposals,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::BackwardStatus,
+        Self::UnfencedSession,
+        Self::EarlySlotReuse,
+        Self::ForgetfulAgent,
+        Self::NoFirstLook,
+        Self::StaleProposals,
+    ];
+}
+
+/// Which bug is planted in a run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Planted(Option<Bug>);
+
+impl Planted {
+    pub(crate) fn new(bug: Option<Bug>) -> Self {
+        Self(bug)
+    }
+
+    pub(crate) fn has(self, bug: Bug) -> bool {
+        cfg!(feature = "planted-bugs") && self.0 == Some(bug)
+    }
+}

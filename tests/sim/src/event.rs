@@ -1,0 +1,134 @@
+//! Everything that can happen, and when: one queue, in order of time and then of asking.
+
+use std::{cmp::Ordering, collections::BinaryHeap, time::Duration};
+
+use skep_proto::v1::Transaction;
+use skep_worker::task_machine;
+
+use crate::{
+    leader::{Loop, Origin},
+    network::{ToAgent, ToLeader},
+};
+
+/// Something that happens.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    // ---- consensus
+    /// Entries up to here are on a quorum.
+    Commit { term: u64, index: usize },
+    /// A manager that is behind applies some of what is committed.
+    CatchUp { manager: usize },
+    /// A manager may lead now.
+    Elect,
+    /// A manager that was killed is back, with what it had on disk.
+    ManagerStarts { manager: usize },
+    // ---- the leader's loops
+    /// A loop looks, and plans.
+    Look { term: u64, which: Loop },
+    /// Time passed for a loop.
+    Due { term: u64, which: Loop },
+    /// Something planned goes into the log.
+    Propose { term: u64, origin: Origin, transactions: Vec<Transaction> },
+    /// What a node's stream has to say is said.
+    Flush { term: u64, node: String },
+    // ---- messages
+    /// Arrives at whoever leads now.
+    AtLeader { node: String, message: ToLeader },
+    /// Arrives at a node.
+    AtAgent { node: String, message: ToAgent },
+    // ---- nodes
+    /// Something of the agent's own, unless it was restarted since.
+    Agent { node: String, incarnation: u64, what: AgentEvent },
+    /// A container ends, unless it did before.
+    ContainerEnds { node: String, task: String, code: i32, by_itself: bool },
+    /// A killed agent starts again.
+    AgentStarts { node: String },
+    /// A link is whole again.
+    Reconnect { node: String },
+    // ---- the world
+    /// A fault or a user's whim.
+    Chaos,
+}
+
+/// Something of an agent's own.
+#[derive(Debug, Clone)]
+pub(crate) enum AgentEvent {
+    /// It is time to look for a session.
+    Connect,
+    /// The session's connection is gone.
+    Broken {
+        session: String,
+    },
+    Heartbeat {
+        session: String,
+    },
+    SendReports {
+        session: String,
+        again: bool,
+    },
+    /// An operation of a task's driver is done.
+    Done {
+        task: String,
+        operation: u64,
+        event: Option<task_machine::Event>,
+    },
+    /// The runtime says that a watched container ended.
+    ContainerEnded {
+        task: String,
+    },
+    /// A container no task has claimed has stopped.
+    RemoveUnclaimed {
+        task: String,
+    },
+}
+
+/// What is yet to happen.
+#[derive(Default)]
+pub(crate) struct Queue {
+    heap: BinaryHeap<Entry>,
+    asked: u64,
+}
+
+struct Entry {
+    at: Duration,
+    number: u64,
+    event: Event,
+}
+
+impl Queue {
+    pub(crate) fn push(&mut self, at: Duration, event: Event) {
+        self.asked += 1;
+        self.heap.push(Entry { at, number: self.asked, event });
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<(Duration, Event)> {
+        self.heap.pop().map(|entry| (entry.at, entry.event))
+    }
+}
+
+impl Entry {
+    fn key(&self) -> (Duration, u64) {
+        (self.at, self.number)
+    }
+}
+
+/// The heap gives the greatest first: that is the earliest.
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.key().cmp(&self.key())
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Entry {}

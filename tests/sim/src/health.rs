@@ -1,0 +1,88 @@
+//! What a swarm must be in which nothing is broken any more: exactly what was asked for, and nothing beside it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skep_core::task::TaskExt;
+use skep_proto::v1::{NodeState, Task, TaskState, service_spec::Mode};
+use skep_store::View;
+
+use crate::{
+    context::{Step, must},
+    node::Node,
+    oracle::cpus_of,
+};
+
+/// What is asked for runs; what runs is asked for.
+pub(crate) fn check(view: &View, nodes: &BTreeMap<String, Node>) -> Step {
+    for node in view.nodes() {
+        let state = node.status.as_ref().map(|status| status.state());
+        must!(state == Some(NodeState::Ready), "{} is {state:?}", node.id);
+    }
+    services_are_whole(view)?;
+    for task in view.tasks() {
+        task_is_settled(view, task, nodes)?;
+    }
+    for node in nodes.values() {
+        nothing_is_left_over(view, node)?;
+    }
+    Ok(())
+}
+
+/// Every service holds as many slots as it has replicas.
+fn services_are_whole(view: &View) -> Step {
+    for service in view.services() {
+        let Some(Mode::Replicated(mode)) = service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) else { continue };
+        let staying = view.tasks_of_service(&service.id).filter(|task| !task.is_leaving());
+        let held: BTreeSet<u64> = staying.map(|task| task.slot).collect();
+        must!(held.len() as u64 == mode.replicas, "{} has slots {held:?} and asks for {}", service.id, mode.replicas);
+    }
+    Ok(())
+}
+
+/// A wanted task runs, unless there is no room for it anywhere; any other is over.
+fn task_is_settled(view: &View, task: &Task, nodes: &BTreeMap<String, Node>) -> Step {
+    if !task.is_wanted() {
+        must!(!task.may_run(), "{} is not wanted any more and {:?}", task.id, task.state());
+        must!(!task.is_leaving(), "{} is over and has not been forgotten", task.id);
+        return Ok(());
+    }
+    if task.state() == TaskState::Pending {
+        let err = task.status.as_ref().map_or("", |status| &status.err);
+        must!(!err.is_empty() && !fits_somewhere(view, task), "{} waits, and says: {err:?}", task.id);
+        return Ok(());
+    }
+    must!(task.desired_state() == TaskState::Running, "{} still waits to start", task.id);
+    must!(task.state() == TaskState::Running, "{} is wanted and {:?}", task.id, task.state());
+    let running = nodes.get(&task.node_id).is_some_and(|node| node.machine.runtime.is_running(&task.id));
+    must!(running, "{} is RUNNING and has no container on {}", task.id, task.node_id);
+    Ok(())
+}
+
+/// Looks at every node, the slow way.
+fn fits_somewhere(view: &View, task: &Task) -> bool {
+    let constrained =
+        task.spec.as_ref().and_then(|spec| spec.placement.as_ref()).is_some_and(|p| !p.constraints.is_empty());
+    view.nodes().any(|node| {
+        let capacity = node.description.as_ref().and_then(|description| description.resources).unwrap_or_default();
+        let taken: i64 = view.tasks_of_node(&node.id).filter(|other| other.may_run()).map(|other| cpus_of(other)).sum();
+        let labels =
+            node.spec.as_ref().and_then(|spec| spec.annotations.as_ref()).map(|annotations| &annotations.labels);
+        let west = labels.is_some_and(|labels| labels.get("zone").is_some_and(|zone| zone == "west"));
+        taken + cpus_of(task) <= capacity.nano_cpus && !(constrained && west)
+    })
+}
+
+/// Every container and every record belongs to a task of this node.
+fn nothing_is_left_over(view: &View, node: &Node) -> Step {
+    let machine = &node.machine;
+    let is_ours = |id: &String| view.task(id).is_some_and(|task| task.node_id == machine.id);
+    for (id, container) in machine.runtime.all() {
+        must!(is_ours(id), "{} has a container of {id}, which is none of its tasks: {container:?}", machine.id);
+        let wanted = view.task(id).is_some_and(|task| task.is_wanted());
+        must!(wanted || !machine.runtime.is_running(id), "{} runs {id}, which is not wanted", machine.id);
+    }
+    for id in machine.disk.keys() {
+        must!(is_ours(id), "{} has a record of {id}, which is none of its tasks", machine.id);
+    }
+    Ok(())
+}

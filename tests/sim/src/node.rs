@@ -1,0 +1,62 @@
+//! A machine: its disk, its containers, its link, and the agent while that runs.
+
+use std::collections::BTreeMap;
+
+use skep_common::clock::Timestamp;
+use skep_proto::v1::{NodeDescription, Platform, Resources, Task};
+
+use crate::{agent::Agent, context::Context, rng::Rng, runtime::Runtime};
+
+/// What survives the daemon.
+pub(crate) struct Machine {
+    pub(crate) id: String,
+    pub(crate) description: NodeDescription,
+    /// task.db: the last saved record of each task.
+    pub(crate) disk: BTreeMap<String, Task>,
+    pub(crate) runtime: Runtime,
+    /// No message gets through.
+    pub(crate) is_cut: bool,
+    /// Milliseconds its clock is wrong by.
+    skew: i64,
+}
+
+/// A machine and its daemon.
+pub(crate) struct Node {
+    pub(crate) machine: Machine,
+    /// `None` while the daemon is dead.
+    pub(crate) agent: Option<Agent>,
+    /// Agents this machine has had.
+    pub(crate) incarnations: u64,
+}
+
+impl Node {
+    pub(crate) fn new(id: &str, cpus: i64, rng: &mut Rng) -> Self {
+        let description = NodeDescription {
+            hostname: id.to_owned(),
+            platform: Some(Platform { architecture: "x86_64".into(), os: "linux".into() }),
+            resources: Some(Resources { nano_cpus: cpus * 1_000_000_000, memory_bytes: 8 << 30 }),
+            ..NodeDescription::default()
+        };
+        let machine = Machine {
+            id: id.to_owned(),
+            description,
+            disk: BTreeMap::new(),
+            runtime: Runtime::default(),
+            is_cut: false,
+            skew: skew(rng),
+        };
+        Self { machine, agent: None, incarnations: 0 }
+    }
+}
+
+impl Machine {
+    /// The time by this machine's clock.
+    pub(crate) fn wall(&self, context: &Context) -> Timestamp {
+        Timestamp(context.wall().0 + self.skew * 1_000_000)
+    }
+}
+
+/// A clock that is wrong by up to two seconds, in milliseconds.
+pub(crate) fn skew(rng: &mut Rng) -> i64 {
+    i64::try_from(rng.between(0, 4000)).unwrap_or(0) - 2000
+}

@@ -1,0 +1,183 @@
+//! What must never be, whatever happened. Looked at on every entry of the log and every start of a container.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use skep_core::{orchestrator::STOP_PATIENCE, task::TaskExt};
+use skep_proto::v1::{NodeState, Task, TaskState};
+use skep_store::{AnyObject, Change, ChangeSet, View};
+
+use crate::{
+    context::{Step, must},
+    node::Node,
+};
+
+/// How long after a node was down what was decided meanwhile still counts: plans and messages take time.
+const AFTERMATH: Duration = Duration::from_secs(10);
+
+/// Grace period of every simulated service, and what clocks may be wrong by.
+const GRACE_AND_SKEW: Duration = Duration::from_secs(2);
+
+/// The memory of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    /// Where each task's container was started.
+    started: BTreeMap<String, String>,
+    /// When a node was last seen down or gone.
+    silent: BTreeMap<String, Duration>,
+    /// The last entry that was looked at.
+    looked_at: u64,
+}
+
+impl Oracle {
+    /// A task starts at most one container, ever, anywhere.
+    pub(crate) fn container_starts(&mut self, task: &str, node: &str, now: Duration) -> Step {
+        let before = self.started.insert(task.to_owned(), node.to_owned());
+        must!(before.is_none(), "the container of {task} is started on {node} at {now:?}, and was on {before:?}");
+        Ok(())
+    }
+
+    pub(crate) fn containers_started(&self) -> usize {
+        self.started.len()
+    }
+
+    /// Whether an entry has not been looked at yet.
+    pub(crate) fn is_news(&mut self, index: u64) -> bool {
+        let is_news = index > self.looked_at;
+        self.looked_at = self.looked_at.max(index);
+        is_news
+    }
+
+    /// An entry changed the state.
+    pub(crate) fn applied(
+        &mut self,
+        before: &View,
+        after: &View,
+        changes: &ChangeSet,
+        nodes: &BTreeMap<String, Node>,
+        now: Duration,
+    ) -> Step {
+        for change in &changes.changes {
+            match change {
+                Change::Update { old: AnyObject::Node(old), .. } | Change::Remove(AnyObject::Node(old)) => {
+                    let is_gone = after.node(&old.id).is_none();
+                    if is_gone || old.status.as_ref().is_some_and(|status| status.state() == NodeState::Down) {
+                        self.silent.insert(old.id.clone(), now);
+                    }
+                }
+                Change::Create(AnyObject::Task(new)) => {
+                    self.alone_in_its_place(after, new)?;
+                    self.place_is_free(after, None, new, nodes, now)?;
+                }
+                Change::Update { old: AnyObject::Task(old), new: AnyObject::Task(new) } => {
+                    only_forward(old, new)?;
+                    self.place_is_free(after, Some(old), new, nodes, now)?;
+                    if !old.may_run() && new.may_run() {
+                        not_overcommitted(after, &new.node_id)?;
+                    }
+                }
+                Change::Remove(AnyObject::Task(task)) => {
+                    let running =
+                        nodes.get(&task.node_id).is_some_and(|node| node.machine.runtime.is_running(&task.id));
+                    must!(
+                        !running || self.is_silent(before, &task.node_id, now),
+                        "{} is forgotten while its container runs on {}",
+                        task.id,
+                        task.node_id
+                    );
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// At most one task of a place is wanted.
+    fn alone_in_its_place(&self, view: &View, task: &Task) -> Step {
+        let others = view.tasks_of_service(&task.service_id);
+        let rivals: Vec<&str> = others
+            .filter(|other| other.is_wanted() && other.id != task.id && same_place(other, task))
+            .map(|other| other.id.as_str())
+            .collect();
+        must!(!task.is_wanted() || rivals.is_empty(), "{} is wanted beside {rivals:?} in slot {}", task.id, task.slot);
+        Ok(())
+    }
+
+    /// A task is to run only when what was in its place before has stopped, cannot be asked, or had time enough.
+    fn place_is_free(
+        &self,
+        view: &View,
+        old: Option<&Task>,
+        new: &Task,
+        nodes: &BTreeMap<String, Node>,
+        now: Duration,
+    ) -> Step {
+        let raised =
+            new.desired_state() == TaskState::Running && old.is_none_or(|old| old.desired_state() < TaskState::Running);
+        if !raised {
+            return Ok(());
+        }
+        // By the clock that made the task.
+        let written = new.meta.map_or(0, |meta| meta.updated_at);
+        let had_time =
+            written - new.created_at().0 >= i64::try_from((STOP_PATIENCE - GRACE_AND_SKEW).as_nanos()).unwrap_or(0);
+        for other in view.tasks_of_service(&new.service_id).filter(|other| other.id != new.id && same_place(other, new))
+        {
+            let running = nodes.get(&other.node_id).is_some_and(|node| node.machine.runtime.is_running(&other.id));
+            must!(
+                !running || had_time || self.is_silent(view, &other.node_id, now),
+                "{} is to run while {} still runs in its place, on {}",
+                new.id,
+                other.id,
+                other.node_id
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether a node was down or gone just now.
+    fn is_silent(&self, view: &View, node: &str, now: Duration) -> bool {
+        let down =
+            view.node(node).is_none_or(|node| node.status.as_ref().is_some_and(|s| s.state() == NodeState::Down));
+        down || self.silent.get(node).is_some_and(|last| now <= *last + AFTERMATH)
+    }
+}
+
+/// Both states of a task only grow, and it never moves.
+fn only_forward(old: &Task, new: &Task) -> Step {
+    must!(new.state() >= old.state(), "{} went back from {:?} to {:?}", new.id, old.state(), new.state());
+    must!(
+        new.desired_state() >= old.desired_state(),
+        "what is wanted of {} went back from {:?} to {:?}",
+        new.id,
+        old.desired_state(),
+        new.desired_state()
+    );
+    must!(
+        old.node_id.is_empty() || old.node_id == new.node_id,
+        "{} moved from {} to {}",
+        new.id,
+        old.node_id,
+        new.node_id
+    );
+    Ok(())
+}
+
+/// What tasks reserve on a node is at most what it has.
+fn not_overcommitted(view: &View, node_id: &str) -> Step {
+    let Some(node) = view.node(node_id) else { return Ok(()) };
+    let capacity = node.description.as_ref().and_then(|description| description.resources).unwrap_or_default();
+    let tasks = view.tasks_of_node(node_id).filter(|task| task.may_run());
+    let reserved: i64 = tasks.map(|task| cpus_of(task)).sum();
+    must!(reserved <= capacity.nano_cpus, "{reserved} of {} CPUs of {node_id} are reserved", capacity.nano_cpus);
+    Ok(())
+}
+
+/// What a task reserves.
+pub(crate) fn cpus_of(task: &Task) -> i64 {
+    let resources = task.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    resources.and_then(|resources| resources.reservations).map_or(0, |reservations| reservations.nano_cpus)
+}
+
+fn same_place(a: &Task, b: &Task) -> bool {
+    a.slot == b.slot && (a.slot != 0 || a.node_id == b.node_id)
+}
