@@ -1,5 +1,6 @@
 //! What callers are told when a read or a write does not come about. Docker's words where Docker has some.
 
+use skep_core::validate_spec::InvalidSpec;
 use skep_raft::{Leadership, MembershipError, ProposeError, ReadError};
 use skep_store::{ApplyError, LookupError};
 use tonic::Status;
@@ -57,6 +58,17 @@ fn conflicting(error: &ApplyError) -> Status {
     match error {
         ApplyError::NameTaken { .. } => Status::already_exists(error.to_string()),
         _ => out_of_sequence(),
+    }
+}
+
+/// Why a spec is refused. The codes are those Docker's clients know.
+pub(crate) fn invalid(error: &InvalidSpec) -> Status {
+    match error {
+        InvalidSpec::Unsupported(_) | InvalidSpec::Rename | InvalidSpec::ModeChange => {
+            Status::unimplemented(error.to_string())
+        }
+        InvalidSpec::Constraint(_) => Status::unknown(error.to_string()),
+        _ => Status::invalid_argument(error.to_string()),
     }
 }
 

@@ -1,7 +1,10 @@
 //! The first entry of a new swarm: its cluster object and its first node.
 
 use skep_common::{clock::Timestamp, net::identity::IdentityHandle};
-use skep_core::defaults;
+use skep_core::{
+    defaults,
+    validate_spec::{self, InvalidSpec},
+};
 use skep_proto::v1::{
     Cluster, ClusterSpec, JoinTokens, Node, NodeRole, NodeSpec, NodeState, NodeStatus, RootCa, Transaction,
 };
@@ -38,10 +41,16 @@ pub(crate) fn fill(spec: &mut ClusterSpec) {
 }
 
 /// The transaction that makes the swarm.
-pub(crate) fn transaction(first: Bootstrap, identity: &IdentityHandle, addr: &str, now: Timestamp) -> Transaction {
+pub(crate) fn transaction(
+    first: Bootstrap,
+    identity: &IdentityHandle,
+    addr: &str,
+    now: Timestamp,
+) -> Result<Transaction, InvalidSpec> {
     let identity = identity.current();
     let Bootstrap { mut spec, root_ca, certificate, availability, description } = first;
     fill(&mut spec);
+    validate_spec::cluster(&spec)?;
     let root_pem = root_ca.certificate_pem();
     let manager = i32::from(NodeRole::Manager);
     let cluster = Cluster {
@@ -71,5 +80,5 @@ pub(crate) fn transaction(first: Bootstrap, identity: &IdentityHandle, addr: &st
     let empty = View::default();
     let mut tx = TxBuilder::new(&empty, now);
     tx.create(cluster).create(node);
-    tx.build()
+    Ok(tx.build())
 }

@@ -7,7 +7,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use futures::{FutureExt as _, StreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use skep_common::{
     clock::{Clock, Timestamp},
     net::backoff::Backoff,
@@ -18,6 +18,8 @@ use skep_raft::{ProposeError, RaftNode};
 use skep_store::{Change, Selector, Store, View, Watcher};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+
+use crate::burst::burst;
 
 /// How many transactions of one plan are on their way at a time.
 const PIPELINE: usize = 16;
@@ -152,22 +154,17 @@ async fn run<R: Reconciler>(reconciler: &mut R, term: &Term) {
 async fn wait<R: Reconciler>(reconciler: &mut R, term: &Term, watcher: &mut Watcher, wake_at: Option<Timestamp>) {
     let now = term.clock.now();
     let until_wake = wake_at.map_or(Duration::MAX, |at| at.since(now)).min(reconciler.period());
-    let mut event = tokio::select! {
-        event = watcher.next() => Some(event),
-        () = reconciler.woken() => None,
+    let events = tokio::select! {
+        events = burst(watcher) => events,
+        () = reconciler.woken() => return,
         () = tokio::time::sleep(until_wake) => return reconciler.reset(),
     };
+    let Some(events) = events else {
+        *watcher = term.store.watch(reconciler.watches());
+        return reconciler.reset();
+    };
     let view = term.store.view();
-    while let Some(next) = event {
-        match next {
-            Some(Ok(changes)) => changes.changes.iter().for_each(|change| reconciler.note(change, &view)),
-            // It fell behind, or the whole state was replaced: begin anew.
-            Some(Err(_)) | None => {
-                *watcher = term.store.watch(reconciler.watches());
-                reconciler.reset();
-                return;
-            }
-        }
-        event = watcher.next().now_or_never();
+    for change in events.iter().flat_map(|event| &event.changes) {
+        reconciler.note(change, &view);
     }
 }

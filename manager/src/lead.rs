@@ -5,7 +5,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::StreamExt as _;
 use skep_proto::v1::ObjectKind;
 use skep_raft::Leadership;
 use skep_store::Selector;
@@ -13,7 +12,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::{ManagerStatus, dispatcher::DispatcherTerm, drive::Term, leader_term::LeaderTerm, peers, swarm::Swarm};
+use crate::{
+    ManagerStatus, burst::burst, dispatcher::DispatcherTerm, drive::Term, leader_term::LeaderTerm, peers, swarm::Swarm,
+};
 
 /// How often the status is looked at without news.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -47,7 +48,7 @@ impl Lead {
                 () = self.stop.cancelled() => break,
                 changed = leadership.changed() => if changed.is_err() { break },
                 changed = standing.changed() => if changed.is_err() { break },
-                event = nodes.next() => if !matches!(event, Some(Ok(_))) { nodes = self.watch_nodes() },
+                events = burst(&mut nodes) => if events.is_none() { nodes = self.watch_nodes() },
                 fault = failed(&mut term) => {
                     error!(%fault, "a part of the leader has failed; another manager has to lead");
                     self.end(&mut term);

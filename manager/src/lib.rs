@@ -13,10 +13,11 @@
 //! | `ca_service`, `membership_service` | nodes getting certificates, managers joining and leaving consensus |
 //! | `log_broker` | log lines gathered from the nodes |
 //! | `forward`, `local` | calls passed on to the leader; this node's own calls |
-//! | `swarm`, `answer`, `role_source`, `peers` | reading and writing the state, and what callers are told |
+//! | `swarm`, `burst`, `answer`, `role_source`, `peers` | reading, watching and writing the state, and what callers are told |
 
 mod answer;
 mod bootstrap;
+mod burst;
 mod ca_service;
 mod config;
 mod control;

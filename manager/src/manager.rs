@@ -13,8 +13,9 @@ use skep_common::{
         server::{Caller, RpcServer},
     },
 };
+use skep_core::validate_spec::InvalidSpec;
 use skep_proto::v1::{
-    JoinRequest, LeaveRequest, LogOptions, NodeRole, ca_server::CaServer, control_client::ControlClient,
+    JoinRequest, LeaveRequest, LogOptions, NodeRole, Transaction, ca_server::CaServer, control_client::ControlClient,
     control_server::ControlServer, dispatcher_server::DispatcherServer, membership_client::MembershipClient,
     membership_server::MembershipServer,
 };
@@ -67,12 +68,25 @@ pub enum ManagerError {
     /// The socket cannot be used.
     #[error("the managers' port cannot be served: {0}")]
     Listen(#[from] io::Error),
+    /// The new swarm's spec cannot be asked for.
+    #[error(transparent)]
+    Spec(#[from] InvalidSpec),
     /// The first entry of a new swarm was not written.
     #[error("the swarm could not be made: {0}")]
     Bootstrap(#[from] skep_raft::ProposeError),
     /// The swarm refused this manager as a member, or the leaving of it.
     #[error("{0}")]
     Refused(String),
+}
+
+/// What is left of the start once consensus runs.
+enum Entrance {
+    /// This manager has its place.
+    Known,
+    /// The swarm begins with this.
+    Found(Transaction),
+    /// The others have to take it in.
+    Join,
 }
 
 impl From<StartError> for ManagerError {
@@ -93,10 +107,15 @@ impl Manager {
     pub async fn start(config: ManagerConfig) -> Result<Self, ManagerError> {
         let ManagerConfig { node_id, cluster_id: _, data_dir, listen, advertise_addr, identity, dialer, clock, start } =
             config;
-        let open = match &start {
-            Start::Bootstrap(_) => Open::Create { raft_id: FIRST_RAFT_ID },
-            Start::Join { remotes } => Open::Create { raft_id: join(&dialer, remotes, &advertise_addr).await? },
-            Start::Resume => Open::Resume,
+        let (open, entrance) = match start {
+            Start::Bootstrap(first) => {
+                let first = bootstrap::transaction(*first, &identity, &advertise_addr, clock.now())?;
+                (Open::Create { raft_id: FIRST_RAFT_ID }, Entrance::Found(first))
+            }
+            Start::Join { remotes } => {
+                (Open::Create { raft_id: join(&dialer, &remotes, &advertise_addr).await? }, Entrance::Join)
+            }
+            Start::Resume => (Open::Resume, Entrance::Known),
         };
         let raft_config = RaftConfig {
             dir: data_dir,
@@ -148,7 +167,7 @@ impl Manager {
                 tasks,
             }),
         };
-        if let Err(error) = manager.settle(start, &identity, &advertise_addr).await {
+        if let Err(error) = manager.enter(entrance).await {
             manager.shutdown().await;
             return Err(error);
         }
@@ -156,20 +175,15 @@ impl Manager {
     }
 
     /// Makes the swarm, or waits to be part of it.
-    async fn settle(
-        &self,
-        start: Start,
-        identity: &skep_common::net::identity::IdentityHandle,
-        addr: &str,
-    ) -> Result<(), ManagerError> {
+    async fn enter(&self, entrance: Entrance) -> Result<(), ManagerError> {
         let raft = &self.inner.swarm.raft;
-        match start {
-            Start::Resume => {}
-            Start::Bootstrap(first) => {
-                raft.bootstrap(bootstrap::transaction(*first, identity, addr, self.inner.swarm.now())).await?;
+        match entrance {
+            Entrance::Known => {}
+            Entrance::Found(first) => {
+                raft.bootstrap(first).await?;
                 info!("a new swarm was made");
             }
-            Start::Join { .. } => {
+            Entrance::Join => {
                 let mut standing = raft.standing();
                 let settled = standing.wait_for(|standing| *standing != Standing::Pending).await;
                 if !settled.is_ok_and(|standing| *standing == Standing::Voter) {

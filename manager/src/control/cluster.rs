@@ -16,7 +16,7 @@ pub(super) async fn update(swarm: &Swarm, request: UpdateClusterRequest) -> Resu
     let mut spec = request.spec;
     if let Some(spec) = &mut spec {
         bootstrap::fill(spec);
-        validate_spec::cluster(spec).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        validate_spec::cluster(spec).map_err(|error| answer::invalid(&error))?;
     }
     let write = swarm.write(|view| {
         let mut cluster = find(view)?.clone();

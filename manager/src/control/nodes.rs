@@ -30,7 +30,7 @@ pub(super) async fn list(swarm: &Swarm, request: ListNodesRequest) -> Result<Lis
 
 pub(super) async fn update(swarm: &Swarm, request: UpdateNodeRequest) -> Result<Node, Status> {
     let spec = request.spec.ok_or_else(|| Status::invalid_argument("the node's spec is missing"))?;
-    validate_spec::node(&spec).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    validate_spec::node(&spec).map_err(|error| answer::invalid(&error))?;
     let mut id = String::new();
     let write = swarm.write(|view| {
         let node = view.find_node(&request.key).map_err(|error| answer::not_found(&error))?;

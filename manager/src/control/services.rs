@@ -7,7 +7,7 @@ use skep_common::{
 use skep_core::{update, validate_spec};
 use skep_proto::v1::{
     CreateServiceRequest, GetObjectRequest, ListServicesReply, ListServicesRequest, ObjectKind, RemoveServiceReply,
-    Service, ServiceSpec, ServiceWithStatus, TaskState, UpdateServiceRequest, service_spec::Mode,
+    Service, ServiceWithStatus, TaskState, UpdateServiceRequest, service_spec::Mode,
 };
 use skep_store::{StoreObject as _, TxBuilder, View};
 use tonic::Status;
@@ -18,7 +18,7 @@ use crate::{answer, swarm::Swarm};
 
 pub(super) async fn create(swarm: &Swarm, request: CreateServiceRequest) -> Result<Service, Status> {
     let spec = request.spec.ok_or_else(|| Status::invalid_argument("the service's spec is missing"))?;
-    validate_spec::service(&spec).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    validate_spec::service(&spec).map_err(|error| answer::invalid(&error))?;
     let id = RandomIds.next_id();
     let service = Service { id: id.clone(), spec: Some(spec), ..Service::default() };
     let write = swarm.write(|view| {
@@ -57,10 +57,11 @@ pub(super) async fn update(swarm: &Swarm, request: UpdateServiceRequest) -> Resu
             false => Status::invalid_argument("the service's spec is missing"),
         })?;
         let old = service.spec.clone().unwrap_or_default();
-        check_update(&old, &spec)?;
+        validate_spec::service_update(&old, &spec).map_err(|error| answer::invalid(&error))?;
         id.clone_from(&service.id);
         let mut tx = TxBuilder::new(view, swarm.now());
         tx.update(Service {
+            spec_version: update::spec_version(service, &spec),
             spec: Some(spec),
             previous_spec: Some(old),
             previous_spec_version: service.spec_version,
@@ -83,25 +84,6 @@ pub(super) async fn remove(swarm: &Swarm, request: GetObjectRequest) -> Result<R
     write.await?;
     info!(service = request.key, "a service was removed");
     Ok(RemoveServiceReply {})
-}
-
-/// Whether `new` may take the place of `old`.
-fn check_update(old: &ServiceSpec, new: &ServiceSpec) -> Result<(), Status> {
-    let spec_name = |spec: &ServiceSpec| spec.annotations.clone().unwrap_or_default().name;
-    if spec_name(old) != spec_name(new) {
-        return Err(Status::unimplemented("renaming services is not supported"));
-    }
-    if old.mode.as_ref().map(std::mem::discriminant) != new.mode.as_ref().map(std::mem::discriminant) {
-        return Err(Status::unimplemented("service mode change is not allowed"));
-    }
-    validate_spec::service_update(old, new).map_err(|error| Status::invalid_argument(error.to_string()))?;
-    if update::task_changed(old, new) {
-        return Err(Status::unimplemented(
-            "changing what a running service's tasks are made from is not supported yet: replicas, labels and the \
-             update and rollback settings can be changed",
-        ));
-    }
-    Ok(())
 }
 
 /// A service and how far it has come.
@@ -134,42 +116,4 @@ fn stored(view: &View, id: &str) -> Result<Service, Status> {
 fn name(service: &Service) -> &str {
     let annotations = service.spec.as_ref().and_then(|spec| spec.annotations.as_ref());
     annotations.map_or("", |annotations| annotations.name.as_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use skep_proto::v1::{Annotations, ContainerSpec, GlobalService, ReplicatedService, TaskSpec};
-    use tonic::Code;
-
-    use super::*;
-
-    fn spec(name: &str, image: &str, mode: Mode) -> ServiceSpec {
-        let container = ContainerSpec { image: image.into(), ..Default::default() };
-        ServiceSpec {
-            annotations: Some(Annotations { name: name.into(), ..Default::default() }),
-            task: Some(TaskSpec { container: Some(container), ..Default::default() }),
-            mode: Some(mode),
-            ..Default::default()
-        }
-    }
-
-    fn replicated(replicas: u64) -> Mode {
-        Mode::Replicated(ReplicatedService { replicas })
-    }
-
-    #[test]
-    fn an_update_may_scale_but_not_rename_change_mode_or_touch_tasks() {
-        let old = spec("web", "busybox", replicated(1));
-        assert!(check_update(&old, &spec("web", "busybox", replicated(5))).is_ok());
-        let refused = [
-            (spec("www", "busybox", replicated(1)), "renaming services is not supported"),
-            (spec("web", "busybox", Mode::Global(GlobalService {})), "service mode change is not allowed"),
-            (spec("web", "nginx", replicated(1)), "not supported yet"),
-        ];
-        for (new, text) in refused {
-            let status = check_update(&old, &new).unwrap_err();
-            assert_eq!(status.code(), Code::Unimplemented);
-            assert!(status.message().contains(text), "{}", status.message());
-        }
-    }
 }

@@ -3,15 +3,16 @@
 //! Invariant: a message is made when the agent is ready to take it, from the newest state, so a slow agent gets fewer and
 //! larger messages, never a queue.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
-use futures::{FutureExt as _, Stream, StreamExt as _, stream};
+use futures::{Stream, StreamExt as _, stream};
 use skep_core::assign::Assignments;
 use skep_proto::v1::AssignmentsMessage;
 use skep_store::{Selector, Store, Watcher};
-use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+
+use crate::burst::burst;
 
 pub(super) type AssignmentsStream = Pin<Box<dyn Stream<Item = Result<AssignmentsMessage, Status>> + Send>>;
 
@@ -41,26 +42,14 @@ impl State {
         over.run_until_cancelled(self.increment()).await
     }
 
+    /// The next message comes from the state, so a watch that fell behind needs no more than a new one.
     async fn increment(&mut self) -> AssignmentsMessage {
         loop {
-            self.changed().await;
+            if burst(&mut self.changes).await.is_none() {
+                self.changes = self.store.watch(Selector::TasksOfNode(self.node_id.clone()));
+            }
             if let Some(message) = self.assignments.next(&self.store.view()) {
                 return message;
-            }
-        }
-    }
-
-    /// Waits for a change and takes along what is queued behind it. The next message comes from the state, so a watch that
-    /// fell behind needs no more than a new one.
-    async fn changed(&mut self) {
-        let mut event = Some(self.changes.next().await);
-        while let Some(next) = event {
-            match next {
-                Some(Ok(_)) => event = self.changes.next().now_or_never(),
-                Some(Err(_)) | None => {
-                    self.changes = self.store.watch(Selector::TasksOfNode(self.node_id.clone()));
-                    return;
-                }
             }
         }
     }

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt as _;
 use skep_core::defaults;
 use skep_proto::v1::{LogDriver, Node, ObjectKind, PeerManager, SessionMessage};
 use skep_raft::Leadership;
@@ -12,7 +11,7 @@ use skep_store::{AnyObject, Change, Selector, Store, View};
 use tokio::sync::watch;
 
 use super::sessions::Sessions;
-use crate::{drive::Term, peers};
+use crate::{burst::burst, drive::Term, peers};
 
 /// What all sessions are told alike.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -74,10 +73,10 @@ async fn run(
                 news
             });
             tokio::select! {
-                event = changes.next() => match event {
-                    Some(Ok(event)) => event.changes.iter().for_each(|change| tell(sessions, change)),
+                events = burst(&mut changes) => match events {
+                    Some(events) => events.iter().flat_map(|event| &event.changes).for_each(|change| tell(sessions, change)),
                     // It fell behind: begin anew with the state as it is.
-                    Some(Err(_)) | None => break,
+                    None => break,
                 },
                 // The sender lives as long as the member does; the term ends before that.
                 Ok(()) = leadership.changed() => {}

@@ -2,13 +2,13 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use futures::StreamExt as _;
 use skep_proto::v1::{Task, TaskState};
 use skep_store::{AnyObject, Selector, Store, Watcher};
 use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::tail::Tailer;
+use crate::burst::burst;
 
 /// Tasks tailed for one reader at a time.
 const MAX_TAILS: usize = 1000;
@@ -45,15 +45,15 @@ impl Gather {
             tokio::select! {
                 () = reader.closed() => return,
                 Some(_) = self.tails.join_next() => {}
-                event = changes.next(), if self.follow.is_some() => match event {
-                    Some(Ok(event)) => {
-                        for change in &event.changes {
+                events = burst(&mut changes), if self.follow.is_some() => match events {
+                    Some(events) => {
+                        for change in events.iter().flat_map(|event| &event.changes) {
                             if let Some(AnyObject::Task(task)) = change.after() {
                                 self.meet(task);
                             }
                         }
                     }
-                    Some(Err(_)) | None => changes = self.begin_anew(),
+                    None => changes = self.begin_anew(),
                 },
             }
         }

@@ -9,7 +9,7 @@ use crate::support::{
 };
 use skep_common::net::dial::{Dialer, Expect};
 use skep_proto::v1::{
-    AssignmentsRequest, ClusterSpec, GetClusterRequest, GetRootCaRequest, HeartbeatRequest, NodeRole,
+    AssignmentsRequest, ClusterSpec, GetClusterRequest, GetRootCaRequest, HeartbeatRequest, NodeRole, NodeState,
     RemoveNodeRequest, SessionRequest, TaskStatusUpdate, UpdateClusterRequest, UpdateTaskStatusRequest,
     ca_client::CaClient, control_client::ControlClient, dispatcher_client::DispatcherClient,
 };
@@ -162,13 +162,14 @@ async fn a_removed_node_loses_everything() {
     let mut told = agent.told.clone();
     told.wait_for(Option::is_some).await.unwrap();
 
-    let remove = |force| RemoveNodeRequest { key: member.id.clone(), force };
-    eventually("it is ready and may not be removed", || async {
-        let refused = manager.control().remove_node(remove(false)).await.err()?;
-        assert_eq!(refused.code(), Code::FailedPrecondition);
-        Some(assert!(refused.message().ends_with("is not down and can't be removed"), "{refused}"))
+    eventually("it is ready", || async {
+        (manager.node(&member.id).await.status?.state() == NodeState::Ready).then_some(())
     })
     .await;
+    let remove = |force| RemoveNodeRequest { key: member.id.clone(), force };
+    let refused = manager.control().remove_node(remove(false)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().ends_with("is not down and can't be removed"), "{refused}");
     let own = RemoveNodeRequest { key: manager.member.id.clone(), force: true };
     assert_eq!(manager.control().remove_node(own).await.unwrap_err().code(), Code::FailedPrecondition);
 

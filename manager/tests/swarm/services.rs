@@ -98,7 +98,7 @@ async fn bad_requests_are_told_apart_and_change_nothing() {
     other_image.task.as_mut().unwrap().container.as_mut().unwrap().image = "docker.io/library/nginx:latest".into();
     let refused = [
         (spec("www", 1), Code::Unimplemented, "renaming services is not supported"),
-        (other_image, Code::Unimplemented, "not supported yet"),
+        (other_image, Code::Unimplemented, "is not supported by this version"),
     ];
     for (spec, code, text) in refused {
         let update = UpdateServiceRequest { key: "web".into(), version, spec: Some(spec), ..Default::default() };
