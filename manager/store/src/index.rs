@@ -1,56 +1,47 @@
 //! A secondary index: objects by a key they share, each group ordered by id.
 //!
-//! Invariant: a key without objects is not in the map.
+//! One flat map for all groups: most groups are as small as one task, and a map of maps would pay a node for each.
 
-use std::{borrow::Borrow, sync::Arc};
+use std::sync::Arc;
 
 use imbl::OrdMap;
 
+use crate::object::StoreObject;
+
 /// Objects by `K`. Cloning shares everything.
 pub(crate) struct Index<K, T> {
-    groups: OrdMap<K, OrdMap<Arc<str>, Arc<T>>>,
+    key: fn(&T) -> Option<K>,
+    entries: OrdMap<(K, Arc<str>), Arc<T>>,
 }
 
 impl<K, T> Clone for Index<K, T> {
     fn clone(&self) -> Self {
-        Self { groups: self.groups.clone() }
+        Self { key: self.key, entries: self.entries.clone() }
     }
 }
 
-impl<K: Ord + Clone, T> Default for Index<K, T> {
-    fn default() -> Self {
-        Self { groups: OrdMap::new() }
-    }
-}
-
-impl<K: Ord + Clone, T> Index<K, T> {
-    pub(crate) fn insert(&mut self, key: K, id: Arc<str>, object: Arc<T>) {
-        self.groups.entry(key).or_default().insert(id, object);
+impl<K: Ord + Clone, T: StoreObject> Index<K, T> {
+    /// An empty index of what `key` gives; objects without a key are not in it.
+    pub(crate) fn new(key: fn(&T) -> Option<K>) -> Self {
+        Self { key, entries: OrdMap::new() }
     }
 
-    pub(crate) fn remove(&mut self, key: &K, id: &str) {
-        let Some(group) = self.groups.get_mut(key) else { return };
-        group.remove(id);
-        if group.is_empty() {
-            self.groups.remove(key);
+    /// Follows an object from `old` to `new`, which share an id; `None` is: not there.
+    pub(crate) fn change(&mut self, old: Option<&Arc<T>>, new: Option<&Arc<T>>) {
+        let Some(id) = new.or(old).map(|object| Arc::<str>::from(object.id())) else { return };
+        let key = |object: &Arc<T>| (self.key)(object);
+        let (from, to) = (old.and_then(key), new.and_then(key));
+        if let Some(from) = from.filter(|from| to.as_ref() != Some(from)) {
+            self.entries.remove(&(from, id.clone()));
+        }
+        if let (Some(to), Some(new)) = (to, new) {
+            self.entries.insert((to, id), new.clone());
         }
     }
 
     /// The group of `key`, by id.
-    pub(crate) fn get<Q>(&self, key: &Q) -> impl Iterator<Item = &Arc<T>> + use<'_, K, T, Q>
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
-        self.groups.get(key).into_iter().flat_map(OrdMap::values)
-    }
-
-    /// How many objects `key` has.
-    pub(crate) fn count<Q>(&self, key: &Q) -> usize
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
-        self.groups.get(key).map_or(0, OrdMap::len)
+    pub(crate) fn get(&self, key: K) -> impl Iterator<Item = &Arc<T>> {
+        let first = (key.clone(), Arc::default());
+        self.entries.range(first..).take_while(move |((of, _), _)| *of == key).map(|(_, object)| object)
     }
 }

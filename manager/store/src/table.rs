@@ -1,15 +1,17 @@
 //! The objects of one kind, by id and by name.
+//!
+//! Invariant: an object is under each of its names, and under nothing else.
 
 use std::{ops::Bound, sync::Arc};
 
 use imbl::OrdMap;
 
-use crate::{index::Index, object::StoreObject};
+use crate::object::StoreObject;
 
 /// One kind's objects. Cloning shares everything.
 pub(crate) struct Table<T> {
     by_id: OrdMap<Arc<str>, Arc<T>>,
-    by_name: Index<Arc<str>, T>,
+    by_name: OrdMap<(Arc<str>, Arc<str>), Arc<T>>,
 }
 
 impl<T> Clone for Table<T> {
@@ -20,7 +22,7 @@ impl<T> Clone for Table<T> {
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { by_id: OrdMap::new(), by_name: Index::default() }
+        Self { by_id: OrdMap::new(), by_name: OrdMap::new() }
     }
 }
 
@@ -40,7 +42,8 @@ impl<T: StoreObject> Table<T> {
 
     /// Those with this exact name, by id.
     pub(crate) fn named(&self, name: &str) -> impl Iterator<Item = &Arc<T>> {
-        self.by_name.get(name)
+        let first: (Arc<str>, Arc<str>) = (name.into(), Arc::default());
+        self.by_name.range(first.clone()..).take_while(move |((of, _), _)| *of == first.0).map(|(_, object)| object)
     }
 
     /// Those whose id begins with `prefix`, by id.
@@ -53,19 +56,23 @@ impl<T: StoreObject> Table<T> {
 
     /// Puts `object` in place of the one with its id, which is given back.
     pub(crate) fn put(&mut self, object: Arc<T>) -> Option<Arc<T>> {
-        let old = self.take(object.id());
         let id: Arc<str> = object.id().into();
-        for name in object.names() {
-            self.by_name.insert(name.into(), id.clone(), object.clone());
+        let old = self.by_id.insert(id.clone(), object.clone());
+        if let Some(old) = &old {
+            for name in old.names().filter(|name| object.names().all(|kept| kept != *name)) {
+                self.by_name.remove(&(name.into(), id.clone()));
+            }
         }
-        self.by_id.insert(id, object);
+        for name in object.names() {
+            self.by_name.insert((name.into(), id.clone()), object.clone());
+        }
         old
     }
 
     pub(crate) fn take(&mut self, id: &str) -> Option<Arc<T>> {
         let old = self.by_id.remove(id)?;
         for name in old.names() {
-            self.by_name.remove(&Arc::from(name), id);
+            self.by_name.remove(&(name.into(), id.into()));
         }
         Some(old)
     }

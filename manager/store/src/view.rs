@@ -19,7 +19,7 @@ pub struct View {
     tables: Arc<Tables>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Tables {
     nodes: Table<Node>,
     services: Table<Service>,
@@ -29,6 +29,23 @@ struct Tables {
     tasks_of_node: Index<Arc<str>, Task>,
     tasks_of_slot: Index<(Arc<str>, u64), Task>,
     tasks_in_state: Index<TaskState, Task>,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self {
+            nodes: Table::default(),
+            services: Table::default(),
+            tasks: Table::default(),
+            clusters: Table::default(),
+            tasks_of_service: Index::new(|task| Some(task.service_id.as_str().into())),
+            tasks_of_node: Index::new(|task| (!task.node_id.is_empty()).then(|| task.node_id.as_str().into())),
+            tasks_of_slot: Index::new(|task| Some((task.service_id.as_str().into(), task.slot))),
+            tasks_in_state: Index::new(|task| {
+                Some(task.status.as_ref().map_or(TaskState::New, |status| status.state()))
+            }),
+        }
+    }
 }
 
 impl View {
@@ -84,27 +101,22 @@ impl View {
 
     /// The tasks of a service, by id.
     pub fn tasks_of_service(&self, service_id: &str) -> impl Iterator<Item = &Arc<Task>> {
-        self.tables.tasks_of_service.get(service_id)
+        self.tables.tasks_of_service.get(service_id.into())
     }
 
     /// The tasks assigned to a node, by id.
     pub fn tasks_of_node(&self, node_id: &str) -> impl Iterator<Item = &Arc<Task>> {
-        self.tables.tasks_of_node.get(node_id)
+        self.tables.tasks_of_node.get(node_id.into())
     }
 
     /// The tasks a slot has had that are not yet forgotten, by id.
     pub fn tasks_of_slot(&self, service_id: &str, slot: u64) -> impl Iterator<Item = &Arc<Task>> {
-        self.tables.tasks_of_slot.get(&(Arc::from(service_id), slot))
+        self.tables.tasks_of_slot.get((service_id.into(), slot))
     }
 
     /// The tasks whose observed state is `state`, by id.
     pub fn tasks_in_state(&self, state: TaskState) -> impl Iterator<Item = &Arc<Task>> {
-        self.tables.tasks_in_state.get(&state)
-    }
-
-    /// How many tasks are observed in `state`.
-    pub fn count_in_state(&self, state: TaskState) -> usize {
-        self.tables.tasks_in_state.count(&state)
+        self.tables.tasks_in_state.get(state)
     }
 
     /// The cluster; `None` until the first entry.
@@ -176,10 +188,8 @@ impl View {
             AnyObject::Service(service) => drop(tables.services.put(service)),
             AnyObject::Cluster(cluster) => drop(tables.clusters.put(cluster)),
             AnyObject::Task(task) => {
-                if let Some(old) = tables.tasks.put(task.clone()) {
-                    tables.unindex(&old);
-                }
-                tables.index(&task);
+                let old = tables.tasks.put(task.clone());
+                tables.index(old.as_ref(), Some(&task));
             }
         }
     }
@@ -191,39 +201,20 @@ impl View {
             ObjectKind::Service => drop(tables.services.take(id)),
             ObjectKind::Cluster => drop(tables.clusters.take(id)),
             ObjectKind::Task => {
-                if let Some(old) = tables.tasks.take(id) {
-                    tables.unindex(&old);
-                }
+                let old = tables.tasks.take(id);
+                tables.index(old.as_ref(), None);
             }
         }
     }
 }
 
 impl Tables {
-    fn index(&mut self, task: &Arc<Task>) {
-        let id: Arc<str> = task.id.as_str().into();
-        let service: Arc<str> = task.service_id.as_str().into();
-        self.tasks_of_slot.insert((service.clone(), task.slot), id.clone(), task.clone());
-        self.tasks_of_service.insert(service, id.clone(), task.clone());
-        if !task.node_id.is_empty() {
-            self.tasks_of_node.insert(task.node_id.as_str().into(), id.clone(), task.clone());
-        }
-        self.tasks_in_state.insert(observed(task), id, task.clone());
+    fn index(&mut self, old: Option<&Arc<Task>>, new: Option<&Arc<Task>>) {
+        self.tasks_of_service.change(old, new);
+        self.tasks_of_node.change(old, new);
+        self.tasks_of_slot.change(old, new);
+        self.tasks_in_state.change(old, new);
     }
-
-    fn unindex(&mut self, task: &Task) {
-        let service: Arc<str> = task.service_id.as_str().into();
-        self.tasks_of_slot.remove(&(service.clone(), task.slot), &task.id);
-        self.tasks_of_service.remove(&service, &task.id);
-        if !task.node_id.is_empty() {
-            self.tasks_of_node.remove(&task.node_id.as_str().into(), &task.id);
-        }
-        self.tasks_in_state.remove(&observed(task), &task.id);
-    }
-}
-
-fn observed(task: &Task) -> TaskState {
-    task.status.as_ref().map_or(TaskState::New, |status| status.state())
 }
 
 impl std::fmt::Debug for View {
