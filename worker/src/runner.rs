@@ -15,6 +15,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::{
     reporter::Reporter,
+    session_state::SessionState,
     task_db::TaskDb,
     task_machine::{Effect, Event, Found, TaskMachine},
 };
@@ -35,6 +36,8 @@ pub(crate) struct Tools {
     pub(crate) task_db: TaskDb,
     pub(crate) reporter: Reporter,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Says which log driver the swarm gives tasks that name none.
+    pub(crate) swarm: watch::Receiver<SessionState>,
 }
 
 /// Ends with what came of it; `None` when that is told some other way.
@@ -137,6 +140,7 @@ impl Runner {
             && let Some(effect) = self.effects.pop_front()
         {
             let operation = match effect {
+                // Told when it came.
                 Effect::Report(_) => continue,
                 Effect::Save(task) => {
                     let saved = self.tools.task_db.save(&task);
@@ -157,9 +161,19 @@ impl Runner {
         }
     }
 
+    fn specification(&self) -> ContainerSpecification {
+        let task = self.machine.task();
+        let mut specification = ContainerSpecification::for_task(task);
+        let names_driver = task.spec.as_ref().is_some_and(|spec| spec.log_driver.is_some());
+        if !names_driver && let Some(facts) = &self.tools.swarm.borrow().facts {
+            specification.log_driver = facts.task_log_driver.clone().unwrap_or_default();
+        }
+        specification
+    }
+
     fn prepare(&self) -> Operation {
         let runtime = Arc::clone(&self.tools.runtime);
-        let specification = ContainerSpecification::for_task(self.machine.task());
+        let specification = self.specification();
         async move {
             Some(match runtime.prepare(&specification).await {
                 Ok(()) => Event::Prepared,

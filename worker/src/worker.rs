@@ -69,13 +69,18 @@ impl Worker {
         let message = NodeMessage::new();
         let reporter = Reporter::default();
         let (task_db, keeper, records) = TaskDb::open(&config.data_dir, message.clone()).await;
-        let tools =
-            Tools { runtime: Arc::clone(&config.runtime), task_db, reporter: reporter.clone(), clock: config.clock };
+        let state = watch::Sender::new(SessionState::default());
+        let tools = Tools {
+            runtime: Arc::clone(&config.runtime),
+            task_db,
+            reporter: reporter.clone(),
+            clock: config.clock,
+            swarm: state.subscribe(),
+        };
         let mut inside = Tasks::new();
         let (agent, running) = Agent::spawn(tools, records, inside.stop.clone());
         inside.tasks.push(running);
 
-        let state = watch::Sender::new(SessionState::default());
         let mut outside = Tasks::new();
         let peers = PeerServer::new(PeerService::new(config.node_id, config.runtime));
         let roles = Arc::new(ManagerRoles(config.managers.clone()));

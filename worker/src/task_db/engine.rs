@@ -19,6 +19,11 @@ use tokio::{sync::oneshot, time::timeout};
 /// Opening and reading: a database holds the records of a few hundred tasks.
 const OPEN_DEADLINE: Duration = Duration::from_secs(4);
 
+/// How long a database may be held by somebody else before it counts as foreign. sled lets go of its lock a moment
+/// after it is closed, and so does a daemon that is just going down.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+
 /// One commit. Disks stall for seconds without being broken.
 const COMMIT_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -144,12 +149,7 @@ fn run(path: PathBuf, opened: oneshot::Sender<Result<Found, Fault>>, inbox: &Rec
 }
 
 fn read(path: &Path) -> Result<(sled::Db, Found), Fault> {
-    let database = sled::Config::new()
-        .path(path)
-        .cache_capacity(1 << 20)
-        // Every commit is flushed; a timer would only wake an idle node.
-        .flush_every_ms(None)
-        .open()?;
+    let database = open(path)?;
     let mut records = Vec::new();
     for record in database.iter() {
         let (id, bytes) = record?;
@@ -157,6 +157,26 @@ fn read(path: &Path) -> Result<(sled::Db, Found), Fault> {
         records.push((id, bytes.to_vec()));
     }
     Ok((database, records))
+}
+
+fn open(path: &Path) -> sled::Result<sled::Db> {
+    // Every commit is flushed; a timer would only wake an idle node.
+    let config = sled::Config::new().path(path).cache_capacity(1 << 20).flush_every_ms(None);
+    let mut waited = Duration::ZERO;
+    loop {
+        match config.open() {
+            Err(error) if is_locked(&error) && waited < LOCK_PATIENCE => {
+                thread::sleep(LOCK_RETRY);
+                waited += LOCK_RETRY;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// sled has no kind of error for it.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
 }
 
 fn write(database: &sled::Db, batch: Batch) -> Result<(), Fault> {
