@@ -2,7 +2,9 @@
 //! client of the Docker Engine API.
 
 mod args;
+mod client;
 mod commands;
+mod output;
 
 use std::process::ExitCode;
 
@@ -12,7 +14,10 @@ fn main() -> ExitCode {
     // Before anything else: a shim is a single thread with as little memory as can be.
     let mut words = std::env::args_os().skip(1);
     if words.next().is_some_and(|word| word == "shim") {
-        skep_shim::main(words.collect());
+        skep_shim::main(words);
     }
-    commands::run(args::Skep::parse())
+    match args::Skep::try_parse() {
+        Ok(skep) => commands::run(skep),
+        Err(error) => commands::explain(&error),
+    }
 }

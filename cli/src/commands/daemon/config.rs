@@ -30,11 +30,9 @@ struct File {
 
 /// The options to run with, and the log level.
 pub(super) fn settle(args: DaemonArgs) -> Result<(DaemonOptions, String)> {
-    let (path, required) = match &args.config_file {
-        Some(path) => (path.as_path(), true),
-        None => (Path::new(DEFAULT_FILE), false),
-    };
-    let file = read(path, required)?;
+    let required = args.config_file.is_some();
+    let path = args.config_file.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+    let file = read(&path, required)?;
     merge(args, file).with_context(|| format!("unable to configure the daemon with file {}", path.display()))
 }
 
@@ -71,7 +69,11 @@ fn merge(args: DaemonArgs, file: File) -> Result<(DaemonOptions, String)> {
         hosts.push("unix:///run/skep/skep.sock".to_owned());
     }
     let log_level = args.log_level.or(file.log_level).unwrap_or_else(|| "info".to_owned());
-    ensure!(LEVELS.contains(&log_level.as_str()), "unknown log level {log_level:?}: it is one of {}", LEVELS.join(", "));
+    ensure!(
+        LEVELS.contains(&log_level.as_str()),
+        "unknown log level {log_level:?}: it is one of {}",
+        LEVELS.join(", ")
+    );
     let options = DaemonOptions {
         data_root: absolute(args.data_root.or(file.data_root).unwrap_or_else(|| "/var/lib/skep".into()))?,
         exec_root: absolute(args.exec_root.or(file.exec_root).unwrap_or_else(|| "/run/skep".into()))?,
@@ -89,7 +91,10 @@ fn absolute(path: PathBuf) -> Result<PathBuf> {
 fn labels(given: &[String]) -> Result<BTreeMap<String, String>> {
     let mut labels = BTreeMap::new();
     for label in given {
-        let (key, value) = label.split_once('=').filter(|(key, _)| !key.is_empty()).with_context(|| format!("bad attribute format: {label}"))?;
+        let (key, value) = label
+            .split_once('=')
+            .filter(|(key, _)| !key.is_empty())
+            .with_context(|| format!("bad attribute format: {label}"))?;
         if let Some(other) = labels.insert(key.to_owned(), value.to_owned())
             && other != value
         {
@@ -110,7 +115,9 @@ mod tests {
     #[test]
     fn flags_and_file_complete_each_other() {
         let args = DaemonArgs { labels: vec!["zone=a".into()], ..DaemonArgs::default() };
-        let (options, level) = merge(args, file(r#"{"data-root": "/data", "hosts": ["unix:///a", "unix:///b"], "log-level": "debug"}"#)).unwrap();
+        let (options, level) =
+            merge(args, file(r#"{"data-root": "/data", "hosts": ["unix:///a", "unix:///b"], "log-level": "debug"}"#))
+                .unwrap();
         assert_eq!(options.data_root, Path::new("/data"));
         assert_eq!(options.exec_root, Path::new("/run/skep"));
         assert_eq!(options.hosts, ["unix:///a", "unix:///b"]);
@@ -138,12 +145,18 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         let error = |args: DaemonArgs| merge(args, File::default()).unwrap_err().to_string();
-        assert_eq!(error(DaemonArgs { labels: vec!["nokey".into()], ..DaemonArgs::default() }), "bad attribute format: nokey");
+        assert_eq!(
+            error(DaemonArgs { labels: vec!["nokey".into()], ..DaemonArgs::default() }),
+            "bad attribute format: nokey"
+        );
         assert_eq!(
             error(DaemonArgs { labels: vec!["a=1".into(), "a=2".into()], ..DaemonArgs::default() }),
             "conflict labels for a=2 and a=1"
         );
-        assert!(error(DaemonArgs { log_level: Some("loud".into()), ..DaemonArgs::default() }).contains("unknown log level \"loud\""));
+        assert!(
+            error(DaemonArgs { log_level: Some("loud".into()), ..DaemonArgs::default() })
+                .contains("unknown log level \"loud\"")
+        );
         assert!(serde_json::from_str::<File>(r#"{"dataroot": "/x"}"#).is_err());
         assert!(read(Path::new("/nonexistent/daemon.json"), true).is_err());
         assert!(read(Path::new("/nonexistent/daemon.json"), false).is_ok());

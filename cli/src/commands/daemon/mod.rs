@@ -30,7 +30,8 @@ pub(crate) fn run(args: DaemonArgs) -> Result<()> {
 
 /// The level for our own crates; of the libraries' only what an operator can act on.
 fn filter(level: &str) -> String {
-    let own = ["skep", "skep_node", "skep_manager", "skep_raft", "skep_worker", "skep_runtime", "skep_common", "skep_ca"];
+    let own =
+        ["skep", "skep_node", "skep_manager", "skep_raft", "skep_worker", "skep_runtime", "skep_common", "skep_ca"];
     let own: Vec<String> = own.iter().map(|name| format!("{name}={level}")).collect();
     format!("warn,openraft=error,{}", own.join(","))
 }

@@ -1,0 +1,109 @@
+//! `skep node`.
+
+use clap::{Args, Subcommand};
+
+use super::{
+    Filter, KeyValue,
+    swarm::{Availability, SwarmRole},
+};
+
+/// `skep node …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// List nodes
+    #[command(visible_alias = "list")]
+    Ls(NodeListArgs),
+    /// Show everything about nodes
+    Inspect(NodeInspectArgs),
+    /// Change a node
+    Update(NodeUpdateArgs),
+    /// Make managers of nodes
+    Promote(NodeRefs),
+    /// Make workers of nodes
+    Demote(NodeRefs),
+    /// Remove nodes from the swarm
+    #[command(visible_alias = "remove")]
+    Rm(NodeRemoveArgs),
+    /// List tasks of nodes
+    Ps(NodeTasksArgs),
+}
+
+/// `skep node ls`.
+#[derive(Debug, Args)]
+pub(crate) struct NodeListArgs {
+    /// Only what fits, repeatable
+    #[arg(short, long = "filter", value_name = "NAME=VALUE")]
+    pub(crate) filters: Vec<Filter>,
+    /// Only ids
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// `skep node inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct NodeInspectArgs {
+    /// For people to read
+    #[arg(long)]
+    pub(crate) pretty: bool,
+    /// Ids, names or `self`
+    #[arg(value_name = "self|NODE", required = true)]
+    pub(crate) nodes: Vec<String>,
+}
+
+/// Nodes to act on.
+#[derive(Debug, Args)]
+pub(crate) struct NodeRefs {
+    /// Ids, names or `self`
+    #[arg(value_name = "NODE", required = true)]
+    pub(crate) nodes: Vec<String>,
+}
+
+/// `skep node update`.
+#[derive(Debug, Args)]
+pub(crate) struct NodeUpdateArgs {
+    /// Whether the node takes tasks
+    #[arg(long)]
+    pub(crate) availability: Option<Availability>,
+    /// Add or change a label, repeatable
+    #[arg(long = "label-add", value_name = "KEY[=VALUE]")]
+    pub(crate) label_add: Vec<KeyValue>,
+    /// Remove a label, repeatable
+    #[arg(long = "label-rm", value_name = "KEY")]
+    pub(crate) label_rm: Vec<String>,
+    /// Make it a worker or a manager
+    #[arg(long)]
+    pub(crate) role: Option<SwarmRole>,
+    /// Id, name or `self`
+    pub(crate) node: String,
+}
+
+/// `skep node rm`.
+#[derive(Debug, Args)]
+pub(crate) struct NodeRemoveArgs {
+    /// Remove a node although it is not down
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Ids or names
+    #[arg(value_name = "NODE", required = true)]
+    pub(crate) nodes: Vec<String>,
+}
+
+/// `skep node ps`.
+#[derive(Debug, Args)]
+pub(crate) struct NodeTasksArgs {
+    /// Only what fits, repeatable
+    #[arg(short, long = "filter", value_name = "NAME=VALUE")]
+    pub(crate) filters: Vec<Filter>,
+    /// Show ids instead of names
+    #[arg(long)]
+    pub(crate) no_resolve: bool,
+    /// Do not shorten anything
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Only ids
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Ids, names or `self` [default: self]
+    #[arg(value_name = "NODE")]
+    pub(crate) nodes: Vec<String>,
+}

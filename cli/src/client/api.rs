@@ -1,0 +1,203 @@
+//! The calls commands make, by what they are for.
+
+use futures::{Stream, TryStreamExt as _};
+use http::Method;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
+use skep_dockerapi::{
+    filters::Filters,
+    types::{
+        ContainerSummary, Created, ImageSummary, Info, InitRequest, JoinRequest, Node, NodeSpec, Service, ServiceSpec,
+        Swarm, SwarmSpec, Task, Updated, VersionInfo,
+    },
+};
+
+use super::{ByteStream, Bytes, Client, ClientError, Target, empty};
+
+/// Whose log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LogSource {
+    /// All tasks of the service with this id.
+    Service(String),
+    /// The task with this id.
+    Task(String),
+}
+
+/// Which lines of a log, and what stands before each.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct LogQuery {
+    /// Stay, and send what comes.
+    pub(crate) follow: bool,
+    /// Lines from the end, or `all`.
+    pub(crate) tail: String,
+    /// A time in query notation; empty = all.
+    pub(crate) since: String,
+    /// With times.
+    pub(crate) timestamps: bool,
+    /// With attributes.
+    pub(crate) details: bool,
+}
+
+impl Client {
+    pub(crate) async fn version(&self) -> Result<VersionInfo, ClientError> {
+        self.get(Target::new(&["version"])).await
+    }
+
+    pub(crate) async fn info(&self) -> Result<Info, ClientError> {
+        self.get(Target::new(&["info"])).await
+    }
+
+    pub(crate) async fn events(&self, filters: &Filters, since: &str, until: &str) -> Result<ByteStream, ClientError> {
+        let mut target = Target::new(&["events"]).filtered(filters);
+        for (name, time) in [("since", since), ("until", until)] {
+            if !time.is_empty() {
+                target = target.with(name, time);
+            }
+        }
+        self.stream(Method::GET, target, None, empty()).await
+    }
+
+    // ---- swarm ---------------------------------------------------------------------------------
+
+    pub(crate) async fn swarm(&self) -> Result<Swarm, ClientError> {
+        self.get(Target::new(&["swarm"])).await
+    }
+
+    /// The new node's id.
+    pub(crate) async fn swarm_init(&self, request: &InitRequest) -> Result<String, ClientError> {
+        self.post(Target::new(&["swarm", "init"]), request).await
+    }
+
+    pub(crate) async fn swarm_join(&self, request: &JoinRequest) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(request).map_err(ClientError::Request)?;
+        self.tell(Method::POST, Target::new(&["swarm", "join"]), Some(body)).await
+    }
+
+    pub(crate) async fn swarm_leave(&self, force: bool) -> Result<(), ClientError> {
+        self.tell(Method::POST, Target::new(&["swarm", "leave"]).with_flag("force", force), None).await
+    }
+
+    /// `rotate` names tokens to replace: `rotateWorkerToken`, `rotateManagerToken`.
+    pub(crate) async fn swarm_update(
+        &self,
+        version: u64,
+        spec: &SwarmSpec,
+        rotate: &[&str],
+    ) -> Result<(), ClientError> {
+        let target = Target::new(&["swarm", "update"]).with("version", &version.to_string());
+        let target = rotate.iter().fold(target, |target, name| target.with_flag(name, true));
+        let body = serde_json::to_vec(spec).map_err(ClientError::Request)?;
+        self.tell(Method::POST, target, Some(body)).await
+    }
+
+    // ---- nodes ---------------------------------------------------------------------------------
+
+    pub(crate) async fn nodes(&self, filters: &Filters) -> Result<Vec<Node>, ClientError> {
+        self.get(Target::new(&["nodes"]).filtered(filters)).await
+    }
+
+    pub(crate) async fn node(&self, key: &str) -> Result<Node, ClientError> {
+        self.get(Target::new(&["nodes", key])).await
+    }
+
+    /// The node as the daemon wrote it.
+    pub(crate) async fn node_json(&self, key: &str) -> Result<Bytes, ClientError> {
+        self.call(Method::GET, Target::new(&["nodes", key]), None).await
+    }
+
+    pub(crate) async fn node_update(&self, id: &str, version: u64, spec: &NodeSpec) -> Result<(), ClientError> {
+        let target = Target::new(&["nodes", id, "update"]).with("version", &version.to_string());
+        let body = serde_json::to_vec(spec).map_err(ClientError::Request)?;
+        self.tell(Method::POST, target, Some(body)).await
+    }
+
+    pub(crate) async fn node_remove(&self, key: &str, force: bool) -> Result<(), ClientError> {
+        self.tell(Method::DELETE, Target::new(&["nodes", key]).with_flag("force", force), None).await
+    }
+
+    // ---- services and tasks --------------------------------------------------------------------
+
+    /// Services with their counts.
+    pub(crate) async fn services(&self, filters: &Filters) -> Result<Vec<Service>, ClientError> {
+        self.get(Target::new(&["services"]).with("status", "true").filtered(filters)).await
+    }
+
+    pub(crate) async fn service(&self, key: &str) -> Result<Service, ClientError> {
+        self.get(Target::new(&["services", key])).await
+    }
+
+    /// The service with what holds where its spec says nothing.
+    pub(crate) async fn service_with_defaults(&self, key: &str) -> Result<Service, ClientError> {
+        self.get(Target::new(&["services", key]).with("insertDefaults", "true")).await
+    }
+
+    /// The same, as the daemon wrote it.
+    pub(crate) async fn service_json(&self, key: &str) -> Result<Bytes, ClientError> {
+        self.call(Method::GET, Target::new(&["services", key]).with("insertDefaults", "true"), None).await
+    }
+
+    pub(crate) async fn service_create(&self, spec: &ServiceSpec) -> Result<Created, ClientError> {
+        self.post(Target::new(&["services", "create"]), spec).await
+    }
+
+    /// Replaces the spec of version `version`; with `rollback` by the one before, and `spec` does not matter.
+    pub(crate) async fn service_update(
+        &self,
+        id: &str,
+        version: u64,
+        spec: &ServiceSpec,
+        rollback: bool,
+    ) -> Result<Updated, ClientError> {
+        let target = Target::new(&["services", id, "update"]).with("version", &version.to_string());
+        self.post(if rollback { target.with("rollback", "previous") } else { target }, spec).await
+    }
+
+    pub(crate) async fn service_remove(&self, key: &str) -> Result<(), ClientError> {
+        self.tell(Method::DELETE, Target::new(&["services", key]), None).await
+    }
+
+    pub(crate) async fn tasks(&self, filters: &Filters) -> Result<Vec<Task>, ClientError> {
+        self.get(Target::new(&["tasks"]).filtered(filters)).await
+    }
+
+    pub(crate) async fn task(&self, key: &str) -> Result<Task, ClientError> {
+        self.get(Target::new(&["tasks", key])).await
+    }
+
+    pub(crate) async fn logs(&self, source: &LogSource, query: &LogQuery) -> Result<ByteStream, ClientError> {
+        let target = match source {
+            LogSource::Service(id) => Target::new(&["services", id, "logs"]),
+            LogSource::Task(id) => Target::new(&["tasks", id, "logs"]),
+        };
+        let target = target
+            .with("stdout", "true")
+            .with("stderr", "true")
+            .with_flag("follow", query.follow)
+            .with_flag("timestamps", query.timestamps)
+            .with_flag("details", query.details)
+            .with("tail", &query.tail);
+        let target = if query.since.is_empty() { target } else { target.with("since", &query.since) };
+        self.stream(Method::GET, target, None, empty()).await
+    }
+
+    // ---- this node -----------------------------------------------------------------------------
+
+    pub(crate) async fn containers(&self, all: bool, filters: &Filters) -> Result<Vec<ContainerSummary>, ClientError> {
+        self.get(Target::new(&["containers", "json"]).with_flag("all", all).filtered(filters)).await
+    }
+
+    pub(crate) async fn images(&self, all: bool, filters: &Filters) -> Result<Vec<ImageSummary>, ClientError> {
+        self.get(Target::new(&["images", "json"]).with_flag("all", all).filtered(filters)).await
+    }
+
+    /// Sends an archive and gives the progress of loading it.
+    pub(crate) async fn image_load(
+        &self,
+        archive: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+        quiet: bool,
+    ) -> Result<ByteStream, ClientError> {
+        let target = Target::new(&["images", "load"]).with_flag("quiet", quiet);
+        let body = StreamBody::new(archive.map_ok(Frame::data)).boxed_unsync();
+        self.stream(Method::POST, target, Some("application/x-tar"), body).await
+    }
+}

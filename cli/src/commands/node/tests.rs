@@ -1,0 +1,118 @@
+use serde_json::{Value, json};
+
+use crate::{
+    client::testing::FakeDaemon,
+    commands::testing::{prints, run},
+};
+
+fn node(id: &str, host: &str, state: &str, manager: Value) -> Value {
+    json!({
+        "ID": id, "Version": {"Index": 7}, "Spec": {"Role": if manager.is_null() { "worker" } else { "manager" }, "Availability": "active", "Labels": {"zone": "a"}},
+        "Description": {"Hostname": host, "Engine": {"EngineVersion": "0.1.0"}}, "Status": {"State": state},
+        "ManagerStatus": manager,
+    })
+}
+
+fn daemon() -> FakeDaemon {
+    let n1 = node("r5rwegqkg7mqp3a9dtvvhcdg1", "n1", "ready", json!({"Leader": true, "Reachability": "reachable"}));
+    let n2 = node("r5rwegqkg7mqp3a9dtvvhcdg2", "n2", "ready", json!({"Reachability": "unreachable"}));
+    let n10 = node("r5rwegqkg7mqp3a9dtvvhcdg3", "n10", "down", Value::Null);
+    FakeDaemon::new()
+        .on("GET /v1.46/nodes", json!([n10, n2, n1]))
+        .on("GET /v1.46/info", json!({"Swarm": {"NodeID": "r5rwegqkg7mqp3a9dtvvhcdg2"}}))
+        .on("GET /v1.46/nodes/n10", n10)
+        .on("GET /v1.46/nodes/n1", n1)
+        .on("GET /v1.46/nodes/r5rwegqkg7mqp3a9dtvvhcdg2", n2)
+        .refusing("GET /v1.46/nodes/nosuch", 404, "node nosuch not found")
+}
+
+#[tokio::test]
+async fn nodes_are_listed_as_docker_lists_them() {
+    let expected = "\
+ID                            HOSTNAME   STATUS    AVAILABILITY   MANAGER STATUS   ENGINE VERSION
+r5rwegqkg7mqp3a9dtvvhcdg1     n1         Ready     Active         Leader           0.1.0
+r5rwegqkg7mqp3a9dtvvhcdg2 *   n2         Ready     Active         Unreachable      0.1.0
+r5rwegqkg7mqp3a9dtvvhcdg3     n10        Down      Active                          0.1.0
+";
+    assert_eq!(prints(&daemon(), &["node", "ls"]).await, expected);
+    let ids = "r5rwegqkg7mqp3a9dtvvhcdg1\nr5rwegqkg7mqp3a9dtvvhcdg2\nr5rwegqkg7mqp3a9dtvvhcdg3\n";
+    assert_eq!(prints(&daemon(), &["node", "ls", "-q"]).await, ids);
+}
+
+#[tokio::test]
+async fn what_is_found_is_inspected_and_the_rest_named() {
+    let daemon = FakeDaemon::new().on_bytes("GET /v1.46/nodes/n1", r#"{"ID":"x","Alpha":[]}"#).refusing(
+        "GET /v1.46/nodes/nosuch",
+        404,
+        "node nosuch not found",
+    );
+    let (captured, result) = run(&daemon, &["node", "inspect", "nosuch", "n1"]).await;
+    assert_eq!(captured.out(), "[\n    {\n        \"ID\": \"x\",\n        \"Alpha\": []\n    }\n]\n");
+    assert_eq!(result, Err("Error response from daemon: node nosuch not found".into()));
+}
+
+#[tokio::test]
+async fn roles_change_one_node_at_a_time() {
+    let update = "POST /v1.46/nodes/r5rwegqkg7mqp3a9dtvvhcdg3/update?version=7";
+    let daemon = daemon().on_bytes(update, "");
+    let (captured, result) = run(&daemon, &["node", "promote", "n1", "nosuch", "n10"]).await;
+    assert_eq!(captured.out(), "Node n1 is already a manager.\nNode n10 promoted to a manager in the swarm.\n");
+    assert_eq!(result, Err("Error response from daemon: node nosuch not found".into()));
+    let sent = daemon.sent(update);
+    assert_eq!(sent, json!({"Labels": {"zone": "a"}, "Role": "manager", "Availability": "active"}));
+}
+
+#[tokio::test]
+async fn demotion_is_said() {
+    let daemon = daemon().on_bytes("POST /v1.46/nodes/r5rwegqkg7mqp3a9dtvvhcdg2/update?version=7", "");
+    let printed = prints(&daemon, &["node", "demote", "self", "n10"]).await;
+    assert_eq!(printed, "Manager self demoted in the swarm.\nNode n10 is already a worker.\n");
+}
+
+#[tokio::test]
+async fn labels_and_availability() {
+    let update = "POST /v1.46/nodes/r5rwegqkg7mqp3a9dtvvhcdg3/update?version=7";
+    let daemon = daemon().on_bytes(update, "");
+    let line = [
+        "node",
+        "update",
+        "--availability",
+        "drain",
+        "--label-add",
+        "a=b",
+        "--label-add",
+        "c",
+        "--label-rm",
+        "zone",
+        "n10",
+    ];
+    assert_eq!(prints(&daemon, &line).await, "n10\n");
+    let sent = daemon.sent(update);
+    assert_eq!(sent, json!({"Labels": {"a": "b", "c": ""}, "Role": "worker", "Availability": "drain"}));
+    let (_, result) = run(&daemon, &["node", "update", "--label-rm", "nosuch", "n10"]).await;
+    assert_eq!(result, Err("key nosuch doesn't exist in node's labels".into()));
+}
+
+#[tokio::test]
+async fn removal_goes_on_after_a_refusal() {
+    let daemon = FakeDaemon::new()
+        .refusing("DELETE /v1.46/nodes/n1?force=true", 400, "rpc error: node n1 is a cluster manager")
+        .on_bytes("DELETE /v1.46/nodes/n2?force=true", "");
+    let (captured, result) = run(&daemon, &["node", "rm", "-f", "n1", "n2"]).await;
+    assert_eq!(captured.out(), "n2\n");
+    assert_eq!(result, Err("Error response from daemon: rpc error: node n1 is a cluster manager".into()));
+}
+
+#[tokio::test]
+async fn tasks_of_this_node() {
+    let filters = "%7B%22node%22%3A%7B%22r5rwegqkg7mqp3a9dtvvhcdg2%22%3Atrue%7D%7D";
+    let daemon = daemon()
+        .on(
+            &format!("GET /v1.46/tasks?filters={filters}"),
+            json!([{"ID": "t1", "ServiceID": "s1", "Slot": 2, "NodeID": "r5rwegqkg7mqp3a9dtvvhcdg2"}]),
+        )
+        .refusing("GET /v1.46/services/s1", 404, "service s1 not found");
+    assert_eq!(prints(&daemon, &["node", "ps", "-q"]).await, "t1\n");
+    let printed = prints(&daemon, &["node", "ps"]).await;
+    assert!(printed.lines().nth(1).is_some_and(|line| line.starts_with("t1        s1.2      ")), "{printed}");
+}

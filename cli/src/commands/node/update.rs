@@ -1,0 +1,59 @@
+//! `skep node update`, `promote` and `demote`: a node's spec is read, changed and written back under its version.
+
+use anyhow::{Result, bail};
+use skep_dockerapi::types::NodeSpec;
+
+use super::super::{Context, Failures, names::node_key};
+use crate::args::{NodeUpdateArgs, SwarmRole};
+
+pub(super) async fn run(context: &mut Context, args: NodeUpdateArgs) -> Result<()> {
+    let node = context.client.node(&node_key(&context.client, &args.node).await?).await?;
+    let mut spec = node.spec;
+    apply(&args, &mut spec)?;
+    context.client.node_update(&node.id, node.version.index, &spec).await?;
+    Ok(context.printer.line(&args.node)?)
+}
+
+fn apply(args: &NodeUpdateArgs, spec: &mut NodeSpec) -> Result<()> {
+    if let Some(role) = args.role {
+        role.word().clone_into(&mut spec.role);
+    }
+    if let Some(availability) = args.availability {
+        availability.word().clone_into(&mut spec.availability);
+    }
+    for key in &args.label_rm {
+        if spec.labels.remove(key).is_none() {
+            bail!("key {key} doesn't exist in node's labels");
+        }
+    }
+    for label in &args.label_add {
+        spec.labels.insert(label.key.clone(), label.value.clone());
+    }
+    Ok(())
+}
+
+/// Gives nodes a role and says of each what became of it.
+pub(super) async fn set_role(context: &mut Context, nodes: Vec<String>, role: SwarmRole) -> Result<()> {
+    let mut failures = Failures::default();
+    for node in &nodes {
+        if let Err(error) = set_role_of(context, node, role).await {
+            failures.note(error)?;
+        }
+    }
+    failures.into_result()
+}
+
+async fn set_role_of(context: &mut Context, typed: &str, role: SwarmRole) -> Result<()> {
+    let node = context.client.node(&node_key(&context.client, typed).await?).await?;
+    let said = if node.spec.role == role.word() {
+        format!("Node {typed} is already a {}.", role.word())
+    } else {
+        let spec = NodeSpec { role: role.word().to_owned(), ..node.spec };
+        context.client.node_update(&node.id, node.version.index, &spec).await?;
+        match role {
+            SwarmRole::Manager => format!("Node {typed} promoted to a manager in the swarm."),
+            SwarmRole::Worker => format!("Manager {typed} demoted in the swarm."),
+        }
+    };
+    Ok(context.printer.line(said)?)
+}

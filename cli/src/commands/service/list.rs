@@ -1,0 +1,43 @@
+//! `skep service ls`.
+
+use anyhow::Result;
+use skep_dockerapi::types::Service;
+
+use super::super::{Context, filters};
+use crate::{
+    args::ServiceListArgs,
+    output::{
+        Table, natural,
+        text::{image_name, short_id},
+    },
+};
+
+pub(super) async fn run(context: &mut Context, args: ServiceListArgs) -> Result<()> {
+    let mut services = context.client.services(&filters(&args.filters)).await?;
+    services.sort_by(|a, b| natural::compare(&a.spec.name, &b.spec.name));
+    let shown = if args.quiet {
+        services.iter().map(|service| format!("{}\n", short_id(&service.id))).collect()
+    } else {
+        table(&services).to_string()
+    };
+    Ok(context.printer.text(shown)?)
+}
+
+fn table(services: &[Service]) -> Table {
+    let mut table = Table::new(&["ID", "NAME", "MODE", "REPLICAS", "IMAGE", "PORTS"]);
+    for service in services {
+        let task = &service.spec.task_template;
+        let counts = service.service_status.unwrap_or_default();
+        let most = task.placement.as_ref().map_or(0, |placement| placement.max_replicas);
+        let replicas = format!("{}/{}", counts.running_tasks, counts.desired_tasks);
+        table.row([
+            short_id(&service.id).to_owned(),
+            service.spec.name.clone(),
+            if service.spec.mode.global.is_some() { "global" } else { "replicated" }.to_owned(),
+            if most > 0 { format!("{replicas} (max {most} per node)") } else { replicas },
+            task.container_spec.as_ref().map(|container| image_name(&container.image)).unwrap_or_default(),
+            String::new(),
+        ]);
+    }
+    table
+}
