@@ -3,13 +3,13 @@
 //! Owns nothing. Invariant: no handler reaches past these traits, so a test (or another front door) can put
 //! an in-memory swarm behind the whole API.
 
-use std::{path::PathBuf, pin::Pin, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
-use futures::Stream;
+use skep_common::limits;
+pub use skep_manager::{LogSelector, LogStream, TaskLog};
 use skep_proto::v1::{
-    Availability, ClusterSpec, LogOptions, LogRecord, NodeDescription, PeerManager,
-    control_client::ControlClient,
+    Availability, ClusterSpec, LogOptions, NodeDescription, PeerManager, control_client::ControlClient,
 };
 use skep_runtime::Runtime;
 use tower::{Service, ServiceExt as _, util::BoxCloneSyncService};
@@ -94,7 +94,7 @@ pub enum SwarmError {
     /// The user's input cannot be used.
     #[error("{0}")]
     Invalid(String),
-    /// The other side refused (wrong token, no quorum, …).
+    /// The swarm refused (wrong token, the rest would have no quorum, …).
     #[error("{0}")]
     Refused(String),
     /// Anything else: storage, network.
@@ -102,12 +102,14 @@ pub enum SwarmError {
     Internal(String),
 }
 
+/// The carrier of a control call broke: the other end is gone.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct TransportError(tower::BoxError);
+
 /// Any in-process or remote carrier of the control service, its type erased.
-pub type ControlTransport = BoxCloneSyncService<
-    http::Request<tonic::body::Body>,
-    http::Response<tonic::body::Body>,
-    tower::BoxError,
->;
+pub type ControlTransport =
+    BoxCloneSyncService<http::Request<tonic::body::Body>, http::Response<tonic::body::Body>, TransportError>;
 
 /// The control service as handlers call it.
 pub type Control = ControlClient<ControlTransport>;
@@ -123,33 +125,11 @@ where
     S::Error: Into<tower::BoxError>,
     S::Future: Send + 'static,
 {
-    ControlClient::new(BoxCloneSyncService::new(transport.map_err(Into::into)))
+    let carrier = transport.map_err(|error| TransportError(error.into()));
+    ControlClient::new(BoxCloneSyncService::new(carrier))
+        .max_encoding_message_size(limits::MAX_REQUEST_BYTES)
+        .max_decoding_message_size(limits::MAX_REPLY_BYTES)
 }
-
-/// Whose log lines.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogTarget {
-    /// Every task of the service with this id; with follow also tasks it gets later.
-    Service(String),
-    /// The one task with this id.
-    Task(String),
-}
-
-/// One record and the task that wrote it.
-#[derive(Debug, Clone)]
-pub struct TaskLog {
-    /// The node the task runs on.
-    pub node_id: String,
-    /// The task's service.
-    pub service_id: String,
-    /// The task.
-    pub task_id: String,
-    /// The line.
-    pub record: LogRecord,
-}
-
-/// Log lines as they come. An `Err` ends the stream.
-pub type LogStream = Pin<Box<dyn Stream<Item = Result<TaskLog, tonic::Status>> + Send>>;
 
 /// A node that manages: the way to the replicated state.
 #[async_trait]
@@ -158,7 +138,7 @@ pub trait Manager: Send + Sync {
     fn control(&self) -> Control;
 
     /// Log lines of a service or a task, gathered from the nodes.
-    async fn logs(&self, target: LogTarget, options: LogOptions) -> Result<LogStream, tonic::Status>;
+    async fn logs(&self, selector: LogSelector, options: LogOptions) -> Result<LogStream, tonic::Status>;
 }
 
 /// This node's membership: what `/swarm/*` changes and every other handler asks first.

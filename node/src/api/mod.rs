@@ -1,3 +1,35 @@
-//! The Docker Engine API: axum handlers over the traits of [`backend`].
+//! The Docker Engine API: what the unmodified `docker` CLI speaks, over the traits of [`backend`].
+//!
+//! A request goes: `server` (connection, limits) → `router` (version, route) → one handler → `backend`. Handlers
+//! translate and nothing more: JSON and words become proto in `skep-dockerapi`, decisions are the manager's.
 
 pub mod backend;
+
+mod call;
+mod containers;
+mod error;
+mod event_log;
+mod events;
+mod host;
+mod images;
+mod info;
+mod load;
+mod logs;
+mod networks;
+mod nodes;
+mod ping;
+mod request;
+mod router;
+mod server;
+mod services;
+mod state;
+mod swarm;
+mod tasks;
+mod version;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use self::server::serve;

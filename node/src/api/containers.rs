@@ -1,0 +1,136 @@
+//! `/containers`: what runs, or ran, on this node.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use skep_common::clock::{Clock as _, SystemClock, Timestamp};
+use skep_dockerapi::{
+    human,
+    time::Time,
+    types::{Container, ContainerConfig, ContainerState as Shown, ContainerSummary},
+};
+use skep_runtime::{ContainerState, Exit, Status};
+
+use super::{error::ApiError, request::Params, state::Api};
+
+const STATES: [&str; 3] = ["created", "running", "exited"];
+
+/// `GET /containers/json`: the newest first; without `all` or a filter on the state, those that run.
+pub(super) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<ContainerSummary>>, ApiError> {
+    let filters = params.filters(&["id", "name", "label", "status", "exited", "ancestor", "is-task"])?;
+    let states = filters.parsed("status", |state| STATES.contains(&state).then(|| state.to_owned()))?;
+    let codes = filters.parsed("exited", |code| code.parse::<i32>().ok())?;
+    let tasks = filters.flag("is-task")?;
+    let limit = match params.text("limit") {
+        "" => None,
+        text => Some(text.parse::<i64>().map_err(|_| ApiError::bad(format!("invalid limit {text:?}")))?),
+    };
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
+    let all = params.flag("all") || limit.is_some() || !states.is_empty() || !codes.is_empty();
+
+    let mut containers = api.backend.runtime.list().await?;
+    containers.retain(|container| {
+        let any = |filter: &str, fits: &dyn Fn(&str) -> bool| !filters.has(filter) || filters.values(filter).any(fits);
+        (all || matches!(container.status, Status::Running { .. }))
+            && (states.is_empty() || states.iter().any(|asked| asked == state(&container.status)))
+            && (codes.is_empty() || matches!(&container.status, Status::Exited(exit) if codes.contains(&exit.code)))
+            && any("id", &|id| container.id.starts_with(id))
+            && any("name", &|name| container.name.contains(name.trim_start_matches('/')))
+            && any("ancestor", &|image| container.image == image || container.image_id == image)
+            && filters.labels_match("label", &container.labels)
+            && tasks.is_none_or(|tasks| tasks == container.task_id().is_some())
+    });
+    containers.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+    containers.truncate(limit.unwrap_or(usize::MAX));
+    let now = SystemClock::new().now();
+    Ok(Json(containers.into_iter().map(|container| summary(container, now)).collect()))
+}
+
+/// `GET /containers/{id}/json`.
+pub(super) async fn inspect(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Container>, ApiError> {
+    let container = find(&api, &key).await?;
+    let mut command = container.command.iter().cloned();
+    Ok(Json(Container {
+        created: container.created.into(),
+        path: command.next().unwrap_or_default(),
+        args: command.collect(),
+        state: shown(&container.status),
+        image: container.image_id,
+        name: format!("/{}", container.name),
+        restart_count: 0,
+        config: ContainerConfig {
+            tty: false,
+            cmd: container.command,
+            image: container.image,
+            labels: container.labels,
+        },
+        id: container.id,
+    }))
+}
+
+/// The container a user means: by id, else name, else an id prefix that fits it alone.
+pub(super) async fn find(api: &Api, key: &str) -> Result<ContainerState, ApiError> {
+    let containers = api.backend.runtime.list().await?;
+    let name = key.strip_prefix('/').unwrap_or(key);
+    let exact = containers.iter().find(|container| container.id == key);
+    if let Some(found) = exact.or_else(|| containers.iter().find(|container| container.name == name)) {
+        return Ok(found.clone());
+    }
+    let mut fitting = containers.into_iter().filter(|container| !key.is_empty() && container.id.starts_with(key));
+    match (fitting.next(), fitting.next()) {
+        (Some(found), None) => Ok(found),
+        (Some(_), Some(_)) => Err(ApiError::bad(format!("multiple IDs found with provided prefix: {key}"))),
+        (None, _) => Err(ApiError::not_found(format!("No such container: {key}"))),
+    }
+}
+
+fn summary(container: ContainerState, now: Timestamp) -> ContainerSummary {
+    ContainerSummary {
+        names: vec![format!("/{}", container.name)],
+        command: container.command.join(" "),
+        created: container.created.as_secs(),
+        ports: Vec::new(),
+        state: state(&container.status).to_owned(),
+        status: status(&container.status, now),
+        mounts: Vec::new(),
+        id: container.id,
+        image: container.image,
+        image_id: container.image_id,
+        labels: container.labels,
+    }
+}
+
+fn state(status: &Status) -> &'static str {
+    match status {
+        Status::Created => "created",
+        Status::Running { .. } => "running",
+        Status::Exited(_) => "exited",
+    }
+}
+
+fn status(status: &Status, now: Timestamp) -> String {
+    let since = |moment: Timestamp| human::duration(now.since(moment));
+    match status {
+        Status::Created => "Created".to_owned(),
+        Status::Running { started, .. } => format!("Up {}", since(*started)),
+        Status::Exited(Exit { code, at, .. }) => format!("Exited ({code}) {} ago", since(*at)),
+    }
+}
+
+fn shown(status: &Status) -> Shown {
+    let shown = Shown { status: state(status).to_owned(), ..Shown::default() };
+    match status {
+        Status::Created => shown,
+        Status::Running { pid, started } => {
+            Shown { running: true, pid: *pid, started_at: Time::from(*started), ..shown }
+        }
+        Status::Exited(exit) => Shown {
+            oom_killed: exit.oom,
+            exit_code: exit.code,
+            error: exit.error.clone().unwrap_or_default(),
+            finished_at: Time::from(exit.at),
+            ..shown
+        },
+    }
+}

@@ -1,0 +1,92 @@
+//! `/images` and `/distribution`: what this node has. Loading is in [`super::load`].
+
+use std::collections::BTreeSet;
+
+use axum::{
+    Extension, Json,
+    extract::{Path, State},
+};
+use skep_dockerapi::{
+    names::reference_matches,
+    time::Time,
+    types::{Descriptor, DistributionInspect, Image, ImageConfig, ImagePlatform, ImageSummary},
+};
+
+use super::{
+    error::ApiError,
+    request::Params,
+    state::Api,
+    version::{ApiVersion, page_not_found},
+};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// `GET /images/json`.
+pub(super) async fn list(
+    State(api): State<Api>,
+    Extension(version): Extension<ApiVersion>,
+    params: Params,
+) -> Result<Json<Vec<ImageSummary>>, ApiError> {
+    let filters = params.filters(&["reference", "label", "dangling"])?;
+    let dangling = filters.flag("dangling")?;
+    let mut images = api.backend.runtime.images().await?;
+    images.retain(|image| {
+        (!filters.has("reference")
+            || filters.values("reference").any(|pattern| image.tags.iter().any(|tag| reference_matches(pattern, tag))))
+            && filters.labels_match("label", &image.labels)
+            && dangling.is_none_or(|dangling| dangling == image.tags.is_empty())
+    });
+    images.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+    let summary = |image: skep_runtime::Image| ImageSummary {
+        containers: -1,
+        created: image.created.map_or(0, |created| created.as_secs()),
+        repo_digests: digests(&image),
+        id: image.id,
+        labels: Some(image.labels).filter(|labels| !labels.is_empty()),
+        parent_id: String::new(),
+        repo_tags: image.tags,
+        shared_size: -1,
+        size: image.size,
+        virtual_size: (version < ApiVersion::ONE_IMAGE_SIZE).then_some(image.size),
+    };
+    Ok(Json(images.into_iter().map(summary).collect()))
+}
+
+/// `GET /images/{name}/json`; a name may have slashes.
+pub(super) async fn inspect(State(api): State<Api>, Path(path): Path<String>) -> Result<Json<Image>, ApiError> {
+    let name = path.strip_suffix("/json").ok_or_else(page_not_found)?;
+    let image = api.backend.runtime.image(name).await?;
+    Ok(Json(Image {
+        repo_digests: digests(&image),
+        id: image.id,
+        repo_tags: image.tags,
+        parent: String::new(),
+        comment: String::new(),
+        created: image.created.map(Time::from).unwrap_or_default(),
+        author: String::new(),
+        config: ImageConfig { labels: Some(image.labels).filter(|labels| !labels.is_empty()) },
+        architecture: image.architecture,
+        os: image.os,
+        size: image.size,
+    }))
+}
+
+/// `GET /distribution/{name}/json`: which bytes a name stands for. Without a registry to ask, this node's own answer
+/// is the swarm's.
+pub(super) async fn resolve(
+    State(api): State<Api>,
+    Path(path): Path<String>,
+) -> Result<Json<DistributionInspect>, ApiError> {
+    let name = path.strip_suffix("/json").ok_or_else(page_not_found)?;
+    let image = api.backend.runtime.image(name).await?;
+    Ok(Json(DistributionInspect {
+        descriptor: Descriptor { media_type: MANIFEST.to_owned(), digest: image.digest, size: 0 },
+        platforms: vec![ImagePlatform { architecture: image.architecture, os: image.os }],
+    }))
+}
+
+/// `name@digest` of each name.
+fn digests(image: &skep_runtime::Image) -> Vec<String> {
+    let names: BTreeSet<&str> = image.tags.iter().filter_map(|tag| Some(tag.rsplit_once(':')?.0)).collect();
+    names.into_iter().map(|name| format!("{name}@{}", image.digest)).collect()
+}

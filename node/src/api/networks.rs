@@ -1,0 +1,37 @@
+//! `/networks`: the CLI looks a network up before it uses it, and there is one to find: the host's.
+
+use axum::{Json, extract::Path};
+use skep_dockerapi::{HOST_NETWORK, types::Network};
+
+use super::{error::ApiError, request::Params};
+
+/// `GET /networks`.
+pub(super) async fn list(params: Params) -> Result<Json<Vec<Network>>, ApiError> {
+    let filters = params.filters(&["id", "name", "driver", "scope", "type", "label", "dangling"])?;
+    let host = host();
+    let fits = |filter: &str, value: &str| !filters.has(filter) || filters.values(filter).any(|asked| asked == value);
+    let shown = fits("id", &host.id)
+        && fits("name", &host.name)
+        && fits("driver", &host.driver)
+        && fits("scope", &host.scope)
+        && fits("type", "builtin")
+        && filters.labels_match("label", &host.labels)
+        && filters.flag("dangling")? != Some(true);
+    Ok(Json(if shown { vec![host] } else { Vec::new() }))
+}
+
+/// `GET /networks/{id}`.
+pub(super) async fn inspect(Path(key): Path<String>) -> Result<Json<Network>, ApiError> {
+    if key == HOST_NETWORK { Ok(Json(host())) } else { Err(ApiError::not_found(format!("network {key} not found"))) }
+}
+
+/// Every node's own network, and so in the scope of the swarm.
+fn host() -> Network {
+    Network {
+        name: HOST_NETWORK.to_owned(),
+        id: HOST_NETWORK.to_owned(),
+        scope: "swarm".to_owned(),
+        driver: HOST_NETWORK.to_owned(),
+        ..Network::default()
+    }
+}

@@ -1,0 +1,75 @@
+//! `/nodes`.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use skep_dockerapi::{
+    convert::{node_spec_from_docker, node_to_docker, tls_info, words::Word as _},
+    types::{Node, NodeSpec, TlsInfo},
+};
+use skep_proto::v1::{
+    GetClusterRequest, GetObjectRequest, ListNodesRequest, NodeRole, RemoveNodeRequest, UpdateNodeRequest,
+};
+
+use super::{
+    backend::Control,
+    call::call,
+    error::ApiError,
+    request::{Params, Spec},
+    state::Api,
+};
+
+/// `GET /nodes`.
+pub(super) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Node>>, ApiError> {
+    let mut control = api.control()?;
+    let filters = params.filters(&["id", "name", "label", "node.label", "role", "membership"])?;
+    // Nobody waits for membership here: who has a certificate is accepted.
+    if filters.has("membership") && !filters.values("membership").any(|value| value == "accepted") {
+        return Ok(Json(Vec::new()));
+    }
+    let request = ListNodesRequest {
+        id_prefixes: filters.list("id"),
+        name_prefixes: filters.list("name"),
+        labels: filters.list("label"),
+        node_labels: filters.list("node.label"),
+        roles: filters.parsed("role", NodeRole::from_word)?.into_iter().map(Into::into).collect(),
+        availabilities: Vec::new(),
+    };
+    let nodes = call(control.list_nodes(request)).await?.nodes;
+    let trust = trust(&mut control).await?;
+    Ok(Json(nodes.iter().map(|node| node_to_docker(node, &trust)).collect()))
+}
+
+/// `GET /nodes/{id}`.
+pub(super) async fn inspect(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Node>, ApiError> {
+    let mut control = api.control()?;
+    let node = call(control.get_node(GetObjectRequest { key })).await?;
+    Ok(Json(node_to_docker(&node, &trust(&mut control).await?)))
+}
+
+/// `POST /nodes/{id}/update`.
+pub(super) async fn update(
+    State(api): State<Api>,
+    Path(key): Path<String>,
+    params: Params,
+    Spec(spec): Spec<NodeSpec>,
+) -> Result<(), ApiError> {
+    let mut control = api.control()?;
+    let version = params.version("node")?;
+    let spec = node_spec_from_docker(spec)?;
+    call(control.update_node(UpdateNodeRequest { key, version, spec: Some(spec) })).await?;
+    Ok(())
+}
+
+/// `DELETE /nodes/{id}`.
+pub(super) async fn remove(State(api): State<Api>, Path(key): Path<String>, params: Params) -> Result<(), ApiError> {
+    call(api.control()?.remove_node(RemoveNodeRequest { key, force: params.flag("force") })).await?;
+    Ok(())
+}
+
+/// The swarm's root, which every node trusts.
+async fn trust(control: &mut Control) -> Result<TlsInfo, ApiError> {
+    let cluster = call(control.get_cluster(GetClusterRequest {})).await?;
+    Ok(tls_info(cluster.root_ca.as_ref().map_or(&[][..], |root| &root.certificate_pem)))
+}

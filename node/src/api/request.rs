@@ -1,0 +1,101 @@
+//! What a request carries: its parameters and its body.
+//!
+//! Headers are not looked at, `X-Registry-Auth` among them: there is no registry to log in to, and a secret that is
+//! not read is not logged.
+
+use std::{str::FromStr, time::Duration};
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, Query, Request},
+    response::{IntoResponse as _, Response},
+};
+use http::{StatusCode, request::Parts};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use skep_common::limits::MAX_SPEC_BYTES;
+use skep_dockerapi::{decode, filters::Filters, time::Time};
+use tokio::time::timeout;
+
+use super::error::ApiError;
+
+/// How long a body other than an archive may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The parameters of a request. Of one given twice the first counts, as in Go.
+pub(super) struct Params(Vec<(String, String)>);
+
+impl<S: Sync> FromRequestParts<S> for Params {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Response> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(pairs)) => Ok(Self(pairs)),
+            Err(error) => Err(ApiError::bad(format!("invalid query: {error}")).into_response()),
+        }
+    }
+}
+
+impl Params {
+    /// A parameter; `None` when absent.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter; empty when absent.
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.get(name).unwrap_or_default()
+    }
+
+    /// A parameter that is true or false: everything but these words is true, as in Docker.
+    pub(super) fn flag(&self, name: &str) -> bool {
+        !matches!(self.text(name).trim().to_ascii_lowercase().as_str(), "" | "0" | "no" | "false" | "none")
+    }
+
+    /// The version an update starts from.
+    pub(super) fn version(&self, kind: &str) -> Result<u64, ApiError> {
+        let text = self.text("version");
+        u64::from_str(text).map_err(|_| {
+            ApiError::bad(format!(
+                "invalid {kind} version '{text}': strconv.ParseUint: parsing {text:?}: invalid syntax"
+            ))
+        })
+    }
+
+    /// A time; 0 when absent.
+    pub(super) fn time(&self, name: &str) -> Result<Time, ApiError> {
+        Ok(Time::parse_query(self.text(name))?)
+    }
+
+    /// The filters, all of them among `known`.
+    pub(super) fn filters(&self, known: &[&str]) -> Result<Filters, ApiError> {
+        Ok(Filters::parse(self.get("filters"))?.accept(known)?)
+    }
+}
+
+/// A JSON body, at most as large as a spec may be.
+pub(super) struct Spec<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Spec<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Response> {
+        let read = async {
+            let body = body(request).await?;
+            Ok::<_, ApiError>(Self(decode::request(&body)?))
+        };
+        read.await.map_err(ApiError::into_response)
+    }
+}
+
+async fn body(request: Request) -> Result<bytes::Bytes, ApiError> {
+    let limited = Limited::new(request.into_body(), MAX_SPEC_BYTES);
+    match timeout(BODY_TIMEOUT, limited.collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the request is too large: at most {MAX_SPEC_BYTES} bytes are allowed"),
+        )),
+        Ok(Err(error)) => Err(ApiError::bad(format!("the request could not be read: {error}"))),
+        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the request took too long to arrive")),
+    }
+}

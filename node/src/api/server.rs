@@ -1,0 +1,116 @@
+//! Connections: accepted, bounded, served as HTTP/1.1, and ended in good order.
+//!
+//! Owns the connections of one listener. Nothing a client does ends the accept loop.
+
+use std::{io, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use skep_common::net::backoff::Backoff;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, warn};
+
+use super::{
+    backend::ApiState,
+    router::{answer, router},
+    state::Api,
+};
+
+/// Connections at a time; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// How long a client may take for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Largest head of a request.
+const MAX_HEAD: usize = 64 << 10;
+
+/// How long requests under way may take once the server stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Serves the API on `listener` until `stop` is cancelled, then lets requests under way finish; streams that would
+/// go on for ever end.
+///
+/// # Errors
+/// None at present: a failed accept is tried again.
+pub async fn serve(listener: &UnixListener, state: ApiState, stop: CancellationToken) -> io::Result<()> {
+    let api = Api::new(state, stop.clone());
+    let tasks = TaskTracker::new();
+    let abort = CancellationToken::new();
+    {
+        let (events, swarm, stop) = (api.events.clone(), Arc::clone(&api.backend.cluster), stop.clone());
+        tasks.spawn(async move { events.collect(swarm, stop).await });
+    }
+    let router = router(api);
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(listener, &permits) => accepted,
+        };
+        match accepted {
+            Ok((connection, permit)) => {
+                backoff.reset();
+                let (router, stop, abort) = (router.clone(), stop.clone(), abort.clone());
+                tasks.spawn(async move {
+                    tokio::select! {
+                        () = converse(connection, router, stop) => {}
+                        () = abort.cancelled() => {}
+                    }
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "a connection to the API could not be accepted");
+                backoff.wait().await;
+            }
+        }
+    }
+    tasks.close();
+    if timeout(DRAIN, tasks.wait()).await.is_err() {
+        abort.cancel();
+        tasks.wait().await;
+    }
+    Ok(())
+}
+
+async fn accept(
+    listener: &UnixListener,
+    permits: &Arc<Semaphore>,
+) -> io::Result<(UnixStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
+    let (connection, _) = listener.accept().await?;
+    Ok((connection, permit))
+}
+
+/// Serves one connection until it ends; after `stop` no longer than its request under way.
+async fn converse(connection: UnixStream, router: Router, stop: CancellationToken) {
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let router = router.clone();
+        async move { Ok::<_, std::convert::Infallible>(answer(router, request.map(Body::new)).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(connection), service)
+        .with_upgrades();
+    tokio::pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection to the API ended early");
+    }
+}

@@ -1,0 +1,40 @@
+//! `/tasks`.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use skep_dockerapi::{
+    convert::{task_to_docker, words::Word as _},
+    types::Task,
+};
+use skep_proto::v1::{GetObjectRequest, ListTasksRequest, TaskState};
+
+use super::{call::call, error::ApiError, request::Params, state::Api};
+
+/// `GET /tasks`. The filter `_up-to-date` is undocumented; the CLI's progress display lives on it.
+pub(super) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Task>>, ApiError> {
+    let mut control = api.control()?;
+    let known = ["id", "name", "label", "service", "node", "desired-state", "_up-to-date", "runtime"];
+    let filters = params.filters(&known)?;
+    if filters.has("runtime") && !filters.values("runtime").any(|value| value == "container") {
+        return Ok(Json(Vec::new()));
+    }
+    let request = ListTasksRequest {
+        id_prefixes: filters.list("id"),
+        name_prefixes: filters.list("name"),
+        services: filters.list("service"),
+        nodes: filters.list("node"),
+        labels: filters.list("label"),
+        desired_states: filters.parsed("desired-state", TaskState::from_word)?.into_iter().map(Into::into).collect(),
+        up_to_date_only: filters.flag("_up-to-date")?.unwrap_or(false),
+    };
+    let tasks = call(control.list_tasks(request)).await?.tasks;
+    Ok(Json(tasks.iter().map(task_to_docker).collect()))
+}
+
+/// `GET /tasks/{id}`.
+pub(super) async fn inspect(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Task>, ApiError> {
+    let task = call(api.control()?.get_task(GetObjectRequest { key })).await?;
+    Ok(Json(task_to_docker(&task)))
+}

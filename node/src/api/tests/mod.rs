@@ -1,0 +1,7 @@
+//! The API as a client sees it: every route over fakes, held against a real engine's answers.
+
+mod cli;
+mod errors;
+mod routes;
+mod server;
+mod streams;

@@ -1,0 +1,224 @@
+//! Answers of every route.
+
+use http::Method;
+use serde_json::{Value, json};
+use skep_proto::v1::{Availability, ContainerSpec};
+use skep_runtime::{ContainerSpecification, Runtime as _, container_id_of_task};
+
+use super::super::testing::{Bench, NODE, Place};
+
+#[tokio::test]
+async fn ping_names_the_version_and_the_place() {
+    for (place, swarm) in
+        [(Place::Outside, "inactive"), (Place::Worker, "active/worker"), (Place::Manager, "active/manager")]
+    {
+        for (method, body) in [(Method::GET, "OK"), (Method::HEAD, "")] {
+            let bench = Bench::new(place);
+            let response = bench.exchange(method.clone(), "/_ping", String::new()).await;
+            let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+            assert_eq!(response.status(), 200);
+            assert_eq!((header("api-version"), header("docker-experimental")), ("1.46".to_owned(), "false".to_owned()));
+            assert_eq!((header("ostype"), header("swarm")), ("linux".to_owned(), swarm.to_owned()));
+            assert_eq!(header("cache-control"), "no-cache, no-store, must-revalidate");
+            assert!(header("server").starts_with("skep/"));
+            let (_, text) = bench.ask(method, "/v1.30/_ping", String::new()).await;
+            assert_eq!(text, json!(body));
+        }
+    }
+}
+
+#[tokio::test]
+async fn version_and_info() {
+    let bench = Bench::new(Place::Manager);
+    bench.service("web", 2).await;
+    let (status, version) = bench.get("/v1.24/version").await;
+    assert_eq!((status, &version["ApiVersion"], &version["MinAPIVersion"]), (200, &json!("1.46"), &json!("1.24")));
+    assert_eq!(version["Components"][0]["Details"]["Os"], json!("linux"));
+    assert!(!version["KernelVersion"].as_str().unwrap().is_empty());
+
+    let (status, info) = bench.get("/info").await;
+    assert_eq!((status, &info["Name"], &info["NCPU"], &info["ID"]), (200, &json!("dk1"), &json!(2), &json!("engine1")));
+    let swarm = &info["Swarm"];
+    assert_eq!((&swarm["NodeID"], &swarm["LocalNodeState"]), (&json!(NODE), &json!("active")));
+    assert_eq!((&swarm["ControlAvailable"], &swarm["Nodes"], &swarm["Managers"]), (&json!(true), &json!(1), &json!(1)));
+    assert_eq!(swarm["RemoteManagers"], json!([{ "NodeID": NODE, "Addr": "10.0.0.1:2377" }]));
+    assert_eq!(swarm["Cluster"]["ID"], json!("cluster1aaaaaaaaaaaaaaaaa"));
+    let text = info.to_string();
+    assert!(!text.contains("SWMTKN") && !text.contains("canary"));
+
+    let (_, info) = Bench::new(Place::Outside).get("/info").await;
+    assert_eq!(info["Swarm"]["LocalNodeState"], json!("inactive"));
+    assert_eq!(info["Swarm"].get("Cluster"), None);
+}
+
+#[tokio::test]
+async fn a_swarm_starts_is_shown_is_changed_and_left() {
+    let bench = Bench::new(Place::Outside);
+    let init = json!({
+        "ListenAddr": "", "AdvertiseAddr": "10.0.0.1", "DataPathAddr": "10.0.0.1", "Availability": "drain", "SubnetSize": 24,
+        "Spec": { "Orchestration": { "TaskHistoryRetentionLimit": 3 } },
+    });
+    assert_eq!(bench.post("/v1.41/swarm/init", &init).await, (200, json!(NODE)));
+    let started = bench.swarm.started.lock().unwrap().clone().unwrap();
+    assert_eq!((started.listen_addr.as_str(), started.advertise_addr.as_deref()), ("0.0.0.0:2377", Some("10.0.0.1")));
+    assert_eq!((started.availability, started.spec.task_history_limit), (Availability::Drain, 3));
+
+    let (_, swarm) = bench.get("/swarm").await;
+    assert_eq!(swarm["JoinTokens"], json!({ "Worker": "SWMTKN-1-w", "Manager": "SWMTKN-1-m" }));
+    assert!(!swarm.to_string().contains("canary"));
+    let mut spec = swarm["Spec"].clone();
+    spec["Orchestration"]["TaskHistoryRetentionLimit"] = json!(9);
+    let path = format!("/swarm/update?version={}&rotateWorkerToken=true", swarm["Version"]["Index"]);
+    assert_eq!(bench.post(&path, &spec).await, (200, json!("")));
+    let (_, swarm) = bench.get("/swarm").await;
+    assert_eq!(swarm["Spec"], spec);
+    assert_eq!(swarm["JoinTokens"], json!({ "Worker": "SWMTKN-1-w2", "Manager": "SWMTKN-1-m" }));
+
+    assert_eq!(bench.ask(Method::POST, "/swarm/leave?force=1", String::new()).await, (200, json!("")));
+    let join = json!({ "RemoteAddrs": ["10.0.0.2", "[::1]:99"], "JoinToken": "SWMTKN-1-w" });
+    assert_eq!(bench.post("/swarm/join", &join).await, (200, json!("")));
+    let joined = bench.swarm.joined.lock().unwrap().clone().unwrap();
+    assert_eq!(joined.remote_addrs, ["10.0.0.2:2377", "[::1]:99"]);
+    assert_eq!(joined.token, "SWMTKN-1-w");
+}
+
+#[tokio::test]
+async fn a_service_is_made_shown_changed_and_removed() {
+    let bench = Bench::new(Place::Manager);
+    let id = bench.service("web", 2).await;
+    bench.service("api", 1).await;
+
+    let (_, list) = bench.get("/services").await;
+    assert_eq!(list.as_array().unwrap().len(), 2);
+    assert_eq!(list[0].get("ServiceStatus"), None);
+    let (_, list) = bench.get("/services?status=true&filters=%7B%22name%22%3A%7B%22web%22%3Atrue%7D%7D").await;
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    assert_eq!(list[0]["ServiceStatus"], json!({ "RunningTasks": 2, "DesiredTasks": 2, "CompletedTasks": 0 }));
+
+    let (_, plain) = bench.get("/services/web").await;
+    assert_eq!((&plain["ID"], plain["Spec"].get("UpdateConfig")), (&json!(id), None));
+    let (_, full) = bench.get("/services/web?insertDefaults=true").await;
+    assert_eq!(full["Spec"]["UpdateConfig"]["Parallelism"], json!(1));
+
+    let mut spec = plain["Spec"].clone();
+    spec["Mode"]["Replicated"]["Replicas"] = json!(3);
+    let update = |version: &Value, more: &str| format!("/services/{id}/update?version={version}{more}");
+    let answer = bench.post(&update(&plain["Version"]["Index"], "&registryAuthFrom=spec"), &spec).await;
+    assert_eq!(answer, (200, json!({ "Warnings": null })));
+    let (_, scaled) = bench.get("/services/web").await;
+    assert_eq!(scaled["PreviousSpec"]["Mode"]["Replicated"]["Replicas"], json!(2));
+    let (_, tasks) = bench.get("/tasks?filters=%7B%22_up-to-date%22%3A%7B%22true%22%3Atrue%7D%7D").await;
+    assert_eq!(tasks.as_array().unwrap().len(), 4);
+    let (_, task) = bench.get(&format!("/tasks/{}", tasks[0]["ID"].as_str().unwrap())).await;
+    assert_eq!((&task["Status"]["State"], &task["NodeID"]), (&json!("running"), &json!(NODE)));
+
+    bench.post(&update(&scaled["Version"]["Index"], "&rollback=previous"), &spec).await;
+    let (_, back) = bench.get("/services/web").await;
+    assert_eq!(back["Spec"]["Mode"]["Replicated"]["Replicas"], json!(2));
+    assert_eq!(bench.ask(Method::DELETE, "/services/web", String::new()).await, (200, json!("")));
+    assert_eq!(bench.get("/services/web").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_node_is_shown_and_changed() {
+    let bench = Bench::new(Place::Manager);
+    let (_, nodes) = bench.get("/nodes?filters=%7B%22role%22%3A%5B%22manager%22%5D%7D").await;
+    let (_, node) = bench.get("/nodes/dk1").await;
+    assert_eq!(nodes, json!([node]));
+    assert_eq!(bench.get("/nodes?filters=%7B%22role%22%3A%5B%22worker%22%5D%7D").await.1, json!([]));
+    assert_eq!(bench.get("/nodes?filters=%7B%22membership%22%3A%5B%22pending%22%5D%7D").await.1, json!([]));
+    assert_eq!(node["ManagerStatus"]["Reachability"], json!("reachable"));
+    assert_eq!(node["Description"]["TLSInfo"]["TrustRoot"], json!("pem"));
+    let spec = json!({ "Labels": { "a": "b" }, "Role": "manager", "Availability": "pause" });
+    let path = format!("/nodes/{NODE}/update?version={}", node["Version"]["Index"]);
+    assert_eq!(bench.post(&path, &spec).await, (200, json!("")));
+    assert_eq!(bench.get("/nodes/dk1").await.1["Spec"], spec);
+}
+
+#[tokio::test]
+async fn the_host_network_is_there() {
+    let bench = Bench::new(Place::Manager);
+    let (_, host) = bench.get("/networks/host?scope=swarm").await;
+    assert_eq!((&host["Name"], &host["Scope"], &host["Driver"]), (&json!("host"), &json!("swarm"), &json!("host")));
+    assert_eq!(bench.get("/networks").await.1, json!([host]));
+    assert_eq!(bench.get("/networks?filters=%7B%22driver%22%3A%5B%22overlay%22%5D%7D").await.1, json!([]));
+    let spec = json!({
+        "Name": "web",
+        "TaskTemplate": { "ContainerSpec": { "Image": "x" }, "Networks": [{ "Target": host["Id"] }] },
+    });
+    assert_eq!(bench.post("/services/create", &spec).await.0, 201);
+    assert_eq!(
+        bench.get("/services/web").await.1["Spec"]["TaskTemplate"]["Networks"],
+        spec["TaskTemplate"]["Networks"]
+    );
+}
+
+#[tokio::test]
+async fn images_are_loaded_and_shown() {
+    let bench = Bench::new(Place::Outside);
+    let (status, line) = bench.ask(Method::POST, "/images/load?quiet=1", "skep/demo:1\n").await;
+    assert_eq!((status, line), (200, json!({ "stream": "Loaded image: skep/demo:1\n" })));
+    bench.ask(Method::POST, "/images/load?quiet=1", "busybox:1.35\n").await;
+
+    let (_, all) = bench.get("/images/json").await;
+    assert_eq!(all.as_array().unwrap().len(), 2);
+    let (_, one) = bench.get("/v1.43/images/json?filters=%7B%22reference%22%3A%5B%22skep%2F%2A%22%5D%7D").await;
+    assert_eq!((&one[0]["RepoTags"], one.as_array().unwrap().len()), (&json!(["skep/demo:1"]), 1));
+    assert_eq!(one[0]["VirtualSize"], one[0]["Size"]);
+    let (_, one) = bench.get("/v1.44/images/json?filters=%7B%22reference%22%3A%5B%22skep%2F%2A%22%5D%7D").await;
+    assert_eq!(one[0].get("VirtualSize"), None);
+
+    let (status, image) = bench.get("/images/skep/demo:1/json").await;
+    assert_eq!((status, &image["RepoTags"]), (200, &json!(["skep/demo:1"])));
+    let (_, known) = bench.get("/distribution/skep/demo:1/json").await;
+    assert!(known["Descriptor"]["digest"].as_str().unwrap().starts_with("sha256:"));
+    for path in ["/images/nope/json", "/distribution/nope/json"] {
+        let (status, error) = bench.get(path).await;
+        assert_eq!((status, error), (404, json!({ "message": "No such image: nope" })), "{path}");
+    }
+    assert_eq!(bench.get("/images/skep/demo:1/history").await, (404, json!({ "message": "page not found" })));
+}
+
+#[tokio::test]
+async fn containers_are_shown() {
+    let bench = Bench::new(Place::Outside);
+    let mut ids = Vec::new();
+    for task in ["t1", "t2"] {
+        let id = container_id_of_task(task);
+        let specification = ContainerSpecification {
+            id: id.clone(),
+            name: format!("web.1.{task}"),
+            labels: [("com.docker.swarm.task.id".to_owned(), task.to_owned())].into(),
+            container: ContainerSpec {
+                image: "busybox".into(),
+                args: vec!["sleep".into(), "9".into()],
+                ..ContainerSpec::default()
+            },
+            resources: Default::default(),
+            network: Default::default(),
+            log_driver: Default::default(),
+        };
+        bench.runtime.prepare(&specification).await.unwrap();
+        bench.runtime.start(&id).await.unwrap();
+        ids.push(id);
+    }
+    bench.runtime.exit(&ids[1], 7, true);
+
+    let (_, running) = bench.get("/containers/json").await;
+    assert_eq!((running.as_array().unwrap().len(), &running[0]["Names"]), (1, &json!(["/web.1.t1"])));
+    assert_eq!((&running[0]["State"], &running[0]["Command"]), (&json!("running"), &json!("sleep 9")));
+    assert!(running[0]["Status"].as_str().unwrap().starts_with("Up "));
+    assert_eq!(bench.get("/containers/json?all=1").await.1.as_array().unwrap().len(), 2);
+    let (_, ended) = bench.get("/containers/json?filters=%7B%22status%22%3A%5B%22exited%22%5D%7D").await;
+    assert!(ended[0]["Status"].as_str().unwrap().starts_with("Exited (7) "));
+
+    for key in [ids[1].as_str(), "web.1.t2", "/web.1.t2", &ids[1][..12]] {
+        let (status, container) = bench.get(&format!("/containers/{}/json", key.replace('/', "%2F"))).await;
+        assert_eq!((status, &container["Id"]), (200, &json!(ids[1])), "{key}");
+        let state = &container["State"];
+        assert_eq!(
+            (&state["ExitCode"], &state["OOMKilled"], &state["Running"]),
+            (&json!(7), &json!(true), &json!(false))
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! Connections over a real socket.
+
+use std::{path::Path, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{UnixListener, UnixStream},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::super::{
+    serve,
+    testing::{Bench, Place},
+};
+
+pub(super) struct Served {
+    pub(super) dir: tempfile::TempDir,
+    stop: CancellationToken,
+    server: JoinHandle<std::io::Result<()>>,
+}
+
+impl Served {
+    pub(super) fn new(bench: &Bench) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("sock")).unwrap();
+        let (state, stop) = (bench.api.backend.clone(), CancellationToken::new());
+        let server = tokio::spawn({
+            let stop = stop.clone();
+            async move { serve(&listener, state, stop).await }
+        });
+        Self { dir, stop, server }
+    }
+
+    pub(super) fn socket(&self) -> std::path::PathBuf {
+        self.dir.path().join("sock")
+    }
+
+    /// Stops the server; it must end by itself.
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        timeout(Duration::from_secs(20), self.server).await.unwrap().unwrap().unwrap();
+    }
+}
+
+async fn connect(path: &Path) -> UnixStream {
+    UnixStream::connect(path).await.unwrap()
+}
+
+async fn until(stream: &mut UnixStream, end: &str) -> String {
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    while !text.contains(end) {
+        let read = timeout(Duration::from_secs(10), stream.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(read > 0, "ended after {text:?}");
+        text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+    }
+    text
+}
+
+#[tokio::test]
+async fn connections_are_kept_and_garbage_hurts_nobody() {
+    let served = Served::new(&Bench::new(Place::Outside));
+    let mut garbage = connect(&served.socket()).await;
+    garbage.write_all(b"\x16\x03\x01\0\0garbage\r\n\r\n").await.unwrap();
+    let mut huge = connect(&served.socket()).await;
+    let head = format!("GET /_ping HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(200 << 10));
+    let _ = huge.write_all(head.as_bytes()).await;
+    let mut stream = connect(&served.socket()).await;
+    for _ in 0..3 {
+        stream.write_all(b"GET /_ping HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let answer = until(&mut stream, "\r\n\r\nOK").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    }
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_stopping_server_ends_its_streams() {
+    let served = Served::new(&Bench::new(Place::Manager));
+    let mut stream = connect(&served.socket()).await;
+    stream.write_all(b"GET /events HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    until(&mut stream, "\r\n\r\n").await;
+    let mut idle = connect(&served.socket()).await;
+    served.stop().await;
+    let mut rest = Vec::new();
+    timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+    assert_eq!(String::from_utf8_lossy(&rest), "0\r\n\r\n");
+    timeout(Duration::from_secs(10), idle.read_to_end(&mut rest)).await.unwrap().unwrap();
+}
