@@ -37,7 +37,7 @@ pub(crate) struct Started {
 pub(crate) fn start(plan: &Plan, bundle: &Path, dir: &Path) -> Result<Started, ExitRecord> {
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(&io::Error::from(error)));
     let mut builder = ContainerBuilder::new(plan.id.clone(), SyscallType::default())
-        .with_executor(Payload { init: plan.init })
+        .with_executor(Payload { init: plan.init, privileges: plan.privileges.clone() })
         .with_root_path(dir.join(STATE))
         .map_err(|error| failed(&error))?;
     let (mut outputs, mut stdin, mut console) = (Vec::new(), None, None);

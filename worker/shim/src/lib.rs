@@ -8,7 +8,9 @@ pub mod cgroup;
 pub mod exit;
 pub mod lock;
 pub mod plan;
+pub mod privileges;
 pub mod protocol;
+pub mod seccomp;
 
 mod client;
 mod console;

@@ -3,7 +3,6 @@
 use std::{
     ffi::CString,
     io::Write as _,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -17,7 +16,9 @@ use nix::{
     unistd::execvp,
 };
 
-use crate::{init, sys};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+use crate::{init, privileges::Privileges, sys};
 
 /// What the reasons below end with, by which the shim picks the exit code Docker gives.
 pub(crate) const NOT_FOUND: &str = "executable file not found in $PATH";
@@ -28,14 +29,16 @@ pub(crate) const NOT_PERMITTED: &str = "permission denied";
 #[derive(Debug, Clone)]
 pub(crate) struct Payload {
     pub(crate) init: bool,
+    pub(crate) privileges: Privileges,
 }
 
 impl Executor for Payload {
-    /// Looks the command up, while a failure can still be told as one.
+    /// Gives up privileges and looks the command up, while a failure can still be told as one.
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        self.privileges.drop_to().map_err(|error| invalid(format!("cannot give up privileges: {error}")))?;
         let (command, path) = command(spec).ok_or_else(|| invalid("no command specified".to_owned()))?;
         let found = find(&command, &path).map_err(|reason| invalid(format!("exec: {command:?}: {reason}")))?;
-        let executable = found.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
+        let executable = found.is_file() && accessat(CWD, &found, Access::EXEC_OK, AtFlags::EACCESS).is_ok();
         if executable { Ok(()) } else { Err(invalid(format!("exec: {command:?}: {NOT_PERMITTED}"))) }
     }
 

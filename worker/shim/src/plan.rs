@@ -9,6 +9,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::privileges::Privileges;
+
 /// Name of the plan in the bundle.
 pub const FILE: &str = "shim.json";
 
@@ -28,6 +30,8 @@ pub struct Plan {
     pub workdir: String,
     /// The network namespace.
     pub network: Network,
+    /// What is left to the command of root's privileges.
+    pub privileges: Privileges,
     /// Whether to put an init in front of the command, that reaps and forwards signals.
     pub init: bool,
     /// Whether standard input is a pipe nobody writes to, instead of `/dev/null`.

@@ -27,6 +27,24 @@ pub(crate) fn send_signal(pid: u32, signal: i32) -> Result<(), Errno> {
     Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
+/// Confines this process to a filter: an array of `struct sock_filter`.
+pub(crate) fn load_seccomp_filter(filter: &[u8]) -> io::Result<()> {
+    let mut program: Vec<libc::sock_filter> = filter
+        .chunks_exact(8)
+        .map(|chunk| libc::sock_filter {
+            code: u16::from_ne_bytes([chunk[0], chunk[1]]),
+            jt: chunk[2],
+            jf: chunk[3],
+            k: u32::from_ne_bytes([chunk[4], chunk[5], chunk[6], chunk[7]]),
+        })
+        .collect();
+    let len = libc::c_ushort::try_from(program.len()).map_err(io::Error::other)?;
+    let program = libc::sock_fprog { len, filter: program.as_mut_ptr() };
+    // SAFETY: `program` points to `len` instructions that live until the call returns; the kernel copies them.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Lets SIGPIPE end the process again, as it does before a Rust `main`.
 pub(crate) fn restore_sigpipe() {
     // SAFETY: sets a default disposition, not a handler.

@@ -89,6 +89,11 @@ pub(super) fn resolve(add: &[String], drop: &[String], last: usize) -> Result<BT
     Ok(set)
 }
 
+/// The bits of a set, as the kernel numbers capabilities.
+pub(super) fn bits(set: &BTreeSet<&'static str>) -> u64 {
+    (0_u32..).zip(ALL).filter(|(_, name)| set.contains(name)).fold(0, |bits, (number, _)| bits | 1 << number)
+}
+
 fn is_all(name: &str) -> bool {
     name.eq_ignore_ascii_case("ALL") || name.eq_ignore_ascii_case("CAP_ALL")
 }
@@ -114,6 +119,7 @@ mod tests {
     fn nothing_asked_gives_dockers_set() {
         assert_eq!(set(&[], &[]).len(), 14);
         assert!(!set(&[], &[]).contains("CAP_SYS_ADMIN"));
+        assert_eq!(bits(&set(&[], &[])), 0xa804_25fb, "as any container's /proc/self/status shows it");
     }
 
     #[test]

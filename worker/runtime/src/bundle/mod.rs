@@ -6,6 +6,7 @@
 mod accounts;
 mod capabilities;
 mod etc;
+mod filters;
 mod process;
 mod resources;
 mod seccomp;
@@ -14,6 +15,7 @@ mod write;
 
 pub(crate) use self::{
     accounts::Accounts,
+    filters::Filters,
     process::Process,
     write::{BundleFiles, Host, LOG, Place},
 };

@@ -1,6 +1,7 @@
 //! The OCI runtime specification of a container: `config.json`.
 //!
-//! Namespaces, mounts, masked and read-only paths are Docker's.
+//! Namespaces, mounts, masked and read-only paths are Docker's. Capabilities and system calls are not here: the shim
+//! takes them away itself, by its plan, which spares every container the compilation of its profile.
 
 use std::path::Path;
 
@@ -8,9 +9,8 @@ use serde_json::{Value, json};
 use skep_proto::v1::NetworkMode;
 
 use super::{
-    capabilities,
     process::Process,
-    resources, seccomp,
+    resources,
     write::{Host, Place},
 };
 use crate::{ContainerSpecification, RuntimeError};
@@ -43,9 +43,6 @@ pub(super) fn config(
     host: &Host,
 ) -> Result<Value, RuntimeError> {
     let spec = &container.container;
-    let capabilities = capabilities::resolve(&spec.capability_add, &spec.capability_drop, host.last_capability)?;
-    // What execve would take from another user anyway is not given to it in the first place.
-    let held = if process.identity.uid == 0 { json!(capabilities) } else { json!([]) };
     let own_network = container.network == NetworkMode::Isolated;
 
     let mut namespaces = vec![json!({ "type": "mount" })];
@@ -76,13 +73,6 @@ pub(super) fn config(
             "args": process.args,
             "env": process.env,
             "cwd": process.workdir,
-            "capabilities": {
-                "bounding": capabilities,
-                "effective": held,
-                "permitted": held,
-                "inheritable": [],
-                "ambient": [],
-            },
             "rlimits": resources::rlimits(&spec.ulimits)?,
             "oomScoreAdj": spec.oom_score_adj.clamp(-1000, 1000),
         },
@@ -94,7 +84,6 @@ pub(super) fn config(
             "maskedPaths": MASKED,
             "readonlyPaths": READ_ONLY,
             "sysctl": sysctl,
-            "seccomp": seccomp::profile(&capabilities),
         },
     }))
 }
@@ -134,7 +123,7 @@ mod tests {
     use super::*;
     use crate::{Signal, bundle::accounts::Identity};
 
-    fn made(network: NetworkMode, uid: u32) -> Spec {
+    fn made(network: NetworkMode) -> Spec {
         let container = ContainerSpecification {
             id: "c".into(),
             name: "n".into(),
@@ -148,7 +137,7 @@ mod tests {
             args: vec!["sh".into()],
             env: vec!["PATH=/bin".into()],
             workdir: "/".into(),
-            identity: Identity { uid, ..Identity::default() },
+            identity: Identity::default(),
             stop_signal: Signal::TERM,
         };
         let place = Place { bundle: Path::new("/b"), network: Path::new("/s/netns"), cgroup: "/skep/c" };
@@ -163,19 +152,9 @@ mod tests {
 
     #[test]
     fn only_an_isolated_container_has_its_own_network() {
-        assert!(namespaces(&made(NetworkMode::Isolated, 0)).contains(&LinuxNamespaceType::Network));
-        let shared = made(NetworkMode::Host, 0);
+        assert!(namespaces(&made(NetworkMode::Isolated)).contains(&LinuxNamespaceType::Network));
+        let shared = made(NetworkMode::Host);
         assert!(!namespaces(&shared).contains(&LinuxNamespaceType::Network));
         assert!(shared.linux().as_ref().unwrap().sysctl().as_ref().unwrap().is_empty());
-    }
-
-    #[test]
-    fn only_root_holds_capabilities_from_the_start() {
-        let permitted = |spec: &Spec| {
-            let capabilities = spec.process().as_ref().unwrap().capabilities().clone().unwrap();
-            (capabilities.permitted().iter().flatten().count(), capabilities.bounding().iter().flatten().count())
-        };
-        assert_eq!(permitted(&made(NetworkMode::Isolated, 0)), (14, 14));
-        assert_eq!(permitted(&made(NetworkMode::Isolated, 1000)), (0, 14));
     }
 }

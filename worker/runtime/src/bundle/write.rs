@@ -11,7 +11,7 @@ use serde_json::Value;
 use skep_proto::v1::NetworkMode;
 use skep_shim::plan::{Log, Network, Overlay, Plan};
 
-use super::{etc, invalid, process::Process, spec};
+use super::{etc, filters::Filters, invalid, process::Process, spec};
 use crate::{ContainerSpecification, RuntimeError};
 
 /// Docker's default number of files where only a size is given.
@@ -68,6 +68,7 @@ impl BundleFiles {
         rootfs: Overlay,
         place: &Place<'_>,
         host: &Host,
+        filters: &Filters,
     ) -> Result<Self, RuntimeError> {
         let own_network = container.network == NetworkMode::Isolated;
         let plan = Plan {
@@ -76,6 +77,7 @@ impl BundleFiles {
             rootfs,
             workdir: process.workdir.clone(),
             network: if own_network { Network::Own } else { Network::Host },
+            privileges: filters.privileges(&container.container, process.identity.uid, host)?,
             init: container.container.init.unwrap_or(false),
             open_stdin: container.container.open_stdin,
             terminal: container.container.tty,

@@ -24,7 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use self::{entry::Entry, paths::Paths};
 use crate::{
     RuntimeConfig, RuntimeError,
-    bundle::{Accounts, Host},
+    bundle::{Accounts, Filters, Host},
     image::ImageStore,
 };
 
@@ -45,6 +45,7 @@ struct Inner {
     config: RuntimeConfig,
     paths: Paths,
     host: Host,
+    filters: Filters,
     images: ImageStore,
     /// By image ID; what an image says never changes.
     accounts: Mutex<HashMap<String, Arc<Accounts>>>,
@@ -68,6 +69,7 @@ impl Containers {
             Ok(Inner {
                 images: ImageStore::open(paths.images())?,
                 host: Host::detect(),
+                filters: Filters::default(),
                 accounts: Mutex::default(),
                 entries: Mutex::default(),
                 stripes: std::iter::repeat_with(tokio::sync::Mutex::default).take(STRIPES).collect(),

@@ -52,7 +52,15 @@ impl Inner {
         let cgroup = self.cgroup(id);
         let network = self.paths.shim(id).join(skep_shim::plan::NETWORK);
         let place = Place { bundle: &bundle, network: &network, cgroup: &cgroup };
-        let files = BundleFiles::new(container, &process, hostname, self.overlay(id, &image), &place, &self.host)?;
+        let files = BundleFiles::new(
+            container,
+            &process,
+            hostname,
+            self.overlay(id, &image),
+            &place,
+            &self.host,
+            &self.filters,
+        )?;
         let record = Record {
             id: id.clone(),
             name: container.name.clone(),
