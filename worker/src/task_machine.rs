@@ -297,10 +297,7 @@ impl Step<'_> {
                 self.lost("task: the node went down while the container was starting".into());
             }
             Found::Created => self.prepared(),
-            Found::Running { pid } => {
-                self.running(pid);
-                self.save();
-            }
+            Found::Running { pid } => self.running(pid),
             Found::Exited(exit) => self.exited(exit),
         }
     }
@@ -314,6 +311,8 @@ impl Step<'_> {
         self.machine.stage = Stage::Running;
         self.container().pid = pid;
         self.enter(TaskState::Running, "started");
+        // So that the next daemon knows since when.
+        self.save();
     }
 
     fn exited(&mut self, exit: Exit) {
@@ -364,6 +363,9 @@ impl Step<'_> {
     }
 
     fn save(&mut self) {
+        if matches!(self.effects.last(), Some(Effect::Save(_))) {
+            self.effects.pop();
+        }
         self.effects.push(Effect::Save(Box::new(self.machine.task.clone())));
     }
 

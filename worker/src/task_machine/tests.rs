@@ -59,7 +59,7 @@ fn a_task_runs_and_completes() {
             (Event::Adopted(Found::Nothing), "ACCEPTED, PREPARING, prepare"),
             (Event::Prepared, "READY, STARTING, save STARTING"),
             (Event::Saved, "start"),
-            (Event::Started { pid: 42 }, "RUNNING"),
+            (Event::Started { pid: 42 }, "RUNNING, save RUNNING"),
             (Event::Exited(exit(0)), "COMPLETE, save COMPLETE"),
             (Event::Desired(TaskState::Shutdown), ""),
             (Event::Desired(TaskState::Remove), "remove"),
@@ -93,7 +93,7 @@ fn a_failed_task_keeps_its_container_until_it_is_to_be_removed() {
             (Event::Adopted(Found::Nothing), "ACCEPTED, PREPARING, prepare"),
             (Event::Prepared, "READY, STARTING, save STARTING"),
             (Event::Saved, "start"),
-            (Event::Started { pid: 42 }, "RUNNING"),
+            (Event::Started { pid: 42 }, "RUNNING, save RUNNING"),
             (Event::Exited(exit(137)), "FAILED, save FAILED"),
             (Event::Desired(TaskState::Shutdown), ""),
         ],
@@ -206,7 +206,7 @@ fn adoption_after_a_restart() {
         (Failed, Shutdown, Found::Exited(exit(3)), ""),
         (Complete, Running, Found::Nothing, ""),
         // The swarm gave the task up while the node was away: what still runs is surplus.
-        (Orphaned, Shutdown, Found::Running { pid: 7 }, "save ORPHANED, save ORPHANED, stop SIGINT 2s"),
+        (Orphaned, Shutdown, Found::Running { pid: 7 }, "save ORPHANED, stop SIGINT 2s"),
     ];
     for (state, desired, found, expected) in cases {
         play(task(state, desired), &[(Event::Adopted(found), expected)]);

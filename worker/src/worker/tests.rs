@@ -162,7 +162,7 @@ async fn a_restarted_agent_takes_its_containers_up_again() {
     manager.assign(vec![task("lasting", TaskState::Running), task("ending", TaskState::Running)]);
     let host = Host::new(&ca);
     let worker = host.start(&[&manager]).await;
-    manager.reported("lasting", TaskState::Running).await;
+    let before = manager.reported("lasting", TaskState::Running).await;
     manager.reported("ending", TaskState::Running).await;
     let pid = host.pid("lasting").await;
     worker.shutdown().await;
@@ -175,6 +175,7 @@ async fn a_restarted_agent_takes_its_containers_up_again() {
     assert_eq!(ended.container.unwrap().exit_code, 3);
     assert_eq!(ended.err, "task: non-zero exit (3)");
     assert_eq!(host.pid("lasting").await, pid);
+    assert_eq!(manager.status("lasting"), Some(before), "it has been running since then");
     assert_eq!((host.starts("lasting"), host.starts("ending")), (1, 1));
     worker.shutdown().await;
 }
