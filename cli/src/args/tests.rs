@@ -48,7 +48,11 @@ fn every_command_can_be_typed() {
         "service update --image a:2 --args x --force --env-add A=1 --env-rm B --tty=false --limit-cpu 0.5 -d web",
     ];
     for line in lines {
-        assert!(parse(line).is_ok(), "{line}: {}", parse(line).err().map(|error| error.to_string()).unwrap_or_default());
+        assert!(
+            parse(line).is_ok(),
+            "{line}: {}",
+            parse(line).err().map(|error| error.to_string()).unwrap_or_default()
+        );
     }
 }
 
@@ -81,7 +85,9 @@ fn what_makes_no_sense_is_refused() {
 #[test]
 fn all_behind_the_image_is_the_command() {
     let line = "service create --name web --replicas 3 img:1 sh -c --name --replicas=x -d";
-    let Ok(Skep { command: Command::Service(ServiceCommand::Create(args)), .. }) = parse(line) else { panic!("{line}") };
+    let Ok(Skep { command: Command::Service(ServiceCommand::Create(args)), .. }) = parse(line) else {
+        panic!("{line}")
+    };
     assert_eq!(args.image_and_args, ["img:1", "sh", "-c", "--name", "--replicas=x", "-d"]);
     assert_eq!((args.name.as_str(), args.spec.replicas, args.wait.detach), ("web", Some(3), false));
 }

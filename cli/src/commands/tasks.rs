@@ -122,24 +122,13 @@ mod tests {
         ];
         // The layout of Docker 28.2.
         let expected = "\
-ID             NAME        IMAGE         NODE      DESIRED STATE   CURRENT STATE               ERROR                              PORTS
-7d7xjd9dtya2   web.1       skep/demo:1   dk1       Running         Preparing 5 seconds ago                                        
-buatzk2m99nh    \\_ web.1   skep/demo:1   dk1       Shutdown        Failed 5 seconds ago        \"starting container failed: fa…\"   
-q55gfgtylnly   web.2       skep/demo:1             Running         Pending about a minute ago  \"no suitable node\"                 
+ID             NAME        IMAGE         NODE      DESIRED STATE   CURRENT STATE                ERROR                              PORTS
+7d7xjd9dtya2   web.1       skep/demo:1   dk1       Running         Preparing 5 seconds ago                                         
+buatzk2m99nh    \\_ web.1   skep/demo:1   dk1       Shutdown        Failed 5 seconds ago         \"starting container failed: fa…\"   
+q55gfgtylnly   web.2       skep/demo:1             Running         Pending about a minute ago   \"no suitable node\"                 
 ";
-        let now = Time(100_000_000_000);
-        assert_eq!(
-            table(&tasks, false, now).to_string(),
-            expected
-                .replace("ago  \"no", "ago   \"no")
-                .replace("STATE               E", "STATE                E")
-                .replace(
-                    "5 seconds ago                                        \n",
-                    "5 seconds ago                                         \n"
-                )
-                .replace("5 seconds ago        \"", "5 seconds ago         \"")
-        );
-        let whole = table(&tasks[1..2], true, now).to_string();
+        assert_eq!(table(&tasks, false, Time(100_000_000_000)).to_string(), expected);
+        let whole = table(&tasks[1..2], true, Time(0)).to_string();
         assert!(whole.contains("\"starting container failed: failed to create\""), "{whole}");
         assert!(whole.contains("buatzk2m99nhxxxxxxxxxxxxx   web.1 "), "{whole}");
     }

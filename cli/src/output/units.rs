@@ -37,9 +37,9 @@ pub(crate) fn go_duration(nanos: i64) -> String {
     let nanos = nanos.unsigned_abs();
     let text = match nanos {
         0 => "0s".to_owned(),
-        ..1_000 => format!("{nanos}ns"),
-        ..1_000_000 => format!("{}µs", fraction(nanos, 1_000)),
-        ..1_000_000_000 => format!("{}ms", fraction(nanos, 1_000_000)),
+        1..1_000 => format!("{nanos}ns"),
+        1_000..1_000_000 => format!("{}µs", fraction(nanos, 1_000)),
+        1_000_000..1_000_000_000 => format!("{}ms", fraction(nanos, 1_000_000)),
         _ => {
             let (minutes, rest) = (nanos / 60_000_000_000, nanos % 60_000_000_000);
             let seconds = format!("{}s", fraction(rest, 1_000_000_000));

@@ -175,9 +175,11 @@ verify: Service web converged
 
 #[tokio::test]
 async fn a_service_that_goes_away_ends_the_wait() {
-    let daemon = FakeDaemon::new()
-        .on("POST /v1.46/services/create", json!({"ID": "s1"}))
-        .refusing("GET /v1.46/services/s1", 404, "service s1 not found");
+    let daemon = FakeDaemon::new().on("POST /v1.46/services/create", json!({"ID": "s1"})).refusing(
+        "GET /v1.46/services/s1",
+        404,
+        "service s1 not found",
+    );
     let (captured, result) = run(&daemon, &["service", "create", "-q", "busybox"]).await;
     assert_eq!(captured.out(), "s1\n");
     assert_eq!(result, Err("Error response from daemon: service s1 not found".into()));
@@ -188,7 +190,10 @@ async fn what_is_found_is_shown_and_the_rest_named() {
     let daemon = daemon()
         .on_bytes("GET /v1.46/services/web?insertDefaults=true", r#"{"ID":"s1"}"#)
         .refusing("GET /v1.46/services/nosuch?insertDefaults=true", 404, "service nosuch not found")
-        .on("GET /v1.46/tasks?filters=%7B%22service%22%3A%7B%22ppzaagvtnepn98l4qa4yrdewg%22%3Atrue%7D%7D", json!([{"ID": "t1", "ServiceID": "s1"}]));
+        .on(
+            "GET /v1.46/tasks?filters=%7B%22service%22%3A%7B%22ppzaagvtnepn98l4qa4yrdewg%22%3Atrue%7D%7D",
+            json!([{"ID": "t1", "ServiceID": "s1"}]),
+        );
     let (captured, result) = run(&daemon, &["service", "inspect", "nosuch", "web"]).await;
     assert_eq!(captured.out(), "[\n    {\n        \"ID\": \"s1\"\n    }\n]\n");
     assert_eq!(result, Err("Error: no such service: nosuch".into()));
