@@ -62,7 +62,7 @@ pub(crate) struct NodeRefs {
 #[derive(Debug, Args)]
 pub(crate) struct NodeUpdateArgs {
     /// Whether the node takes tasks
-    #[arg(long)]
+    #[arg(long, value_name = "active|pause|drain", hide_possible_values = true)]
     pub(crate) availability: Option<Availability>,
     /// Add or change a label, repeatable
     #[arg(long = "label-add", value_name = "KEY[=VALUE]")]
@@ -71,7 +71,7 @@ pub(crate) struct NodeUpdateArgs {
     #[arg(long = "label-rm", value_name = "KEY")]
     pub(crate) label_rm: Vec<String>,
     /// Make it a worker or a manager
-    #[arg(long)]
+    #[arg(long, value_name = "worker|manager", hide_possible_values = true)]
     pub(crate) role: Option<SwarmRole>,
     /// Id, name or `self`
     pub(crate) node: String,

@@ -68,7 +68,7 @@ pub(crate) struct SwarmInitArgs {
     #[arg(long, value_name = "IP|INTERFACE[:PORT]", default_value = "0.0.0.0:2377")]
     pub(crate) listen_addr: String,
     /// Whether this node takes tasks [default: active]
-    #[arg(long)]
+    #[arg(long, value_name = "active|pause|drain", hide_possible_values = true)]
     pub(crate) availability: Option<Availability>,
     #[command(flatten)]
     pub(crate) settings: SwarmSettings,
@@ -87,7 +87,7 @@ pub(crate) struct SwarmJoinArgs {
     #[arg(long, value_name = "IP|INTERFACE[:PORT]", default_value = "0.0.0.0:2377")]
     pub(crate) listen_addr: String,
     /// Whether this node takes tasks [default: active]
-    #[arg(long)]
+    #[arg(long, value_name = "active|pause|drain", hide_possible_values = true)]
     pub(crate) availability: Option<Availability>,
     /// A manager of the swarm
     #[arg(value_name = "HOST:PORT")]

@@ -139,9 +139,13 @@ impl Client {
         let status = response.status();
         match timeout(DEADLINE, read(response)).await {
             Ok(Ok(body)) => {
-                let message = decode::answer::<ErrorBody>(&body)
-                    .map_or_else(|_| String::from_utf8_lossy(&body).trim().to_owned(), |error| error.message);
-                ClientError::Api { status, message: if message.is_empty() { status.to_string() } else { message } }
+                let text = decode::answer::<ErrorBody>(&body)
+                    .map_or_else(|_| String::from_utf8_lossy(&body).into_owned(), |error| error.message);
+                let message = match text.trim() {
+                    "" => status.to_string(),
+                    text => text.to_owned(),
+                };
+                ClientError::Api { status, message }
             }
             Ok(Err(error)) => error,
             Err(_) => self.no_answer(),

@@ -21,7 +21,7 @@ pub(super) async fn run(context: &mut Context, args: EventsArgs) -> Result<()> {
     Ok(())
 }
 
-/// `2024-05-06T07:08:09.000000000+00:00 service update ID (name=web, replicas.new=3)`.
+/// `2024-05-06T07:08:09.000000000Z service update ID (name=web, replicas.new=3)`.
 fn line(event: &Event, zone: TimeZone) -> String {
     let at = if event.time_nano == 0 { event.time.saturating_mul(1_000_000_000) } else { event.time_nano };
     let mut line = format!("{} {} {} {}", local_time(at, zone), event.kind, event.action, event.actor.id);
@@ -47,7 +47,7 @@ mod tests {
             "time": 1_714_979_289, "timeNano": 1_714_979_289_000_000_001_i64,
         }))
         .unwrap();
-        let expected = "2024-05-06T07:08:09.000000001+00:00 service update s1 (name=web, replicas.new=3)";
+        let expected = "2024-05-06T07:08:09.000000001Z service update s1 (name=web, replicas.new=3)";
         assert_eq!(line(&event, TimeZone::UTC), expected);
     }
 

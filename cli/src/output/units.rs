@@ -74,7 +74,8 @@ pub(crate) fn go_time(time: Time) -> String {
 /// RFC 3339 with nine digits in the zone of whoever reads it, as event lines begin.
 pub(crate) fn local_time(nanos: i64, zone: TimeZone) -> String {
     let time = Timestamp::from_nanosecond(nanos.into()).unwrap_or_default().to_zoned(zone);
-    time.strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string()
+    let zone = if time.offset().is_zero() { "Z".to_owned() } else { time.strftime("%:z").to_string() };
+    format!("{}{zone}", time.strftime("%Y-%m-%dT%H:%M:%S.%9f"))
 }
 
 /// Now, by this machine's clock.
@@ -135,7 +136,9 @@ mod tests {
         let time = Time(1_714_979_289_123_456_789);
         assert_eq!(go_time(time), "2024-05-06 07:08:09.123456789 +0000 UTC");
         assert_eq!(go_time(Time(1_714_979_289_000_000_000)), "2024-05-06 07:08:09 +0000 UTC");
-        assert_eq!(local_time(time.0, TimeZone::UTC), "2024-05-06T07:08:09.123456789+00:00");
+        assert_eq!(local_time(time.0, TimeZone::UTC), "2024-05-06T07:08:09.123456789Z");
+        let east = TimeZone::fixed(jiff::tz::offset(2));
+        assert_eq!(local_time(time.0, east), "2024-05-06T09:08:09.123456789+02:00");
         assert_eq!(ago(time, Time(time.0 + 300_000_000_000)), "5 minutes ago");
         assert_eq!(ago(Time(time.0 + 5), time), "Less than a second ago");
     }

@@ -65,7 +65,7 @@ pub(crate) struct ServiceCreateArgs {
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) name: String,
     /// How many tasks: so many, or one on every node
-    #[arg(long, default_value = "replicated")]
+    #[arg(long, value_name = "replicated|global", hide_possible_values = true, default_value = "replicated")]
     pub(crate) mode: Mode,
     /// Label of the service, repeatable
     #[arg(short, long = "label", value_name = "KEY[=VALUE]")]
@@ -110,8 +110,8 @@ pub(crate) struct ServiceCreateArgs {
     pub(crate) spec: SpecArgs,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
-    /// What to run
-    #[arg(value_name = "IMAGE [COMMAND] [ARG", trailing_var_arg = true, required = true)]
+    /// What to run: all behind the image is its command
+    #[arg(value_name = "IMAGE", trailing_var_arg = true, required = true)]
     pub(crate) image_and_args: Vec<String>,
 }
 

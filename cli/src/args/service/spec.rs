@@ -26,13 +26,13 @@ pub(crate) struct SpecArgs {
     #[arg(short, long, value_name = "NAME|UID[:GROUP|GID]")]
     pub(crate) user: Option<String>,
     /// A terminal
-    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(short, long, value_name = "BOOL", hide_possible_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) tty: Option<bool>,
     /// Root file system read-only
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", hide_possible_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) read_only: Option<bool>,
     /// A first process that reaps and passes signals on
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", hide_possible_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) init: Option<bool>,
     /// Signal that asks a container to stop
     #[arg(long, value_name = "SIGNAL")]
@@ -81,7 +81,7 @@ pub(crate) struct ResourceArgs {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub(crate) struct RestartArgs {
     /// After which end a task is replaced [default: any]
-    #[arg(long)]
+    #[arg(long, value_name = "none|on-failure|any", hide_possible_values = true)]
     pub(crate) restart_condition: Option<RestartCondition>,
     /// Time before [default: 5s]
     #[arg(long, value_name = "DURATION")]
@@ -207,13 +207,13 @@ pub(crate) struct UpdateArgs {
     #[arg(long, value_name = "DURATION")]
     pub(crate) update_monitor: Option<GoDuration>,
     /// What a failure does [default: pause]
-    #[arg(long, value_name = "ACTION")]
+    #[arg(long, value_name = "pause|continue|rollback", hide_possible_values = true)]
     pub(crate) update_failure_action: Option<FailureAction>,
     /// Share of tasks that may fail, 0 to 1 [default: 0]
     #[arg(long, value_name = "RATIO")]
     pub(crate) update_max_failure_ratio: Option<f32>,
     /// Which comes first [default: stop-first]
-    #[arg(long, value_name = "ORDER")]
+    #[arg(long, value_name = "stop-first|start-first", hide_possible_values = true)]
     pub(crate) update_order: Option<Order>,
 }
 
@@ -230,13 +230,13 @@ pub(crate) struct RollbackArgs {
     #[arg(long, value_name = "DURATION")]
     pub(crate) rollback_monitor: Option<GoDuration>,
     /// What a failure does [default: pause]
-    #[arg(long, value_name = "ACTION")]
+    #[arg(long, value_name = "pause|continue", hide_possible_values = true)]
     pub(crate) rollback_failure_action: Option<RollbackFailureAction>,
     /// Share of tasks that may fail, 0 to 1 [default: 0]
     #[arg(long, value_name = "RATIO")]
     pub(crate) rollback_max_failure_ratio: Option<f32>,
     /// Which comes first [default: stop-first]
-    #[arg(long, value_name = "ORDER")]
+    #[arg(long, value_name = "stop-first|start-first", hide_possible_values = true)]
     pub(crate) rollback_order: Option<Order>,
 }
 
@@ -255,6 +255,6 @@ pub(crate) struct LogDriverArgs {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub(crate) struct EndpointArgs {
     /// What its name stands for: one address, or those of all tasks [default: vip]
-    #[arg(long, value_name = "MODE")]
+    #[arg(long, value_name = "vip|dnsrr", hide_possible_values = true)]
     pub(crate) endpoint_mode: Option<EndpointMode>,
 }
