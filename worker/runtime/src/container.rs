@@ -8,6 +8,9 @@ use sha2::{Digest as _, Sha256};
 use skep_common::clock::Timestamp;
 use skep_proto::v1::{ContainerSpec, LogDriver, NetworkMode, ResourceRequirements, Task};
 
+/// The label that names a container's task.
+pub(crate) const TASK_LABEL: &str = "com.docker.swarm.task.id";
+
 /// All a runtime needs to know to run one container.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContainerSpecification {
@@ -45,7 +48,7 @@ impl ContainerSpecification {
             ("com.docker.swarm.service.id", task.service_id.as_str()),
             ("com.docker.swarm.service.name", service_name),
             ("com.docker.swarm.task", ""),
-            ("com.docker.swarm.task.id", task.id.as_str()),
+            (TASK_LABEL, task.id.as_str()),
             ("com.docker.swarm.task.name", name.as_str()),
         ];
         labels.extend(swarm.map(|(key, value)| (key.to_owned(), value.to_owned())));
@@ -94,7 +97,7 @@ impl ContainerState {
     /// The task this container belongs to, if any.
     #[must_use]
     pub fn task_id(&self) -> Option<&str> {
-        self.labels.get("com.docker.swarm.task.id").map(String::as_str)
+        self.labels.get(TASK_LABEL).map(String::as_str)
     }
 }
 

@@ -319,24 +319,32 @@ async fn another_daemon_takes_up_what_the_last_one_left() {
 }
 
 #[tokio::test]
-async fn a_daemon_killed_with_its_process_group_leaves_its_containers() {
-    use std::{io::BufRead as _, os::unix::process::CommandExt as _};
+async fn a_daemon_killed_with_all_its_cgroup_leaves_its_containers() {
+    use std::io::BufRead as _;
     let world = World::new().await;
-    let mut daemon = std::process::Command::new(env!("CARGO_BIN_EXE_skep-test-daemon"))
-        .arg("run")
+    let own = format!("{}-daemon", world.cgroup_parent());
+    let cgroup = skep_shim::cgroup::Cgroup::of(&own).unwrap();
+    // Process managers kill by these two hierarchies.
+    let join = format!(
+        "for root in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
+             [ -e $root/cgroup.procs ] && mkdir $root/{own} && echo $$ >$root/{own}/cgroup.procs
+         done; exec \"$@\""
+    );
+    let mut daemon = std::process::Command::new("sh")
+        .args(["-c", &join, "sh", env!("CARGO_BIN_EXE_skep-test-daemon"), "run"])
         .arg(world.root())
         .args([support::IMAGE, "orphan", "sh", "-c", "echo ready; sleep 0.5; echo after; exit 11"])
         .env("CGROUP_PARENT", world.cgroup_parent())
         .stdout(std::process::Stdio::piped())
-        .process_group(0)
         .spawn()
         .unwrap();
     let mut line = String::new();
     std::io::BufReader::new(daemon.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let pid: u32 = line.trim().parse().unwrap();
-    let group = rustix::process::Pid::from_child(&daemon);
-    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+    assert_eq!(cgroup.processes(), [i32::try_from(daemon.id()).unwrap()], "the shim has moved out");
+    kill9(daemon.id());
     daemon.wait().unwrap();
+    cgroup.destroy(Duration::from_secs(10)).unwrap();
     assert!(alive(pid));
 
     let world = world.restart().await;

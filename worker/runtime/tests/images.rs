@@ -187,3 +187,19 @@ async fn symlinks_in_a_layer_never_lead_out_of_it() {
     assert_eq!(fs::read_to_string(outside.path().join("file")).unwrap(), "untouched");
     assert!(world.containers.image("links:2").await.is_err());
 }
+
+#[tokio::test]
+async fn no_damage_to_an_archive_does_more_than_refuse_it() {
+    let world = World::new().await;
+    let layer = Tar::default().dir("d", 0o755).file("d/f", b"text").symlink("d/l", "f").link("h", "d/f").finish();
+    let archive = Image::of(vec![layer]).docker_save(&["damaged:1"]).finish();
+    for at in (0..archive.len()).step_by(61) {
+        let mut damaged = archive.clone();
+        damaged[at] ^= 0x55;
+        match world.containers.load_archive(Box::pin(damaged.as_slice())).await {
+            Ok(_) | Err(RuntimeError::InvalidArchive(_)) => {}
+            Err(other) => panic!("byte {at}: {other}"),
+        }
+    }
+    assert_eq!(world.script("fine", "echo fine").await.0, "fine\n");
+}

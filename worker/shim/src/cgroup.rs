@@ -94,6 +94,14 @@ impl Cgroup {
         }
     }
 
+    /// Its directory where version 2 is the only hierarchy.
+    pub(crate) fn unified(&self) -> Option<&Path> {
+        match self.dirs.as_slice() {
+            [only] if only.join("cgroup.controllers").exists() => Some(only),
+            _ => None,
+        }
+    }
+
     /// Moves the calling process into it, making it where it is missing, in the hierarchies that process managers kill
     /// by: version 2 and systemd's own. Where the process already sits at the root nothing is done.
     ///

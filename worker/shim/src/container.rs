@@ -11,7 +11,9 @@ use libcontainer::{container::builder::ContainerBuilder, syscall::syscall::Sysca
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::{
+    cgroup::Cgroup,
     console::Console,
+    devices,
     exit::ExitRecord,
     json_log::Stream,
     payload::{NO_SUCH_FILE, NOT_FOUND, NOT_PERMITTED, Payload},
@@ -61,6 +63,9 @@ pub(crate) fn start(plan: &Plan, bundle: &Path, dir: &Path) -> Result<Started, E
     let mut container = builder.as_init(bundle).with_systemd(false).build().map_err(|error| failed(&error))?;
     if let Some(console) = console {
         outputs.push((Stream::Stdout, console.receive().map_err(|error| failed(&error))?));
+    }
+    if let Some(cgroup) = Cgroup::of(&plan.cgroup).map_err(|error| failed(&error))?.unified() {
+        devices::confine(cgroup).map_err(|error| failed(&error))?;
     }
     let pid = container.pid().and_then(|pid| u32::try_from(pid.as_raw()).ok());
     container.start().map_err(|error| failed(&error))?;

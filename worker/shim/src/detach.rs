@@ -12,8 +12,9 @@ use nix::{
     sys::signal::{SigmaskHow, pthread_sigmask},
 };
 use rustix::{
+    fs::Mode,
     mount::{MountPropagationFlags, mount_bind, mount_change},
-    process::{getpid, set_child_subreaper, setsid},
+    process::{getpid, set_child_subreaper, setsid, umask},
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
@@ -39,6 +40,8 @@ pub(crate) fn process(cgroup_parent: &Path) -> io::Result<()> {
     let _ = setsid();
     pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&keeper::signals()), None)?;
     set_child_subreaper(Some(getpid()))?;
+    // Docker's, whatever the daemon's is: containers inherit it.
+    umask(Mode::from_raw_mode(0o022));
     Cgroup::of(&cgroup_parent.join("shims").to_string_lossy())?.enter()?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     // What the host mounts later shows up here; what is mounted here does not show up there.

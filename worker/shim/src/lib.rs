@@ -16,6 +16,7 @@ mod client;
 mod console;
 mod container;
 mod detach;
+mod devices;
 mod init;
 mod json_log;
 mod keeper;

@@ -45,6 +45,8 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection, prelude::*, sample::Index};
+
     use super::*;
 
     fn cut(chunks: &[&[u8]]) -> Vec<Vec<u8>> {
@@ -62,6 +64,19 @@ mod tests {
         assert_eq!(cut(&[b"one\ntwo\n"]), [b"one\n", b"two\n"]);
         assert_eq!(cut(&[b"o", b"ne\ntw", b"o\n"]), [b"one\n", b"two\n"]);
         assert_eq!(cut(&[b"\n\n"]), [b"\n", b"\n"]);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_and_cuts_do_not_depend_on_arrival(
+            text in collection::vec(prop_oneof![Just(b'\n'), Just(b'x')], 0..200),
+            at in any::<Index>(),
+        ) {
+            let (head, tail) = text.split_at(at.index(text.len() + 1));
+            let messages = cut(&[head, tail]);
+            prop_assert_eq!(&messages, &cut(&[&text]));
+            prop_assert_eq!(messages.concat(), text);
+        }
     }
 
     #[test]

@@ -114,7 +114,7 @@ mod tests {
         let socket = Condition { argument: 0, test: Test::IsNot(40) };
         let plain = compile(&["SCMP_ARCH_NATIVE"], &[rule(&["read", "no_such_call"], None)]).unwrap();
         let more = compile(&["SCMP_ARCH_NATIVE"], &[rule(&["read"], None), rule(&["socket"], Some(socket))]).unwrap();
-        assert!(!plain.is_empty() && plain.len() % 8 == 0);
+        assert!(!plain.is_empty() && plain.len().is_multiple_of(8));
         assert!(more.len() > plain.len());
         assert!(compile(&["SCMP_ARCH_ABACUS"], &[]).is_err());
     }

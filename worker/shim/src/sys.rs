@@ -2,7 +2,10 @@
 
 #![expect(unsafe_code, reason = "system calls whose soundness rests on this process having one thread")]
 
-use std::io;
+use std::{
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+};
 
 use nix::{
     errno::Errno,
@@ -10,6 +13,8 @@ use nix::{
     sys::signal::{SigHandler, Signal, signal},
     unistd::{ForkResult, fork},
 };
+
+use crate::devices::Instruction;
 
 /// Closes every file but the standard streams. For a process that holds no other, or will use none again.
 pub(crate) fn close_all_but_streams() -> io::Result<()> {
@@ -42,6 +47,68 @@ pub(crate) fn load_seccomp_filter(filter: &[u8]) -> io::Result<()> {
     let program = libc::sock_fprog { len, filter: program.as_mut_ptr() };
     // SAFETY: `program` points to `len` instructions that live until the call returns; the kernel copies them.
     let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// `BPF_PROG_LOAD`, as far as it is filled in here (`union bpf_attr`).
+#[repr(C)]
+struct LoadProgram {
+    kind: u32,
+    instructions: u32,
+    program: u64,
+    license: u64,
+}
+
+/// `BPF_PROG_ATTACH`.
+#[repr(C)]
+struct AttachProgram {
+    target: u32,
+    program: u32,
+    place: u32,
+    flags: u32,
+}
+
+/// Gives the kernel a program that decides on devices.
+pub(crate) fn load_device_program(instructions: &[Instruction]) -> io::Result<OwnedFd> {
+    const BPF_PROG_LOAD: libc::c_int = 5;
+    const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+    let mut program = Vec::with_capacity(instructions.len() * 8);
+    for (code, registers, offset, number) in instructions {
+        program.extend([*code, *registers]);
+        program.extend(offset.to_ne_bytes());
+        program.extend(number.to_ne_bytes());
+    }
+    let license = c"Apache-2.0";
+    let load = LoadProgram {
+        kind: BPF_PROG_TYPE_CGROUP_DEVICE,
+        instructions: u32::try_from(instructions.len()).map_err(io::Error::other)?,
+        program: program.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+    };
+    // SAFETY: both pointers in `load` are to memory that outlives the call, and its size is the one passed.
+    let file = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const load, size_of::<LoadProgram>()) };
+    match libc::c_int::try_from(file) {
+        // SAFETY: the kernel has just made this file for us.
+        Ok(file) if file >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(file) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Makes such a program decide for a cgroup; it stays while the cgroup does.
+pub(crate) fn attach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    const BPF_PROG_ATTACH: libc::c_int = 8;
+    const BPF_CGROUP_DEVICE: u32 = 6;
+    const BPF_F_ALLOW_MULTI: u32 = 2;
+    let number = |file: BorrowedFd<'_>| u32::try_from(file.as_raw_fd()).map_err(io::Error::other);
+    let attach = AttachProgram {
+        target: number(cgroup)?,
+        program: number(program)?,
+        place: BPF_CGROUP_DEVICE,
+        flags: BPF_F_ALLOW_MULTI,
+    };
+    // SAFETY: `attach` outlives the call and its size is the one passed.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &raw const attach, size_of::<AttachProgram>()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -1,9 +1,9 @@
 //! Puts a bundle on disk.
 
 use std::{
-    fs::{self, DirBuilder},
+    fs::{self, Permissions},
     io,
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
 };
 
@@ -95,16 +95,23 @@ impl BundleFiles {
 
     /// Writes it into its directory, which must exist.
     pub(crate) fn write(&self, bundle: &Path) -> io::Result<()> {
-        let directory = |name: &str, mode| DirBuilder::new().mode(mode).create(bundle.join(name));
-        directory("rootfs", 0o755)?;
-        directory("upper", 0o755)?;
-        directory("work", 0o700)?;
-        fs::write(bundle.join("hostname"), format!("{}\n", self.hostname))?;
-        fs::write(bundle.join("hosts"), &self.hosts)?;
-        fs::write(bundle.join("resolv.conf"), &self.resolv_conf)?;
+        for name in ["rootfs", "upper", "work"] {
+            fs::create_dir(bundle.join(name))?;
+            everybody(&bundle.join(name), 0o755)?;
+        }
+        let hostname = format!("{}\n", self.hostname);
+        for (name, text) in [("hostname", &hostname), ("hosts", &self.hosts), ("resolv.conf", &self.resolv_conf)] {
+            fs::write(bundle.join(name), text)?;
+            everybody(&bundle.join(name), 0o644)?;
+        }
         fs::write(bundle.join("config.json"), serde_json::to_vec(&self.config)?)?;
         self.plan.save(bundle)
     }
+}
+
+/// What any user of a container must get at, whatever the daemon's umask is.
+fn everybody(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
 /// The container's log, as its driver's options want it.

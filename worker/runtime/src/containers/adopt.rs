@@ -69,8 +69,10 @@ fn clear_shims(inner: &Inner, entries: &[Arc<Entry>]) -> io::Result<()> {
             continue;
         }
         warn!(container = id, "killing a container whose record is gone");
-        Cgroup::of(&inner.cgroup(&id))?.destroy(KILL_PATIENCE)?;
-        fs::remove_dir_all(dir)?;
+        match Cgroup::of(&inner.cgroup(&id))?.destroy(KILL_PATIENCE) {
+            Ok(()) => fs::remove_dir_all(dir)?,
+            Err(error) => warn!(container = id, %error, "it does not die; the next start of the daemon tries again"),
+        }
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use tokio::{
     task::spawn_blocking,
     time::{sleep, timeout},
 };
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     Inner,
@@ -65,6 +65,7 @@ impl Inner {
 
         let result = match report {
             Ok(StartReport::Started(running)) => {
+                debug!(container = id, task = entry.record.task(), pid = running.pid, "started");
                 entry.set(Phase::Running(running));
                 Ok(running.pid)
             }
@@ -74,7 +75,7 @@ impl Inner {
                 Err(RuntimeError::StartFailed(reason))
             }
             Err(error) => {
-                warn!(container = id, %error, "a shim did not report its start");
+                warn!(container = id, task = entry.record.task(), %error, "a shim did not report its start");
                 Err(RuntimeError::StartFailed(format!("the container's shim failed: {error}")))
             }
         };
@@ -126,7 +127,9 @@ impl Inner {
             Ok(Reply::Refused(reason)) => return Err(RuntimeError::InvalidSpecification(reason)),
             Ok(_) => {}
             // A shim that is gone: the watcher sees to it.
-            Err(error) => warn!(container = id, %error, "cannot ask a shim to stop its container"),
+            Err(error) => {
+                warn!(container = id, task = entry.record.task(), %error, "cannot ask a shim to stop its container")
+            }
         }
         entry.until(Phase::is_over).await;
         Ok(())

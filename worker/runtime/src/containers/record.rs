@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::TASK_LABEL;
+
 const FILE: &str = "record.json";
 
 /// A container's unchanging facts.
@@ -35,6 +37,11 @@ impl Record {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The task it belongs to; empty when it belongs to none.
+    pub(super) fn task(&self) -> &str {
+        self.labels.get(TASK_LABEL).map_or("", String::as_str)
     }
 
     /// Finishes a bundle.

@@ -46,17 +46,15 @@ pub(super) fn spawn(inner: &Arc<Inner>, entry: &Arc<Entry>, shim: Option<Child>)
 
 async fn follow(inner: &Inner, entry: &Entry) {
     let mut pause = PAUSE;
-    loop {
+    while entry.phase() != Phase::Removed {
         match look(inner, entry).await {
             Ok(Some(record)) => {
-                if !matches!(entry.phase(), Phase::Removed) {
-                    entry.set(Phase::Exited(exit_of(record)));
-                }
+                entry.set(Phase::Exited(exit_of(record)));
                 return;
             }
             Ok(None) => {}
             Err(error) => {
-                warn!(container = entry.record.id, %error, "cannot follow a container, trying again");
+                warn!(container = entry.record.id, task = entry.record.task(), %error, "cannot follow a container, trying again");
             }
         }
         sleep(pause).await;
@@ -89,19 +87,23 @@ async fn look(inner: &Inner, entry: &Entry) -> io::Result<Option<ExitRecord>> {
 }
 
 async fn declare_lost(inner: &Inner, entry: &Entry) -> io::Result<ExitRecord> {
-    let (id, cgroup) = (entry.record.id.clone(), entry.record.cgroup.clone());
-    let bundle = inner.paths.bundle(&id);
+    let bundle = inner.paths.bundle(&entry.record.id);
+    let record = entry.record.clone();
     spawn_blocking(move || {
-        Cgroup::of(&cgroup)?.destroy(KILL_PATIENCE)?;
-        let record = ExitRecord {
+        Cgroup::of(&record.cgroup)?.destroy(KILL_PATIENCE)?;
+        let exit = ExitRecord {
             code: LOST,
             oom: false,
             at: skep_common::clock::Timestamp::from(std::time::SystemTime::now()).0,
             error: Some("the container was lost: its shim was killed or the machine restarted".to_owned()),
         };
-        record.save(&bundle)?;
-        warn!(container = id, "a container was lost with its shim; its processes are gone");
-        Ok(record)
+        exit.save(&bundle)?;
+        warn!(
+            container = record.id,
+            task = record.task(),
+            "a container was lost with its shim; its processes are gone"
+        );
+        Ok(exit)
     })
     .await?
 }

@@ -146,6 +146,8 @@ fn link_target(name: &str, target: &Path, symbolic: bool) -> Result<String, Runt
 
 #[cfg(test)]
 mod tests {
+    use proptest::{prop_assert, proptest};
+
     use super::*;
 
     #[test]
@@ -153,6 +155,16 @@ mod tests {
         assert_eq!(normal_name(Path::new("./a/./b")).unwrap(), "a/b");
         for wrong in ["../a", "a/../../b", "/etc/passwd", "a/.."] {
             assert!(normal_name(Path::new(wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_name_it_stays_inside_or_is_refused(name in "[./a]{0,12}") {
+            if let Ok(name) = normal_name(Path::new(&name)) {
+                prop_assert!(name.split('/').all(|part| part != ".." && part != "."));
+                prop_assert!(!name.starts_with('/'));
+            }
         }
     }
 

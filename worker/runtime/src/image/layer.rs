@@ -4,9 +4,9 @@
 //! says it: a character device 0/0 hides a name, the attribute `trusted.overlay.opaque` hides a directory's content.
 
 use std::{
-    fs::{DirBuilder, File},
+    fs::{self, File, Permissions},
     io::{self, Read},
-    os::unix::{ffi::OsStrExt as _, fs::DirBuilderExt as _},
+    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
     path::{Component, Path, PathBuf},
 };
 
@@ -33,7 +33,9 @@ const XATTR: &str = "SCHILY.xattr.";
 
 /// Unpacks a layer of this uncompressed digest into a new directory; gives the bytes of its files.
 pub(super) fn unpack(layer: &Spooled, diff_id: &Sha, dir: &Path, budget: &mut Budget) -> Result<u64, RuntimeError> {
-    DirBuilder::new().mode(0o755).create(dir).map_err(|error| disk("cannot make a layer's directory", &error))?;
+    fs::create_dir(dir)
+        .and_then(|()| fs::set_permissions(dir, Permissions::from_mode(0o755)))
+        .map_err(|error| disk("cannot make a layer's directory", &error))?;
     let tree = Tree::open(dir).map_err(|error| disk("cannot open a layer's directory", &error))?;
     let file = File::open(&layer.path).map_err(|error| disk("cannot read back the image", &error))?;
     let unreadable = |error: io::Error| unreadable(&format!("layer {diff_id}"), &error);

@@ -77,6 +77,7 @@ impl Tree {
             here = match self.resolve(&made) {
                 Err(Errno::NOENT) => {
                     mkdirat(&here, part.as_os_str(), IMPLIED_MODE)?;
+                    chmodat(&here, part.as_os_str(), IMPLIED_MODE, AtFlags::empty())?;
                     self.resolve(&made)?
                 }
                 found => found?,
