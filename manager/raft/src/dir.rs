@@ -170,3 +170,106 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
 fn io_error(dir: &Path, source: io::Error) -> StartError {
     StartError::Io { dir: PathBuf::from(dir), source }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use openraft::storage::RaftLogStorageExt as _;
+    use skep_common::clock::SystemClock;
+
+    use super::*;
+    use crate::{
+        OnFatal,
+        log_store::{LogStore, Pulse},
+        testing::{entry, log_id, view_of},
+        types::{SnapshotMeta, StoredMembership},
+    };
+
+    fn owner() -> Owner {
+        Owner { node_id: "node".into(), raft_id: 7 }
+    }
+
+    fn meta(term: u64, index: u64) -> SnapshotMeta {
+        SnapshotMeta {
+            last_log_id: Some(log_id(term, index)),
+            last_membership: StoredMembership::default(),
+            snapshot_id: format!("{term}-{index}"),
+        }
+    }
+
+    async fn fill(opened: Opened, entries: u64, purge: Option<u64>) {
+        let pulse = Arc::new(Pulse::new(Arc::new(SystemClock::new())));
+        let mut log = LogStore::new(opened.disk, opened.contents, pulse, OnFatal::default()).unwrap();
+        log.blocking_append((0..entries).map(|index| entry(1, index))).await.unwrap();
+        if let Some(index) = purge {
+            openraft::storage::RaftLogStorage::purge(&mut log, log_id(1, index)).await.unwrap();
+        }
+        log.close().await;
+    }
+
+    fn modes(dir: &Path) -> Vec<u32> {
+        let mut modes: Vec<u32> = Vec::new();
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            modes.push(fs::metadata(&path).unwrap().permissions().mode() & 0o777);
+            if path.is_dir() {
+                modes.extend(self::modes(&path));
+            }
+        }
+        modes
+    }
+
+    #[test]
+    fn nobody_else_can_read_anything() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("raft");
+        create(&dir, owner()).unwrap();
+        let opened = open(&dir, "node").unwrap();
+        opened.snapshots.save(meta(1, 1), &view_of(1)).unwrap();
+        assert_eq!(opened.owner, owner());
+        assert!(modes(home.path()).iter().all(|mode| mode & 0o077 == 0), "{:?}", modes(home.path()));
+    }
+
+    #[test]
+    fn a_half_made_directory_is_made_again_and_a_whole_one_is_not() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        fs::write(dir.join(KEY), [1; KEY_BYTES]).unwrap();
+        create(dir, owner()).unwrap();
+        assert!(matches!(create(dir, owner()), Err(StartError::Occupied { .. })));
+        assert!(matches!(open(dir, "other"), Err(StartError::OtherNode { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_log_that_begins_after_the_newest_snapshot_is_not_whole() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        create(dir, owner()).unwrap();
+        let opened = open(dir, "node").unwrap();
+        opened.snapshots.save(meta(1, 8), &view_of(8)).unwrap();
+        fill(opened, 10, Some(5)).await;
+        assert_eq!(open(dir, "node").unwrap().contents.entries.len(), 4);
+        fs::remove_dir_all(dir.join(SNAPSHOTS)).unwrap();
+        let error = open(dir, "node").err().unwrap();
+        assert!(matches!(error, StartError::Wiped { missing: "its snapshot", .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_overrules_a_log_that_contradicts_it() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        create(dir, owner()).unwrap();
+        fill(open(dir, "node").unwrap(), 10, None).await;
+        // Agrees with the log: all of it stays.
+        open(dir, "node").unwrap().snapshots.save(meta(1, 4), &view_of(4)).unwrap();
+        assert_eq!(open(dir, "node").unwrap().contents.entries.len(), 10);
+        // A later leader had another entry there.
+        open(dir, "node").unwrap().snapshots.save(meta(2, 6), &view_of(6)).unwrap();
+        for _ in 0..2 {
+            let opened = open(dir, "node").unwrap();
+            assert!(opened.contents.entries.is_empty());
+            assert_eq!(opened.contents.purged, Some(log_id(2, 6)));
+        }
+    }
+}

@@ -62,15 +62,10 @@ pub enum Standing {
 }
 
 /// Both, as they change.
+#[derive(Default)]
 pub(crate) struct Published {
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) standing: watch::Sender<Standing>,
-}
-
-impl Default for Published {
-    fn default() -> Self {
-        Self { leadership: watch::Sender::default(), standing: watch::Sender::default() }
-    }
 }
 
 /// Keeps [`Published`] true until `stop`.
@@ -141,12 +136,12 @@ fn leadership(metrics: &Metrics, may_lead: bool) -> Leadership {
 fn standing(metrics: &Metrics, before: Standing) -> Standing {
     let membership = metrics.membership_config.membership();
     let votes = membership.voter_ids().any(|voter| voter == metrics.id);
-    let known = membership.get_node(&metrics.id).is_some();
-    match (votes, known, before) {
-        (true, ..) => Standing::Voter,
+    match (votes, before) {
+        (true, _) => Standing::Voter,
         // A learner, or a membership from before this member.
-        (false, true, _) | (false, false, Standing::Pending) => Standing::Pending,
-        (false, false, Standing::Voter | Standing::Removed) => Standing::Removed,
+        (false, Standing::Pending) => Standing::Pending,
+        // A voter becomes a learner only on its way out.
+        (false, Standing::Voter | Standing::Removed) => Standing::Removed,
     }
 }
 
@@ -206,6 +201,7 @@ mod tests {
         assert_eq!(standing(&of, Standing::Pending), Standing::Voter);
         of.id = 3;
         assert_eq!(standing(&of, Standing::Pending), Standing::Pending, "a learner");
+        assert_eq!(standing(&of, Standing::Voter), Standing::Removed, "a learner again");
         of.id = 4;
         assert_eq!(standing(&of, Standing::Pending), Standing::Pending, "not told yet");
         assert_eq!(standing(&of, Standing::Voter), Standing::Removed);

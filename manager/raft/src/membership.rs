@@ -31,7 +31,7 @@ use crate::{
     leadership::{Leader, Published},
     network::Contacts,
     proposer::Proposer,
-    types::{Member, Membership, Metrics, Raft},
+    types::{LogId, Member, Membership, Metrics, Raft},
 };
 
 /// How often a leader looks whether there is something to tidy up.
@@ -39,6 +39,9 @@ const TIDY_PERIOD: Duration = Duration::from_millis(200);
 
 /// Pause before a change is tried again that had to wait for the one before it.
 const RETRY: Duration = Duration::from_millis(50);
+
+/// How long a member that was voted out may take to hear of it.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A learner that lacks no more than this many entries has caught up.
 const CLOSE: u64 = 100;
@@ -196,18 +199,42 @@ impl Members {
         }
     }
 
+    /// A voter goes by way of learner, so that it can hear that it votes no more; once it is out it hears nothing.
     async fn take_out(&self, raft_id: u64) -> Result<(), MembershipError> {
         let which = BTreeSet::from([raft_id]);
-        let votes = self.membership().voter_ids().any(|voter| voter == raft_id);
-        self.change(if votes { Change::RemoveVoters(which) } else { Change::RemoveNodes(which) }).await
+        if self.membership().voter_ids().any(|voter| voter == raft_id) {
+            // A leader that has taken its own vote can make no further change.
+            let stays = raft_id != self.raft_id;
+            let removed = self.change_and(Change::RemoveVoters(which.clone()), stays).await?;
+            if !stays {
+                return Ok(());
+            }
+            if self.is_reachable(raft_id) {
+                self.wait_for_farewell(raft_id, removed).await;
+            }
+        }
+        self.change(Change::RemoveNodes(which)).await
+    }
+
+    /// Waits, not for long, until the member has the entry that takes its vote.
+    async fn wait_for_farewell(&self, raft_id: u64, entry: LogId) {
+        let mut metrics = self.raft.metrics();
+        let heard = metrics.wait_for(|metrics| {
+            metrics.replication.as_ref().is_none_or(|progress| progress.get(&raft_id) >= Some(&Some(entry)))
+        });
+        let _ = timeout(FAREWELL, heard).await;
     }
 
     async fn change(&self, change: Change) -> Result<(), MembershipError> {
+        self.change_and(change, false).await.map(|_| ())
+    }
+
+    /// Makes one change, with the old voters staying on as learners or not. The entry that completes it.
+    async fn change_and(&self, change: Change, stays: bool) -> Result<LogId, MembershipError> {
         let changed = async {
             loop {
-                // A voter that is removed does not stay as a learner; adding takes nobody out.
-                match self.raft.change_membership(change.clone(), false).await {
-                    Ok(_) => return Ok(()),
+                match self.raft.change_membership(change.clone(), stays).await {
+                    Ok(response) => return Ok(response.log_id),
                     Err(RaftError::Fatal(_)) => return Err(MembershipError::Stopped),
                     Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
                         return Err(MembershipError::NotLeader { leader: Leader::of(&forward) });

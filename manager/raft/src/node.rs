@@ -162,11 +162,12 @@ impl RaftNode {
             Err(_) => return Err(ProposeError::Stopped),
         }
         let mut leadership = self.leadership();
-        let leads = timeout(tuning.propose_deadline, leadership.wait_for(|leadership| leadership.is_self)).await;
-        match leads {
-            Ok(Ok(_)) => self.propose(first).await,
-            Ok(Err(_)) => Err(ProposeError::Stopped),
-            Err(_) => Err(ProposeError::NotLeader { leader: self.leadership().borrow().leader.clone() }),
+        // The answer holds a lock on what it has seen: only whether there is one is kept.
+        let leads = leadership.wait_for(|leadership| leadership.is_self);
+        match timeout(tuning.propose_deadline, leads).await.map(|seen| seen.is_ok()) {
+            Ok(true) => self.propose(first).await,
+            Ok(false) => Err(ProposeError::Stopped),
+            Err(_) => Err(ProposeError::NotLeader { leader: None }),
         }
     }
 

@@ -56,6 +56,7 @@ impl StateMachine {
         self.store.replace(view);
     }
 
+    #[expect(clippy::result_large_err, reason = "openraft's error")]
     fn apply_batch(&self, log_id: LogId, batch: &Batch) -> Result<Vec<Outcome>, StorageError> {
         let decoded = RaftBatch::decode(batch.bytes.clone()).map_err(|error| {
             self.on_fatal.call(&format!("entry {} is no batch of transactions: {error}", log_id.index));

@@ -313,13 +313,15 @@ async fn nothing_can_be_read_without_the_key() {
     assert!(error.ends_with("it was changed, or sealed with another key"), "{error}");
 }
 
+type LogTable<'a> = redb::Table<'a, u64, &'static [u8]>;
+
 #[tokio::test]
 async fn a_record_that_cannot_be_read_is_named_and_never_skipped() {
     const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
     let (disk, key) = (FaultDisk::default(), new_key());
     filled(&disk, &key).await;
     let seal = Seal::new(&key);
-    let complaint = |edit: &dyn Fn(&mut redb::Table<'_, u64, &'static [u8]>)| {
+    let complaint = |edit: &dyn Fn(&mut LogTable<'_>)| {
         let disk = disk.after_power_cut(Survives::Everything);
         {
             let database = Database::builder().create_with_backend(disk.clone()).unwrap();

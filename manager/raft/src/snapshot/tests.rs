@@ -40,9 +40,9 @@ fn meta(index: u64) -> SnapshotMeta {
     }
 }
 
-/// A state of several chunks.
+/// A state of four chunks: the long text is both id and name.
 fn big_view() -> View {
-    view_of(1).apply(2, &crate::testing::create_node(&"n".repeat(3 * SNAPSHOT_CHUNK_BYTES + 7))).unwrap().0
+    view_of(1).apply(2, &crate::testing::create_node(&"n".repeat(3 * SNAPSHOT_CHUNK_BYTES / 2))).unwrap().0
 }
 
 fn newest_index(loaded: &Loaded) -> Option<u64> {

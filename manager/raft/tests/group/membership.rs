@@ -1,0 +1,201 @@
+//! Who is a member: joining, leaving, coming back, and who may speak for whom.
+
+use std::fs;
+
+use crate::support::{Manager, Swarm, create, eventually, leader_of};
+use skep_common::net::dial::Expect;
+use skep_proto::v1::{AppendRequest, RaftVote, VoteRequest, raft_client::RaftClient};
+use skep_raft::{FIRST_RAFT_ID, MemberHealth, MembershipError, Open, Standing, StartError};
+use tonic::Code;
+
+fn manager_of(manager: &Manager, node: &str) -> Option<(u64, String)> {
+    let view = manager.store.view();
+    let status = view.node(node)?.manager.clone()?;
+    Some((status.raft_id, status.addr))
+}
+
+fn voters(manager: &Manager) -> Vec<String> {
+    let mut voters: Vec<String> =
+        manager.raft.members().into_iter().filter(|member| member.voter).map(|member| member.node_id).collect();
+    voters.sort();
+    voters
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_manager_gets_an_id_of_its_own_and_is_on_record() {
+    let swarm = Swarm::new();
+    let managers = swarm.three().await;
+    let [one, two, three] = &managers[..] else { unreachable!() };
+    assert_eq!(one.raft.raft_id(), FIRST_RAFT_ID);
+    assert!(FIRST_RAFT_ID < two.raft.raft_id() && two.raft.raft_id() < three.raft.raft_id());
+    assert_eq!(voters(one), ["n1", "n2", "n3"]);
+    for manager in &managers {
+        let recorded = Some((manager.raft.raft_id(), manager.addr.clone()));
+        eventually("its record", || manager_of(one, &manager.name) == recorded).await;
+    }
+    let healthy = |member: &MemberHealth| member.reachable && member.leader == (member.node_id == "n1");
+    assert!(one.raft.members().iter().all(healthy), "{:?}", one.raft.members());
+    assert_eq!(one.raft.add_member("n1", "127.0.0.1:1").await, Err(MembershipError::Leads));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_manager_does_not_come_back_under_its_id_but_as_a_new_member() {
+    for lost in ["raft.key", "log.redb"] {
+        let swarm = Swarm::new();
+        let mut managers = swarm.three().await;
+        let wiped = managers.pop().unwrap();
+        let old_id = wiped.raft.raft_id();
+        let (name, addr) = wiped.stop().await;
+        fs::remove_file(swarm.dir(&name).join(lost)).unwrap();
+        let refused = swarm.start(&name, Open::Resume, Some(&addr)).await.err().unwrap();
+        assert!(matches!(refused, StartError::Wiped { .. }), "{refused}");
+
+        let back = swarm.join_as_learner(&managers[0], &name, Some(&addr)).await;
+        back.wait_standing(Standing::Voter).await;
+        assert!(back.raft.raft_id() > old_id);
+        assert!(managers[0].raft.members().iter().all(|member| member.raft_id != old_id));
+        back.wait_same_state(&managers[0]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_is_opened_only_by_its_owner_and_made_only_once() {
+    let swarm = Swarm::new();
+    let manager = swarm.bootstrap("n1").await;
+    let in_use = swarm.start("n1", Open::Resume, None).await.err().unwrap();
+    assert!(matches!(in_use, StartError::InUse { .. }), "{in_use}");
+    manager.stop().await;
+    let occupied = swarm.start("n1", Open::Create { raft_id: 9 }, None).await.err().unwrap();
+    assert!(matches!(occupied, StartError::Occupied { .. }), "{occupied}");
+    fs::rename(swarm.dir("n1"), swarm.dir("n2")).unwrap();
+    let other = swarm.start("n2", Open::Resume, None).await.err().unwrap();
+    assert!(matches!(&other, StartError::OtherNode { owner, .. } if owner == "n1"), "{other}");
+    fs::write(swarm.dir("n2").join("raft.key"), [7; 32]).unwrap();
+    let damaged = swarm.start("n2", Open::Resume, None).await.err().unwrap();
+    assert!(matches!(damaged, StartError::Damaged { .. }), "{damaged}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_follower_knows_and_the_rest_goes_on() {
+    let swarm = Swarm::new();
+    let mut managers = swarm.three().await;
+    let removed = managers.pop().unwrap();
+    let raft_id = removed.raft.raft_id();
+    managers[0].raft.remove_member(raft_id).await.unwrap();
+    removed.wait_standing(Standing::Removed).await;
+    assert_eq!(voters(&managers[0]), ["n1", "n2"]);
+    assert_eq!(manager_of(&managers[0], "n3"), None);
+    assert_eq!(managers[0].raft.remove_member(raft_id).await, Err(MembershipError::NotFound(raft_id)));
+    let term = managers[0].raft.leadership().borrow().term;
+    managers[0].propose(create("x")).await.unwrap();
+    managers[1].wait_same_state(&managers[0]).await;
+    assert_eq!(managers[0].raft.leadership().borrow().term, term);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_can_remove_itself() {
+    let swarm = Swarm::new();
+    let mut managers = swarm.three().await;
+    managers[0].raft.remove_member(FIRST_RAFT_ID).await.unwrap();
+    managers[0].wait_standing(Standing::Removed).await;
+    managers.remove(0).stop().await;
+    let leader = leader_of(&managers).await;
+    managers[leader].propose(create("x")).await.unwrap();
+    assert_eq!(voters(&managers[leader]), ["n2", "n3"]);
+    eventually("a clean record", || manager_of(&managers[leader], "n1").is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_removed_whom_the_rest_cannot_do_without() {
+    let swarm = Swarm::new();
+    let mut managers = swarm.three().await;
+    let stopped = managers.pop().unwrap();
+    let gone = stopped.raft.raft_id();
+    stopped.stop().await;
+    eventually("an unreachable member", || {
+        managers[0].raft.members().iter().any(|member| member.raft_id == gone && !member.reachable)
+    })
+    .await;
+    let refused = managers[0].raft.remove_member(managers[1].raft.raft_id()).await;
+    assert_eq!(refused, Err(MembershipError::QuorumLoss { voters: 2, reachable: 1 }));
+    assert_eq!(voters(&managers[0]), ["n1", "n2", "n3"]);
+
+    // The dead one may go, and then each but the last.
+    managers[0].raft.remove_member(gone).await.unwrap();
+    managers[0].raft.remove_member(managers[1].raft.raft_id()).await.unwrap();
+    let last = managers[0].raft.remove_member(FIRST_RAFT_ID).await;
+    assert_eq!(last, Err(MembershipError::QuorumLoss { voters: 0, reachable: 0 }));
+    managers[0].propose(create("x")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_asked_for_at_once_happen_one_after_the_other() {
+    let swarm = Swarm::new();
+    let managers = swarm.three().await;
+    let leader = &managers[0];
+    leader.raft.propose(create("n4")).await.unwrap();
+    let (four, two, again, moved) = tokio::join!(
+        swarm.join(leader, "n4"),
+        leader.raft.remove_member(managers[1].raft.raft_id()),
+        leader.raft.remove_member(managers[1].raft.raft_id()),
+        leader.raft.update_member_addr(managers[2].raft.raft_id(), &managers[2].addr),
+    );
+    assert_eq!([&two, &again].iter().filter(|result| result.is_ok()).count(), 1, "{two:?} {again:?}");
+    moved.unwrap();
+    assert_eq!(voters(leader), ["n1", "n3", "n4"]);
+    four.wait_same_state(leader).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_that_never_starts_is_dropped_again() {
+    let mut swarm = Swarm::new();
+    swarm.tuning.catch_up = std::time::Duration::from_millis(500);
+    let leader = swarm.bootstrap("n1").await;
+    leader.propose(create("n2")).await.unwrap();
+    let raft_id = leader.raft.add_member("n2", "127.0.0.1:1").await.unwrap();
+    assert_eq!(manager_of(&leader, "n2").unwrap().0, raft_id);
+    eventually("a clean membership", || leader.raft.members().len() == 1).await;
+    eventually("a clean record", || manager_of(&leader, "n2").is_none()).await;
+    assert_eq!(voters(&leader), ["n1"]);
+
+    let second = swarm.join(&leader, "n2").await;
+    assert!(second.raft.raft_id() > raft_id, "no id comes twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_that_moved_is_found_at_its_new_address() {
+    let swarm = Swarm::new();
+    let mut managers = swarm.three().await;
+    let (name, _) = managers.pop().unwrap().stop().await;
+    let moved = swarm.start(&name, Open::Resume, None).await.unwrap();
+    managers[0].raft.update_member_addr(moved.raft.raft_id(), &moved.addr).await.unwrap();
+    managers[0].propose(create("x")).await.unwrap();
+    moved.wait_same_state(&managers[0]).await;
+    assert_eq!(manager_of(&moved, &name).unwrap().1, moved.addr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_speaks_for_its_own_member_only() {
+    let swarm = Swarm::new();
+    let managers = swarm.three().await;
+    let [one, two, three] = &managers[..] else { unreachable!() };
+    let expect = || Expect::Node("n1".into());
+    let mut from_two = RaftClient::new(two.dialer.channel(&one.addr, expect()));
+    let vote = |raft_id| Some(RaftVote { term: 99, raft_id, committed: false });
+    let term = one.raft.leadership().borrow().term;
+
+    let forged = VoteRequest { vote: vote(three.raft.raft_id()), to: FIRST_RAFT_ID, ..VoteRequest::default() };
+    assert_eq!(from_two.vote(forged).await.unwrap_err().code(), Code::PermissionDenied);
+    let forged = RaftVote { committed: true, ..vote(three.raft.raft_id()).unwrap() };
+    let forged = AppendRequest { vote: Some(forged), to: FIRST_RAFT_ID, ..AppendRequest::default() };
+    assert_eq!(from_two.append(forged).await.unwrap_err().code(), Code::PermissionDenied);
+    let misdirected = VoteRequest { vote: vote(two.raft.raft_id()), to: 12345, ..VoteRequest::default() };
+    assert_eq!(from_two.vote(misdirected).await.unwrap_err().code(), Code::FailedPrecondition);
+    let empty = from_two.vote(VoteRequest { to: FIRST_RAFT_ID, ..VoteRequest::default() }).await;
+    assert_eq!(empty.unwrap_err().code(), Code::InvalidArgument);
+
+    // A pre-vote is answered and changes nothing.
+    let asked = VoteRequest { vote: vote(two.raft.raft_id()), to: FIRST_RAFT_ID, pre: true, ..VoteRequest::default() };
+    assert!(!from_two.vote(asked).await.unwrap().into_inner().granted, "the leader is well");
+    assert_eq!(one.raft.leadership().borrow().term, term);
+}
