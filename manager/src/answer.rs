@@ -41,7 +41,7 @@ pub(crate) fn unchanged(error: &MembershipError) -> Status {
     match error {
         MembershipError::NotLeader { .. } => Status::unavailable(LEADER_CHANGING),
         MembershipError::NotFound(_) => Status::not_found(error.to_string()),
-        MembershipError::QuorumLoss { .. } => Status::failed_precondition(error.to_string()),
+        MembershipError::QuorumLoss { .. } | MembershipError::Leads => Status::failed_precondition(error.to_string()),
         MembershipError::Conflict(conflict) => conflicting(conflict),
         MembershipError::Unknown => unknown_outcome(),
         MembershipError::Stopped => Status::unavailable(error.to_string()),

@@ -19,7 +19,7 @@ use skep_proto::v1::{
     control_server::ControlServer, dispatcher_server::DispatcherServer, membership_client::MembershipClient,
     membership_server::MembershipServer,
 };
-use skep_raft::{FIRST_RAFT_ID, Open, RaftConfig, RaftNode, Standing, StartError, Tuning};
+use skep_raft::{FIRST_RAFT_ID, OnFatal, Open, RaftConfig, RaftNode, Standing, StartError, Tuning};
 use skep_store::{Store, View};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -49,7 +49,7 @@ pub struct Manager {
 struct Inner {
     swarm: Swarm,
     status: watch::Receiver<ManagerStatus>,
-    control: LocalControlClient,
+    control: LocalControl,
     membership: MembershipClient<LocalService<MembershipServer<MembershipService>>>,
     logs: LogBroker,
     stop: CancellationToken,
@@ -123,6 +123,7 @@ impl Manager {
             node_id: node_id.clone(),
             addr: advertise_addr.clone(),
             tuning: Tuning::default(),
+            on_fatal: OnFatal::default(),
         };
         let store = Store::new(View::default());
         let raft = RaftNode::start(raft_config, store.clone(), dialer.clone(), clock.clone()).await?;
@@ -155,10 +156,10 @@ impl Manager {
         tasks.spawn(Lead { swarm: swarm.clone(), status, dispatcher, stop: stop.clone() }.follow());
         tasks.close();
 
-        let control = ControlClient::new(LocalControl::new(LocalService::new(control, caller.clone())));
+        let control = LocalControl::new(LocalService::new(control, caller.clone()));
         let manager = Self {
             inner: Arc::new(Inner {
-                logs: LogBroker::new(store, control.clone(), dialer, stop.clone()),
+                logs: LogBroker::new(store, ControlClient::new(control.clone()), dialer, stop.clone()),
                 membership: MembershipClient::new(LocalService::new(membership, caller)),
                 status: status_receiver,
                 control,
@@ -198,6 +199,11 @@ impl Manager {
 
     /// A client of the control service with the rights of this node; on a follower its calls go on to the leader.
     pub fn control(&self) -> LocalControlClient {
+        ControlClient::new(self.control_service())
+    }
+
+    /// The service behind [`control`](Self::control), for callers with a client of their own.
+    pub fn control_service(&self) -> LocalControl {
         self.inner.control.clone()
     }
 

@@ -31,7 +31,7 @@ pub(super) async fn of_service(
     let template = service.spec.and_then(|spec| spec.task).unwrap_or_default();
     let (options, format) = wanted(&params, has_terminal(&template))?;
     let logs = manager.logs(LogSelector::Service(service.id), options).await?;
-    let records = logs.map(|log| log.map(|log| log.record));
+    let records = logs.map(|log| log.map(|log| log.record).map_err(|error| ApiError::from(error).message));
     Ok(respond(records, format, version, &api.stop))
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn of_task(
     let task = call(manager.control().get_task(GetObjectRequest { key })).await?;
     let (options, format) = wanted(&params, has_terminal(&task.spec.unwrap_or_default()))?;
     let logs = manager.logs(LogSelector::Task(task.id), options).await?;
-    let records = logs.map(|log| log.map(|log| log.record));
+    let records = logs.map(|log| log.map(|log| log.record).map_err(|error| ApiError::from(error).message));
     Ok(respond(records, format, version, &api.stop))
 }
 

@@ -10,18 +10,18 @@ use crate::api::backend::SwarmError;
 
 /// An address of an interface of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Interface {
+pub(super) struct Interface {
     /// `eth0`.
-    pub name: String,
+    pub(super) name: String,
     /// One of its addresses.
-    pub ip: IpAddr,
+    pub(super) ip: IpAddr,
 }
 
 /// The addresses of this machine that others could reach: neither loopback nor link-local.
 ///
 /// # Errors
 /// When the kernel does not say.
-pub fn interfaces() -> Result<Vec<Interface>, SwarmError> {
+pub(super) fn interfaces() -> Result<Vec<Interface>, SwarmError> {
     let all = nix::ifaddrs::getifaddrs()
         .map_err(|error| SwarmError::Internal(format!("cannot list the addresses of this system: {error}")))?;
     let reachable = all.filter_map(|entry| {
@@ -44,7 +44,7 @@ fn is_reachable(ip: IpAddr) -> bool {
 ///
 /// # Errors
 /// When it is none of these.
-pub fn listen(given: &str, interfaces: &[Interface]) -> Result<SocketAddr, SwarmError> {
+pub(super) fn listen(given: &str, interfaces: &[Interface]) -> Result<SocketAddr, SwarmError> {
     let (host, port) = split(given)?;
     Ok(SocketAddr::new(resolve(host, interfaces)?, port.unwrap_or(MANAGER_PORT)))
 }
@@ -53,7 +53,7 @@ pub fn listen(given: &str, interfaces: &[Interface]) -> Result<SocketAddr, Swarm
 ///
 /// # Errors
 /// When there is none, or more than one and nobody chose.
-pub fn advertise(given: Option<&str>, interfaces: &[Interface]) -> Result<SocketAddr, SwarmError> {
+pub(super) fn advertise(given: Option<&str>, interfaces: &[Interface]) -> Result<SocketAddr, SwarmError> {
     if let Some(given) = given {
         let (host, port) = split(given)?;
         let ip = resolve(host, interfaces)?;
@@ -76,7 +76,7 @@ pub fn advertise(given: Option<&str>, interfaces: &[Interface]) -> Result<Socket
 }
 
 /// The address this machine has on the way to `remote`; nothing is sent.
-pub fn towards(remote: &str) -> Option<IpAddr> {
+pub(super) fn towards(remote: &str) -> Option<IpAddr> {
     let remote = remote.parse::<SocketAddr>().ok()?;
     let any: IpAddr = if remote.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
     let socket = UdpSocket::bind((any, 0)).ok()?;

@@ -24,7 +24,7 @@ const CALL: Duration = Duration::from_secs(5);
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
-pub enum EnrollError {
+pub(super) enum EnrollError {
     /// The token cannot be a join token.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -44,7 +44,7 @@ pub enum EnrollError {
 
 impl EnrollError {
     /// Whether trying again (perhaps elsewhere) can help.
-    pub fn is_passing(&self) -> bool {
+    pub(super) fn is_passing(&self) -> bool {
         matches!(self, Self::Unreachable(_))
     }
 }
@@ -64,7 +64,7 @@ impl From<Status> for EnrollError {
 ///
 /// # Errors
 /// See [`EnrollError`]; a refusal changes nothing here.
-pub async fn with_token(remote: &str, token: &str, availability: Availability) -> Result<Identity, EnrollError> {
+pub(super) async fn with_token(remote: &str, token: &str, availability: Availability) -> Result<Identity, EnrollError> {
     let parsed = JoinToken::parse(token)?;
     let mut ca = CaClient::new(Dialer::anonymous_unverified(remote));
     let roots = ca.get_root_ca(within(GetRootCaRequest {})).await?.into_inner().certificate_pem;
@@ -78,7 +78,7 @@ pub async fn with_token(remote: &str, token: &str, availability: Availability) -
 ///
 /// # Errors
 /// See [`EnrollError`].
-pub async fn renew(dialer: &Dialer, manager: &str, roots: &[u8]) -> Result<Identity, EnrollError> {
+pub(super) async fn renew(dialer: &Dialer, manager: &str, roots: &[u8]) -> Result<Identity, EnrollError> {
     request(CaClient::new(dialer.channel(manager, Expect::Manager)), "", Availability::Active, roots).await
 }
 

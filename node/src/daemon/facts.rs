@@ -15,7 +15,7 @@ pub const ENGINE_VERSION: &str = env!("CARGO_PKG_VERSION");
 ///
 /// # Errors
 /// When the engine id can be neither read nor written.
-pub fn gather(options: &DaemonOptions) -> io::Result<HostFacts> {
+pub(super) fn gather(options: &DaemonOptions) -> io::Result<HostFacts> {
     let machine = rustix::system::uname();
     let text = |value: &std::ffi::CStr| value.to_string_lossy().into_owned();
     let description = NodeDescription {

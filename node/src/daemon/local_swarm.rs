@@ -52,7 +52,7 @@ enum Phase {
 
 /// The node's membership. Cheap to clone.
 #[derive(Clone)]
-pub struct LocalSwarm {
+pub(super) struct LocalSwarm {
     inner: Arc<Inner>,
 }
 
@@ -71,7 +71,7 @@ impl LocalSwarm {
     ///
     /// # Errors
     /// When there is a record that cannot be read.
-    pub fn open(
+    pub(super) fn open(
         data_root: &std::path::Path,
         runtime: Arc<dyn Runtime>,
         description: NodeDescription,
@@ -94,7 +94,7 @@ impl LocalSwarm {
     }
 
     /// Stops agent and manager; containers and membership stay.
-    pub async fn shutdown(&self) {
+    pub(super) async fn shutdown(&self) {
         let _change = self.inner.change.lock().await;
         match self.inner.take_phase() {
             Phase::Active(member) => {
@@ -399,7 +399,7 @@ fn found(options: &InitOptions, description: &NodeDescription) -> Result<(Identi
     let lifetime = u64::try_from(options.spec.node_cert_expiry).ok().filter(|nanos| *nanos > 0);
     let lifetime = lifetime.map_or(CERTIFICATE_LIFETIME, Duration::from_nanos);
     let certificate = root_ca.issue(csr.as_bytes(), subject, now, lifetime)?;
-    let identity = Identity::from_pem(&certificate.certificate_pem, key, root_ca.certificate_pem().as_bytes())?;
+    let identity = Identity::from_pem(&certificate.certificate_pem, key, root_ca.certificate_pem())?;
     let bootstrap = Bootstrap {
         spec: options.spec.clone(),
         root_ca,

@@ -9,7 +9,7 @@ use crate::api::backend::{self, Control, LogStream};
 #[async_trait]
 impl backend::Manager for Manager {
     fn control(&self) -> Control {
-        backend::control(Manager::local_control(self))
+        backend::control(self.control_service())
     }
 
     async fn logs(&self, target: LogSelector, options: LogOptions) -> Result<LogStream, tonic::Status> {

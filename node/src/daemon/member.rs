@@ -30,26 +30,26 @@ use super::{
 };
 
 /// What a member is made of.
-pub struct MemberConfig {
+pub(super) struct MemberConfig {
     /// Where its files are.
-    pub dir: SwarmDir,
+    pub(super) dir: SwarmDir,
     /// How it is reached.
-    pub record: Record,
+    pub(super) record: Record,
     /// Who it is.
-    pub identity: Identity,
+    pub(super) identity: Identity,
     /// Managers to begin with, host:port.
-    pub remotes: Vec<String>,
+    pub(super) remotes: Vec<String>,
     /// What runs its containers.
-    pub runtime: Arc<dyn Runtime>,
+    pub(super) runtime: Arc<dyn Runtime>,
     /// What the machine is.
-    pub description: NodeDescription,
+    pub(super) description: NodeDescription,
     /// Where the agent keeps task.db.
-    pub worker_dir: std::path::PathBuf,
+    pub(super) worker_dir: std::path::PathBuf,
 }
 
 /// Why a member could not be started.
 #[derive(Debug, thiserror::Error)]
-pub enum MemberError {
+pub(super) enum MemberError {
     /// A port is taken.
     #[error("cannot listen on {addr}: {source}")]
     Listen {
@@ -64,7 +64,7 @@ pub enum MemberError {
 }
 
 /// A running member. Dropping it stops nothing: see [`Member::shutdown`].
-pub struct Member {
+pub(super) struct Member {
     shared: Arc<Shared>,
     worker: Worker,
     supervisor: JoinHandle<()>,
@@ -86,7 +86,7 @@ impl Member {
     ///
     /// # Errors
     /// When a port is taken or the state cannot be opened. A swarm that cannot be reached is no error.
-    pub async fn start(config: MemberConfig, bootstrap: Option<Start>) -> Result<Self, MemberError> {
+    pub(super) async fn start(config: MemberConfig, bootstrap: Option<Start>) -> Result<Self, MemberError> {
         let identity = IdentityHandle::new(config.identity);
         let dialer = Dialer::new(identity.clone());
         let managers = Managers::open(config.dir.managers(), config.remotes);
@@ -126,38 +126,33 @@ impl Member {
     }
 
     /// This node's id.
-    pub fn node_id(&self) -> String {
+    pub(super) fn node_id(&self) -> String {
         self.shared.identity.current().node_id().to_owned()
     }
 
     /// The IP the others reach it under.
-    pub fn addr(&self) -> std::net::IpAddr {
+    pub(super) fn addr(&self) -> std::net::IpAddr {
         self.shared.record.advertise_addr.ip()
     }
 
     /// The managers it knows.
-    pub fn managers(&self) -> Vec<PeerManager> {
+    pub(super) fn managers(&self) -> Vec<PeerManager> {
         self.shared.managers.list()
     }
 
     /// Its manager while it is one.
-    pub fn manager(&self) -> Option<Manager> {
+    pub(super) fn manager(&self) -> Option<Manager> {
         self.shared.manager.borrow().clone()
     }
 
-    /// The agent's connection to the swarm, as it changes.
-    pub fn session(&self) -> watch::Receiver<SessionState> {
-        self.worker.session()
-    }
-
     /// What is wrong at the moment; empty when nothing is.
-    pub fn trouble(&self) -> String {
+    pub(super) fn trouble(&self) -> String {
         let trouble = self.shared.trouble.borrow().clone();
         if trouble.is_empty() { self.worker.message() } else { trouble }
     }
 
     /// Waits until the agent has a session and, if the node is a manager, its manager is a member.
-    pub async fn wait_connected(&self) {
+    pub(super) async fn wait_connected(&self) {
         let role = self.shared.identity.current().role();
         let mut session = self.worker.session();
         let mut manager = self.shared.manager.subscribe();
@@ -169,7 +164,7 @@ impl Member {
     }
 
     /// Stops agent and manager. Containers run on.
-    pub async fn shutdown(self) {
+    pub(super) async fn shutdown(self) {
         self.shared.stop.cancel();
         let _ = self.supervisor.await;
         self.worker.shutdown().await;
@@ -180,7 +175,7 @@ impl Member {
     ///
     /// # Errors
     /// When the rest could not form a quorum and `force` is not set. Then nothing was stopped.
-    pub async fn leave(self, force: bool) -> Result<(), (Self, ManagerError)> {
+    pub(super) async fn leave(self, force: bool) -> Result<(), (Self, ManagerError)> {
         if let Some(manager) = self.manager()
             && let Err(error) = manager.leave(force).await
         {
@@ -289,7 +284,7 @@ impl Shared {
     async fn resume_manager(&self) -> Result<(), ManagerError> {
         if self.dir.manager().exists() {
             match self.start_manager(Start::Resume).await {
-                Err(MemberError::Manager(ManagerError::Wiped)) => {
+                Err(MemberError::Manager(ManagerError::Wiped(_))) => {
                     warn!("this manager's log is gone: it joins anew, under a new Raft id");
                     self.wipe_manager();
                 }
@@ -357,16 +352,18 @@ impl Shared {
 }
 
 async fn changed<T>(watch: Option<&mut watch::Receiver<T>>) {
-    match watch {
-        Some(watch) if watch.changed().await.is_ok() => {}
-        _ => std::future::pending().await,
+    if let Some(watch) = watch
+        && watch.changed().await.is_ok()
+    {
+        return;
     }
+    std::future::pending().await
 }
 
 fn into_manager(error: MemberError) -> ManagerError {
     match error {
         MemberError::Manager(error) => error,
-        other => ManagerError::Start(other.to_string()),
+        MemberError::Listen { source, .. } => ManagerError::Listen(source),
     }
 }
 

@@ -18,36 +18,36 @@ use super::DaemonError;
 /// How this node takes part in a swarm.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Record {
+pub(super) struct Record {
     /// host:port of 2377 to bind, should the node manage.
-    pub listen_addr: SocketAddr,
+    pub(super) listen_addr: SocketAddr,
     /// host:port of 2377 the others reach this node under; the node-to-node service is on the same host.
-    pub advertise_addr: SocketAddr,
+    pub(super) advertise_addr: SocketAddr,
     /// Set until the node has its certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub joining: Option<Joining>,
+    pub(super) joining: Option<Joining>,
 }
 
 /// A join under way. Holds the token, so the file is readable by root only and there is no `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Joining {
+pub(super) struct Joining {
     /// host:port of managers, tried in turn.
-    pub remotes: Vec<String>,
+    pub(super) remotes: Vec<String>,
     /// The join token.
-    pub token: String,
+    pub(super) token: String,
     /// `proto::Availability` of the new node.
-    pub availability: i32,
+    pub(super) availability: i32,
 }
 
 /// The directory `swarm/` of a node: the record, and beside it `identity/`, `raft/` and what else dies with the
 /// membership.
 #[derive(Debug, Clone)]
-pub struct SwarmDir(PathBuf);
+pub(super) struct SwarmDir(PathBuf);
 
 impl SwarmDir {
     /// Below `data_root`.
-    pub fn new(data_root: &Path) -> Self {
+    pub(super) fn new(data_root: &Path) -> Self {
         Self(data_root.join("swarm"))
     }
 
@@ -56,17 +56,17 @@ impl SwarmDir {
     }
 
     /// Key, certificate and root certificate.
-    pub fn identity(&self) -> PathBuf {
+    pub(super) fn identity(&self) -> PathBuf {
         self.0.join("identity")
     }
 
     /// The manager's state.
-    pub fn manager(&self) -> PathBuf {
+    pub(super) fn manager(&self) -> PathBuf {
         self.0.join("manager")
     }
 
     /// The list of managers the agent knows.
-    pub fn managers(&self) -> PathBuf {
+    pub(super) fn managers(&self) -> PathBuf {
         self.0.join("managers.json")
     }
 
@@ -74,7 +74,7 @@ impl SwarmDir {
     ///
     /// # Errors
     /// When there is a record and it cannot be read: a node never forgets its swarm by accident.
-    pub fn load(&self) -> Result<Option<Record>, DaemonError> {
+    pub(super) fn load(&self) -> Result<Option<Record>, DaemonError> {
         let bad = |reason: String| DaemonError::Record { path: self.file(), reason };
         match fs::read(self.file()) {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| bad(error.to_string())),
@@ -87,7 +87,7 @@ impl SwarmDir {
     ///
     /// # Errors
     /// When the disk does not take it.
-    pub fn save(&self, record: &Record) -> io::Result<()> {
+    pub(super) fn save(&self, record: &Record) -> io::Result<()> {
         fs::create_dir_all(&self.0)?;
         write_atomic(&self.file(), &serde_json::to_vec_pretty(record)?, 0o600)
     }
@@ -96,7 +96,7 @@ impl SwarmDir {
     ///
     /// # Errors
     /// When something cannot be removed; calling again goes on.
-    pub fn wipe(&self) -> io::Result<()> {
+    pub(super) fn wipe(&self) -> io::Result<()> {
         for part in [self.manager(), self.identity()] {
             remove_if_there(fs::remove_dir_all(part))?;
         }

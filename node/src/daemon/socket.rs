@@ -11,9 +11,9 @@ use tokio::net::UnixListener;
 use super::DaemonError;
 
 /// A bound `--host`. Its file goes when it is dropped.
-pub struct HostSocket {
+pub(super) struct HostSocket {
     /// Where connections come in.
-    pub listener: UnixListener,
+    pub(super) listener: UnixListener,
     path: PathBuf,
 }
 
@@ -22,7 +22,7 @@ impl HostSocket {
     ///
     /// # Errors
     /// [`DaemonError::Host`] or [`DaemonError::Listen`].
-    pub async fn bind(host: &str) -> Result<Self, DaemonError> {
+    pub(super) async fn bind(host: &str) -> Result<Self, DaemonError> {
         let path = host
             .strip_prefix("unix://")
             .map(PathBuf::from)

@@ -90,7 +90,7 @@ impl State {
         };
         self.tasks.retain(|_, task| task.service_id != service.id || task.slot <= wanted);
         for slot in 1..=wanted {
-            let id = format!("task{slot}{}", &service.id[5..20]);
+            let id = format!("task{slot}{}", &service.id[service.id.len() - 20..]);
             let version = self.version;
             self.tasks.entry(id.clone()).or_insert_with(|| Task {
                 id,

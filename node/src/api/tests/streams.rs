@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use http::Method;
 use serde_json::Value;
+use skep_common::clock::{Clock as _, SystemClock};
 use tokio::time::timeout;
 
 use super::super::testing::{Bench, Place};
@@ -91,7 +92,9 @@ async fn events_past_and_present() {
     let removal = next(&mut removals).await;
     assert_eq!(removal["Actor"]["Attributes"]["name"].as_str(), Some("b"));
 
-    let (_, past) = bytes(&bench, "/events?since=1&until=1800000000.5").await;
+    let now = SystemClock::new().now().as_nanos();
+    let until = format!("{}.{:09}", now / 1_000_000_000, now % 1_000_000_000);
+    let (_, past) = bytes(&bench, &format!("/events?since=1&until={until}")).await;
     let past = String::from_utf8(past.to_vec()).unwrap();
     assert!(past.lines().count() >= 1 && past.contains(r#""name":"b""#), "{past}");
     let (_, none) = bytes(&bench, "/events?until=1").await;
