@@ -1,15 +1,31 @@
 //! What callers are told when a read or a write does not come about. Docker's words where Docker has some.
 
+use http::HeaderMap;
 use skep_core::validate_spec::InvalidSpec;
 use skep_raft::{Leadership, MembershipError, ProposeError, ReadError};
 use skep_store::{ApplyError, LookupError};
-use tonic::Status;
+use tonic::{Status, metadata::MetadataValue};
 
 /// What Docker says when there is nobody to decide.
 pub(crate) const NO_LEADER: &str = "The swarm does not have a leader. It's possible that too few managers are \
     online. Make sure more than half of the managers are online.";
 
-const LEADER_CHANGING: &str = "the swarm's leader is changing; try again";
+/// Metadata that says why a call was refused, for managers to act on.
+const REASON: &str = "skep-reason";
+
+const NOT_LEADING: &str = "not-leading";
+
+/// The refusal of a manager that does not lead (any more). It certainly did nothing: the call may be made again.
+pub(crate) fn not_leading() -> Status {
+    let mut status = Status::unavailable("the swarm's leader is changing; try again");
+    status.metadata_mut().insert(REASON, MetadataValue::from_static(NOT_LEADING));
+    status
+}
+
+/// Whether these are the headers of that refusal.
+pub(crate) fn says_not_leading(headers: &HeaderMap) -> bool {
+    headers.get(REASON).is_some_and(|reason| reason == NOT_LEADING)
+}
 
 /// What Docker says when the version given is not the object's.
 pub(crate) fn out_of_sequence() -> Status {
@@ -19,7 +35,7 @@ pub(crate) fn out_of_sequence() -> Status {
 /// Why there was no linearizable read.
 pub(crate) fn unread(error: &ReadError) -> Status {
     match error {
-        ReadError::NotLeader { .. } => Status::unavailable(LEADER_CHANGING),
+        ReadError::NotLeader { .. } => not_leading(),
         ReadError::NoQuorum => Status::unavailable(NO_LEADER),
         ReadError::Stopped => Status::unavailable(error.to_string()),
     }
@@ -28,7 +44,7 @@ pub(crate) fn unread(error: &ReadError) -> Status {
 /// Why a write did not happen, or why that is not known.
 pub(crate) fn unwritten(error: &ProposeError) -> Status {
     match error {
-        ProposeError::NotLeader { .. } => Status::unavailable(LEADER_CHANGING),
+        ProposeError::NotLeader { .. } => not_leading(),
         ProposeError::Conflict(conflict) => conflicting(conflict),
         ProposeError::Unknown => unknown_outcome(),
         ProposeError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
@@ -39,7 +55,7 @@ pub(crate) fn unwritten(error: &ProposeError) -> Status {
 /// Why the managers are what they were, or why that is not known.
 pub(crate) fn unchanged(error: &MembershipError) -> Status {
     match error {
-        MembershipError::NotLeader { .. } => Status::unavailable(LEADER_CHANGING),
+        MembershipError::NotLeader { .. } => not_leading(),
         MembershipError::NotFound(_) => Status::not_found(error.to_string()),
         MembershipError::QuorumLoss { .. } | MembershipError::Leads => Status::failed_precondition(error.to_string()),
         MembershipError::Conflict(conflict) => conflicting(conflict),
@@ -89,7 +105,7 @@ const LEADER_NODE: &str = "skep-leader-node";
 /// What an agent hears from a manager that does not lead: who does, or that nobody does at the moment.
 pub(crate) fn not_the_leader(leadership: &Leadership) -> Status {
     let Some(leader) = leadership.leader.as_ref().filter(|_| !leadership.is_self) else {
-        return Status::unavailable(LEADER_CHANGING);
+        return not_leading();
     };
     let mut status = Status::failed_precondition(format!("the leader is at {}", leader.addr));
     for (name, value) in [(LEADER_ADDR, &leader.addr), (LEADER_NODE, &leader.node_id)] {
@@ -98,4 +114,44 @@ pub(crate) fn not_the_leader(leadership: &Leadership) -> Status {
         }
     }
     status
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_raft::Leader;
+    use tonic::{Code, body::Body};
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_for_not_leading_is_known_as_one_on_the_wire() {
+        let refusals = [
+            unread(&ReadError::NotLeader { leader: None }),
+            unwritten(&ProposeError::NotLeader { leader: None }),
+            unchanged(&MembershipError::NotLeader { leader: None }),
+        ];
+        for refusal in refusals {
+            assert!(says_not_leading(refusal.into_http::<Body>().headers()));
+        }
+        for other in [unwritten(&ProposeError::Unknown), unread(&ReadError::NoQuorum)] {
+            assert!(!says_not_leading(other.into_http::<Body>().headers()));
+        }
+    }
+
+    #[test]
+    fn what_may_yet_happen_is_not_called_failed() {
+        for status in [unwritten(&ProposeError::Unknown), unchanged(&MembershipError::Unknown)] {
+            assert_eq!(status.code(), Code::DeadlineExceeded);
+            assert!(status.message().contains("not known"), "{}", status.message());
+        }
+    }
+
+    #[test]
+    fn agents_are_told_where_the_leader_is() {
+        let leader = Leader { raft_id: 2, node_id: "n2".into(), addr: "10.0.0.2:2377".into() };
+        let status = not_the_leader(&Leadership { term: 1, leader: Some(leader), is_self: false });
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert_eq!(status.metadata().get(LEADER_ADDR).unwrap(), "10.0.0.2:2377");
+        assert_eq!(not_the_leader(&Leadership::default()).code(), Code::Unavailable);
+    }
 }

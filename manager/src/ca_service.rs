@@ -70,7 +70,9 @@ impl CaService {
             Ok(tx.build())
         });
         write.await?;
-        info!(node = given, ?role, addr = %caller.original_addr.ip(), "a node has joined");
+        if given == node_id {
+            info!(node = node_id, ?role, addr = %caller.original_addr.ip(), "a node has joined");
+        }
         Ok(given)
     }
 

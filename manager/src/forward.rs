@@ -1,28 +1,38 @@
 //! Passing calls on to the leader: a layer around a whole gRPC service, so no method knows whether it was forwarded.
 //!
-//! Owns nothing. Invariants: a call is passed on at most once (the leader that no longer leads refuses it rather than
-//! passing it on again); the caller's identity and address go with it; a call whose fate is not known is answered as
-//! unknown, never as failed.
+//! Owns nothing. Invariants: a call is passed on at most once (a manager that no longer leads refuses it rather than
+//! passing it on again); the caller's identity and address go with it; a call is repeated only when it certainly did
+//! nothing or only reads; one whose fate is not known is answered as unknown, never as failed.
 
 use std::{
     convert::Infallible,
+    error::Error,
     task::{Context, Poll},
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
-use skep_common::net::{
-    dial::{Dialer, Expect},
-    forward::on_behalf_of,
-    server::Caller,
+use http_body_util::{BodyExt as _, Full, Limited};
+use skep_common::{
+    limits::MAX_REQUEST_BYTES,
+    net::{
+        backoff::Backoff,
+        dial::{Dialer, Expect},
+        forward::on_behalf_of,
+        server::Caller,
+    },
 };
 use skep_raft::{Leader, Leadership, RaftNode};
-use tokio::{sync::watch, time::timeout};
-use tonic::{Request, Status, body::Body, metadata::MetadataMap, server::NamedService, transport::Channel};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+use tonic::{ConnectError, Request, Status, body::Body, metadata::MetadataMap, server::NamedService};
 use tower::{Service, ServiceExt as _};
 use tracing::debug;
 
-use crate::answer::NO_LEADER;
+use crate::answer::{self, NO_LEADER};
 
 /// How long a call waits for a leader: longer than an election takes, shorter than the call's own deadline, so that
 /// the caller hears why.
@@ -48,27 +58,34 @@ impl LeaderRoute {
         Self { raft_id: raft.raft_id(), leadership: raft.leadership(), dialer }
     }
 
-    /// The leader, waited for while there is none.
-    async fn answerer(&mut self) -> Result<Answerer, Status> {
-        let own = self.raft_id;
-        // A member that was just elected is the leader before it leads: it has yet to apply what came before its term.
-        let settled = self
-            .leadership
-            .wait_for(|now| now.is_self || now.leader.as_ref().is_some_and(|leader| leader.raft_id != own));
-        let now = timeout(ELECTION_WAIT, settled).await.map_err(|_| Status::unavailable(NO_LEADER))?;
-        let now = now.map_err(|_| Status::unavailable("this manager is shutting down"))?;
+    /// Who leads now.
+    fn known(&self) -> Option<Answerer> {
+        let now = self.leadership.borrow();
         match &now.leader {
-            Some(leader) if !now.is_self => Ok(Answerer::Other(leader.clone())),
-            _ => Ok(Answerer::This),
+            _ if now.is_self => Some(Answerer::This),
+            // A member that was just elected is the leader before it leads: it has yet to apply what came before its term.
+            Some(leader) if leader.raft_id != self.raft_id => Some(Answerer::Other(leader.clone())),
+            _ => None,
         }
     }
 
-    fn channel(&self, leader: &Leader) -> Channel {
-        self.dialer.channel(&leader.addr, Expect::Node(leader.node_id.clone()))
+    /// Who leads, waited for while nobody does.
+    async fn answerer(&mut self, give_up: Instant) -> Result<Answerer, Status> {
+        loop {
+            self.leadership.mark_unchanged();
+            if let Some(answerer) = self.known() {
+                return Ok(answerer);
+            }
+            match timeout_at(give_up, self.leadership.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(Status::unavailable("this manager is shutting down")),
+                Err(_) => return Err(Status::unavailable(NO_LEADER)),
+            }
+        }
     }
 }
 
-/// A service that is answered by the leader, wherever the call came in.
+/// A service of unary requests that is answered by the leader, wherever the call came in.
 #[derive(Clone)]
 pub(crate) struct OnLeader<S> {
     inner: S,
@@ -102,51 +119,152 @@ where
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // The service is asked when it is known that it answers.
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        // The clone has not been asked whether it is ready; the one that was goes into the future.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let inner = self.inner.clone();
         if self.anywhere.contains(&request.uri().path()) {
-            return Box::pin(inner.call(request));
+            return Box::pin(inner.oneshot(request));
         }
-        let mut route = self.route.clone();
-        Box::pin(async move {
-            let answer = match route.answerer().await {
-                Ok(Answerer::This) => return inner.call(request).await,
-                Ok(Answerer::Other(leader)) => pass_on(&route, &leader, request).await,
-                Err(status) => Err(status),
-            };
-            Ok(answer.unwrap_or_else(Status::into_http))
-        })
+        let route = self.route.clone();
+        Box::pin(async move { Ok(answer(inner, route, request).await.unwrap_or_else(Status::into_http)) })
     }
 }
 
-/// Sends a call to the leader and its answer back, bodies untouched.
-async fn pass_on(
-    route: &LeaderRoute,
-    leader: &Leader,
+/// What an attempt at a call came to.
+enum Attempt {
+    Answered(http::Response<Body>),
+    /// Nothing was done: whoever was asked does not lead, or was not reached.
+    Unled(http::Response<Body>),
+    /// The call was sent and no answer came.
+    Lost(Status),
+}
+
+/// Has the leader answer, whoever that is by then.
+async fn answer<S>(
+    inner: S,
+    mut route: LeaderRoute,
     request: http::Request<Body>,
-) -> Result<http::Response<Body>, Status> {
+) -> Result<http::Response<Body>, Status>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible> + Clone,
+{
+    let call = keep(request).await?;
+    let give_up = Instant::now() + ELECTION_WAIT;
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
+    loop {
+        let attempt = match route.answerer(give_up).await? {
+            Answerer::This => match inner.clone().oneshot(copy(&call)).await {
+                Ok(response) => judge(response),
+            },
+            Answerer::Other(leader) => pass_on(&route, &leader, copy(&call)).await?,
+        };
+        let late = Instant::now() >= give_up;
+        match attempt {
+            Attempt::Answered(response) => return Ok(response),
+            Attempt::Unled(response) if late => return Ok(response),
+            Attempt::Lost(status) if late || !only_reads(&call) => return Err(status),
+            Attempt::Unled(_) | Attempt::Lost(_) => backoff.wait().await,
+        }
+    }
+}
+
+/// Sends a call to the leader.
+async fn pass_on(route: &LeaderRoute, leader: &Leader, request: http::Request<Body>) -> Result<Attempt, Status> {
     let (mut parts, body) = request.into_parts();
     let caller = parts.extensions.get::<Caller>().ok_or_else(|| Status::internal("the call has no caller"))?;
+    if caller.forwarded {
+        return Ok(Attempt::Answered(answer::not_leading().into_http()));
+    }
     debug!(path = parts.uri.path(), leader = leader.node_id, "passing a call on to the leader");
-
     let metadata = MetadataMap::from_headers(std::mem::take(&mut parts.headers));
     let claimed = on_behalf_of(caller, Request::from_parts(metadata, http::Extensions::new(), ()))?;
     parts.headers = claimed.into_parts().0.into_headers();
     // What is known of the caller here means nothing to the client that sends the call on.
     parts.extensions = http::Extensions::new();
 
-    let mut channel = route.channel(leader);
-    let channel = channel.ready().await.map_err(|error| lost(&error))?;
-    channel.call(http::Request::from_parts(parts, body)).await.map_err(|error| lost(&error))
+    let channel = route.dialer.channel(&leader.addr, Expect::Node(leader.node_id.clone()));
+    match channel.oneshot(http::Request::from_parts(parts, body)).await {
+        Ok(response) => Ok(judge(response)),
+        Err(error) => {
+            debug!(error = &error as &dyn Error, leader = leader.node_id, "a call to the leader got lost");
+            let text = "the leader could not be reached; whether the request took effect is not known";
+            Ok(match never_sent(&error) {
+                true => Attempt::Unled(Status::unavailable("the leader could not be reached").into_http()),
+                false => Attempt::Lost(Status::unavailable(text)),
+            })
+        }
+    }
 }
 
-fn lost(error: &tonic::transport::Error) -> Status {
-    debug!(error = error as &dyn std::error::Error, "a call to the leader got lost");
-    Status::unavailable("the leader could not be reached; whether the request took effect is not known")
+fn judge(response: http::Response<Body>) -> Attempt {
+    match answer::says_not_leading(response.headers()) {
+        true => Attempt::Unled(response),
+        false => Attempt::Answered(response),
+    }
+}
+
+/// Whether a call failed because there was no connection to send it over.
+fn never_sent(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// By the names of our methods: whether a call changes nothing, so that making it twice does no harm.
+fn only_reads<T>(call: &http::Request<T>) -> bool {
+    let method = call.uri().path().rsplit('/').next().unwrap_or_default();
+    method.starts_with("Get") || method.starts_with("List")
+}
+
+/// Takes a request in whole, so that it can be made again.
+async fn keep(request: http::Request<Body>) -> Result<http::Request<Bytes>, Status> {
+    let (parts, body) = request.into_parts();
+    let body = Limited::new(body, MAX_REQUEST_BYTES).collect().await;
+    let body = body.map_err(|error| Status::invalid_argument(format!("the request cannot be read: {error}")))?;
+    Ok(http::Request::from_parts(parts, body.to_bytes()))
+}
+
+fn copy(call: &http::Request<Bytes>) -> http::Request<Body> {
+    call.clone().map(|bytes| Body::new(Full::new(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_calls_that_read_are_made_twice() {
+        let call = |path: &str| http::Request::builder().uri(path).body(()).unwrap();
+        assert!(only_reads(&call("/skep.v1.Control/GetNode")) && only_reads(&call("/skep.v1.Control/ListTasks")));
+        for path in ["/skep.v1.Control/CreateService", "/skep.v1.Ca/IssueCertificate", "/skep.v1.Membership/Leave", "/"]
+        {
+            assert!(!only_reads(&call(path)), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_refused_connection_is_known_to_have_carried_nothing() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("transport error")]
+        struct Transport(#[source] ConnectError);
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        assert!(never_sent(&Transport(ConnectError(Box::new(refused)))));
+        assert!(!never_sent(&std::io::Error::from(std::io::ErrorKind::BrokenPipe)));
+    }
+
+    #[tokio::test]
+    async fn a_request_too_large_to_keep_is_refused() {
+        let request = |size| http::Request::new(Body::new(Full::new(Bytes::from(vec![0; size]))));
+        assert_eq!(keep(request(10)).await.unwrap().body().len(), 10);
+        assert_eq!(keep(request(MAX_REQUEST_BYTES + 1)).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+    }
 }

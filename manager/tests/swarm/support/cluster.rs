@@ -99,6 +99,7 @@ pub(crate) struct TestManager {
 impl TestManager {
     /// The first manager of a new swarm.
     pub(crate) async fn bootstrap(spec: ClusterSpec) -> Self {
+        super::show_log();
         let now = SystemClock::new().now();
         let (node_id, cluster_id) = (RandomIds.next_id(), RandomIds.next_id());
         let root_ca = RootCa::generate(now, &cluster_id).unwrap();

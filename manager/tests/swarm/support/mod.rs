@@ -23,3 +23,10 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut
         Err(_) => panic!("never happened: {what}"),
     }
 }
+
+/// Shows what the managers log when `RUST_LOG` asks for it.
+pub(crate) fn show_log() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    // Another test of this process may have been first.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_test_writer().try_init();
+}
