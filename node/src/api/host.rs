@@ -27,9 +27,39 @@ pub(super) fn operating_system() -> (String, String) {
     (field("PRETTY_NAME"), field("VERSION_ID"))
 }
 
-/// Whether cgroups are of version 2 alone.
-pub(super) fn cgroup_version() -> &'static str {
-    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "2" } else { "1" }
+const UNIFIED: &str = "/sys/fs/cgroup/cgroup.controllers";
+
+/// What the kernel can limit.
+pub(super) struct Cgroups {
+    /// 1, or 2 where there is version 2 alone.
+    pub(super) version: &'static str,
+    controllers: Vec<String>,
+}
+
+impl Cgroups {
+    /// The controllers that are there now.
+    pub(super) fn read() -> Self {
+        if let Ok(unified) = fs::read_to_string(UNIFIED) {
+            return Self { version: "2", controllers: unified.split_whitespace().map(str::to_owned).collect() };
+        }
+        // name, hierarchy, number of cgroups, enabled
+        let table = fs::read_to_string("/proc/cgroups").unwrap_or_default();
+        let rows = table.lines().filter_map(|row| row.strip_suffix('1')?.split_whitespace().next());
+        Self { version: "1", controllers: rows.map(str::to_owned).collect() }
+    }
+
+    /// Whether a controller is there.
+    pub(super) fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|known| known == controller)
+    }
+
+    /// Whether swap is counted apart.
+    pub(super) fn has_swap(&self) -> bool {
+        match self.version {
+            "2" => self.has("memory") && Path::new("/proc/swaps").exists(),
+            _ => Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists(),
+        }
+    }
 }
 
 /// Whether a switch of `/proc/sys` is on; one that is not there is off.

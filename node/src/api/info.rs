@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use axum::{Json, extract::State};
 use futures::future::try_join;
-use skep_common::clock::{Clock as _, SystemClock};
+use skep_common::{
+    clock::{Clock as _, SystemClock},
+    limits::ADVISED_MANAGERS,
+};
 use skep_dockerapi::{
     convert::cluster_info,
     time::Time,
@@ -20,7 +23,6 @@ use super::{
     host,
     state::Api,
 };
-use skep_common::limits::ADVISED_MANAGERS;
 
 /// `info` is what people ask when the swarm is in trouble: it does not wait for it long.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -38,6 +40,7 @@ pub(super) async fn show(State(api): State<Api>) -> Result<Json<Info>, ApiError>
         let of_kind = description.plugins.iter().filter(|plugin| plugin.r#type == kind);
         of_kind.map(|plugin| plugin.name.clone()).collect()
     };
+    let cgroups = host::Cgroups::read();
     let (operating_system, os_version) = host::operating_system();
     Ok(Json(Info {
         id: facts.engine_id.clone(),
@@ -54,13 +57,13 @@ pub(super) async fn show(State(api): State<Api>) -> Result<Json<Info>, ApiError>
             authorization: None,
             log: plugins("Log"),
         },
-        memory_limit: true,
-        swap_limit: true,
-        cpu_cfs_period: true,
-        cpu_cfs_quota: true,
-        cpu_shares: true,
-        cpu_set: true,
-        pids_limit: true,
+        memory_limit: cgroups.has("memory"),
+        swap_limit: cgroups.has_swap(),
+        cpu_cfs_period: cgroups.has("cpu"),
+        cpu_cfs_quota: cgroups.has("cpu"),
+        cpu_shares: cgroups.has("cpu"),
+        cpu_set: cgroups.has("cpuset"),
+        pids_limit: cgroups.has("pids"),
         ipv4_forwarding: host::sysctl("net/ipv4/ip_forward"),
         bridge_nf_iptables: host::sysctl("net/bridge/bridge-nf-call-iptables"),
         bridge_nf_ip6tables: host::sysctl("net/bridge/bridge-nf-call-ip6tables"),
@@ -71,7 +74,7 @@ pub(super) async fn show(State(api): State<Api>) -> Result<Json<Info>, ApiError>
         system_time: Time::from(SystemClock::new().now()),
         logging_driver: "json-file".to_owned(),
         cgroup_driver: "cgroupfs".to_owned(),
-        cgroup_version: host::cgroup_version().to_owned(),
+        cgroup_version: cgroups.version.to_owned(),
         n_events_listener: api.events.listeners(),
         kernel_version: host::kernel_version(),
         operating_system,

@@ -10,6 +10,7 @@ use axum::{
 use http::{HeaderValue, header::SERVER};
 use skep_dockerapi::API_VERSION;
 use tower::ServiceExt as _;
+use tracing::debug;
 
 use super::{
     containers, events, images, info, load, logs, networks, nodes, ping, services,
@@ -57,6 +58,7 @@ pub(super) fn router(api: Api) -> Router {
 
 /// Answers one request: takes the version off its path, routes it, and says who answered.
 pub(super) async fn answer(router: Router, mut request: Request) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = match version::take(request.uri()) {
         Ok((version, uri)) => {
             *request.uri_mut() = uri;
@@ -66,6 +68,7 @@ pub(super) async fn answer(router: Router, mut request: Request) -> Response {
         Err(error) => error.into_response(),
     };
     sign(&mut response);
+    debug!(%method, path, status = response.status().as_u16(), "answered");
     response
 }
 

@@ -36,10 +36,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// Serves the API on `listener` until `stop` is cancelled, then lets requests under way finish; streams that would
 /// go on for ever end.
-///
-/// # Errors
-/// None at present: a failed accept is tried again.
-pub async fn serve(listener: &UnixListener, state: ApiState, stop: CancellationToken) -> io::Result<()> {
+pub async fn serve(listener: &UnixListener, state: ApiState, stop: CancellationToken) {
     let api = Api::new(state, stop.clone());
     let tasks = TaskTracker::new();
     let abort = CancellationToken::new();
@@ -78,7 +75,6 @@ pub async fn serve(listener: &UnixListener, state: ApiState, stop: CancellationT
         abort.cancel();
         tasks.wait().await;
     }
-    Ok(())
 }
 
 async fn accept(

@@ -21,7 +21,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use skep_runtime::{Containers, Runtime, RuntimeConfig};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{error, info};
+use tracing::info;
 
 use self::{local_swarm::LocalSwarm, socket::HostSocket};
 pub use self::{
@@ -55,9 +55,7 @@ pub async fn run(options: DaemonOptions, stop: CancellationToken) -> Result<(), 
         let (state, stop, name) = (state.clone(), stop.clone(), name.clone());
         servers.spawn(async move {
             info!(host = name, "the Docker Engine API is served");
-            if let Err(error) = api::serve(&socket.listener, state, stop).await {
-                error!(host = name, %error, "a socket is no longer served");
-            }
+            api::serve(&socket.listener, state, stop).await;
         });
     }
     servers.close();

@@ -18,8 +18,12 @@ use crate::{
 const NAME: &str = "default";
 const ELECTION_TICK: i64 = 10;
 const HEARTBEAT_TICK: i64 = 1;
-const SUBNET_SIZE: u32 = 24;
-const DATA_PATH_PORT: u32 = 4789;
+
+/// Prefix length of an overlay subnet.
+pub const SUBNET_SIZE: u32 = 24;
+
+/// UDP port of VXLAN.
+pub const DATA_PATH_PORT: u32 = 4789;
 
 /// The swarm as a client sees it; `tokens` only for those who may have them.
 pub fn cluster_info(cluster: &Cluster, tokens: bool) -> Swarm {

@@ -1,7 +1,7 @@
 //! Log records as Docker's log streams carry them.
 //!
-//! Without a terminal each record is a frame: one byte for the stream (1 stdout, 2 stderr), three zeros, the length
-//! in four bytes big-endian, then the line. With a terminal the lines come bare.
+//! Without a terminal each record is a frame: one byte for the stream (1 stdout, 2 stderr, 3 an error of the daemon),
+//! three zeros, the length in four bytes big-endian, then the line. With a terminal the lines come bare.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,10 @@ pub const MULTIPLEXED_STREAM: &str = "application/vnd.docker.multiplexed-stream"
 
 /// Content type of bare logs, from API 1.42 on.
 pub const RAW_STREAM: &str = "application/vnd.docker.raw-stream";
+
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
+const SYSTEM_ERROR: u8 = 3;
 
 /// What a client asked to have around each line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,27 +33,36 @@ pub struct LogFormat {
 impl LogFormat {
     /// The bytes of one record.
     pub fn encode(self, record: &LogRecord, attributes: &BTreeMap<String, String>) -> Vec<u8> {
-        let mut line = Vec::with_capacity(8 + 32 + record.data.len());
-        if !self.raw {
-            let stream = if record.stream() == LogStream::Stderr { 2 } else { 1 };
-            line.extend_from_slice(&[stream, 0, 0, 0, 0, 0, 0, 0]);
-        }
+        let mut line = Vec::with_capacity(64 + record.data.len());
         if self.timestamps {
             line.extend_from_slice(Time(record.timestamp).fixed_width().as_bytes());
             line.push(b' ');
         }
         if self.details {
-            let pairs: Vec<_> =
-                attributes.iter().map(|(key, value)| format!("{}={}", escape(key), escape(value))).collect();
+            let pair = |(key, value): (&String, &String)| format!("{}={}", escape(key), escape(value));
+            let pairs: Vec<_> = attributes.iter().map(pair).collect();
             line.extend_from_slice(pairs.join(",").as_bytes());
             line.push(b' ');
         }
         line.extend_from_slice(&record.data);
-        if !self.raw {
-            let length = u32::try_from(line.len() - 8).unwrap_or(u32::MAX);
-            line[4..8].copy_from_slice(&length.to_be_bytes());
+        self.frame(if record.stream() == LogStream::Stderr { STDERR } else { STDOUT }, line)
+    }
+
+    /// The bytes that tell the client why there are no more: clients show the text of such a frame as an error.
+    pub fn encode_error(self, message: &str) -> Vec<u8> {
+        self.frame(SYSTEM_ERROR, message.as_bytes().to_vec())
+    }
+
+    fn frame(self, stream: u8, content: Vec<u8>) -> Vec<u8> {
+        if self.raw {
+            return content;
         }
-        line
+        let length = u32::try_from(content.len()).unwrap_or(u32::MAX);
+        let mut frame = Vec::with_capacity(8 + content.len());
+        frame.extend_from_slice(&[stream, 0, 0, 0]);
+        frame.extend_from_slice(&length.to_be_bytes());
+        frame.extend_from_slice(&content);
+        frame
     }
 }
 

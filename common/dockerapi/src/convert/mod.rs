@@ -15,7 +15,10 @@ mod tls;
 pub mod words;
 
 pub use self::{
-    cluster::{cluster_info, cluster_spec_from_docker, cluster_spec_to_docker, initial_cluster_spec},
+    cluster::{
+        DATA_PATH_PORT, SUBNET_SIZE, cluster_info, cluster_spec_from_docker, cluster_spec_to_docker,
+        initial_cluster_spec,
+    },
     event::{EVENT_FILTERS, event_from_watch, event_matches},
     log::{LogFormat, MULTIPLEXED_STREAM, RAW_STREAM},
     node::{node_spec_from_docker, node_to_docker},

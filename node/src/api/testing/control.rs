@@ -317,10 +317,11 @@ impl Control for SharedState {
     async fn list_tasks(&self, request: Request<ListTasksRequest>) -> Answer<ListTasksReply> {
         let wanted = request.into_inner();
         let state = self.lock();
-        let keys = |keys: &[String], id: &str| keys.is_empty() || keys.iter().any(|key| key == id);
+        let services: Vec<_> = wanted.services.iter().filter_map(|key| state.find_service(key).ok()).collect();
+        let nodes: Vec<_> = wanted.nodes.iter().filter_map(|key| state.find_node(key).ok()).collect();
         let fits = |task: &&Task| {
-            keys(&wanted.services, &task.service_id)
-                && keys(&wanted.nodes, &task.node_id)
+            (wanted.services.is_empty() || services.iter().any(|service| service.id == task.service_id))
+                && (wanted.nodes.is_empty() || nodes.iter().any(|node| node.id == task.node_id))
                 && (wanted.desired_states.is_empty() || wanted.desired_states.contains(&task.desired_state))
         };
         Ok(Response::new(ListTasksReply { tasks: state.tasks.values().filter(fits).cloned().collect() }))

@@ -15,7 +15,8 @@ async fn docker(cli: &str, socket: &Path, args: &[&str]) -> (bool, String) {
     let mut command = Command::new(cli);
     command.arg("--config").arg(config).arg("-H").arg(format!("unix://{}", socket.display())).args(args);
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = timeout(Duration::from_secs(60), output).await.unwrap_or_else(|_| panic!("{cli} {args:?} hangs")).unwrap();
+    let output =
+        timeout(Duration::from_secs(60), output).await.unwrap_or_else(|_| panic!("{cli} {args:?} hangs")).unwrap();
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     (output.status.success(), text)
 }

@@ -18,7 +18,7 @@ use super::super::{
 pub(super) struct Served {
     pub(super) dir: tempfile::TempDir,
     stop: CancellationToken,
-    server: JoinHandle<std::io::Result<()>>,
+    server: JoinHandle<()>,
 }
 
 impl Served {
@@ -40,7 +40,7 @@ impl Served {
     /// Stops the server; it must end by itself.
     pub(super) async fn stop(self) {
         self.stop.cancel();
-        timeout(Duration::from_secs(20), self.server).await.unwrap().unwrap().unwrap();
+        timeout(Duration::from_secs(20), self.server).await.unwrap().unwrap();
     }
 }
 
