@@ -48,7 +48,7 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
     let mut control = api.control()?;
     let spec = service_spec_from_docker(spec)?;
-    let service = call(control.create_service(CreateServiceRequest { spec: Some(spec) })).await?;
+    let service = call(Box::pin(control.create_service(CreateServiceRequest { spec: Some(spec) }))).await?;
     Ok((StatusCode::CREATED, Json(Created { id: service.id, warnings: Vec::new() })))
 }
 
@@ -84,7 +84,8 @@ pub(super) async fn update(
         other => return Err(ApiError::bad(format!("unrecognized rollback option {other}"))),
     };
     let spec = service_spec_from_docker(spec)?;
-    call(control.update_service(UpdateServiceRequest { key, version, spec: Some(spec), rollback })).await?;
+    let request = UpdateServiceRequest { key, version, spec: Some(spec), rollback };
+    call(Box::pin(control.update_service(request))).await?;
     Ok(Json(Updated::default()))
 }
 
