@@ -10,14 +10,14 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    Leftovers, Outcome, Task,
+    Outcome, Task,
     command::{run, until},
+    leftovers::Traces,
 };
 
 /// A swarm made by `scripts/cluster`; nodes are `n1`, `n2`, …, the first `managers` of them managers.
 pub struct Cluster {
     dir: TempDir,
-    before: Leftovers,
 }
 
 impl Cluster {
@@ -41,7 +41,7 @@ impl Cluster {
     fn empty() -> Result<Self> {
         // Short: a Unix socket's path has at most 107 bytes.
         let dir = tempfile::Builder::new().prefix("skt").tempdir()?;
-        Ok(Self { before: Leftovers::now()?, dir })
+        Ok(Self { dir })
     }
 
     /// `scripts/cluster ARGS`.
@@ -122,9 +122,10 @@ impl Cluster {
 
     /// Takes the swarm down and checks that it left nothing. Dropping does the same but cannot fail the test.
     pub fn down(self) -> Result<()> {
+        let traces = Traces::of(&self.home());
         self.script(&["down"])?.success()?;
-        let after = Leftovers::now()?;
-        ensure!(after == self.before, "left behind: {}", after.beyond(&self.before));
+        let left = traces.found();
+        ensure!(left.is_empty(), "left behind: {left:#?}");
         Ok(())
     }
 }

@@ -1,60 +1,72 @@
 //! What a cluster could leave on the machine: processes, mounts, namespaces, cgroups.
+//!
+//! Looked at by what the cluster itself owned, so that clusters side by side do not accuse each other.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
-use anyhow::Result;
+/// What would tell of a cluster once it is down.
+pub(crate) struct Traces {
+    home: PathBuf,
+    /// First part of the names of its network namespaces.
+    id: String,
+    /// Its containers, which name cgroups.
+    containers: BTreeSet<String>,
+}
 
-/// Everything of skep's that is on the machine at one moment.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Leftovers(BTreeSet<String>);
-
-impl Leftovers {
-    /// Looks.
-    pub fn now() -> Result<Self> {
-        let mut found = BTreeSet::new();
-        for entry in fs::read_dir("/proc")?.flatten() {
-            // A process may end while it is looked at.
-            let Ok(command) = fs::read(entry.path().join("cmdline")) else {
-                continue;
-            };
-            let words: Vec<_> = command.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
-            if words.first().is_some_and(|program| Path::new(program.as_ref()).ends_with("skep"))
-                && words.get(1).is_some_and(|verb| verb == "daemon" || verb == "shim")
-            {
-                found.insert(format!("process {}", words.join(" ")));
-            }
-        }
-        for line in fs::read_to_string("/proc/self/mountinfo")?.lines() {
-            if let Some(target) = line.split(' ').nth(4).filter(|target| target.contains("/skt")) {
-                found.insert(format!("mount {target}"));
-            }
-        }
-        for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with("sk") {
-                found.insert(format!("namespace {name}"));
-            }
-        }
-        cgroups(Path::new("/sys/fs/cgroup"), 0, &mut found);
-        Ok(Self(found))
+impl Traces {
+    /// To be taken while the cluster in `home` is still there.
+    pub(crate) fn of(home: &Path) -> Self {
+        let nodes = fs::read_dir(home).into_iter().flatten().flatten();
+        let containers = nodes.flat_map(|node| names_in(&node.path().join("data/containers"))).collect();
+        let id = fs::read_to_string(home.join("id")).unwrap_or_default().trim().to_owned();
+        Self { home: home.to_owned(), id, containers }
     }
 
-    /// What is here that was not there before.
-    pub fn beyond(&self, before: &Self) -> String {
-        self.0.difference(&before.0).cloned().collect::<Vec<_>>().join("\n")
+    /// Whatever of it is on the machine now.
+    pub(crate) fn found(&self) -> BTreeSet<String> {
+        let home = self.home.to_string_lossy();
+        let mut found = BTreeSet::new();
+        for pid in names_in(Path::new("/proc")) {
+            // A process may end while it is looked at.
+            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            if command.contains(&*home) && command.split(' ').any(|word| word == "daemon" || word == "shim") {
+                found.insert(format!("process {pid}: {command}"));
+            }
+        }
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mounts =
+            mounts.lines().filter_map(|line| line.split(' ').nth(4)).filter(|target| target.starts_with(&*home));
+        found.extend(mounts.map(|target| format!("mount {target}")));
+        let namespaces = names_in(Path::new("/run/netns")).into_iter();
+        found.extend(
+            namespaces
+                .filter(|name| !self.id.is_empty() && name.starts_with(&self.id))
+                .map(|name| format!("namespace {name}")),
+        );
+        self.cgroups(Path::new("/sys/fs/cgroup"), 0, &mut found);
+        found
+    }
+
+    fn cgroups(&self, dir: &Path, depth: u32, found: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            if depth > 4 || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if self.containers.iter().any(|container| name.contains(container)) {
+                found.insert(format!("cgroup {}", entry.path().display()));
+            }
+            self.cgroups(&entry.path(), depth + 1, found);
+        }
     }
 }
 
-/// Collects the groups below every group named `skep…`.
-fn cgroups(dir: &Path, depth: u32, found: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) || depth > 4 {
-            continue;
-        }
-        let path = entry.path();
-        if dir.to_string_lossy().contains("/skep") {
-            found.insert(format!("cgroup {}", path.display()));
-        }
-        cgroups(&path, depth + 1, found);
-    }
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }

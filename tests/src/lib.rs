@@ -10,5 +10,4 @@ mod task;
 
 pub use cluster::Cluster;
 pub use command::{Outcome, until};
-pub use leftovers::Leftovers;
 pub use task::Task;

@@ -40,6 +40,8 @@ pub(crate) struct Agent {
     pub(crate) incarnation: u64,
     link: Link,
     attempts: u64,
+    /// Streams of assignments asked for.
+    streams: u64,
     set: AssignmentSet,
     drivers: BTreeMap<String, Driver>,
     /// Containers of tasks there is no record of, by task.
@@ -64,6 +66,7 @@ pub(crate) fn start(context: &mut Context, node: &mut Node, oracle: &mut Oracle)
         incarnation: node.incarnations,
         link: Link::Waiting,
         attempts: 0,
+        streams: 0,
         set: AssignmentSet::restored(records.iter().cloned().map(Arc::new)),
         drivers: BTreeMap::new(),
         unclaimed: BTreeMap::new(),
@@ -142,8 +145,8 @@ impl Agent {
             }
             ToAgent::Stale { session } => self.broken(&session, context, machine),
             ToAgent::Removed => return self.removed(context, machine, oracle),
-            ToAgent::Assignments { session, message } if self.is_open(&session) => {
-                return self.assign(&session, message, context, machine, oracle);
+            ToAgent::Assignments { session, stream, message } if self.is_open(&session) && stream == self.streams => {
+                return self.assign(session, message, context, machine, oracle);
             }
             ToAgent::Taken { session, updates } if self.is_open(&session) => {
                 self.reporter.told(&updates);
@@ -171,11 +174,18 @@ impl Agent {
 
     fn opened(&mut self, session: String, context: &mut Context, machine: &Machine) {
         self.link = Link::Open { session: session.clone() };
-        self.set.restart();
         self.is_telling = false;
-        self.send(&session, ToLeader::Assignments { session: session.clone() }, context, machine);
+        self.ask(session.clone(), context, machine);
         context.agent_soon(&machine.id, self.incarnation, 1, 750, AgentEvent::Heartbeat { session });
         self.tell_soon(context, machine);
+    }
+
+    /// Asks for the complete set, and what follows it.
+    fn ask(&mut self, session: String, context: &mut Context, machine: &Machine) {
+        self.set.restart();
+        self.streams += 1;
+        let connection = session.clone();
+        self.send(&connection, ToLeader::Assignments { session, stream: self.streams }, context, machine);
     }
 
     /// Nothing that ends a session touches a task.
@@ -223,17 +233,25 @@ impl Agent {
 
     fn assign(
         &mut self,
-        session: &str,
+        session: String,
         message: AssignmentsMessage,
         context: &mut Context,
         machine: &mut Machine,
         oracle: &mut Oracle,
     ) -> Step {
         let is_complete = message.kind() == Kind::Complete;
-        let Ok(changes) = self.set.apply(message) else {
-            context.log(format_args!("{} has a gap in its assignments", machine.id));
-            self.broken(session, context, machine);
+        // A stream of the daemon begins once; here its first message may come again.
+        let is_repeated = is_complete && self.set.generation().is_some();
+        if is_repeated {
             return Ok(());
+        }
+        let changes = match self.set.apply(message) {
+            Ok(changes) => changes,
+            Err(gap) => {
+                context.log(format_args!("{}: {gap}", machine.id));
+                self.ask(session, context, machine);
+                return Ok(());
+            }
         };
         for change in changes {
             match change {

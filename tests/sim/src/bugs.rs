@@ -14,8 +14,8 @@ pub enum Bug {
     ForgetfulAgent,
     /// A new leader waits for changes instead of looking at everything first.
     NoFirstLook,
-    /// What a leader planned is proposed even when another leads by now.
-    StaleProposals,
+    /// A loop plans again before it knows what became of what it proposed.
+    ImpatientLoop,
 }
 
 impl Bug {
@@ -26,7 +26,7 @@ impl Bug {
         Self::EarlySlotReuse,
         Self::ForgetfulAgent,
         Self::NoFirstLook,
-        Self::StaleProposals,
+        Self::ImpatientLoop,
     ];
 }
 

@@ -21,13 +21,46 @@ pub(crate) enum Fault {
     Cut { node: String },
 }
 
+/// What kind of trouble a run is in: no two runs have the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Temper {
+    /// How often something happens at all: at most so many milliseconds apart.
+    pub(crate) pace: u64,
+    /// How often it is a user, in a thousand.
+    pub(crate) users: u64,
+    /// Of the faults, how many in a thousand hit the leader…
+    leaders: u64,
+    /// …and how many of the others cut a link.
+    cuts: u64,
+    /// How many messages in a thousand are lost.
+    pub(crate) loss: u64,
+    /// How many containers in a thousand end by themselves.
+    pub(crate) exits: u64,
+}
+
+impl Temper {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let mut any_of = |choices: &[u64]| rng.pick(choices).copied().unwrap_or_default();
+        Self {
+            pace: any_of(&[300, 700, 2000]),
+            users: any_of(&[200, 500, 800]),
+            leaders: any_of(&[50, 200, 500]),
+            cuts: any_of(&[100, 300, 600]),
+            loss: any_of(&[0, 5, 20, 80]),
+            exits: any_of(&[0, 200, 600]),
+        }
+    }
+}
+
 /// A fault for a swarm of these nodes.
-pub(crate) fn fault(rng: &mut Rng, nodes: &[String]) -> Option<Fault> {
+pub(crate) fn fault(rng: &mut Rng, temper: &Temper, nodes: &[String]) -> Option<Fault> {
     let node = rng.pick(nodes)?.clone();
-    Some(match rng.below(10) {
-        0..4 => Fault::Depose { kill: rng.chance(300) },
-        4..8 => Fault::KillAgent { node, lose_disk: rng.chance(300), reboot: rng.chance(200) },
-        _ => Fault::Cut { node },
+    Some(if rng.chance(temper.leaders) {
+        Fault::Depose { kill: rng.chance(300) }
+    } else if rng.chance(temper.cuts) {
+        Fault::Cut { node }
+    } else {
+        Fault::KillAgent { node, lose_disk: rng.chance(300), reboot: rng.chance(200) }
     })
 }
 

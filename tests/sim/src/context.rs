@@ -6,6 +6,7 @@ use skep_common::clock::Timestamp;
 
 use crate::{
     bugs::Planted,
+    chaos::Temper,
     event::{AgentEvent, Event, Queue},
     rng::Rng,
     trace::Trace,
@@ -37,6 +38,7 @@ pub(crate) struct Context {
     pub(crate) rng: Rng,
     pub(crate) trace: Trace,
     pub(crate) bugs: Planted,
+    pub(crate) temper: Temper,
     /// Nothing breaks any more, and programs run on.
     pub(crate) calm: bool,
     queue: Queue,
@@ -44,11 +46,14 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(seed: u64, bugs: Planted, keep_trace: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let temper = Temper::draw(&mut rng);
         Self {
             now: Duration::ZERO,
-            rng: Rng::new(seed),
+            rng,
             trace: Trace::new(keep_trace),
             bugs,
+            temper,
             calm: false,
             queue: Queue::default(),
         }

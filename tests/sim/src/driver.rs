@@ -215,7 +215,7 @@ fn complete(
 
 /// What the program in a container does with its life.
 fn live(id: &str, tools: &mut Tools<'_>) {
-    if tools.context.misfortune(250) {
+    if tools.context.misfortune(tools.context.temper.exits) {
         let code = *tools.context.rng.pick(&[0, 1, 137]).unwrap_or(&0);
         let (node, task) = (tools.machine.id.clone(), id.to_owned());
         tools.context.soon(100, 30_000, Happening::ContainerEnds { node, task, code, by_itself: true });

@@ -75,7 +75,7 @@ struct LoopState {
 /// What the leader knows of a node's session.
 struct Session {
     id: String,
-    stream: Option<Assignments>,
+    stream: Option<(u64, Assignments)>,
     /// A flush is coming.
     is_called: bool,
     heard: Duration,
@@ -146,7 +146,7 @@ impl Leader {
     fn call(&mut self, context: &mut Context, which: Loop) {
         let state = self.loops.entry(which).or_default();
         state.is_dirty = true;
-        if !state.is_called && state.in_flight == 0 {
+        if !state.is_called && (state.in_flight == 0 || context.bugs.has(Bug::ImpatientLoop)) {
             state.is_called = true;
             let (low, high) = if context.misfortune(50) { (50, 500) } else { (0, 5) };
             context.soon(low, high, Event::Look { term: self.term, which });
@@ -320,12 +320,15 @@ impl Leader {
                 self.sessions.insert(id.clone(), opened);
                 network::to_agent(context, node, &attempt.clone(), ToAgent::Opened { attempt, session });
             }
-            ToLeader::Assignments { session } if self.is_live(context, id, &session) => {
-                let (stream, message) = Assignments::begin(id, view);
-                if let Some(known) = self.sessions.get_mut(id) {
-                    known.stream = Some(stream);
+            ToLeader::Assignments { session, stream } if self.is_live(context, id, &session) => {
+                let Some(known) = self.sessions.get_mut(id) else { return Ok(()) };
+                // A request that was overtaken by a newer one.
+                if known.stream.as_ref().is_some_and(|(newest, _)| *newest >= stream) {
+                    return Ok(());
                 }
-                network::to_agent(context, node, &session.clone(), ToAgent::Assignments { session, message });
+                let (assignments, message) = Assignments::begin(id, view);
+                known.stream = Some((stream, assignments));
+                network::to_agent(context, node, &session.clone(), ToAgent::Assignments { session, stream, message });
             }
             ToLeader::Heartbeat { session } if self.liveness.beat(id, &session, "", context.now).is_ok() => {
                 if let Some(known) = self.sessions.get_mut(id) {
@@ -340,7 +343,9 @@ impl Leader {
                 self.reports.push(Delivery { node: id.clone(), session, updates });
                 self.call(context, Loop::Statuses);
             }
-            ToLeader::Assignments { session } | ToLeader::Heartbeat { session } | ToLeader::Reports { session, .. } => {
+            ToLeader::Assignments { session, .. }
+            | ToLeader::Heartbeat { session }
+            | ToLeader::Reports { session, .. } => {
                 network::to_agent(context, node, &session.clone(), ToAgent::Stale { session });
             }
         }
@@ -370,9 +375,10 @@ impl Leader {
     pub(crate) fn flush(&mut self, context: &mut Context, view: &View, node: &Node) {
         let Some(session) = self.sessions.get_mut(&node.machine.id) else { return };
         session.is_called = false;
-        if let Some(message) = session.stream.as_mut().and_then(|stream| stream.next(view)) {
-            let session = session.id.clone();
-            network::to_agent(context, node, &session.clone(), ToAgent::Assignments { session, message });
+        let Some((stream, assignments)) = &mut session.stream else { return };
+        if let Some(message) = assignments.next(view) {
+            let message = ToAgent::Assignments { session: session.id.clone(), stream: *stream, message };
+            network::to_agent(context, node, &session.id, message);
         }
     }
 

@@ -18,9 +18,10 @@ pub(crate) enum ToLeader {
     Open {
         attempt: String,
     },
-    /// Asks for the session's assignments.
+    /// Asks for the session's assignments, from the complete set on. The number tells the streams apart.
     Assignments {
         session: String,
+        stream: u64,
     },
     Heartbeat {
         session: String,
@@ -46,6 +47,7 @@ pub(crate) enum ToAgent {
     Removed,
     Assignments {
         session: String,
+        stream: u64,
         message: AssignmentsMessage,
     },
     /// These reports are committed.
@@ -83,16 +85,16 @@ fn send<M: Clone>(
     event: impl Fn(M) -> Event,
     message: M,
 ) {
-    if machine.is_cut || context.misfortune(15) {
+    if machine.is_cut || context.misfortune(context.temper.loss) {
         if let Some(incarnation) = incarnation {
             let broken = AgentEvent::Broken { session: connection.to_owned() };
             context.agent_soon(&machine.id, incarnation, 500, 2000, broken);
         }
         return;
     }
-    if context.misfortune(20) {
+    if context.misfortune(context.temper.loss) {
         context.soon(1, 3000, event(message.clone()));
     }
-    let (low, high) = if context.misfortune(30) { (100, 3000) } else { (1, 10) };
+    let (low, high) = if context.misfortune(context.temper.loss) { (100, 3000) } else { (1, 10) };
     context.soon(low, high, event(message));
 }

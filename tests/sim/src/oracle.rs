@@ -66,6 +66,7 @@ impl Oracle {
                 }
                 Change::Create(AnyObject::Task(new)) => {
                     self.alone_in_its_place(after, new)?;
+                    within_attempts(new)?;
                     self.place_is_free(after, None, new, nodes, now)?;
                 }
                 Change::Update { old: AnyObject::Task(old), new: AnyObject::Task(new) } => {
@@ -140,6 +141,15 @@ impl Oracle {
             view.node(node).is_none_or(|node| node.status.as_ref().is_some_and(|s| s.state() == NodeState::Down));
         down || self.silent.get(node).is_some_and(|last| now <= *last + AFTERMATH)
     }
+}
+
+/// A program is not tried more often than its policy says, whoever leads.
+fn within_attempts(task: &Task) -> Step {
+    let policy = task.spec.as_ref().and_then(|spec| spec.restart.as_ref());
+    let most = policy.map_or(0, |policy| policy.max_attempts);
+    let attempts = task.restart.as_ref().map_or(0, |restart| restart.attempts);
+    must!(most == 0 || attempts <= most, "{} is attempt {attempts} of {most}", task.id);
+    Ok(())
 }
 
 /// Both states of a task only grow, and it never moves.

@@ -111,7 +111,10 @@ impl Raft {
             return None;
         }
         let up: Vec<usize> = (0..self.managers.len()).filter(|manager| self.managers[*manager].is_up).collect();
-        let leader = *context.rng.pick(&up)?;
+        let Some(leader) = context.rng.pick(&up).copied() else {
+            context.soon(100, 500, Event::Elect);
+            return None;
+        };
         // What was not committed is in the new leader's log or is not.
         let open = self.log.len() - self.committed;
         self.log.truncate(self.committed + context.rng.below(open + 1));

@@ -7,7 +7,7 @@ use skep_proto::v1::{Availability, Cluster, Node as StoredNode};
 use skep_store::TxBuilder;
 
 use crate::{
-    Bug, Config, agent,
+    Config, agent,
     bugs::Planted,
     chaos::{self, Fault},
     context::{Context, Step, Violation, must},
@@ -138,8 +138,7 @@ impl Simulation {
         let node = Node::new(&id, cpus, &mut self.context.rng);
         self.context.log(format_args!("{id} joins with {cpus} CPUs"));
         self.nodes.insert(id.clone(), node);
-        // Its certificate is issued, and so its record committed, before it comes.
-        self.context.soon(1000, 1500, Event::AgentStarts { node: id });
+        self.context.soon(100, 1000, Event::AgentStarts { node: id });
         Ok(())
     }
 
@@ -216,7 +215,7 @@ impl Simulation {
             }),
             Event::Propose { term, origin, transactions } => {
                 let is_current = self.raft.leader.is_some() && self.raft.term == term;
-                if is_current || (self.raft.leader.is_some() && self.context.bugs.has(Bug::StaleProposals)) {
+                if is_current {
                     self.raft.propose(&mut self.context, origin, transactions);
                 }
                 Ok(())
@@ -250,6 +249,11 @@ impl Simulation {
                 Ok(())
             }
             Event::AgentStarts { node } => match self.nodes.get_mut(&node) {
+                // It comes with a certificate, and so not before its record is committed.
+                Some(Node { incarnations: 0, .. }) if self.raft.newest().node(&node).is_none() => {
+                    self.context.soon(100, 200, Event::AgentStarts { node });
+                    Ok(())
+                }
                 Some(node) if node.agent.is_none() => agent::start(&mut self.context, node, &mut self.oracle),
                 _ => Ok(()),
             },
@@ -350,12 +354,12 @@ impl Simulation {
         if self.context.calm {
             return Ok(());
         }
-        self.context.soon(50, 1500, Event::Chaos);
-        if self.context.rng.chance(500) {
+        self.context.soon(20, self.context.temper.pace, Event::Chaos);
+        if self.context.rng.chance(self.context.temper.users) {
             return self.whim();
         }
         let names: Vec<String> = self.nodes.keys().cloned().collect();
-        match chaos::fault(&mut self.context.rng, &names) {
+        match chaos::fault(&mut self.context.rng, &self.context.temper, &names) {
             Some(Fault::Depose { kill }) => {
                 self.leader = None;
                 self.raft.depose(&mut self.context, kill);
