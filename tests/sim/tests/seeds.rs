@@ -10,13 +10,14 @@ const SEEDS: u64 = 300;
 #[test]
 fn every_seed_holds() {
     let workers = thread::available_parallelism().map_or(1, NonZero::get) as u64;
-    let failures: Vec<Failure> = thread::scope(|scope| {
-        let share = |worker| (worker..SEEDS).step_by(workers as usize);
-        let first_failure = |worker| share(worker).find_map(|seed| run(&Config::new(seed)).err());
-        let running: Vec<_> = (0..workers).map(|worker| scope.spawn(move || first_failure(worker))).collect();
-        running.into_iter().filter_map(|worker| worker.join().unwrap()).collect()
-    });
-    assert!(failures.is_empty(), "{}", failures[0]);
+    let play = move |worker: u64| -> Result<usize, Failure> {
+        let seeds = (worker..SEEDS).step_by(workers as usize);
+        seeds.map(|seed| run(&Config::new(seed)).map(|report| report.containers)).sum()
+    };
+    let running: Vec<_> = (0..workers).map(|worker| thread::spawn(move || play(worker))).collect();
+    let played: Vec<_> = running.into_iter().map(|worker| worker.join().unwrap()).collect();
+    let containers: usize = played.into_iter().map(|played| played.unwrap_or_else(|failure| panic!("{failure}"))).sum();
+    assert!(containers > 10 * SEEDS as usize, "only {containers} containers were started: next to nothing happened");
 }
 
 /// A run is a function of its seed: that is what makes a failure worth having.
@@ -25,7 +26,7 @@ fn the_same_seed_is_the_same_run() {
     for seed in [1, 2, 3] {
         let config = Config { keep_trace: true, ..Config::new(seed) };
         let (first, second) = (run(&config).unwrap(), run(&config).unwrap());
-        assert!(first.lines > 1000, "seed {seed}: next to nothing happened");
+        assert!(first.lines > 300, "seed {seed}: next to nothing happened");
         assert!(first.trace == second.trace, "seed {seed} went two ways");
         assert_eq!(first, second);
     }
