@@ -131,3 +131,61 @@ impl<'a> Planner<'a> {
         self.expected.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use skep_proto::v1::{ContainerSpec, TaskSpec};
+
+    use super::*;
+
+    fn task(id: usize, image: &str) -> Task {
+        let container = ContainerSpec { image: image.into(), ..ContainerSpec::default() };
+        let spec = TaskSpec { container: Some(container), ..TaskSpec::default() };
+        Task { id: format!("t{id:05}"), spec: Some(spec), ..Task::default() }
+    }
+
+    fn plan_of(view: &View, steps: impl IntoIterator<Item = Vec<Task>>) -> Vec<Transaction> {
+        let mut planner = Planner::new(view, Timestamp(1));
+        for step in steps {
+            planner.step(step.into_iter().map(Write::Create));
+        }
+        planner.finish().transactions
+    }
+
+    #[test]
+    fn a_plan_is_cut_into_entries_and_no_step_is_cut() {
+        let view = View::default();
+        let pairs = (0..400).map(|n| vec![task(2 * n, "a"), task(2 * n + 1, "a")]);
+        let cut = plan_of(&view, pairs);
+        let sizes: Vec<usize> = cut.iter().map(|transaction| transaction.actions.len()).collect();
+        assert_eq!(sizes, [limits::MAX_TRANSACTION_ACTIONS, 800 - limits::MAX_TRANSACTION_ACTIONS]);
+
+        let big = "x".repeat(limits::MAX_SPEC_BYTES - 100);
+        let cut = plan_of(&view, (0..7).map(|n| vec![task(n, &big)]));
+        assert_eq!(cut.iter().map(|transaction| transaction.actions.len()).sum::<usize>(), 7);
+        assert!(cut.iter().all(|transaction| transaction.encoded_len() <= limits::MAX_TRANSACTION_BYTES));
+        assert_eq!(plan_of(&view, []), []);
+    }
+
+    #[test]
+    fn what_is_made_for_a_service_holds_only_while_the_service_does() {
+        let empty = View::default();
+        let mut tx = TxBuilder::new(&empty, Timestamp(1));
+        tx.create(Service { id: "s".into(), ..Service::default() });
+        let tx = tx.build();
+        let view = empty.apply(1, &tx).unwrap().0;
+        let service = view.service("s").unwrap();
+        let mut planner = Planner::new(&view, Timestamp(1));
+        for n in 0..2 {
+            planner.step_for(service, [Write::Create(task(n, "a"))]);
+        }
+        let transactions = planner.finish().transactions;
+        assert_eq!((transactions.len(), transactions[0].expect.len()), (1, 1));
+        assert!(view.apply(2, &transactions[0]).is_ok());
+
+        let mut tx = TxBuilder::new(&view, Timestamp(1));
+        tx.remove(ObjectKind::Service, "s");
+        let tx = tx.build();
+        assert!(view.apply(2, &tx).unwrap().0.apply(3, &transactions[0]).is_err());
+    }
+}

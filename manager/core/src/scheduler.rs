@@ -14,6 +14,8 @@
 pub(crate) mod filter;
 mod group;
 mod pool;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, sync::Arc};
 
