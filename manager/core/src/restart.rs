@@ -54,10 +54,9 @@ fn note_failure(failures: &mut Vec<NodeFailure>, task: &Task, now: Timestamp) {
 }
 
 /// The successor of a task that has to leave its node: its restart state, or `None` when the policy wants every task
-/// to run once at most.
+/// to run once at most. One that was still waiting for its start goes on waiting.
 pub fn after_move(task: &Task) -> Option<RestartState> {
-    (condition(policy(task)) != RestartCondition::None)
-        .then(|| RestartState { not_before: 0, ..task.restart.clone().unwrap_or_default() })
+    (condition(policy(task)) != RestartCondition::None).then(|| task.restart.clone().unwrap_or_default())
 }
 
 fn policy(task: &Task) -> Option<&RestartPolicy> {
@@ -141,11 +140,11 @@ mod tests {
     }
 
     #[test]
-    fn a_move_is_immediate_and_does_not_count() {
+    fn a_move_does_not_count_and_adds_no_delay() {
         let policy = RestartPolicy { max_attempts: 1, ..policy(RestartCondition::OnFailure) };
         let state = RestartState { attempts: 1, window_started: 5, not_before: 77, failures: Vec::new() };
         let moved = after_move(&ended(TaskState::Running, policy, state.clone()));
-        assert_eq!(moved, Some(RestartState { not_before: 0, ..state.clone() }));
+        assert_eq!(moved, Some(state.clone()));
         let once = RestartPolicy { condition: RestartCondition::None.into(), ..policy };
         assert_eq!(after_move(&ended(TaskState::Running, once, state)), None);
     }

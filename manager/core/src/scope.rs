@@ -48,14 +48,16 @@ impl Scope {
 
     /// The ids in scope, each once, in order: of services and of services that are gone but still have tasks.
     pub(crate) fn ids<'a>(&'a self, view: &'a View) -> BTreeSet<&'a str> {
-        match self {
+        let mut ids: BTreeSet<&str> = match self {
             Self::Services(services) => services.iter().map(String::as_str).collect(),
             Self::All => {
                 let existing = view.services().map(|service| service.id.as_str());
-                let referred = view.tasks().map(|task| task.service_id.as_str());
-                existing.chain(referred).filter(|id| !id.is_empty()).collect()
+                existing.chain(view.tasks().map(|task| task.service_id.as_str())).collect()
             }
-        }
+        };
+        // A task that belongs to no service is nobody's to look after.
+        ids.remove("");
+        ids
     }
 }
 
@@ -108,6 +110,14 @@ mod tests {
         let mut scope = Scope::none();
         scope.note(&Change::Remove(task(Failed, Remove).into()), &View::default());
         assert_eq!(scope, Scope::Services(["s".to_owned()].into()));
+    }
+
+    #[test]
+    fn a_task_without_a_service_is_in_no_scope() {
+        let alone = Task { service_id: String::new(), ..task(TaskState::Failed, TaskState::Running) };
+        let mut scope = Scope::none();
+        scope.note(&Change::Create(alone.into()), &View::default());
+        assert!(scope.ids(&View::default()).is_empty());
     }
 
     #[test]
