@@ -47,10 +47,19 @@ impl Health {
         self.clock.monotonic().saturating_sub(heard)
     }
 
-    /// A quorum answered this long ago; `None` when this member does not lead.
-    pub(crate) fn quorum_answered(&self, ago: Option<Duration>) {
+    /// This member does not lead.
+    pub(crate) fn follows(&self) {
+        self.marks().acked = None;
+    }
+
+    /// This member leads, and a quorum answered this long ago, if it has ever. A new leader gets the benefit of the doubt.
+    pub(crate) fn leads(&self, quorum_answered: Option<Duration>) {
         let now = self.clock.monotonic();
-        self.marks().acked = ago.map(|ago| now.saturating_sub(ago));
+        let mut marks = self.marks();
+        marks.acked = match quorum_answered {
+            Some(ago) => Some(now.saturating_sub(ago)),
+            None => marks.acked.or(Some(now)),
+        };
     }
 
     /// Gives up leading for long enough that somebody else is elected.
@@ -59,9 +68,18 @@ impl Health {
         self.marks().abdicates_until = until;
     }
 
-    /// Whether this member, if openraft has it lead, is one to turn to.
-    pub(crate) fn may_lead(&self) -> bool {
-        self.wants_to_lead() && self.quorum_silence() <= self.patience_with_quorum()
+    /// Why this member, though openraft has it lead, is not one to turn to; `None` when it is.
+    pub(crate) fn why_not_lead(&self) -> Option<String> {
+        let (disk, quorum) = (self.pulse.busy_for(), self.quorum_silence());
+        if disk >= self.tuning.disk_stall {
+            Some(format!("its disk has been busy with one write for {disk:?}"))
+        } else if quorum > self.patience_with_quorum() {
+            Some(format!("no quorum has answered it for {quorum:?}"))
+        } else if !self.wants_to_lead() {
+            Some("it was asked to step down".to_owned())
+        } else {
+            None
+        }
     }
 
     /// Whether a leader lets its followers hear from it. Without a quorum's answers it alternates: it is silent for a while so
@@ -128,22 +146,37 @@ mod tests {
     fn a_leader_without_quorum_is_not_turned_to_and_falls_silent_by_turns() {
         let (clock, health) = health();
         let patience = Tuning::default().election_max * 2;
-        health.quorum_answered(Some(Duration::ZERO));
-        assert!(health.may_lead() && health.should_beat() && !health.misses_leader(true));
+        health.leads(Some(Duration::ZERO));
+        assert!(health.why_not_lead().is_none() && health.should_beat() && !health.misses_leader(true));
         clock.advance(patience + Duration::from_millis(1));
-        assert!(!health.may_lead() && !health.should_beat() && health.misses_leader(true));
+        assert!(!health.why_not_lead().is_none() && !health.should_beat() && health.misses_leader(true));
         clock.advance(patience);
-        assert!(!health.may_lead() && health.should_beat());
-        health.quorum_answered(Some(Duration::ZERO));
-        assert!(health.may_lead() && health.should_beat());
+        assert!(!health.why_not_lead().is_none() && health.should_beat());
+        health.leads(Some(Duration::ZERO));
+        assert!(health.why_not_lead().is_none() && health.should_beat());
     }
 
     #[test]
     fn a_process_that_was_stopped_does_not_believe_it_leads() {
         let (clock, health) = health();
-        health.quorum_answered(Some(Duration::ZERO));
+        health.leads(Some(Duration::ZERO));
         clock.advance(Duration::from_secs(30));
-        assert!(!health.may_lead());
+        assert!(!health.why_not_lead().is_none());
+    }
+
+    #[test]
+    fn a_leader_that_never_hears_from_a_quorum_is_doubted_too() {
+        let (clock, health) = health();
+        for _ in 0..3 {
+            clock.advance(Tuning::default().election_max);
+            health.leads(None);
+        }
+        assert!(health.why_not_lead().is_none());
+        clock.advance(Duration::from_millis(1));
+        assert!(!health.why_not_lead().is_none());
+        health.follows();
+        health.leads(None);
+        assert!(health.why_not_lead().is_none(), "elected anew");
     }
 
     #[test]
@@ -151,9 +184,9 @@ mod tests {
         let (clock, health) = health();
         clock.advance(Duration::from_secs(1));
         health.abdicate();
-        assert!(!health.may_lead() && !health.should_beat() && health.misses_leader(true));
+        assert!(!health.why_not_lead().is_none() && !health.should_beat() && health.misses_leader(true));
         clock.advance(Tuning::default().election_max * 3);
-        assert!(health.may_lead() && health.should_beat());
+        assert!(health.why_not_lead().is_none() && health.should_beat());
     }
 
     #[test]
@@ -161,8 +194,8 @@ mod tests {
         let (clock, health) = health();
         health.pulse.begin();
         clock.advance(Tuning::default().disk_stall);
-        assert!(!health.may_lead() && !health.should_beat());
+        assert!(!health.why_not_lead().is_none() && !health.should_beat());
         health.pulse.end();
-        assert!(health.may_lead());
+        assert!(health.why_not_lead().is_none());
     }
 }

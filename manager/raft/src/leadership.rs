@@ -8,6 +8,7 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use openraft::error::{Fatal, ForwardToLeader};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::{
     OnFatal,
@@ -82,17 +83,17 @@ pub(crate) struct Observer {
 impl Observer {
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut metrics = self.raft.metrics();
-        metrics.mark_changed();
-        loop {
-            let news = metrics.has_changed().unwrap_or(false);
-            if self.observe(&metrics.borrow_and_update(), news).is_break() {
-                break;
-            }
-            tokio::select! {
+        let mut news = true;
+        while self.observe(&metrics.borrow_and_update(), news).is_continue() {
+            news = tokio::select! {
                 () = stop.cancelled() => break,
-                changed = metrics.changed() => if changed.is_err() { break },
-                () = sleep(self.period) => {}
-            }
+                // It marks the report as seen, so only here can be told that there was one.
+                changed = metrics.changed() => match changed {
+                    Ok(()) => true,
+                    Err(_) => break,
+                },
+                () = sleep(self.period) => false,
+            };
         }
         // A member that has stopped leads nothing.
         self.published.leadership.send_modify(|leadership| (leadership.leader, leadership.is_self) = (None, false));
@@ -101,10 +102,18 @@ impl Observer {
     fn observe(&self, metrics: &Metrics, news: bool) -> ControlFlow<()> {
         if news {
             // What an old report says of "since" has grown since.
-            let leads = metrics.state.is_leader();
-            self.health.quorum_answered(metrics.millis_since_quorum_ack.filter(|_| leads).map(Duration::from_millis));
+            match metrics.state.is_leader() {
+                true => self.health.leads(metrics.millis_since_quorum_ack.map(Duration::from_millis)),
+                false => self.health.follows(),
+            }
         }
-        let leadership = leadership(metrics, self.health.may_lead());
+        let reason = self.health.why_not_lead().filter(|_| metrics.state.is_leader());
+        if let Some(reason) = &reason
+            && self.published.leadership.borrow().is_self
+        {
+            warn!(term = metrics.current_term, reason, "this manager gives up the lead");
+        }
+        let leadership = leadership(metrics, reason.is_none());
         self.published.leadership.send_if_modified(|published| replace_if_other(published, leadership));
         let standing = standing(metrics, *self.published.standing.borrow());
         self.published.standing.send_if_modified(|published| replace_if_other(published, standing));
