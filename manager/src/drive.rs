@@ -15,7 +15,7 @@ use skep_common::{
 use skep_core::Plan;
 use skep_proto::v1::Transaction;
 use skep_raft::{ProposeError, RaftNode};
-use skep_store::{Change, Selector, Store, View, Watcher};
+use skep_store::{Change, Selector, Store, View, Watcher, kind_name};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -91,15 +91,21 @@ impl Term {
     async fn carry_out(&self, name: &str, transactions: Vec<Transaction>) -> Outcome {
         let proposals = transactions.into_iter().map(|transaction| self.raft.propose_in(self.number, transaction));
         let outcomes = stream::iter(proposals).buffered(PIPELINE).map(|result| match result {
-            Ok(_) => Outcome::Written,
+            Ok(applied) => {
+                for change in &applied.changes.changes {
+                    let (kind, id) = (kind_name(change.kind()), change.object().id());
+                    debug!(by = name, kind, id, version = applied.version, "written");
+                }
+                Outcome::Written
+            }
             Err(ProposeError::Conflict(conflict)) => {
-                debug!(name, %conflict, "the state moved on under a plan");
+                debug!(by = name, %conflict, "the state moved on under a plan");
                 Outcome::Refused
             }
             Err(ProposeError::Unknown) => Outcome::Unknown,
             Err(ProposeError::NotLeader { .. } | ProposeError::Stopped) => Outcome::Unled,
             Err(error @ ProposeError::TooLarge { .. }) => {
-                warn!(name, %error, "a plan does not fit into the log; it is tried again, and will not fit again");
+                warn!(by = name, %error, "a plan does not fit into the log; it is tried again, and will not fit again");
                 Outcome::Refused
             }
         });

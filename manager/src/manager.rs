@@ -105,8 +105,12 @@ impl Manager {
     /// # Errors
     /// When the state cannot be opened, or the swarm refuses this node.
     pub async fn start(config: ManagerConfig) -> Result<Self, ManagerError> {
-        let ManagerConfig { node_id, cluster_id: _, data_dir, listen, advertise_addr, identity, dialer, clock, start } =
+        let ManagerConfig { node_id, cluster_id, data_dir, listen, advertise_addr, identity, dialer, clock, start } =
             config;
+        let certificate = identity.current();
+        if (certificate.node_id(), certificate.cluster_id()) != (&node_id, &cluster_id) {
+            return Err(ManagerError::Refused("the certificate is another node's, or of another swarm".to_owned()));
+        }
         let (open, entrance) = match start {
             Start::Bootstrap(first) => {
                 let first = bootstrap::transaction(*first, &identity, &advertise_addr, clock.now())?;

@@ -10,7 +10,7 @@ use crate::support::{
 use skep_common::clock;
 use skep_proto::v1::{
     ClusterSpec, CreateServiceRequest, GetObjectRequest, ListNodesRequest, ListServicesRequest, ListTasksRequest, Node,
-    NodeState, Task, UpdateServiceRequest, WatchRequest, watch_message::Action,
+    NodeState, ObjectKind, Task, UpdateServiceRequest, WatchRequest, watch_message::Action,
 };
 use tonic::Code;
 
@@ -35,7 +35,8 @@ async fn a_service_is_made_scaled_and_removed() {
     let _agents = [agent(&manager, "w1").await, agent(&manager, "w2").await];
     let mut control = manager.control();
 
-    let mut changes = control.watch(WatchRequest::default()).await.unwrap().into_inner();
+    let mut changes =
+        control.watch(WatchRequest { kinds: vec![ObjectKind::Service.into()] }).await.unwrap().into_inner();
     let made = manager.create("web", 3).await;
     let first = changes.message().await.unwrap().unwrap();
     assert_eq!((first.action(), first.version), (Action::Create, made.meta.unwrap().version));

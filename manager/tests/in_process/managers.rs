@@ -74,6 +74,11 @@ async fn a_lost_leader_is_replaced_and_nothing_else_is() {
 
     let lost = managers.remove(leader(&managers).await);
     lost.manager.shutdown().await;
+    assert_eq!(
+        managers[0].service("web").await.spec,
+        Some(spec("web", 3)),
+        "who asks meanwhile waits for the next leader"
+    );
     let next = leader(&managers).await;
     eventually("the agent serves the new leader", || async {
         let told = agent.told.borrow().clone()?;
