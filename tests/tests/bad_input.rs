@@ -44,7 +44,7 @@ fn wrong_input_is_refused_and_changes_nothing() -> Result<()> {
         let refused = cluster.docker("n1", args)?;
         ensure!(!refused.ok, "accepted: docker {}", args.join(" "));
         ensure!(
-            refused.stderr.to_lowercase().contains(says),
+            refused.stderr.to_lowercase().contains(&says.to_lowercase()),
             "docker {} says: {}",
             &args[..3].join(" "),
             refused.stderr

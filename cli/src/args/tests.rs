@@ -1,3 +1,5 @@
+//! What a line means, what is refused, and that every help text is there.
+
 use clap::CommandFactory as _;
 
 use super::*;

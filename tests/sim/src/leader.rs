@@ -382,9 +382,9 @@ impl Leader {
         }
     }
 
-    /// READY means: heard of within the grace period (and a second, for what is on its way to be written).
+    /// READY means: heard of within the grace period (and two seconds, for what is slow on its way to be written).
     fn ready_nodes_were_heard(&self, context: &Context, view: &View) -> Step {
-        let grace = limits::HEARTBEAT_PERIOD * limits::MISSED_HEARTBEATS + Duration::from_secs(1);
+        let grace = limits::HEARTBEAT_PERIOD * limits::MISSED_HEARTBEATS + Duration::from_secs(2);
         for node in view.nodes() {
             let ready = node.status.as_ref().is_some_and(|status| status.state() == NodeState::Ready);
             let heard = self.sessions.get(&node.id).map_or(self.since, |session| session.heard);

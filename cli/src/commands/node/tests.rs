@@ -1,3 +1,5 @@
+//! The node commands against a daemon that answers as a real engine did.
+
 use serde_json::{Value, json};
 
 use crate::{

@@ -1,3 +1,5 @@
+//! The service commands against a daemon that answers as a real engine did.
+
 use serde_json::{Value, json};
 
 use crate::{

@@ -1,3 +1,5 @@
+//! The swarm commands against a daemon that answers as a real engine did.
+
 use serde_json::json;
 
 use crate::{

@@ -1,3 +1,5 @@
+//! What the root issues, and what it does not let itself be talked into.
+
 use rcgen::{DnValue, Issuer as Signer};
 use rustls::{
     RootCertStore,
