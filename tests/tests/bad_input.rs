@@ -28,7 +28,7 @@ fn wrong_input_is_refused_and_changes_nothing() -> Result<()> {
             "name must be valid as a DNS name component",
         ),
         (vec!["service", "create", "-d", "--name", &long, "skep/demo:1"], "name must be 63 characters or fewer"),
-        (vec!["service", "create", "-d", "--name", "x", ":::"], "image"),
+        (vec!["service", "create", "-d", "--name", "x", ":::"], "is not a valid repository/tag"),
         (
             vec!["service", "create", "-d", "--name", "x", "--constraint", "node.color=~red", "skep/demo:1"],
             "constraint",
@@ -37,20 +37,19 @@ fn wrong_input_is_refused_and_changes_nothing() -> Result<()> {
         (oversized, "too large"),
         (vec!["service", "scale", "nothing=3"], "nothing"),
         (vec!["node", "update", "--availability", "drain", "no-such-node"], "not found"),
-        (vec!["node", "rm", "n1"], "n1"),
+        (vec!["node", "rm", "n1"], "is a member of the raft cluster. It must be demoted to worker before removal"),
         (vec!["swarm", "update", "--dispatcher-heartbeat", "-5s"], "heartbeat"),
     ];
+    let mut wrong = Vec::new();
     for (args, says) in &cases {
-        let refused = cluster.docker("n1", args)?;
-        ensure!(!refused.ok, "accepted: docker {}", args.join(" "));
-        ensure!(
-            refused.stderr.to_lowercase().contains(&says.to_lowercase()),
-            "docker {} says: {}",
-            &args[..3].join(" "),
-            refused.stderr
-        );
-        ensure!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
+        let call = args.iter().take(5).copied().collect::<Vec<_>>().join(" ");
+        let answer = cluster.docker("n1", args)?;
+        let text = &answer.stderr;
+        if answer.ok || !text.to_lowercase().contains(&says.to_lowercase()) || text.contains("panicked") {
+            wrong.push(format!("docker {call}: {}{text}", answer.stdout));
+        }
     }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     ensure!(state(&cluster)? == before, "a refused call changed something");
     cluster.down()
 }

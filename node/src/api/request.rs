@@ -6,11 +6,13 @@
 use std::{str::FromStr, time::Duration};
 
 use axum::{
+    body::Body,
     extract::{FromRequest, FromRequestParts, Query, Request},
     response::{IntoResponse as _, Response},
 };
+use bytes::Bytes;
 use http::{StatusCode, request::Parts};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use skep_common::limits::MAX_SPEC_BYTES;
 use skep_dockerapi::{decode, filters::Filters, time::Time};
@@ -20,6 +22,9 @@ use super::error::ApiError;
 
 /// How long a body other than an archive may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How much of a body that is too large is read all the same.
+const DRAIN: usize = 16 << 20;
 
 /// The parameters of a request. Of one given twice the first counts, as in Go.
 pub(super) struct Params(Vec<(String, String)>);
@@ -87,15 +92,28 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Spec<T> {
     }
 }
 
-async fn body(request: Request) -> Result<bytes::Bytes, ApiError> {
-    let limited = Limited::new(request.into_body(), MAX_SPEC_BYTES);
-    match timeout(BODY_TIMEOUT, limited.collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the request is too large: at most {MAX_SPEC_BYTES} bytes are allowed"),
-        )),
-        Ok(Err(error)) => Err(ApiError::bad(format!("the request could not be read: {error}"))),
-        Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the request took too long to arrive")),
+async fn body(request: Request) -> Result<Bytes, ApiError> {
+    timeout(BODY_TIMEOUT, read(request.into_body()))
+        .await
+        .unwrap_or_else(|_| Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the request took too long to arrive")))
+}
+
+/// Of a body that is too large the rest is read and dropped, up to [`DRAIN`]: a client that is still writing sees no answer.
+async fn read(mut body: Body) -> Result<Bytes, ApiError> {
+    let (mut kept, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ApiError::bad(format!("the request could not be read: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length <= MAX_SPEC_BYTES {
+            kept.extend_from_slice(&data);
+        } else if length > DRAIN {
+            break;
+        }
     }
+    if length > MAX_SPEC_BYTES {
+        let text = format!("the request is too large: at most {MAX_SPEC_BYTES} bytes are allowed");
+        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+    }
+    Ok(kept.into())
 }

@@ -58,7 +58,10 @@ pub(super) fn advertise(given: Option<&str>, interfaces: &[Interface]) -> Result
         let (host, port) = split(given)?;
         let ip = resolve(host, interfaces)?;
         if ip.is_unspecified() {
-            return Err(SwarmError::Invalid("advertise address must be a non-zero IP address or network interface (with optional port number)".to_owned()));
+            return Err(SwarmError::Invalid(
+                "advertise address must be a non-zero IP address or network interface (with optional port number)"
+                    .to_owned(),
+            ));
         }
         return Ok(SocketAddr::new(ip, port.unwrap_or(MANAGER_PORT)));
     }
@@ -86,7 +89,8 @@ pub(super) fn towards(remote: &str) -> Option<IpAddr> {
 
 /// Host and port of `host`, `host:port`, `[v6]:port` or a bare IPv6 address.
 fn split(given: &str) -> Result<(&str, Option<u16>), SwarmError> {
-    let invalid = || SwarmError::Invalid(format!("invalid address {given:?}: it must be IP[:PORT] or INTERFACE[:PORT]"));
+    let invalid =
+        || SwarmError::Invalid(format!("invalid address {given:?}: it must be IP[:PORT] or INTERFACE[:PORT]"));
     if given.parse::<IpAddr>().is_ok() {
         return Ok((given, None));
     }

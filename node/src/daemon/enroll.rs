@@ -14,8 +14,7 @@ use skep_common::{
     token::{JoinToken, TokenError},
 };
 use skep_proto::v1::{
-    Availability, Certificate, CertificateStatusRequest, GetRootCaRequest, IssueCertificateRequest,
-    ca_client::CaClient,
+    Availability, Certificate, CertificateStatusRequest, GetRootCaRequest, IssueCertificateRequest, ca_client::CaClient,
 };
 use tonic::{Code, Request, Status, transport::Channel};
 
@@ -52,9 +51,12 @@ impl EnrollError {
 impl From<Status> for EnrollError {
     fn from(status: Status) -> Self {
         match status.code() {
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal | Code::Aborted => {
-                Self::Unreachable(status.message().to_owned())
-            }
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::Internal
+            | Code::Aborted => Self::Unreachable(status.message().to_owned()),
             _ => Self::Refused(status.message().to_owned()),
         }
     }

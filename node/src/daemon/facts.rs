@@ -2,7 +2,10 @@
 
 use std::{fs, io, path::Path};
 
-use skep_common::{durable::write_atomic, id::{Ids, RandomIds}};
+use skep_common::{
+    durable::write_atomic,
+    id::{Ids, RandomIds},
+};
 use skep_proto::v1::{NodeDescription, Platform, Plugin, Resources};
 
 use super::DaemonOptions;

@@ -45,7 +45,11 @@ const JOIN_WAIT: Duration = Duration::from_secs(20);
 enum Phase {
     Inactive,
     /// Joining, or starting again; `error` is the last thing that went wrong.
-    Pending { record: Record, error: String, cancel: CancellationToken },
+    Pending {
+        record: Record,
+        error: String,
+        cancel: CancellationToken,
+    },
     Active(Arc<Member>),
     Failed(String),
 }
@@ -138,7 +142,8 @@ impl LocalSwarm {
             record.joining = None;
             self.inner.dir.save(&record).map_err(|error| BringUp::Failed(error.to_string()))?;
         }
-        let identity = Identity::load(&self.inner.dir.identity()).map_err(|error| BringUp::Failed(error.to_string()))?;
+        let identity =
+            Identity::load(&self.inner.dir.identity()).map_err(|error| BringUp::Failed(error.to_string()))?;
         self.activate(record, identity, remotes, None).await?;
         Ok(())
     }
@@ -278,13 +283,14 @@ impl Swarm for LocalSwarm {
         let (identity, bootstrap) = found(&options, &self.inner.description).map_err(internal)?;
         identity.save(&self.inner.dir.identity()).map_err(internal)?;
         self.inner.dir.save(&record).map_err(internal)?;
-        let member = match self.activate(record, identity, Vec::new(), Some(Start::Bootstrap(Box::new(bootstrap)))).await {
-            Ok(member) => member,
-            Err(error) => {
-                self.inner.dir.wipe().map_err(internal)?;
-                return Err(internal(error));
-            }
-        };
+        let member =
+            match self.activate(record, identity, Vec::new(), Some(Start::Bootstrap(Box::new(bootstrap)))).await {
+                Ok(member) => member,
+                Err(error) => {
+                    self.inner.dir.wipe().map_err(internal)?;
+                    return Err(internal(error));
+                }
+            };
         Ok(member.node_id())
     }
 
@@ -389,7 +395,10 @@ async fn unshare(mut member: Arc<Member>) -> Option<Member> {
 }
 
 /// A new swarm: its root, and this node's certificate under it.
-fn found(options: &InitOptions, description: &NodeDescription) -> Result<(Identity, Bootstrap), Box<dyn std::error::Error + Send + Sync>> {
+fn found(
+    options: &InitOptions,
+    description: &NodeDescription,
+) -> Result<(Identity, Bootstrap), Box<dyn std::error::Error + Send + Sync>> {
     let now = SystemClock::new().now();
     let mut ids = RandomIds;
     let (node_id, cluster_id) = (ids.next_id(), ids.next_id());

@@ -223,12 +223,15 @@ impl Shared {
             // Until the swarm has said otherwise, the certificate speaks for it.
             let wanted = session.borrow_and_update().node_role().unwrap_or(held);
             let mut status = self.manager.borrow().as_ref().map(Manager::status);
-            let removed = status.as_mut().is_some_and(|status| status.borrow_and_update().membership == Membership::Removed);
+            let removed =
+                status.as_mut().is_some_and(|status| status.borrow_and_update().membership == Membership::Removed);
             let now = clock.now();
             let step = next_step(wanted, held, status.is_some(), removed, now >= due_at);
             let result = match step {
                 Step::Nothing => Ok(()),
-                Step::Renew => self.renew().await.inspect(|()| due_at = self.renewal()).map_err(|error| error.to_string()),
+                Step::Renew => {
+                    self.renew().await.inspect(|()| due_at = self.renewal()).map_err(|error| error.to_string())
+                }
                 Step::StopManager => {
                     self.retire_manager().await;
                     Ok(())

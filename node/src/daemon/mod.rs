@@ -23,11 +23,11 @@ use skep_runtime::{Containers, Runtime, RuntimeConfig};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 
-use self::{local_swarm::LocalSwarm, socket::HostSocket};
 pub use self::{
     facts::ENGINE_VERSION,
     options::{DaemonError, DaemonOptions},
 };
+use self::{local_swarm::LocalSwarm, socket::HostSocket};
 use crate::api::{self, backend::ApiState};
 
 /// Runs the daemon until `stop` is cancelled, then lets what is under way finish.
@@ -37,8 +37,8 @@ use crate::api::{self, backend::ApiState};
 pub async fn run(options: DaemonOptions, stop: CancellationToken) -> Result<(), DaemonError> {
     let _lock = lock(&options.data_root)?;
     make_dir(&options.exec_root)?;
-    let host = facts::gather(&options)
-        .map_err(|source| DaemonError::Directory { path: options.data_root.clone(), source })?;
+    let host =
+        facts::gather(&options).map_err(|source| DaemonError::Directory { path: options.data_root.clone(), source })?;
     let containers = Containers::open(RuntimeConfig::new(&options.data_root, &options.exec_root))
         .await
         .map_err(|error| DaemonError::Runtime(error.to_string()))?;

@@ -225,15 +225,13 @@ impl Simulation {
                 self.lead(term, |leader, simulation| {
                     let view = simulation.raft.newest();
                     match simulation.nodes.get(&node) {
-                        Some(node) if !node.machine.is_cut => {
-                            leader.receive(&mut simulation.context, &view, node, message)
-                        }
-                        _ => Ok(()),
+                        Some(node) => leader.receive(&mut simulation.context, &view, node, message),
+                        None => Ok(()),
                     }
                 })
             }
             Event::AtAgent { node, message } => match self.nodes.get_mut(&node) {
-                Some(Node { agent: Some(agent), machine, .. }) if !machine.is_cut => {
+                Some(Node { agent: Some(agent), machine, .. }) => {
                     agent.receive(message, &mut self.context, machine, &mut self.oracle)
                 }
                 _ => Ok(()),
