@@ -35,6 +35,7 @@ use crate::api::{self, backend::ApiState};
 /// # Errors
 /// When it cannot start; see [`DaemonError`].
 pub async fn run(options: DaemonOptions, stop: CancellationToken) -> Result<(), DaemonError> {
+    end_on_panic();
     let _lock = lock(&options.data_root)?;
     make_dir(&options.exec_root)?;
     let host =
@@ -64,6 +65,18 @@ pub async fn run(options: DaemonOptions, stop: CancellationToken) -> Result<(), 
     servers.wait().await;
     swarm.shutdown().await;
     Ok(())
+}
+
+/// A part that panicked has left its work half done, and others wait for it for ever: better to end and be started again.
+/// Only the agent's database is allowed to: what it held is put aside and rebuilt.
+fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        if !skep_worker::panic_is_contained() {
+            std::process::abort();
+        }
+    }));
 }
 
 /// Makes the data root and takes it for this process.
