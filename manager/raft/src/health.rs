@@ -149,9 +149,9 @@ mod tests {
         health.leads(Some(Duration::ZERO));
         assert!(health.why_not_lead().is_none() && health.should_beat() && !health.misses_leader(true));
         clock.advance(patience + Duration::from_millis(1));
-        assert!(!health.why_not_lead().is_none() && !health.should_beat() && health.misses_leader(true));
+        assert!(health.why_not_lead().is_some() && !health.should_beat() && health.misses_leader(true));
         clock.advance(patience);
-        assert!(!health.why_not_lead().is_none() && health.should_beat());
+        assert!(health.why_not_lead().is_some() && health.should_beat());
         health.leads(Some(Duration::ZERO));
         assert!(health.why_not_lead().is_none() && health.should_beat());
     }
@@ -161,7 +161,7 @@ mod tests {
         let (clock, health) = health();
         health.leads(Some(Duration::ZERO));
         clock.advance(Duration::from_secs(30));
-        assert!(!health.why_not_lead().is_none());
+        assert!(health.why_not_lead().is_some());
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
         }
         assert!(health.why_not_lead().is_none());
         clock.advance(Duration::from_millis(1));
-        assert!(!health.why_not_lead().is_none());
+        assert!(health.why_not_lead().is_some());
         health.follows();
         health.leads(None);
         assert!(health.why_not_lead().is_none(), "elected anew");
@@ -184,7 +184,7 @@ mod tests {
         let (clock, health) = health();
         clock.advance(Duration::from_secs(1));
         health.abdicate();
-        assert!(!health.why_not_lead().is_none() && !health.should_beat() && health.misses_leader(true));
+        assert!(health.why_not_lead().is_some() && !health.should_beat() && health.misses_leader(true));
         clock.advance(Tuning::default().election_max * 3);
         assert!(health.why_not_lead().is_none() && health.should_beat());
     }
@@ -194,7 +194,7 @@ mod tests {
         let (clock, health) = health();
         health.pulse.begin();
         clock.advance(Tuning::default().disk_stall);
-        assert!(!health.why_not_lead().is_none() && !health.should_beat());
+        assert!(health.why_not_lead().is_some() && !health.should_beat());
         health.pulse.end();
         assert!(health.why_not_lead().is_none());
     }
