@@ -46,8 +46,8 @@ pub enum Open {
 ///
 /// A follower that has heard nothing for a time drawn from `election_min..election_max` asks the others whether they miss
 /// the leader too, and only then stands for election. They do when they have not heard from it for `lease`. So a leader
-/// that stalls for less than `election_min` minus one heartbeat keeps its place, and one that dies is replaced about
-/// `election_min` later.
+/// that stalls for less than `election_min` minus one heartbeat keeps its place. One whose process has ended (nobody
+/// listens at its address) is replaced after the `lease`, one whose machine has vanished after about `election_min`.
 #[derive(Debug, Clone)]
 pub struct Tuning {
     /// How often a leader lets its followers hear from it.
@@ -68,7 +68,7 @@ pub struct Tuning {
     pub disk_stall: Duration,
     /// Log entries between snapshots.
     pub snapshot_interval: u64,
-    /// Log entries kept behind the older of two snapshots, for followers that are a little late.
+    /// Log entries kept behind a snapshot for followers that are a little late.
     pub keep_entries: u64,
 }
 
@@ -92,7 +92,7 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_millis(100),
-            lease: Duration::from_millis(600),
+            lease: Duration::from_millis(400),
             election_min: Duration::from_millis(750),
             election_max: Duration::from_millis(1050),
             propose_deadline: Duration::from_secs(8),

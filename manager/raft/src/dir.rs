@@ -200,7 +200,7 @@ mod tests {
 
     async fn fill(opened: Opened, entries: u64, purge: Option<u64>) {
         let pulse = Arc::new(Pulse::new(Arc::new(SystemClock::new())));
-        let mut log = LogStore::new(opened.disk, opened.contents, pulse, OnFatal::default()).unwrap();
+        let mut log = LogStore::new(opened.disk, opened.contents, opened.snapshots, pulse, OnFatal::default()).unwrap();
         log.blocking_append((0..entries).map(|index| entry(1, index))).await.unwrap();
         if let Some(index) = purge {
             openraft::storage::RaftLogStorage::purge(&mut log, log_id(1, index)).await.unwrap();

@@ -154,19 +154,36 @@ impl Members {
     /// While this member leads, keeps things tidy.
     pub(crate) async fn keep(&self, stop: CancellationToken) {
         let mut learners = Learners::default();
+        let mut unreachable = BTreeSet::new();
         let tidying = async {
             loop {
                 sleep(TIDY_PERIOD).await;
                 if self.published.leadership.borrow().is_self {
+                    self.tell_who_is_unreachable(&mut unreachable);
                     if let Err(error) = self.tidy(&mut learners).await {
                         debug!(%error, "tidying up the membership has to wait");
                     }
                 } else {
                     learners = Learners::default();
+                    unreachable.clear();
                 }
             }
         };
         stop.run_until_cancelled(tidying).await;
+    }
+
+    fn tell_who_is_unreachable(&self, unreachable: &mut BTreeSet<u64>) {
+        for (raft_id, member) in self.membership().nodes() {
+            // One that was never reached yet may still be starting.
+            let silent = *raft_id != self.raft_id
+                && self.contacts.silence(*raft_id).is_some()
+                && !self.contacts.is_reachable(*raft_id);
+            if silent && unreachable.insert(*raft_id) {
+                warn!(node.id = member.node_id, raft_id, member.addr, "a manager cannot be reached");
+            } else if !silent && unreachable.remove(raft_id) {
+                info!(node.id = member.node_id, raft_id, "the manager can be reached again");
+            }
+        }
     }
 
     async fn tidy(&self, learners: &mut Learners) -> Result<(), MembershipError> {

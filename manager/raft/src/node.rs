@@ -14,7 +14,10 @@ use tokio::{
     task::spawn_blocking,
     time::timeout,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 use tracing::info;
 
 use crate::{
@@ -53,6 +56,7 @@ struct Inner {
     members: Arc<Members>,
     service: RaftService,
     stop: CancellationToken,
+    _stop_when_dropped: DropGuard,
     tasks: TaskTracker,
 }
 
@@ -90,17 +94,19 @@ impl RaftNode {
         let opened = opened.await.map_err(|error| StartError::Raft(error.to_string()))??;
         let Opened { owner: Owner { raft_id, .. }, disk, contents, snapshots, newest } = opened;
 
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let on_fatal = on_fatal.until(stop.clone());
         let pulse = Arc::new(Pulse::new(clock.clone()));
         let health = Arc::new(Health::new(clock.clone(), tuning.clone(), pulse.clone()));
         let contacts = Arc::new(Contacts::new(clock.clone()));
         let network = Network::new(dialer, contacts.clone());
-        let log = LogStore::new(disk, contents, pulse, on_fatal.clone());
+        let log = LogStore::new(disk, contents, snapshots.clone(), pulse, on_fatal.clone());
         let log = log.map_err(|error| StartError::Raft(error.to_string()))?;
-        let machine = StateMachine::new(store.clone(), snapshots.clone(), newest, raft_id, on_fatal.clone());
+        let machine =
+            StateMachine::new(store.clone(), snapshots.clone(), newest, raft_id, tasks.clone(), on_fatal.clone());
         let raft = Raft::new(raft_id, Arc::new(openraft_config(&tuning)), network.clone(), log.clone(), machine).await;
         let raft = raft.map_err(|fatal| StartError::Raft(fatal.to_string()))?;
 
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let published = Arc::new(Published::default());
         let observer = Observer {
             raft: raft.clone(),
@@ -131,7 +137,8 @@ impl RaftNode {
             let (members, stop) = (members.clone(), stop.clone());
             async move { members.keep(stop).await }
         });
-        let parts = Parts { raft: raft.clone(), raft_id, health: health.clone(), snapshots, on_fatal };
+        let parts =
+            Parts { raft: raft.clone(), raft_id, health: health.clone(), snapshots, stop: stop.clone(), on_fatal };
         let service = RaftService::new(parts);
         info!(node.id = own.node_id, raft_id, "taking part in consensus");
         Ok(Self(Arc::new(Inner {
@@ -146,6 +153,7 @@ impl RaftNode {
             barrier: Barrier::default(),
             members,
             service,
+            _stop_when_dropped: stop.clone().drop_guard(),
             stop,
             tasks,
         })))
@@ -268,6 +276,7 @@ impl RaftNode {
         self.0.stop.cancel();
         // The error says that the task has panicked, which its observer has told already.
         let _ = self.0.raft.shutdown().await;
+        self.0.service.close().await;
         self.0.tasks.close();
         self.0.tasks.wait().await;
         self.0.log.close().await;
@@ -297,8 +306,7 @@ fn openraft_config(tuning: &Tuning) -> Config {
         election_timeout_min: lease - 1,
         election_timeout_max: lease,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(tuning.snapshot_interval),
-        // The older of the two snapshots must be good for a start, should the newer one turn out to be damaged.
-        max_in_snapshot_log_to_keep: tuning.snapshot_interval + tuning.keep_entries,
+        max_in_snapshot_log_to_keep: tuning.keep_entries,
         ..Config::default()
     }
 }

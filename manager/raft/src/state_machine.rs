@@ -16,7 +16,7 @@ use skep_proto::{
     v1::{RaftBatch, RaftProposal},
 };
 use skep_store::{Store, View};
-use tokio::task::spawn_blocking;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     OnFatal,
@@ -30,6 +30,8 @@ pub(crate) struct StateMachine {
     raft_id: u64,
     last_applied: Option<LogId>,
     membership: StoredMembership,
+    /// What is being written; a shutdown waits for it.
+    jobs: TaskTracker,
     on_fatal: OnFatal,
 }
 
@@ -40,10 +42,18 @@ impl StateMachine {
         snapshots: Arc<Snapshots>,
         newest: Option<(Arc<Description>, View)>,
         raft_id: u64,
+        jobs: TaskTracker,
         on_fatal: OnFatal,
     ) -> Self {
-        let mut machine =
-            Self { store, snapshots, raft_id, last_applied: None, membership: StoredMembership::default(), on_fatal };
+        let mut machine = Self {
+            store,
+            snapshots,
+            raft_id,
+            last_applied: None,
+            membership: StoredMembership::default(),
+            jobs,
+            on_fatal,
+        };
         if let Some((description, view)) = newest {
             machine.set(&description.meta, view);
         }
@@ -139,6 +149,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 last_membership: self.membership.clone(),
                 snapshot_id: format!("{index}-{}-{unique:016x}", self.raft_id),
             },
+            jobs: self.jobs.clone(),
             on_fatal: self.on_fatal.clone(),
         }
     }
@@ -150,7 +161,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Box<SnapshotData>) -> Result<(), StorageError> {
         let snapshots = self.snapshots.clone();
         let of_meta = meta.clone();
-        let installed = spawn_blocking(move || {
+        let installed = self.jobs.spawn_blocking(move || {
             let view = match *data {
                 SnapshotData::Received(view) => view,
                 SnapshotData::Stored(file) => {
@@ -182,13 +193,14 @@ pub(crate) struct Builder {
     snapshots: Arc<Snapshots>,
     view: View,
     meta: SnapshotMeta,
+    jobs: TaskTracker,
     on_fatal: OnFatal,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, StorageError> {
         let (snapshots, view, meta) = (self.snapshots.clone(), self.view.clone(), self.meta.clone());
-        let saved = spawn_blocking(move || snapshots.save(meta, &view).map_err(SnapshotError::Io)).await;
+        let saved = self.jobs.spawn_blocking(move || snapshots.save(meta, &view).map_err(SnapshotError::Io)).await;
         let file = saved.unwrap_or_else(|error| Err(SnapshotError::content(error))).map_err(|error| {
             self.on_fatal.call(&format!("a snapshot could not be written: {error}"));
             snapshot_failed(&error)
@@ -207,7 +219,7 @@ mod tests {
         let seal = Arc::new(crate::seal::Seal::new(&crate::seal::new_key()));
         let snapshots = Snapshots::open(dir.to_owned(), seal).unwrap();
         let on_fatal = OnFatal::new(|_| {});
-        (StateMachine::new(store.clone(), snapshots, None, 1, on_fatal), store)
+        (StateMachine::new(store.clone(), snapshots, None, 1, TaskTracker::new(), on_fatal), store)
     }
 
     #[tokio::test]

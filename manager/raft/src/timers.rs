@@ -3,12 +3,18 @@
 //!
 //! Here a member that misses its leader first asks the others whether they miss it too and would vote for it (a pre-vote: Ongaro,
 //! "Consensus: bridging theory and practice", section 9.6). Only with a quorum's word does it have openraft campaign.
+//!
+//! Silence alone has to last for a good while, since a leader may merely be slow. But when nobody listens at the leader's address,
+//! its process has ended, and the others need not wait any longer than the lease.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use skep_common::random;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep, timeout, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
@@ -16,7 +22,7 @@ use crate::{
     Tuning,
     health::Health,
     network::Network,
-    types::{Metrics, Raft, Vote},
+    types::{Member, Metrics, Raft, Vote},
 };
 
 pub(crate) struct Timers {
@@ -60,6 +66,7 @@ impl Timers {
     async fn beat_and_campaign(&self) {
         let heartbeat = self.tuning.heartbeat;
         let mut patience = self.draw_patience();
+        let mut next_campaign = Instant::now();
         loop {
             let duty = duty(&self.raft.metrics().borrow());
             let pause = match duty {
@@ -71,13 +78,14 @@ impl Timers {
                     }
                     heartbeat
                 }
-                Duty::StandBy => match patience.checked_sub(self.health.silence()) {
-                    Some(left) if !left.is_zero() => left.min(heartbeat),
-                    _ => {
-                        let pause = self.campaign().await;
+                Duty::StandBy if Instant::now() < next_campaign => heartbeat / 4,
+                Duty::StandBy => match self.is_leader_missing(patience).await {
+                    None => {
+                        next_campaign = Instant::now() + self.campaign().await;
                         patience = self.draw_patience();
-                        pause
+                        Duration::ZERO
                     }
+                    Some(look_again) => look_again,
                 },
                 Duty::StandAlone => {
                     let _ = self.raft.trigger().elect().await;
@@ -87,6 +95,29 @@ impl Timers {
             };
             sleep(pause).await;
         }
+    }
+
+    /// When to look again whether the leader is missing; `None` when it is.
+    async fn is_leader_missing(&self, patience: Duration) -> Option<Duration> {
+        let (silence, half) = (self.health.silence(), self.tuning.heartbeat / 2);
+        match (self.tuning.lease.checked_sub(silence), patience.checked_sub(silence)) {
+            (_, None | Some(Duration::ZERO)) => None,
+            (None | Some(Duration::ZERO), Some(left)) => (!self.has_leader_ended().await).then_some(left.min(half)),
+            (Some(left), _) => Some(left),
+        }
+    }
+
+    /// Whether the leader's machine says that nobody listens where the leader should.
+    async fn has_leader_ended(&self) -> bool {
+        let leader = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow();
+            let leader = metrics.current_leader.filter(|leader| *leader != metrics.id);
+            leader.and_then(|leader| metrics.membership_config.membership().get_node(&leader).cloned())
+        };
+        let Some(Member { addr, .. }) = leader else { return false };
+        let connected = timeout(self.tuning.heartbeat, TcpStream::connect(addr)).await;
+        matches!(connected, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
     }
 
     /// Stands for election if a quorum is for it. How long to wait before the next attempt.
@@ -120,7 +151,8 @@ impl Timers {
         while let Ok(Some(answer)) = timeout_at(deadline, answers.next()).await {
             granted.extend(answer);
             if is_quorum(membership.get_joint_config(), &granted) {
-                return true;
+                // Meanwhile this member may have voted for another: then it is that one's turn.
+                return self.raft.metrics().borrow().vote == metrics.vote && self.health.misses_leader(false);
             }
         }
         debug!(?granted, "no leader is heard, but too few others miss it");

@@ -37,6 +37,7 @@ pub(crate) use self::{
 };
 use crate::{
     OnFatal,
+    snapshot::Snapshots,
     types::{Entry, LogId, StorageError, TypeConfig, Vote},
 };
 
@@ -49,16 +50,23 @@ pub(crate) struct LogStore {
     disk: Arc<Disk>,
     known: Arc<RwLock<Known>>,
     requests: mpsc::Sender<Request>,
+    snapshots: Arc<Snapshots>,
     on_fatal: OnFatal,
 }
 
 impl LogStore {
     /// Serves the log in `disk`, whose contents were read from it just now.
-    pub(crate) fn new(disk: Disk, contents: Contents, pulse: Arc<Pulse>, on_fatal: OnFatal) -> std::io::Result<Self> {
+    pub(crate) fn new(
+        disk: Disk,
+        contents: Contents,
+        snapshots: Arc<Snapshots>,
+        pulse: Arc<Pulse>,
+        on_fatal: OnFatal,
+    ) -> std::io::Result<Self> {
         let disk = Arc::new(disk);
         let known = Arc::new(RwLock::new(Known::from(contents)));
         let writer = Writer { disk: disk.clone(), known: known.clone(), pulse, on_fatal: on_fatal.clone() };
-        Ok(Self { disk, known, requests: writer.spawn()?, on_fatal })
+        Ok(Self { disk, known, requests: writer.spawn()?, snapshots, on_fatal })
     }
 
     async fn log_id_at(&self, index: u64) -> Result<Option<LogId>, StorageError> {
@@ -198,8 +206,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        let goes_on = self.known().last > Some(log_id);
         self.known_mut().purge(log_id);
+        // The disk keeps what follows the older snapshot, should the newer one turn out to be damaged. When nothing is left of
+        // the log it must not: what is appended next would not follow.
+        let oldest = self.snapshots.oldest().filter(|oldest| goes_on && oldest.index < log_id.index);
         // A crash before it is durable leaves entries that are purged again.
-        self.request(Op::Purge(log_id), Waiting::Nobody).await
+        self.request(Op::Purge(oldest.unwrap_or(log_id)), Waiting::Nobody).await
     }
 }

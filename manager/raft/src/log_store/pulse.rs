@@ -28,8 +28,11 @@ impl Pulse {
         self.since.store(self.now(), Ordering::Release);
     }
 
-    pub(crate) fn end(&self) {
+    /// How long the write took.
+    pub(crate) fn end(&self) -> Duration {
+        let took = self.busy_for();
         self.since.store(IDLE, Ordering::Release);
+        took
     }
 
     /// How long the disk has been busy with one write; zero when it is idle.
@@ -60,7 +63,7 @@ mod tests {
         pulse.begin();
         clock.advance(Duration::from_secs(3));
         assert_eq!(pulse.busy_for(), Duration::from_secs(3));
-        pulse.end();
+        assert_eq!(pulse.end(), Duration::from_secs(3));
         assert_eq!(pulse.busy_for(), Duration::ZERO);
     }
 }

@@ -12,8 +12,9 @@ use openraft::{
 };
 use redb::{Database, TableDefinition};
 use skep_common::clock::SystemClock;
-use skep_store::Store;
+use skep_store::{Store, View};
 use tempfile::TempDir;
+use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
     snapshot::Snapshots,
     state_machine::StateMachine,
     testing::{Fault, FaultDisk, Survives, batch, create_node, entry, entry_with, log_id},
+    types::SnapshotMeta,
 };
 
 fn open(disk: &FaultDisk, key: &Key) -> Result<(Disk, Contents), DiskError> {
@@ -36,7 +38,11 @@ fn pulse() -> Arc<Pulse> {
 
 fn store(disk: &FaultDisk, key: &Key, on_fatal: OnFatal) -> LogStore {
     let (disk, contents) = open(disk, key).unwrap();
-    LogStore::new(disk, contents, pulse(), on_fatal).unwrap()
+    LogStore::new(disk, contents, no_snapshots(), pulse(), on_fatal).unwrap()
+}
+
+fn no_snapshots() -> Arc<Snapshots> {
+    Snapshots::open(tempfile::tempdir().unwrap().path().to_owned(), Arc::new(Seal::new(&new_key()))).unwrap()
 }
 
 fn ignore() -> OnFatal {
@@ -52,7 +58,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Builder {
         let dir = tempfile::tempdir().unwrap();
         let key = new_key();
         let snapshots = Snapshots::open(dir.path().to_owned(), Arc::new(Seal::new(&key))).unwrap();
-        let machine = StateMachine::new(Arc::new(Store::default()), snapshots, None, 1, ignore());
+        let machine = StateMachine::new(Arc::new(Store::default()), snapshots, None, 1, TaskTracker::new(), ignore());
         Ok((dir, store(&FaultDisk::default(), &key, ignore()), machine))
     }
 }
@@ -256,11 +262,36 @@ async fn what_nobody_waits_for_is_written_with_the_next_commit_or_at_the_end() {
 }
 
 #[tokio::test]
+async fn the_disk_keeps_what_follows_the_older_snapshot_as_long_as_the_log_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, key) = (FaultDisk::default(), new_key());
+    let snapshots = Snapshots::open(dir.path().to_owned(), Arc::new(Seal::new(&key))).unwrap();
+    let (opened, contents) = open(&disk, &key).unwrap();
+    let mut log = LogStore::new(opened, contents, snapshots.clone(), pulse(), ignore()).unwrap();
+    log.blocking_append((0..20).map(|index| entry(1, index))).await.unwrap();
+    for index in [5, 15] {
+        let meta = SnapshotMeta { last_log_id: Some(log_id(1, index)), ..SnapshotMeta::default() };
+        snapshots.save(meta, &View::default()).unwrap();
+    }
+    let purged_on_disk = || open(&disk.after_power_cut(Survives::Everything), &key).unwrap().1.purged.unwrap().index;
+
+    log.purge(log_id(1, 10)).await.unwrap();
+    assert_eq!(log.get_log_state().await.unwrap().last_purged_log_id, Some(log_id(1, 10)));
+    log.blocking_append([entry(1, 20)]).await.unwrap();
+    assert_eq!(purged_on_disk(), 5);
+
+    // The leader's snapshot covers everything and more.
+    log.purge(log_id(2, 100)).await.unwrap();
+    log.blocking_append([entry(2, 101)]).await.unwrap();
+    assert_eq!(purged_on_disk(), 100);
+}
+
+#[tokio::test]
 async fn a_busy_disk_shows() {
     let (disk, key) = (FaultDisk::default(), new_key());
     let (opened, contents) = open(&disk, &key).unwrap();
     let pulse = pulse();
-    let log = LogStore::new(opened, contents, pulse.clone(), ignore()).unwrap();
+    let log = LogStore::new(opened, contents, no_snapshots(), pulse.clone(), ignore()).unwrap();
     disk.hold();
     let writing = tokio::spawn({
         let mut log = log.clone();

@@ -8,10 +8,12 @@ use std::{
     io, iter,
     sync::{Arc, PoisonError, RwLock},
     thread,
+    time::Duration,
 };
 
 use openraft::storage::LogFlushed;
 use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
 
 use super::{
     disk::{Disk, Op},
@@ -22,6 +24,9 @@ use crate::{OnFatal, types::TypeConfig};
 
 /// Changes that wait for the writer. openraft waits for most of its writes, so there are few.
 const QUEUE: usize = 256;
+
+/// A commit that takes longer is worth a word: everybody waits for it, and soon the others look for another leader.
+const SLOW: Duration = Duration::from_millis(300);
 
 /// A change, and who waits for it.
 pub(super) enum Request {
@@ -68,7 +73,10 @@ impl Writer {
             if needed && !batch.is_empty() {
                 self.pulse.begin();
                 let result = self.disk.commit(batch.iter().map(|(op, _)| op));
-                self.pulse.end();
+                let took = self.pulse.end();
+                if took > SLOW {
+                    warn!(?took, file = %self.disk.file().display(), "the disk is slow to make the Raft log durable");
+                }
                 if let Err(error) = result {
                     let reason = format!("{}: {error}", self.disk.file().display());
                     answer(batch, Some(&reason));

@@ -9,10 +9,11 @@ use std::{sync::Arc, time::Duration};
 use skep_common::limits::SNAPSHOT_CHUNK_BYTES;
 use skep_proto::v1;
 use tokio::{
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, OwnedMutexGuard},
     task::spawn_blocking,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use tracing::info;
 
@@ -29,19 +30,36 @@ const PROGRESS: Duration = Duration::from_secs(10);
 pub(super) struct Receiving {
     snapshots: Arc<Snapshots>,
     health: Arc<Health>,
+    stop: CancellationToken,
     on_fatal: OnFatal,
-    one_at_a_time: Mutex<()>,
+    turn: Arc<Mutex<Turn>>,
+}
+
+/// Who has it may write to the directory.
+#[derive(Default)]
+struct Turn {
+    closed: bool,
+}
+
+/// A transfer under way. It keeps its turn while a write is running, also when nobody waits for the write any more.
+struct Transfer {
+    incoming: Incoming,
+    _turn: OwnedMutexGuard<Turn>,
 }
 
 impl Receiving {
-    pub(super) fn new(snapshots: Arc<Snapshots>, health: Arc<Health>, on_fatal: OnFatal) -> Self {
-        Self { snapshots, health, on_fatal, one_at_a_time: Mutex::default() }
+    pub(super) fn new(
+        snapshots: Arc<Snapshots>,
+        health: Arc<Health>,
+        stop: CancellationToken,
+        on_fatal: OnFatal,
+    ) -> Self {
+        Self { snapshots, health, stop, on_fatal, turn: Arc::default() }
     }
 
     /// How many bytes of the offered snapshot are here.
     pub(super) async fn have(&self, offer: &v1::SnapshotOffer) -> Result<u64, Status> {
-        let _turn = self.turn()?;
-        Ok(self.open(description(offer)?).await?.have())
+        Ok(self.open(description(offer)?).await?.incoming.have())
     }
 
     /// Takes the rest of a snapshot in. The state is not changed yet.
@@ -50,34 +68,59 @@ impl Receiving {
         offer: &v1::SnapshotOffer,
         mut stream: Streaming<v1::SnapshotChunk>,
     ) -> Result<Snapshot, Status> {
-        let _turn = self.turn()?;
         let description = description(offer)?;
-        let mut incoming = self.open(description.clone()).await?;
-        while let Some(chunk) = next(&mut stream).await? {
+        let mut transfer = self.open(description.clone()).await?;
+        while let Some(chunk) = self.next(&mut stream).await? {
             if chunk.data.len() > SNAPSHOT_CHUNK_BYTES || crc32c(&chunk.data) != chunk.crc32c {
                 return Err(Status::data_loss("a chunk of the snapshot was spoiled on its way"));
             }
-            let written = spawn_blocking(move || incoming.push(chunk.offset, &chunk.data).map(|()| incoming)).await;
-            incoming = self.outcome(written.map_err(join_failed)?)?;
+            let write = move || {
+                transfer.incoming.push(chunk.offset, &chunk.data)?;
+                Ok(transfer)
+            };
+            transfer = self.run(write).await?;
             self.health.heard_leader();
         }
-        if !incoming.is_complete() {
+        if !transfer.incoming.is_complete() {
             return Err(Status::aborted("the snapshot broke off; what has arrived is kept"));
         }
-        let finished = spawn_blocking(move || incoming.finish()).await.map_err(join_failed)?;
-        let (_, view) = self.outcome(finished)?;
+        let view = self
+            .run(move || {
+                let Transfer { incoming, _turn } = transfer;
+                incoming.finish().map(|(_, view)| view)
+            })
+            .await?;
         info!(size = description.size, id = description.meta.snapshot_id, "received a snapshot");
         Ok(Snapshot { meta: description.meta, snapshot: Box::new(SnapshotData::Received(view)) })
     }
 
-    async fn open(&self, description: Description) -> Result<Incoming, Status> {
-        let snapshots = self.snapshots.clone();
-        let opened = spawn_blocking(move || Incoming::open(snapshots, description).map_err(SnapshotError::Io)).await;
-        self.outcome(opened.map_err(join_failed)?)
+    /// Waits for the transfer under way to break off, and lets no other begin.
+    pub(super) async fn close(&self) {
+        self.turn.lock().await.closed = true;
     }
 
-    fn turn(&self) -> Result<MutexGuard<'_, ()>, Status> {
-        self.one_at_a_time.try_lock().map_err(|_| Status::unavailable("another snapshot is being received"))
+    async fn open(&self, description: Description) -> Result<Transfer, Status> {
+        let turn = self.turn.clone().try_lock_owned();
+        let turn = turn.map_err(|_| Status::unavailable("another snapshot is being received"))?;
+        if turn.closed {
+            return Err(stopping());
+        }
+        let snapshots = self.snapshots.clone();
+        self.run(move || Ok(Transfer { incoming: Incoming::open(snapshots, description)?, _turn: turn })).await
+    }
+
+    async fn next(&self, stream: &mut Streaming<v1::SnapshotChunk>) -> Result<Option<v1::SnapshotChunk>, Status> {
+        let next = self.stop.run_until_cancelled(timeout(PROGRESS, stream.message()));
+        let next = next.await.ok_or_else(stopping)?;
+        next.map_err(|_| Status::deadline_exceeded("the snapshot transfer makes no progress"))?
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
+    ) -> Result<T, Status> {
+        let done = spawn_blocking(job).await.map_err(|error| Status::internal(error.to_string()))?;
+        self.outcome(done)
     }
 
     /// What a peer sends wrong is refused; what the disk does wrong is fatal.
@@ -92,15 +135,10 @@ impl Receiving {
     }
 }
 
-async fn next(stream: &mut Streaming<v1::SnapshotChunk>) -> Result<Option<v1::SnapshotChunk>, Status> {
-    let next = timeout(PROGRESS, stream.message()).await;
-    next.map_err(|_| Status::deadline_exceeded("the snapshot transfer makes no progress"))?
-}
-
 fn description(offer: &v1::SnapshotOffer) -> Result<Description, Status> {
     Description::try_from(offer).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
-fn join_failed(error: tokio::task::JoinError) -> Status {
-    Status::internal(error.to_string())
+fn stopping() -> Status {
+    Status::unavailable("this manager is shutting down")
 }

@@ -11,6 +11,7 @@ use skep_proto::v1::{
     self,
     raft_server::{Raft as RaftRpc, RaftServer},
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::receive::Receiving;
@@ -31,6 +32,7 @@ pub(crate) struct Parts {
     pub(crate) raft_id: u64,
     pub(crate) health: Arc<Health>,
     pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) stop: CancellationToken,
     pub(crate) on_fatal: OnFatal,
 }
 
@@ -45,13 +47,18 @@ pub struct RaftService {
 
 impl RaftService {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { raft, raft_id, health, snapshots, on_fatal } = parts;
-        let receiving = Arc::new(Receiving::new(snapshots, health.clone(), on_fatal));
+        let Parts { raft, raft_id, health, snapshots, stop, on_fatal } = parts;
+        let receiving = Arc::new(Receiving::new(snapshots, health.clone(), stop, on_fatal));
         Self { raft, raft_id, health, receiving }
     }
 
     pub(crate) fn server(&self) -> RaftServer<Self> {
         RaftServer::new(self.clone()).max_decoding_message_size(MAX_REQUEST_BYTES)
+    }
+
+    /// Waits for what is being written, and lets nothing more be written. The member must have been told to stop.
+    pub(crate) async fn close(&self) {
+        self.receiving.close().await;
     }
 
     /// Refuses what is for another member, or says it comes from one that the caller is not. A sender that is not known
@@ -100,8 +107,13 @@ impl RaftRpc for RaftService {
         let to = request.to;
         let request = append_from_proto(request).map_err(invalid)?;
         self.admit(&caller, request.vote.leader_id.node_id, to)?;
+        let leads = request.vote >= self.own_vote();
+        if leads {
+            self.health.heard_leader();
+        }
         let reply = self.raft.append_entries(request).await.map_err(stopped::<RaftError<u64>>)?;
-        if !matches!(reply, openraft::raft::AppendEntriesResponse::HigherVote(_)) {
+        if leads {
+            // Storing it may have taken long.
             self.health.heard_leader();
         }
         Ok(Response::new(append_reply_to_proto(&reply)))
@@ -120,6 +132,10 @@ impl RaftRpc for RaftService {
                 granted,
                 last_log_id: None,
             }));
+        }
+        if self.would_grant(last_log_id) {
+            // It is that one's turn: a campaign of this member now would only get in its way.
+            self.health.heard_leader();
         }
         let reply = self.raft.vote(VoteRequest { vote, last_log_id }).await.map_err(stopped::<RaftError<u64>>)?;
         Ok(Response::new(v1::VoteReply {

@@ -33,7 +33,7 @@ pub(crate) use self::{
 use crate::{
     convert::snapshot_meta_to_proto,
     seal::{Place, Seal},
-    types::SnapshotMeta,
+    types::{LogId, SnapshotMeta},
 };
 
 /// The newest is the state; the one before it, with the log since, is what the state can be built from should the newest
@@ -152,6 +152,11 @@ impl Snapshots {
     /// The newest snapshot.
     pub(crate) fn newest(&self) -> Option<SnapshotFile> {
         self.kept().first().cloned()
+    }
+
+    /// The last entry that even the oldest snapshot covers.
+    pub(crate) fn oldest(&self) -> Option<LogId> {
+        self.kept().last().and_then(|snapshot| snapshot.description.meta.last_log_id)
     }
 
     /// Writes a state as a new snapshot, durably.

@@ -11,7 +11,7 @@ use std::{
 use crate::support::{Swarm, create, encoded, eventually, leader_of};
 use skep_raft::{Leadership, ProposeError, ReadError, Tuning};
 use skep_store::ApplyError;
-use tokio::task::JoinSet;
+use tokio::{net::TcpListener, task::JoinSet};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_manager_comes_to_the_same_state_and_followers_name_the_leader() {
@@ -200,6 +200,17 @@ async fn a_leader_that_steps_down_is_followed_by_another() {
     assert!(matches!(stale, Err(ProposeError::NotLeader { .. })));
     let Leadership { term, .. } = *managers[leader].raft.leadership().borrow();
     managers[leader].raft.propose_in(term, create("fresh")).await.unwrap();
+}
+
+/// Nobody refuses connections to it: only its silence tells.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_vanishes_is_replaced_too() {
+    let swarm = Swarm::new();
+    let mut managers = swarm.three().await;
+    let (_, addr) = managers.remove(0).stop().await;
+    let _accepts_and_never_answers = TcpListener::bind(addr).await.unwrap();
+    let leader = leader_of(&managers).await;
+    managers[leader].propose(create("x")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
