@@ -205,6 +205,14 @@ fn complete(
             }
             None => Ok(Some(Event::StartFailed { err: "there is nothing to start".into() })),
         },
+        // As the daemon's runtime does: what could not be started has ended.
+        (Effect::Start, Some(event @ Event::StartFailed { .. })) => {
+            if tools.machine.runtime.start(id).is_some() {
+                let at = tools.machine.wall(tools.context);
+                tools.machine.runtime.end(id, 127, at);
+            }
+            Ok(Some(event))
+        }
         (Effect::Remove, event) => {
             tools.machine.runtime.remove(id);
             Ok(event)

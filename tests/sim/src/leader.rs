@@ -321,6 +321,12 @@ impl Leader {
                 network::to_agent(context, node, &attempt.clone(), ToAgent::Opened { attempt, session });
             }
             ToLeader::Assignments { session, stream } if self.is_live(context, id, &session) => {
+                if self.taken.iter().chain(&self.reports).any(|delivery| delivery.node == *id) {
+                    // What the node is told has to hold what was taken from it: it may have forgotten it since.
+                    let again = ToLeader::Assignments { session, stream };
+                    context.soon(2, 10, Event::AtLeader { node: id.clone(), message: again });
+                    return Ok(());
+                }
                 let Some(known) = self.sessions.get_mut(id) else { return Ok(()) };
                 // A request that was overtaken by a newer one.
                 if known.stream.as_ref().is_some_and(|(newest, _)| *newest >= stream) {
