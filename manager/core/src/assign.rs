@@ -24,7 +24,8 @@ pub struct Assignments {
 }
 
 impl Assignments {
-    /// A new stream, and its first message: the COMPLETE set.
+    /// A new stream, and its first message: the COMPLETE set. `view` must hold every report taken from the node before:
+    /// an agent that lost its records believes what it is told here, and would do again what it reported as failed.
     pub fn begin(node_id: &str, view: &View) -> (Self, AssignmentsMessage) {
         let tasks: Vec<&Arc<Task>> = tasks_of(view, node_id).collect();
         let told = tasks.iter().map(|task| (task.id.clone(), task.desired_state())).collect();
