@@ -145,7 +145,11 @@ fn leadership(metrics: &Metrics, may_lead: bool) -> Leadership {
 fn standing(metrics: &Metrics, before: Standing) -> Standing {
     let membership = metrics.membership_config.membership();
     let votes = membership.voter_ids().any(|voter| voter == metrics.id);
+    // Until the change is complete and committed the old members must all go on for it to count.
+    let settled =
+        membership.get_joint_config().len() == 1 && *metrics.membership_config.log_id() <= metrics.last_applied;
     match (votes, before) {
+        (true, Standing::Pending) if !settled => Standing::Pending,
         (true, _) => Standing::Voter,
         // A learner, or a membership from before this member.
         (false, Standing::Pending) => Standing::Pending,
@@ -208,6 +212,9 @@ mod tests {
     fn who_was_a_voter_and_is_unknown_was_removed() {
         let mut of = metrics(ServerState::Follower, Some(2), 4);
         assert_eq!(standing(&of, Standing::Pending), Standing::Voter);
+        let uncommitted = Metrics { last_applied: None, ..of.clone() };
+        assert_eq!(standing(&uncommitted, Standing::Pending), Standing::Pending);
+        assert_eq!(standing(&uncommitted, Standing::Voter), Standing::Voter);
         of.id = 3;
         assert_eq!(standing(&of, Standing::Pending), Standing::Pending, "a learner");
         assert_eq!(standing(&of, Standing::Voter), Standing::Removed, "a learner again");
