@@ -126,9 +126,13 @@ async fn run<R: Reconciler>(reconciler: &mut R, term: &Term) {
     reconciler.reset();
     loop {
         let now = term.clock.now();
+        // It may have come while a plan was carried out, and a plan for a part of the state would pass it over.
+        if wake_at.take_if(|at| *at <= now).is_some() {
+            reconciler.reset();
+        }
         let plan = reconciler.plan(&view, now);
         // A plan for a part of the state says nothing of when the rest wants to be looked at.
-        wake_at = wake_at.filter(|at| *at > now).into_iter().chain(plan.wake_at).min();
+        wake_at = wake_at.into_iter().chain(plan.wake_at).min();
         match term.carry_out(R::NAME, plan.transactions).await {
             Outcome::Written => {
                 retry.reset();
