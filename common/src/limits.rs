@@ -53,6 +53,9 @@ pub const HEARTBEAT_PERIOD: Duration = Duration::from_millis(750);
 /// Heartbeats in a row that must be missing before a node is down.
 pub const MISSED_HEARTBEATS: u32 = 3;
 
+/// The same for a node that a leader has not heard at all yet: two more, in which to find the leader.
+pub const MISSED_FIRST_HEARTBEATS: u32 = MISSED_HEARTBEATS + 2;
+
 /// Shortest heartbeat period a cluster may be set to.
 pub const MIN_HEARTBEAT_PERIOD: Duration = Duration::from_millis(100);
 
@@ -67,7 +70,7 @@ pub const RESTART_DELAY: Duration = Duration::from_secs(5);
 /// Time between the stop signal and SIGKILL, when the spec names none.
 pub const STOP_GRACE: Duration = Duration::from_secs(10);
 
-/// Finished tasks kept per slot.
+/// Tasks kept per slot, the present one among them.
 pub const TASK_HISTORY_LIMIT: u64 = 5;
 
 /// Tasks updated at a time.

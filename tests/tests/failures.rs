@@ -18,6 +18,23 @@ fn service(cluster: &Cluster, name: &str, replicas: &str) -> Result<()> {
     Ok(())
 }
 
+/// Another node than `node`.
+fn other(node: &str) -> &'static str {
+    NODES.into_iter().find(|other| *other != node).unwrap_or("n1")
+}
+
+/// Creates services on `node` until one is acknowledged; gives its name.
+fn write(cluster: &Cluster, node: &str, name: &str) -> Result<String> {
+    let mut attempt = 0;
+    until("an acknowledged write", || {
+        attempt += 1;
+        let name = format!("{name}-{attempt}");
+        let answer =
+            cluster.docker(node, &["service", "create", "-d", "--name", &name, "--replicas", "0", "skep/demo:1"])?;
+        Ok(answer.ok.then_some(name))
+    })
+}
+
 fn pids(tasks: &[Task]) -> Vec<i64> {
     let mut pids: Vec<i64> = tasks.iter().map(|task| task.pid).collect();
     pids.sort_unstable();
@@ -31,7 +48,7 @@ fn leaders_die_and_nothing_acknowledged_is_lost() -> Result<()> {
     for round in 0..5 {
         let leader = cluster.wait_for_leader("n1")?;
         cluster.script(&["kill", &leader])?.success()?;
-        let asked = NODES.into_iter().find(|node| *node != leader).unwrap_or("n1");
+        let asked = other(&leader);
         // Written while the others elect: each either is acknowledged, and must be there later, or is not.
         for attempt in 0..4 {
             let name = format!("s{round}-{attempt}");
@@ -42,16 +59,7 @@ fn leaders_die_and_nothing_acknowledged_is_lost() -> Result<()> {
                 acknowledged.push(name);
             }
         }
-        until("a write after the leader's death", || {
-            let name = format!("s{round}-after");
-            let answer = cluster
-                .docker(asked, &["service", "create", "-d", "--name", &name, "--replicas", "0", "skep/demo:1"])?;
-            let there = answer.ok || answer.stderr.contains("already exists");
-            if there {
-                acknowledged.push(name);
-            }
-            Ok(there.then_some(()))
-        })?;
+        acknowledged.push(write(&cluster, asked, &format!("s{round}-after"))?);
         cluster.script(&["start", &leader])?.success()?;
         cluster.wait_status(asked, &leader, "Ready")?;
     }
@@ -180,7 +188,7 @@ fn a_node_that_is_cut_off_is_replaced_and_gives_up_its_surplus() -> Result<()> {
     service(&cluster, "web", "6")?;
     cluster.wait_running("n1", "web", 6)?;
     let leader = cluster.wait_for_leader("n1")?;
-    let cut = NODES.into_iter().find(|node| *node != leader).unwrap_or("n1");
+    let cut = other(&leader);
     let cut_id = cluster.docker("n1", &["node", "inspect", cut, "--format", "{{.ID}}"])?.success()?;
 
     cluster.script(&["partition", cut, "rest"])?.success()?;
@@ -201,5 +209,57 @@ fn a_node_that_is_cut_off_is_replaced_and_gives_up_its_surplus() -> Result<()> {
             cluster.tasks(&leader, "web")?.iter().filter(|task| task.is_running() && task.node == cut_id).count();
         Ok((own == wanted).then_some(()))
     })?;
+    cluster.down()
+}
+
+/// Frozen, not dead: its connections stay open, and it believes for a moment that it still leads when it thaws.
+#[test]
+fn a_leader_that_freezes_is_replaced_and_follows_when_it_thaws() -> Result<()> {
+    let cluster = Cluster::up(3, 0)?;
+    service(&cluster, "web", "3")?;
+    let before = cluster.wait_running("n1", "web", 3)?;
+    let frozen = cluster.wait_for_leader("n1")?;
+    let asked = other(&frozen);
+
+    cluster.script(&["pause", &frozen])?.success()?;
+    let written = write(&cluster, asked, "meanwhile")?;
+    let successor = cluster.wait_for_leader(asked)?;
+    ensure!(successor != frozen, "nobody took over from the frozen leader");
+    cluster.script(&["resume", &frozen])?.success()?;
+
+    cluster.wait_status(asked, &frozen, "Ready")?;
+    until("what was written meanwhile, through the one that was frozen", || {
+        Ok(cluster.docker(&frozen, &["service", "inspect", &written])?.ok.then_some(()))
+    })?;
+    ensure!(cluster.leader(&frozen)? == cluster.leader(asked)?, "two managers name different leaders");
+    let after = cluster.wait_running(asked, "web", 3)?;
+    ensure!(pids(&before) == pids(&after), "containers were restarted: {before:?} {after:?}");
+    cluster.down()
+}
+
+#[test]
+fn a_leader_that_is_cut_off_takes_no_writes_and_comes_back_as_a_follower() -> Result<()> {
+    let cluster = Cluster::up(3, 0)?;
+    service(&cluster, "web", "6")?;
+    cluster.wait_running("n1", "web", 6)?;
+    let cut = cluster.wait_for_leader("n1")?;
+    let asked = other(&cut);
+
+    cluster.script(&["partition", &cut, "rest"])?.success()?;
+    let written = write(&cluster, asked, "majority")?;
+    let refused = cluster.docker(&cut, &["service", "create", "-d", "--name", "minority", "skep/demo:1"])?;
+    ensure!(!refused.ok, "a leader without a quorum took a write");
+    cluster.wait_status(asked, &cut, "Down")?;
+    cluster.wait_running(asked, "web", 6)?;
+
+    cluster.script(&["heal"])?.success()?;
+    cluster.wait_status(asked, &cut, "Ready")?;
+    until("the majority's write on the one that was cut off", || {
+        Ok(cluster.docker(&cut, &["service", "inspect", &written])?.ok.then_some(()))
+    })?;
+    let minority = cluster.docker(&cut, &["service", "inspect", "minority"])?;
+    ensure!(!minority.ok, "a write that was refused is there");
+    ensure!(cluster.leader(&cut)? == cluster.leader(asked)?, "two managers name different leaders");
+    cluster.wait_running(asked, "web", 6)?;
     cluster.down()
 }

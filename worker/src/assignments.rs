@@ -2,7 +2,7 @@
 //!
 //! Owns the set and the generation it stands at. Pure: messages in, changes out.
 //! Invariants: a message is applied whole or not at all; an INCREMENTAL one only on top of exactly the generation
-//! it names; after a [`Gap`] the set is unchanged and only a COMPLETE message (or a new stream) moves it again.
+//! it names, a COMPLETE one only as the first of a stream; after a [`Gap`] the set is unchanged.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ pub enum Change {
     Removed(String),
 }
 
-/// An INCREMENTAL message that does not start where the set stands: something was lost on the way.
+/// A message that does not start where the set stands: something was lost on the way, or came twice.
 /// The answer is to ask for the COMPLETE set again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("assignments have a gap: the message starts from generation {applies_to}, the set is at {at:?}")]
 pub struct Gap {
     /// Where the set stands; `None` until a COMPLETE message came.
     pub at: Option<u64>,
-    /// Where the message starts.
+    /// Where the message starts; 0 for a COMPLETE one.
     pub applies_to: u64,
 }
 
@@ -48,12 +48,12 @@ impl AssignmentSet {
 
     /// Applies one message and says what it changed: removals first, then by task id.
     ///
-    /// A COMPLETE message replaces the set whatever its generation is: another leader counts anew.
+    /// A COMPLETE message begins a stream, and only that: one that comes late would take the set back to what it was.
     pub fn apply(&mut self, message: AssignmentsMessage) -> Result<Vec<Change>, Gap> {
-        match message.kind() {
-            Kind::Complete => Ok(self.replace(message)),
-            Kind::Incremental if self.generation == Some(message.applies_to) => Ok(self.amend(message)),
-            Kind::Incremental => Err(Gap { at: self.generation, applies_to: message.applies_to }),
+        match (message.kind(), self.generation) {
+            (Kind::Complete, None) => Ok(self.replace(message)),
+            (Kind::Incremental, Some(at)) if at == message.applies_to => Ok(self.amend(message)),
+            (_, at) => Err(Gap { at, applies_to: message.applies_to }),
         }
     }
 
@@ -191,6 +191,7 @@ mod tests {
             let message = incremental(applies_to, vec![task("x", TaskState::Running)], &["a"]);
             assert_eq!(set.apply(message), Err(Gap { at: Some(5), applies_to }));
         }
+        assert_eq!(set.apply(complete(5, vec![])), Err(Gap { at: Some(5), applies_to: 0 }), "the same one again");
         assert!(set.task("a").is_some() && set.task("x").is_none());
 
         set.restart();

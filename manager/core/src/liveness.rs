@@ -4,7 +4,7 @@
 //! state alone; all its times are monotonic, so no clock that jumps makes a node look dead.
 //!
 //! Invariants: a node has one live session, the last one opened; whatever names another is refused. A node is DOWN only
-//! after it was silent for three periods (six after a change of leader) *while this tracker was awake*: time in which
+//! after it was silent for three periods (five after a change of leader) *while this tracker was awake*: time in which
 //! nobody looked is not held against anyone.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -53,7 +53,7 @@ struct Session {
 }
 
 impl Liveness {
-    /// A new leader: every node that is not DOWN is UNKNOWN, and has twice the usual time to show up.
+    /// A new leader: every node that is not DOWN is UNKNOWN, and has some more time than usual to show up.
     pub fn new(view: &View, at: Duration) -> Self {
         let period = defaults::heartbeat_period(view);
         let mut liveness = Self { nodes: BTreeMap::new(), period, looked_at: at };
@@ -162,10 +162,10 @@ impl Liveness {
         }
     }
 
-    /// Tracks the nodes there are: a new one has twice the usual time for its first session.
+    /// Tracks the nodes there are: a new one has some more time than usual for its first session.
     fn follow(&mut self, view: &View, at: Duration) {
         self.nodes.retain(|id, _| view.node(id).is_some());
-        let deadline = at + 2 * self.grace();
+        let deadline = at + self.period * limits::MISSED_FIRST_HEARTBEATS;
         for node in view.nodes() {
             if !self.nodes.contains_key(&node.id) {
                 self.nodes.insert(node.id.clone(), Tracked::stored(node, deadline));
@@ -240,14 +240,14 @@ mod tests {
         let mut liveness = Liveness::new(&view, SECOND);
         let after = settle(&mut liveness, &view, SECOND);
         assert_eq!((state(&after, "a"), state(&after, "b")), (NodeState::Unknown, NodeState::Down));
-        assert_eq!(liveness.next_deadline(), Some(SECOND + Duration::from_millis(4500)));
+        assert_eq!(liveness.next_deadline(), Some(SECOND + Duration::from_millis(3750)));
 
         let mut at = SECOND;
-        while at < SECOND + Duration::from_millis(4400) {
+        while at < SECOND + Duration::from_millis(3650) {
             at += Duration::from_millis(100);
             assert_eq!(state(&settle(&mut liveness, &after, at), "a"), NodeState::Unknown);
         }
-        let late = settle(&mut liveness, &after, SECOND + Duration::from_millis(4500));
+        let late = settle(&mut liveness, &after, SECOND + Duration::from_millis(3750));
         assert_eq!(state(&late, "a"), NodeState::Down);
         assert_eq!(late.node("a").unwrap().status.as_ref().unwrap().since, 100);
     }

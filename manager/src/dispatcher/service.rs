@@ -112,6 +112,8 @@ impl Dispatcher for DispatcherService {
         let node_id = Caller::of(&request)?.node_id()?.to_owned();
         let desk = self.term()?;
         let ended = desk.sessions.check(&node_id, &request.get_ref().session_id)?;
+        // The set must hold what the node has reported so far: an agent that lost its records believes it.
+        desk.reports.settled().await?;
         Ok(Response::new(assignments::stream(desk.term.store.clone(), node_id, ended)))
     }
 

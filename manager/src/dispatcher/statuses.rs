@@ -35,11 +35,19 @@ pub(super) struct Inbox(mpsc::Sender<Delivery>);
 impl Inbox {
     /// Hands in a node's reports and waits until they are committed.
     pub(super) async fn deliver(&self, node_id: &str, updates: Vec<TaskStatusUpdate>) -> Result<(), Status> {
-        let lost = || Status::unavailable("the leader is changing; send the reports to the next one");
         let report = |update| Report { node_id: node_id.to_owned(), update };
+        self.written(updates.into_iter().map(report).collect()).await
+    }
+
+    /// Waits until all reports handed in before are committed: they are taken in their order.
+    pub(super) async fn settled(&self) -> Result<(), Status> {
+        self.written(Vec::new()).await
+    }
+
+    async fn written(&self, reports: Vec<Report>) -> Result<(), Status> {
+        let lost = || Status::unavailable("the leader is changing; send the reports to the next one");
         let (written, done) = oneshot::channel();
-        let delivery = Delivery { reports: updates.into_iter().map(report).collect(), written };
-        self.0.send(delivery).await.map_err(|_| lost())?;
+        self.0.send(Delivery { reports, written }).await.map_err(|_| lost())?;
         done.await.map_err(|_| lost())
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use crate::support::{Swarm, create, encoded, eventually, leader_of};
 use skep_raft::{Leadership, ProposeError, ReadError, Tuning};
 use skep_store::ApplyError;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_manager_comes_to_the_same_state_and_followers_name_the_leader() {
@@ -201,6 +201,18 @@ async fn a_leader_that_steps_down_is_followed_by_another() {
     assert!(matches!(stale, Err(ProposeError::NotLeader { .. })));
     let Leadership { term, .. } = *managers[leader].raft.leadership().borrow();
     managers[leader].raft.propose_in(term, create("fresh")).await.unwrap();
+}
+
+/// With nothing to write, a leader's hold on its quorum is renewed by heartbeats alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_with_nothing_to_do_goes_on_leading() {
+    let swarm = Swarm::new();
+    let managers = swarm.three().await;
+    let mut leadership = managers[0].raft.leadership();
+    assert!(leadership.borrow_and_update().is_self);
+    // For several times the longest silence anyone would bear, there is no news to wait for.
+    let change = timeout(swarm.tuning.election_max * 5, leadership.changed()).await;
+    assert!(change.is_err(), "{:?}", leadership.borrow());
 }
 
 /// Nobody refuses connections to it: only its silence tells.

@@ -1,11 +1,18 @@
 //! The figures: what a user waits for, and what the engine weighs.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    process::Command,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::{engine::Engine, http::request, memory, stats::percentile};
+use crate::{engine::Engine, http::request, memory, stats::percentile, writers::Writers};
+
+/// How often the leader is frozen for half a second.
+const STALLS: u32 = 10;
 
 const NODES: [usize; 3] = [1, 2, 3];
 
@@ -41,12 +48,22 @@ pub(crate) fn run(engine: &dyn Engine, failovers: usize, print: &mut dyn FnMut(&
     swarm.wait_containers(3)?;
     print("scale_100_3", started.elapsed().as_secs_f64(), "s");
 
+    let writers = Writers::start(NODES.map(|node| engine.socket(node)).into(), &swarm.spec("", 0));
     let mut gaps = Vec::new();
-    for round in 0..failovers {
-        gaps.push(swarm.failover(round)?);
+    for _ in 0..failovers {
+        gaps.push(swarm.failover(&writers)?);
     }
+    let acknowledged = writers.stop();
     print("failover.p50", percentile(&gaps, 50.0), "ms");
     print("failover.p99", percentile(&gaps, 99.0), "ms");
+    print("failover.acknowledged", acknowledged.len() as f64, "writes");
+    print("failover.lost", swarm.missing(&acknowledged)? as f64, "writes");
+
+    let mut elections = 0;
+    for _ in 0..STALLS {
+        elections += u32::from(swarm.stall()?);
+    }
+    print("stall_500ms.elections", f64::from(elections), &format!("of {STALLS}"));
 
     swarm.scale("big", 9)?;
     swarm.wait_running(1, "big", 9)?;
@@ -162,22 +179,48 @@ impl Swarm<'_> {
     }
 
     /// Kills the leader and gives the milliseconds until a survivor takes a write.
-    fn failover(&self, round: usize) -> Result<f64> {
+    fn failover(&self, writers: &Writers) -> Result<f64> {
         let leader = self.leader(1)?;
-        let asked = self.other(leader);
         self.engine.kill(leader)?;
-        let started = Instant::now();
-        let mut attempt = 0;
-        poll("a write after the leader's death", || {
-            attempt += 1;
-            let spec = self.spec(&format!("after{round}-{attempt}"), 0);
-            Ok(self.ask(asked, "POST", "/services/create", Some(&spec)).ok())
-        })?;
-        let gap = started.elapsed().as_secs_f64() * 1000.0;
+        let killed = Instant::now();
+        let gap = writers.first_after(killed)?.duration_since(killed).as_secs_f64() * 1000.0;
         self.engine.start(leader)?;
         self.all_ready()?;
         Ok(gap)
     }
+
+    /// Freezes the leader's processes for half a second; says whether another was elected for that.
+    fn stall(&self) -> Result<bool> {
+        let leader = self.leader(1)?;
+        let pids = self.engine.daemons(leader);
+        signal("STOP", &pids)?;
+        std::thread::sleep(Duration::from_millis(500));
+        signal("CONT", &pids)?;
+        self.all_ready()?;
+        Ok(self.leader(self.other(leader))? != leader)
+    }
+
+    /// How many of the services with these names are not on record on some node.
+    fn missing(&self, names: &[String]) -> Result<usize> {
+        let mut missing = BTreeSet::new();
+        for node in NODES {
+            let services = self.ask(node, "GET", "/services", None)?;
+            let there: BTreeSet<&str> = services
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|service| service["Spec"]["Name"].as_str())
+                .collect();
+            missing.extend(names.iter().filter(|name| !there.contains(name.as_str())));
+        }
+        Ok(missing.len())
+    }
+}
+
+fn signal(name: &str, pids: &[u32]) -> Result<()> {
+    let status = Command::new("kill").arg(format!("-{name}")).args(pids.iter().map(u32::to_string)).status()?;
+    ensure!(status.success(), "kill -{name} failed");
+    Ok(())
 }
 
 fn is_running(task: &Value) -> bool {

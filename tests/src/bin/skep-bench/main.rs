@@ -6,6 +6,7 @@ mod engine;
 mod http;
 mod memory;
 mod stats;
+mod writers;
 
 use std::{
     io::{self, Write as _},
