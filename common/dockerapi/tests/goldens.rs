@@ -294,6 +294,7 @@ fn a_node_is_shown_as_docker_shows_it() {
             resources: Some(proto::Resources {
                 nano_cpus: 2_000_000_000,
                 memory_bytes: description["Resources"]["MemoryBytes"].as_i64().unwrap(),
+                ..Default::default()
             }),
             engine_version: "20.10.24+dfsg1".into(),
             plugins: description["Engine"]["Plugins"]

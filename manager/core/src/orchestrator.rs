@@ -45,7 +45,7 @@ pub fn plan(view: &View, scope: &Scope, now: Timestamp, ids: &mut dyn Ids) -> Pl
             Some(Mode::Replicated(mode)) => replicated::plan(&mut tending, mode.replicas),
             Some(Mode::Global(_)) => global::plan(&mut tending),
             // Admission refuses such a spec.
-            None => {}
+            None | Some(Mode::ReplicatedJob(_) | Mode::GlobalJob(_)) => {}
         }
     }
     planner.finish()

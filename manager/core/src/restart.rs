@@ -49,7 +49,7 @@ fn note_failure(failures: &mut Vec<NodeFailure>, task: &Task, now: Timestamp) {
     if matches!(task.state(), TaskState::Failed | TaskState::Rejected) && !task.node_id.is_empty() {
         let surplus = (failures.len() + 1).saturating_sub(MAX_FAILURES);
         failures.drain(..surplus);
-        failures.push(NodeFailure { node_id: task.node_id.clone(), at: now.as_nanos() });
+        failures.push(NodeFailure { node_id: task.node_id.clone(), at: now.as_nanos(), ran: 0 });
     }
 }
 

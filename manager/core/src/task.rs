@@ -95,7 +95,6 @@ pub fn make_task(
     };
     Task {
         id: ids.next_id(),
-        meta: None,
         service_id: service.id.clone(),
         slot,
         node_id,
@@ -110,6 +109,7 @@ pub fn make_task(
         }),
         desired_state: desired.into(),
         restart: Some(restart),
+        ..Task::default()
     }
 }
 

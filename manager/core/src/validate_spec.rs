@@ -107,6 +107,7 @@ pub fn service(spec: &ServiceSpec) -> Result<(), InvalidSpec> {
         None => return Err(InvalidSpec::NoMode),
         Some(Mode::Replicated(mode)) if mode.replicas > limits::MAX_REPLICAS => return Err(InvalidSpec::Replicas),
         Some(Mode::Global(_)) if max_per_node > 0 => return Err(InvalidSpec::MaxReplicasMode),
+        Some(Mode::ReplicatedJob(_) | Mode::GlobalJob(_)) => return Err(InvalidSpec::Unsupported("jobs are")),
         Some(_) => {}
     }
     update_config(spec.update.as_ref(), "update")?;
@@ -179,7 +180,11 @@ fn task(spec: &TaskSpec) -> Result<(), InvalidSpec> {
 }
 
 fn resources(resources: Option<&Resources>) -> Result<(), InvalidSpec> {
-    let Resources { nano_cpus, memory_bytes } = resources.copied().unwrap_or_default();
+    let Some(Resources { nano_cpus, memory_bytes, generic }) = resources else { return Ok(()) };
+    let (nano_cpus, memory_bytes) = (*nano_cpus, *memory_bytes);
+    if !generic.is_empty() {
+        return Err(InvalidSpec::Unsupported("generic resources are"));
+    }
     if nano_cpus != 0 && nano_cpus < MIN_NANO_CPUS {
         #[expect(clippy::cast_precision_loss, reason = "for display; such a small number loses nothing")]
         return Err(InvalidSpec::Cpu((nano_cpus as f64 / 1e9).to_string()));
@@ -317,7 +322,7 @@ mod tests {
         );
         let reserve = |nano_cpus, memory_bytes| {
             move |s: &mut ServiceSpec| {
-                let reservations = Some(Resources { nano_cpus, memory_bytes });
+                let reservations = Some(Resources { nano_cpus, memory_bytes, ..Default::default() });
                 task_of(s).resources = Some(ResourceRequirements { reservations, ..ResourceRequirements::default() });
             }
         };

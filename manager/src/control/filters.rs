@@ -39,6 +39,8 @@ fn mode_name(service: &Service) -> &'static str {
     match service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
         Some(Mode::Replicated(_)) => "replicated",
         Some(Mode::Global(_)) => "global",
+        Some(Mode::ReplicatedJob(_)) => "replicated-job",
+        Some(Mode::GlobalJob(_)) => "global-job",
         None => "",
     }
 }

@@ -35,7 +35,7 @@ pub(super) async fn show(State(api): State<Api>) -> Result<Json<Info>, ApiError>
     let swarm = swarm(&api).await;
     let facts = &api.backend.host;
     let description = &facts.description;
-    let resources = description.resources.unwrap_or_default();
+    let resources = description.resources.clone().unwrap_or_default();
     let plugins = |kind: &str| -> Vec<String> {
         let of_kind = description.plugins.iter().filter(|plugin| plugin.r#type == kind);
         of_kind.map(|plugin| plugin.name.clone()).collect()

@@ -24,7 +24,11 @@ pub(super) fn gather(options: &DaemonOptions) -> io::Result<HostFacts> {
     let description = NodeDescription {
         hostname: text(machine.nodename()),
         platform: Some(Platform { architecture: text(machine.machine()), os: "linux".to_owned() }),
-        resources: Some(Resources { nano_cpus: cpus() * 1_000_000_000, memory_bytes: memory() }),
+        resources: Some(Resources {
+            nano_cpus: cpus() * 1_000_000_000,
+            memory_bytes: memory(),
+            ..Resources::default()
+        }),
         engine_version: ENGINE_VERSION.to_owned(),
         engine_labels: options.labels.clone(),
         plugins: vec![

@@ -140,7 +140,7 @@ fn service(rng: &mut Rng, ids: &mut SeededIds) -> Service {
     let reserved = if is_global { 0 } else { i64::try_from(rng.below(3)).unwrap_or(0) * 500_000_000 };
     let task = TaskSpec {
         resources: Some(ResourceRequirements {
-            reservations: Some(Resources { nano_cpus: reserved, memory_bytes: 0 }),
+            reservations: Some(Resources { nano_cpus: reserved, ..Resources::default() }),
             ..ResourceRequirements::default()
         }),
         restart: Some(restart),

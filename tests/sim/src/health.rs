@@ -63,7 +63,8 @@ fn fits_somewhere(view: &View, task: &Task) -> bool {
     let constrained =
         task.spec.as_ref().and_then(|spec| spec.placement.as_ref()).is_some_and(|p| !p.constraints.is_empty());
     view.nodes().any(|node| {
-        let capacity = node.description.as_ref().and_then(|description| description.resources).unwrap_or_default();
+        let capacity =
+            node.description.as_ref().and_then(|description| description.resources.clone()).unwrap_or_default();
         let taken: i64 = view.tasks_of_node(&node.id).filter(|other| other.may_run()).map(|other| cpus_of(other)).sum();
         let labels =
             node.spec.as_ref().and_then(|spec| spec.annotations.as_ref()).map(|annotations| &annotations.labels);

@@ -34,7 +34,11 @@ impl Node {
         let description = NodeDescription {
             hostname: id.to_owned(),
             platform: Some(Platform { architecture: "x86_64".into(), os: "linux".into() }),
-            resources: Some(Resources { nano_cpus: cpus * 1_000_000_000, memory_bytes: 8 << 30 }),
+            resources: Some(Resources {
+                nano_cpus: cpus * 1_000_000_000,
+                memory_bytes: 8 << 30,
+                ..Resources::default()
+            }),
             ..NodeDescription::default()
         };
         let machine = Machine {

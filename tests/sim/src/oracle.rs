@@ -175,7 +175,7 @@ fn only_forward(old: &Task, new: &Task) -> Step {
 /// What tasks reserve on a node is at most what it has.
 fn not_overcommitted(view: &View, node_id: &str) -> Step {
     let Some(node) = view.node(node_id) else { return Ok(()) };
-    let capacity = node.description.as_ref().and_then(|description| description.resources).unwrap_or_default();
+    let capacity = node.description.as_ref().and_then(|description| description.resources.clone()).unwrap_or_default();
     let tasks = view.tasks_of_node(node_id).filter(|task| task.may_run());
     let reserved: i64 = tasks.map(|task| cpus_of(task)).sum();
     must!(reserved <= capacity.nano_cpus, "{reserved} of {} CPUs of {node_id} are reserved", capacity.nano_cpus);
@@ -185,7 +185,7 @@ fn not_overcommitted(view: &View, node_id: &str) -> Step {
 /// What a task reserves.
 pub(crate) fn cpus_of(task: &Task) -> i64 {
     let resources = task.spec.as_ref().and_then(|spec| spec.resources.as_ref());
-    resources.and_then(|resources| resources.reservations).map_or(0, |reservations| reservations.nano_cpus)
+    resources.and_then(|resources| resources.reservations.as_ref()).map_or(0, |reservations| reservations.nano_cpus)
 }
 
 fn same_place(a: &Task, b: &Task) -> bool {

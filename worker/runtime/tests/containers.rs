@@ -125,7 +125,7 @@ async fn memory_beyond_the_limit_is_an_oom_kill() {
 async fn limits_are_in_the_cgroup() {
     let world = World::new().await;
     let mut container = shell("limited", "ulimit -n; echo ready; sleep 1000");
-    let limits = Resources { nano_cpus: 500_000_000, memory_bytes: 32 << 20 };
+    let limits = Resources { nano_cpus: 500_000_000, memory_bytes: 32 << 20, ..Default::default() };
     container.resources = ResourceRequirements { limits: Some(limits), pids_limit: 77, ..Default::default() };
     container.container.ulimits = vec![Ulimit { name: "nofile".into(), soft: 333, hard: 333 }];
     container.container.oom_score_adj = 123;

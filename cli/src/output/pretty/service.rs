@@ -47,7 +47,7 @@ fn mode(out: &mut String, mode: &ServiceMode) {
                 line(out, " Replicas:\t", replicas);
             }
         }
-        ServiceMode { replicated: None, global: None } => out.push_str("Service Mode:\n"),
+        _ => out.push_str("Service Mode:\n"),
     }
 }
 

@@ -103,7 +103,7 @@ fn image(service: &Service) -> Option<&str> {
 fn replicas(service: &Service) -> Option<String> {
     match service.spec.as_ref()?.mode.as_ref()? {
         Mode::Replicated(replicated) => Some(replicated.replicas.to_string()),
-        Mode::Global(_) => None,
+        Mode::Global(_) | Mode::ReplicatedJob(_) | Mode::GlobalJob(_) => None,
     }
 }
 

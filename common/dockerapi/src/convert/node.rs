@@ -69,6 +69,7 @@ pub fn node_spec_from_docker(spec: NodeSpec) -> Result<proto::NodeSpec, Invalid>
         annotations: Some(Annotations { name: spec.name, labels: spec.labels }),
         desired_role: role.into(),
         availability: availability.into(),
+        ..proto::NodeSpec::default()
     })
 }
 

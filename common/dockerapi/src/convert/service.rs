@@ -14,8 +14,8 @@ use super::{
 use crate::{
     time::Time,
     types::{
-        Empty, Endpoint, EndpointSpec, Placement, ReplicatedService, ResourceRequirements, RestartPolicy, Service,
-        ServiceMode, ServiceSpec, ServiceStatus, UpdateConfig, Version,
+        Empty, Endpoint, EndpointSpec, Placement, ReplicatedJob, ReplicatedService, ResourceRequirements,
+        RestartPolicy, Service, ServiceMode, ServiceSpec, ServiceStatus, UpdateConfig, Version,
     },
 };
 
@@ -53,14 +53,7 @@ pub fn service_spec_to_docker(spec: &proto::ServiceSpec) -> ServiceSpec {
         name: annotations.name,
         labels: annotations.labels,
         task_template,
-        mode: match spec.mode {
-            Some(Mode::Replicated(replicated)) => ServiceMode {
-                replicated: Some(ReplicatedService { replicas: Some(replicated.replicas) }),
-                global: None,
-            },
-            Some(Mode::Global(_)) => ServiceMode { replicated: None, global: Some(Empty {}) },
-            None => ServiceMode::default(),
-        },
+        mode: spec.mode.as_ref().map(mode_to_docker).unwrap_or_default(),
         update_config: spec.update.as_ref().map(update_to_docker),
         rollback_config: spec.rollback.as_ref().map(update_to_docker),
         endpoint_spec: spec.endpoint.as_ref().map(|endpoint| EndpointSpec { mode: endpoint.mode().word().to_owned() }),
@@ -72,21 +65,53 @@ pub fn service_spec_to_docker(spec: &proto::ServiceSpec) -> ServiceSpec {
 /// # Errors
 /// [`Invalid`]: wrong words, two modes, and what [`task_spec_from_docker`] refuses.
 pub fn service_spec_from_docker(spec: ServiceSpec) -> Result<proto::ServiceSpec, Invalid> {
-    let mode = match (spec.mode.replicated, spec.mode.global) {
-        (Some(_), Some(_)) => return Err(Invalid("must specify only one service mode".to_owned())),
-        (None, Some(Empty {})) => Mode::Global(GlobalService {}),
-        (replicated, None) => {
-            Mode::Replicated(proto::ReplicatedService { replicas: replicated.and_then(|r| r.replicas).unwrap_or(1) })
-        }
-    };
     Ok(proto::ServiceSpec {
         annotations: Some(Annotations { name: spec.name, labels: spec.labels }),
         task: Some(task_spec_from_docker(spec.task_template)?),
-        mode: Some(mode),
+        mode: Some(mode_from_docker(spec.mode)?),
         update: spec.update_config.map(|config| update_from_docker(config, "update")).transpose()?,
         rollback: spec.rollback_config.map(|config| update_from_docker(config, "rollback")).transpose()?,
         endpoint: spec.endpoint_spec.map(endpoint_from_docker).transpose()?,
     })
+}
+
+fn mode_to_docker(mode: &Mode) -> ServiceMode {
+    let none = ServiceMode::default();
+    match mode {
+        Mode::Replicated(mode) => {
+            ServiceMode { replicated: Some(ReplicatedService { replicas: Some(mode.replicas) }), ..none }
+        }
+        Mode::Global(_) => ServiceMode { global: Some(Empty {}), ..none },
+        Mode::ReplicatedJob(job) => ServiceMode {
+            replicated_job: Some(ReplicatedJob {
+                max_concurrent: Some(job.max_concurrent),
+                total_completions: Some(job.total_completions),
+            }),
+            ..none
+        },
+        Mode::GlobalJob(_) => ServiceMode { global_job: Some(Empty {}), ..none },
+    }
+}
+
+fn mode_from_docker(mode: ServiceMode) -> Result<Mode, Invalid> {
+    let ServiceMode { replicated, global, replicated_job, global_job } = mode;
+    let mut modes = [
+        replicated.map(|mode| Mode::Replicated(proto::ReplicatedService { replicas: mode.replicas.unwrap_or(1) })),
+        global.map(|Empty {}| Mode::Global(GlobalService {})),
+        replicated_job.map(|job| {
+            let max_concurrent = job.max_concurrent.unwrap_or(1);
+            let total_completions = job.total_completions.unwrap_or(max_concurrent);
+            Mode::ReplicatedJob(proto::ReplicatedJob { max_concurrent, total_completions })
+        }),
+        global_job.map(|Empty {}| Mode::GlobalJob(proto::GlobalJob {})),
+    ]
+    .into_iter()
+    .flatten();
+    match (modes.next(), modes.next()) {
+        (_, Some(_)) => Err(Invalid("must specify only one service mode".to_owned())),
+        (Some(mode), None) => Ok(mode),
+        (None, None) => Ok(Mode::Replicated(proto::ReplicatedService { replicas: 1 })),
+    }
 }
 
 fn endpoint_from_docker(endpoint: EndpointSpec) -> Result<proto::EndpointSpec, Invalid> {
@@ -96,7 +121,7 @@ fn endpoint_from_docker(endpoint: EndpointSpec) -> Result<proto::EndpointSpec, I
         EndpointMode::from_word(&endpoint.mode)
             .ok_or_else(|| Invalid(format!("invalid resolution mode: {:?}", endpoint.mode)))?
     };
-    Ok(proto::EndpointSpec { mode: mode.into() })
+    Ok(proto::EndpointSpec { mode: mode.into(), ports: Vec::new() })
 }
 
 fn update_to_docker(config: &proto::UpdateConfig) -> UpdateConfig {

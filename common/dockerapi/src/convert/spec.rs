@@ -23,7 +23,7 @@ const ISOLATION: &str = "default";
 pub fn task_spec_to_docker(spec: &proto::TaskSpec) -> TaskSpec {
     TaskSpec {
         container_spec: spec.container.clone().map(container_to_docker),
-        resources: spec.resources.map(resources_to_docker),
+        resources: spec.resources.clone().map(resources_to_docker),
         restart_policy: spec.restart.as_ref().map(restart_to_docker),
         placement: spec.placement.clone().map(placement_to_docker),
         networks: match spec.network() {
@@ -148,12 +148,16 @@ fn resources_to_docker(requirements: proto::ResourceRequirements) -> ResourceReq
 
 fn resources_from_docker(requirements: ResourceRequirements) -> proto::ResourceRequirements {
     proto::ResourceRequirements {
-        limits: requirements
-            .limits
-            .map(|limits| proto::Resources { nano_cpus: limits.nano_cpus, memory_bytes: limits.memory_bytes }),
-        reservations: requirements
-            .reservations
-            .map(|held| proto::Resources { nano_cpus: held.nano_cpus, memory_bytes: held.memory_bytes }),
+        limits: requirements.limits.map(|limits| proto::Resources {
+            nano_cpus: limits.nano_cpus,
+            memory_bytes: limits.memory_bytes,
+            generic: Vec::new(),
+        }),
+        reservations: requirements.reservations.map(|held| proto::Resources {
+            nano_cpus: held.nano_cpus,
+            memory_bytes: held.memory_bytes,
+            generic: Vec::new(),
+        }),
         pids_limit: requirements.limits.map_or(0, |limits| limits.pids),
     }
 }

@@ -66,6 +66,24 @@ pub struct ServiceMode {
     /// One per node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub global: Option<Empty>,
+    /// A number, run to completion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicated_job: Option<ReplicatedJob>,
+    /// One per node, run to completion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub global_job: Option<Empty>,
+}
+
+/// A number of tasks that run to completion.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ReplicatedJob {
+    /// Tasks at a time; absent = 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_concurrent: Option<u64>,
+    /// Tasks in all; absent = as many as run at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_completions: Option<u64>,
 }
 
 /// A number of tasks.

@@ -63,12 +63,12 @@ impl<'a> Filters<'a> {
     }
 
     /// What each task reserves.
-    pub(super) fn reserved(&self) -> Resources {
-        self.reserved
+    pub(super) fn reserved(&self) -> &Resources {
+        &self.reserved
     }
 
     /// Whether a node with so much free, and so many tasks of the service, can take one more.
-    pub(super) fn check(&self, node: &Node, free: Resources, of_service: u64) -> Result<(), Misfit> {
+    pub(super) fn check(&self, node: &Node, free: &Resources, of_service: u64) -> Result<(), Misfit> {
         let max_replicas = self.placement.map_or(0, |placement| placement.max_replicas);
         if !is_available(node) {
             Err(Misfit::Unavailable)
@@ -96,7 +96,7 @@ pub(super) fn is_available(node: &Node) -> bool {
 /// What a task keeps for itself on its node.
 pub(super) fn reservations(task: &Task) -> Resources {
     let resources = task.spec.as_ref().and_then(|spec| spec.resources.as_ref());
-    resources.and_then(|resources| resources.reservations).unwrap_or_default()
+    resources.and_then(|resources| resources.reservations.clone()).unwrap_or_default()
 }
 
 /// Whether a node is of one of the platforms a placement names; an empty field of one stands for any.

@@ -60,8 +60,8 @@ impl<'a> Pool<'a> {
         self.entries[node].node
     }
 
-    pub(super) fn free(&self, node: Index) -> Resources {
-        self.entries[node].free
+    pub(super) fn free(&self, node: Index) -> &Resources {
+        &self.entries[node].free
     }
 
     pub(super) fn tasks(&self, node: Index) -> u64 {
@@ -75,7 +75,7 @@ impl<'a> Pool<'a> {
     }
 
     /// One more task for a node.
-    pub(super) fn add_task(&mut self, node: Index, reserved: Resources) {
+    pub(super) fn add_task(&mut self, node: Index, reserved: &Resources) {
         let entry = &mut self.entries[node];
         let rank = (entry.tasks, node);
         entry.tasks += 1;
@@ -86,25 +86,25 @@ impl<'a> Pool<'a> {
     }
 
     /// Reserves for a task that the node already counts.
-    pub(super) fn reserve(&mut self, node: Index, reserved: Resources) {
+    pub(super) fn reserve(&mut self, node: Index, reserved: &Resources) {
         self.entries[node].reserve(reserved);
     }
 }
 
 impl<'a> Entry<'a> {
     fn of(view: &View, node: &'a Arc<Node>) -> Self {
-        let capacity = node.description.as_ref().and_then(|description| description.resources);
+        let capacity = node.description.as_ref().and_then(|description| description.resources.clone());
         let mut entry = Self { node, tasks: 0, free: capacity.unwrap_or_default() };
         for task in view.tasks_of_node(&node.id) {
             entry.tasks += u64::from(task.is_wanted());
             if task.may_run() {
-                entry.reserve(reservations(task));
+                entry.reserve(&reservations(task));
             }
         }
         entry
     }
 
-    fn reserve(&mut self, reserved: Resources) {
+    fn reserve(&mut self, reserved: &Resources) {
         self.free.nano_cpus = self.free.nano_cpus.saturating_sub(reserved.nano_cpus.max(0));
         self.free.memory_bytes = self.free.memory_bytes.saturating_sub(reserved.memory_bytes.max(0));
     }

@@ -42,7 +42,7 @@ fn case() -> impl Strategy<Value = Case> {
 
 fn task(case: &Case, id: String, service: usize, slot: u64) -> Task {
     let (cpus, max_replicas, _) = case.services[service];
-    let reservations = Some(Resources { nano_cpus: cpus, memory_bytes: 0 });
+    let reservations = Some(Resources { nano_cpus: cpus, memory_bytes: 0, ..Default::default() });
     let spec = TaskSpec {
         resources: Some(ResourceRequirements { reservations, ..ResourceRequirements::default() }),
         placement: Some(Placement { max_replicas, ..Placement::default() }),
@@ -70,7 +70,7 @@ fn build(case: &Case) -> View {
             spec: Some(NodeSpec { availability: availability.into(), ..NodeSpec::default() }),
             status: Some(NodeStatus { state: state.into(), ..NodeStatus::default() }),
             description: Some(NodeDescription {
-                resources: Some(Resources { nano_cpus: *cpus, memory_bytes: 0 }),
+                resources: Some(Resources { nano_cpus: *cpus, memory_bytes: 0, ..Default::default() }),
                 ..NodeDescription::default()
             }),
             ..Node::default()
@@ -79,7 +79,7 @@ fn build(case: &Case) -> View {
     for (number, (service, node, wanted)) in case.placed.iter().enumerate() {
         let failures = case.failures[number].iter().map(|(node, ago)| {
             let at = (NOW - Duration::from_secs(*ago)).as_nanos();
-            NodeFailure { node_id: format!("n{node}"), at }
+            NodeFailure { node_id: format!("n{node}"), at, ran: 0 }
         });
         let mut placed = task(case, format!("placed{number}"), *service, number as u64 + 1);
         placed.node_id = format!("n{node}");
@@ -103,7 +103,7 @@ fn scheduled(view: &View) -> View {
 
 /// The node for one task, the slow way: by id of the node.
 fn best(view: &View, task: &Task) -> Option<String> {
-    let cpus = |task: &Task| task.spec.as_ref().unwrap().resources.unwrap().reservations.unwrap().nano_cpus;
+    let cpus = |task: &Task| task.spec.clone().unwrap().resources.unwrap().reservations.unwrap().nano_cpus;
     let most = task.spec.as_ref().unwrap().placement.as_ref().unwrap().max_replicas;
     let of_service: Vec<&Arc<Task>> =
         view.tasks_of_service(&task.service_id).filter(|other| other.is_wanted() && other.id != task.id).collect();
@@ -114,7 +114,7 @@ fn best(view: &View, task: &Task) -> Option<String> {
         let failed = failures
             .filter(|failure| failure.node_id == node.id && NOW.since(Timestamp(failure.at)) < Duration::from_secs(300))
             .count();
-        let free = node.description.as_ref().unwrap().resources.unwrap().nano_cpus
+        let free = node.description.as_ref().unwrap().resources.clone().unwrap().nano_cpus
             - there.iter().filter(|other| other.may_run()).map(|other| cpus(other)).sum::<i64>();
         let fits = node.status.as_ref().unwrap().state() == NodeState::Ready
             && node.spec.as_ref().unwrap().availability() == Availability::Active

@@ -128,7 +128,7 @@ fn happen(world: &mut World, event: &Event) {
 
 fn spec(global: bool, wish: &Wish) -> ServiceSpec {
     let constraints = if wish.constrained { vec!["node.labels.fit!=no".to_owned()] } else { Vec::new() };
-    let reservations = Some(Resources { nano_cpus: wish.cpus * 1_000_000_000, memory_bytes: 0 });
+    let reservations = Some(Resources { nano_cpus: wish.cpus * 1_000_000_000, memory_bytes: 0, ..Default::default() });
     let task = TaskSpec {
         resources: Some(ResourceRequirements { reservations, ..ResourceRequirements::default() }),
         restart: Some(RestartPolicy {
@@ -184,8 +184,8 @@ fn placed_well(before: &View, after: &View) {
     for node in after.nodes() {
         let running = after.tasks_of_node(&node.id).filter(|task| task.may_run());
         let reserved: i64 =
-            running.map(|task| task.spec.as_ref().unwrap().resources.unwrap().reservations.unwrap().nano_cpus).sum();
-        let capacity = node.description.as_ref().unwrap().resources.unwrap().nano_cpus;
+            running.map(|task| task.spec.clone().unwrap().resources.unwrap().reservations.unwrap().nano_cpus).sum();
+        let capacity = node.description.clone().unwrap().resources.unwrap().nano_cpus;
         assert!(reserved <= capacity, "{} has {capacity} and {reserved} is reserved", node.id);
     }
 }

@@ -65,7 +65,7 @@ impl World {
             description: Some(NodeDescription {
                 hostname: id.into(),
                 platform: Some(Platform { architecture: "x86_64".into(), os: "linux".into() }),
-                resources: Some(Resources { nano_cpus: 4_000_000_000, memory_bytes: 8 << 30 }),
+                resources: Some(Resources { nano_cpus: 4_000_000_000, memory_bytes: 8 << 30, ..Default::default() }),
                 ..NodeDescription::default()
             }),
             ..Node::default()

@@ -74,8 +74,12 @@ fn entry() -> impl Strategy<Value = Entry> {
         1 => Just(Step::Create(Object::default())),
     ];
     let actions = prop::collection::vec(step.prop_map(|step| Action { action: Some(step) }), 1..4);
-    (actions, prop::collection::vec(reference(), 0..2), 0..100i64, prop::bool::weighted(0.8))
-        .prop_map(|(actions, expect, now, right)| Entry { transaction: Transaction { now, actions, expect }, right })
+    (actions, prop::collection::vec(reference(), 0..2), 0..100i64, prop::bool::weighted(0.8)).prop_map(
+        |(actions, expect, now, right)| Entry {
+            transaction: Transaction { now, actions, expect, by: String::new() },
+            right,
+        },
+    )
 }
 
 impl Entry {

@@ -99,7 +99,7 @@ impl Life {
         let description = NodeDescription {
             hostname: self.hostname.clone(),
             platform: Some(Platform { architecture: "x86_64".into(), os: "linux".into() }),
-            resources: Some(Resources { nano_cpus: 8_000_000_000, memory_bytes: 8 << 30 }),
+            resources: Some(Resources { nano_cpus: 8_000_000_000, memory_bytes: 8 << 30, ..Resources::default() }),
             peer_addr: self.peer_addr.clone(),
             ..Default::default()
         };

@@ -175,7 +175,7 @@ impl Bench {
         let description = NodeDescription {
             hostname: "dk1".into(),
             platform: Some(Platform { architecture: "x86_64".into(), os: "linux".into() }),
-            resources: Some(Resources { nano_cpus: 2_000_000_000, memory_bytes: 1 << 30 }),
+            resources: Some(Resources { nano_cpus: 2_000_000_000, memory_bytes: 1 << 30, ..Default::default() }),
             engine_version: "0.1.0".into(),
             ..NodeDescription::default()
         };

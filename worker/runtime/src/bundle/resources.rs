@@ -17,7 +17,7 @@ const MIN_MEMORY: i64 = 6 << 20;
 /// where the host counts swap at all.
 pub(super) fn limits(resources: &ResourceRequirements, swap_is_counted: bool) -> Result<Value, RuntimeError> {
     let mut out = json!({ "devices": [{ "allow": false, "access": "rwm" }] });
-    let limits = resources.limits.unwrap_or_default();
+    let limits = resources.limits.clone().unwrap_or_default();
     if limits.memory_bytes != 0 {
         if limits.memory_bytes < MIN_MEMORY {
             return Err(invalid("Minimum memory limit allowed is 6MB"));
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     fn requirements(nano_cpus: i64, memory_bytes: i64, pids_limit: i64) -> ResourceRequirements {
-        let limits = Some(Resources { nano_cpus, memory_bytes });
+        let limits = Some(Resources { nano_cpus, memory_bytes, ..Default::default() });
         ResourceRequirements { limits, pids_limit, ..ResourceRequirements::default() }
     }
 
