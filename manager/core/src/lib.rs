@@ -3,6 +3,7 @@
 //! | Module | Decides |
 //! |---|---|
 //! | [`orchestrator`] | which tasks a service has and what is wanted of each: [`replicated`], [`global`], [`restart`], [`enforcer`] |
+//! | [`job`] | the runs of a job |
 //! | [`allocator`] | what a new task needs before it can be placed: NEW → PENDING |
 //! | [`scheduler`] | where a task goes: PENDING → ASSIGNED |
 //! | [`reaper`] | which tasks are forgotten, and which are given up for lost |
@@ -25,7 +26,7 @@
 //! - `Node.role`: certificate issuance when the node is new; from then on [`roles`]
 //! - `Node.manager`: set by joining Raft (`AssignRaftId`); cleared by [`roles`]
 //! - `Node.certificate`: certificate issuance
-//! - `Service.*`: users, through the control service (`spec_version` by [`update::spec_version`])
+//! - `Service.*`: users, through the control service and [`update`]; `Service.job`: [`job`]
 //! - `Task`, the object: made by [`orchestrator`]; removed by [`reaper`]
 //! - `Task.desired_state`, `Task.restart`: [`orchestrator`]
 //! - `Task.node_id`: [`scheduler`], once; of a global service's task [`orchestrator`], when it makes it
@@ -40,6 +41,7 @@ pub mod constraint;
 pub mod defaults;
 pub mod enforcer;
 pub mod global;
+pub mod job;
 pub mod liveness;
 pub mod orchestrator;
 pub mod plan;

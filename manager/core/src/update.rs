@@ -1,10 +1,54 @@
-//! What a change of a service's spec means for its tasks.
+//! What a change of a service's spec makes of the service.
 //!
-//! Owns `Service.spec_version`. The rolling updater has its place here: until it is there, a change that would replace
-//! tasks is refused at admission ([`crate::validate_spec::service_update`]), so all tasks of a service are of its
-//! present spec.
+//! Owns `Service.{spec, previous_spec, spec_version, previous_spec_version}`; of `Service.update_status` the moment a user asks for
+//! something: an update clears it, a rollback begins one. From there on the orchestrator writes it.
+//!
+//! Invariant: two specs of a service with equal versions ask for equal tasks.
 
-use skep_proto::v1::{Service, ServiceSpec};
+use skep_common::clock::Timestamp;
+use skep_proto::v1::{Service, ServiceSpec, UpdateState, UpdateStatus};
+
+use crate::job;
+
+/// A new service.
+pub fn created(id: String, spec: ServiceSpec, now: Timestamp) -> Service {
+    let mut service = Service { id, spec: Some(spec), ..Service::default() };
+    job::begin_run(&mut service, now);
+    service
+}
+
+/// The service with another spec.
+pub fn updated(service: &Service, spec: ServiceSpec, now: Timestamp) -> Service {
+    let mut service = Service {
+        spec_version: spec_version(service, &spec),
+        spec: Some(spec),
+        previous_spec: service.spec.clone(),
+        previous_spec_version: service.spec_version,
+        update_status: None,
+        ..service.clone()
+    };
+    job::begin_run(&mut service, now);
+    service
+}
+
+/// The service with the spec it had before, so that doing it twice changes nothing; `None` when it had none.
+pub fn rolled_back(service: &Service, now: Timestamp) -> Option<Service> {
+    let mut service = Service {
+        spec: Some(service.previous_spec.clone()?),
+        spec_version: service.previous_spec_version,
+        previous_spec: service.spec.clone(),
+        previous_spec_version: service.spec_version,
+        update_status: Some(UpdateStatus {
+            state: UpdateState::RollbackStarted.into(),
+            started_at: now.as_nanos(),
+            completed_at: 0,
+            message: "manually requested rollback".into(),
+        }),
+        ..service.clone()
+    };
+    job::begin_run(&mut service, now);
+    Some(service)
+}
 
 /// Whether tasks made from `old` are not what `new` asks for, so that they would have to be replaced.
 /// Replicas, labels of the service, and how to update or roll back do not concern tasks that exist.
@@ -14,7 +58,7 @@ pub fn task_changed(old: &ServiceSpec, new: &ServiceSpec) -> bool {
 
 /// The `spec_version` of a service whose spec becomes `new`. It only has to grow whenever tasks are concerned; the
 /// version the service has now was never one before.
-pub fn spec_version(service: &Service, new: &ServiceSpec) -> u64 {
+fn spec_version(service: &Service, new: &ServiceSpec) -> u64 {
     match &service.spec {
         Some(old) if task_changed(old, new) => service.meta.map_or(0, |meta| meta.version),
         _ => service.spec_version,
@@ -27,20 +71,40 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn only_what_concerns_tasks_gives_a_new_version() {
-        let spec = ServiceSpec { task: Some(TaskSpec::default()), ..ServiceSpec::default() };
-        let service = Service {
-            spec: Some(spec.clone()),
+    const NOW: Timestamp = Timestamp(7);
+
+    fn service() -> Service {
+        Service {
+            spec: Some(ServiceSpec { task: Some(TaskSpec::default()), ..ServiceSpec::default() }),
             meta: Some(Meta { version: 9, ..Meta::default() }),
             spec_version: 4,
             ..Service::default()
-        };
-        let scaled = ServiceSpec { mode: Some(Mode::Replicated(ReplicatedService { replicas: 5 })), ..spec.clone() };
-        assert!(!task_changed(&spec, &scaled));
-        assert_eq!(spec_version(&service, &scaled), 4);
-        let forced = ServiceSpec { task: Some(TaskSpec { force_update: 1, ..TaskSpec::default() }), ..spec.clone() };
-        assert!(task_changed(&spec, &forced));
-        assert_eq!(spec_version(&service, &forced), 9);
+        }
+    }
+
+    fn forced(service: &Service) -> ServiceSpec {
+        let spec = service.spec.clone().unwrap();
+        ServiceSpec { task: Some(TaskSpec { force_update: 1, ..TaskSpec::default() }), ..spec }
+    }
+
+    #[test]
+    fn only_what_concerns_tasks_gives_a_new_version() {
+        let service = service();
+        let mode = Some(Mode::Replicated(ReplicatedService { replicas: 5 }));
+        let scaled = updated(&service, ServiceSpec { mode, ..service.spec.clone().unwrap() }, NOW);
+        assert_eq!((scaled.spec_version, scaled.previous_spec_version), (4, 4));
+        let forced = updated(&service, forced(&service), NOW);
+        assert_eq!((forced.spec_version, forced.previous_spec_version, forced.previous_spec), (9, 4, service.spec));
+    }
+
+    #[test]
+    fn rolling_back_twice_changes_nothing_but_the_status() {
+        let before = updated(&service(), forced(&service()), NOW);
+        let back = rolled_back(&before, NOW).unwrap();
+        assert_eq!((&back.spec, back.spec_version), (&service().spec, 4));
+        assert_eq!(back.update_status.as_ref().unwrap().state(), UpdateState::RollbackStarted);
+        let forth = rolled_back(&back, NOW).unwrap();
+        assert_eq!(Service { update_status: None, ..forth }, before);
+        assert_eq!(rolled_back(&service(), NOW), None);
     }
 }

@@ -20,7 +20,7 @@ pub(super) async fn create(swarm: &Swarm, request: CreateServiceRequest) -> Resu
     let spec = request.spec.ok_or_else(|| Status::invalid_argument("the service's spec is missing"))?;
     validate_spec::service(&spec).map_err(|error| answer::invalid(&error))?;
     let id = RandomIds.next_id();
-    let service = Service { id: id.clone(), spec: Some(spec), ..Service::default() };
+    let service = update::created(id.clone(), spec, swarm.now());
     let write = swarm.write(|view| {
         let mut tx = TxBuilder::new(view, swarm.now());
         tx.create(service.clone());
@@ -51,22 +51,19 @@ pub(super) async fn update(swarm: &Swarm, request: UpdateServiceRequest) -> Resu
         if service.version() != request.version {
             return Err(answer::out_of_sequence());
         }
-        let spec = if request.rollback { service.previous_spec.clone() } else { request.spec.clone() };
-        let spec = spec.ok_or_else(|| match request.rollback {
-            true => Status::failed_precondition(format!("service {} does not have a previous spec", request.key)),
-            false => Status::invalid_argument("the service's spec is missing"),
-        })?;
-        let old = service.spec.clone().unwrap_or_default();
-        validate_spec::service_update(&old, &spec).map_err(|error| answer::invalid(&error))?;
+        let changed = if request.rollback {
+            update::rolled_back(service, swarm.now()).ok_or_else(|| {
+                Status::failed_precondition(format!("service {} does not have a previous spec", request.key))
+            })?
+        } else {
+            let spec = request.spec.clone().ok_or_else(|| Status::invalid_argument("the service's spec is missing"))?;
+            update::updated(service, spec, swarm.now())
+        };
+        let (old, new) = (service.spec.clone().unwrap_or_default(), changed.spec.clone().unwrap_or_default());
+        validate_spec::service_update(&old, &new).map_err(|error| answer::invalid(&error))?;
         id.clone_from(&service.id);
         let mut tx = TxBuilder::new(view, swarm.now());
-        tx.update(Service {
-            spec_version: update::spec_version(service, &spec),
-            spec: Some(spec),
-            previous_spec: Some(old),
-            previous_spec_version: service.spec_version,
-            ..Service::clone(service)
-        });
+        tx.update(changed);
         Ok(tx.build())
     });
     write.await?;
