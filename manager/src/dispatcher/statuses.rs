@@ -101,3 +101,33 @@ impl Reconciler for Statuses {
         !self.queue.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn settled_is_over_only_when_everything_handed_in_before_is_written() {
+        let (inbox, mut statuses) = Statuses::new();
+        let mut delivered = pin!(inbox.deliver("n", vec![TaskStatusUpdate::default()]));
+        let mut settled = pin!(inbox.settled());
+        assert!(poll!(&mut delivered).is_pending() && poll!(&mut settled).is_pending());
+        statuses.woken().await;
+        assert!(poll!(&mut settled).is_pending(), "the report is not written yet");
+        statuses.done();
+        assert!(delivered.await.is_ok() && settled.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_term_that_is_over() {
+        let (inbox, statuses) = Statuses::new();
+        let mut settled = pin!(inbox.settled());
+        assert!(poll!(&mut settled).is_pending());
+        drop(statuses);
+        assert_eq!(settled.await.unwrap_err().code(), tonic::Code::Unavailable);
+    }
+}
