@@ -5,9 +5,11 @@
 
 mod cluster;
 mod command;
+mod http;
 mod leftovers;
 mod task;
 
 pub use cluster::Cluster;
 pub use command::{Outcome, until};
+pub use http::request;
 pub use task::Task;

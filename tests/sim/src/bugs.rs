@@ -16,17 +16,29 @@ pub enum Bug {
     NoFirstLook,
     /// A loop plans again before it knows what became of what it proposed.
     ImpatientLoop,
+    /// Every update starts before it stops, whatever was asked for.
+    HastyUpdate,
+    /// A new leader leaves out an entry that was committed.
+    ForgetfulLog,
+    /// An agent goes on after a gap in its assignments as if there were none.
+    IgnoredGap,
+    /// The leader tells an agent that its reports are taken in before they are committed.
+    EarlyReceipt,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::BackwardStatus,
         Self::UnfencedSession,
         Self::EarlySlotReuse,
         Self::ForgetfulAgent,
         Self::NoFirstLook,
         Self::ImpatientLoop,
+        Self::HastyUpdate,
+        Self::ForgetfulLog,
+        Self::IgnoredGap,
+        Self::EarlyReceipt,
     ];
 }
 

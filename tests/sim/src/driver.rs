@@ -13,6 +13,7 @@ use crate::{
     oracle::Oracle,
     reporter::Reporter,
     runtime::Container,
+    users::BROKEN,
 };
 
 /// An operation under way.
@@ -46,6 +47,8 @@ impl Tools<'_> {
 /// The driver of one task.
 pub(crate) struct Driver {
     id: String,
+    /// Whether its program ends as soon as it has begun.
+    is_broken: bool,
     machine: TaskMachine,
     effects: VecDeque<Effect>,
     operation: Option<Operation>,
@@ -59,8 +62,10 @@ impl Driver {
             tools.reporter.note(&task.id, status);
         }
         let id = task.id.clone();
+        let container = task.spec.as_ref().and_then(|spec| spec.container.as_ref());
+        let is_broken = container.is_some_and(|container| container.image == BROKEN);
         let machine = TaskMachine::new(task);
-        let mut driver = Self { id, machine, effects: VecDeque::new(), operation: None, operations: 0 };
+        let mut driver = Self { id, is_broken, machine, effects: VecDeque::new(), operation: None, operations: 0 };
         driver.handle(Event::Adopted(found), tools)?;
         Ok(driver)
     }
@@ -80,7 +85,7 @@ impl Driver {
     /// The operation with this number is done.
     pub(crate) fn done(&mut self, number: u64, event: Option<Event>, tools: &mut Tools<'_>) -> Step {
         let Some(operation) = self.operation.take_if(|operation| operation.number == number) else { return Ok(()) };
-        let event = complete(&self.id, operation.effect, event, tools)?;
+        let event = self.complete(operation.effect, event, tools)?;
         match event {
             Some(event) => self.handle(event, tools),
             None => self.carry_out(tools),
@@ -108,7 +113,7 @@ impl Driver {
                 Effect::Prepare => Some(Event::Prepared),
                 _ => None,
             };
-            complete(&self.id, operation.effect, event, tools)?;
+            self.complete(operation.effect, event, tools)?;
         }
         Ok(())
     }
@@ -139,7 +144,7 @@ impl Driver {
             && let Some(effect) = self.effects.pop_front()
         {
             if let Some(overtaken) = self.operation.take() {
-                complete(&self.id, overtaken.effect, None, tools)?;
+                self.complete(overtaken.effect, None, tools)?;
             }
             if effect == Effect::Forget {
                 tools.machine.disk.remove(&self.id);
@@ -178,54 +183,55 @@ impl Driver {
             Effect::Report(_) | Effect::Forget => (0, None),
         }
     }
-}
 
-/// Does to disk and runtime what a finished operation does, and says what the machine hears of it.
-fn complete(
-    id: &str,
-    effect: Effect,
-    event: Option<Event>,
-    tools: &mut Tools<'_>,
-) -> Result<Option<Event>, crate::context::Violation> {
-    match (effect, event) {
-        (Effect::Save(task), event) => {
-            tools.machine.disk.insert(id.to_owned(), *task);
-            Ok(event)
-        }
-        (Effect::Prepare, Some(Event::Prepared)) => {
-            tools.machine.runtime.prepare(id);
-            Ok(Some(Event::Prepared))
-        }
-        (Effect::Start, Some(Event::Started { .. })) => match tools.machine.runtime.start(id) {
-            Some(pid) => {
-                tools.context.log(format_args!("{} starts the container of {id}", tools.machine.id));
-                tools.oracle.container_starts(id, &tools.machine.id, tools.context.now)?;
-                live(id, tools);
-                Ok(Some(Event::Started { pid }))
+    /// Does to disk and runtime what a finished operation does, and says what the machine hears of it.
+    fn complete(
+        &self,
+        effect: Effect,
+        event: Option<Event>,
+        tools: &mut Tools<'_>,
+    ) -> Result<Option<Event>, crate::context::Violation> {
+        match (effect, event) {
+            (Effect::Save(task), event) => {
+                tools.machine.disk.insert(self.id.clone(), *task);
+                Ok(event)
             }
-            None => Ok(Some(Event::StartFailed { err: "there is nothing to start".into() })),
-        },
-        // As the daemon's runtime does: what could not be started has ended.
-        (Effect::Start, Some(event @ Event::StartFailed { .. })) => {
-            if tools.machine.runtime.start(id).is_some() {
-                let at = tools.machine.wall(tools.context);
-                tools.machine.runtime.end(id, 127, at);
+            (Effect::Prepare, Some(Event::Prepared)) => {
+                tools.machine.runtime.prepare(&self.id);
+                Ok(Some(Event::Prepared))
             }
-            Ok(Some(event))
+            (Effect::Start, Some(Event::Started { .. })) => match tools.machine.runtime.start(&self.id) {
+                Some(pid) => {
+                    tools.context.log(format_args!("{} starts the container of {}", tools.machine.id, self.id));
+                    tools.oracle.container_starts(&self.id, &tools.machine.id, tools.context.now)?;
+                    self.live(tools);
+                    Ok(Some(Event::Started { pid }))
+                }
+                None => Ok(Some(Event::StartFailed { err: "there is nothing to start".into() })),
+            },
+            // As the daemon's runtime does: what could not be started has ended.
+            (Effect::Start, Some(event @ Event::StartFailed { .. })) => {
+                if tools.machine.runtime.start(&self.id).is_some() {
+                    let at = tools.machine.wall(tools.context);
+                    tools.machine.runtime.end(&self.id, 127, at);
+                }
+                Ok(Some(event))
+            }
+            (Effect::Remove, event) => {
+                tools.machine.runtime.remove(&self.id);
+                Ok(event)
+            }
+            (_, event) => Ok(event),
         }
-        (Effect::Remove, event) => {
-            tools.machine.runtime.remove(id);
-            Ok(event)
-        }
-        (_, event) => Ok(event),
     }
-}
 
-/// What the program in a container does with its life.
-fn live(id: &str, tools: &mut Tools<'_>) {
-    if tools.context.misfortune(tools.context.temper.exits) {
-        let code = *tools.context.rng.pick(&[0, 1, 137]).unwrap_or(&0);
-        let (node, task) = (tools.machine.id.clone(), id.to_owned());
-        tools.context.soon(100, 30_000, Happening::ContainerEnds { node, task, code, by_itself: true });
+    /// What the program in the container does with its life.
+    fn live(&self, tools: &mut Tools<'_>) {
+        let (often, longest) = if self.is_broken { (900, 300) } else { (tools.context.temper.exits, 30_000) };
+        if tools.context.misfortune(often) {
+            let code = if self.is_broken { 1 } else { *tools.context.rng.pick(&[0, 1, 137]).unwrap_or(&0) };
+            let (node, task) = (tools.machine.id.clone(), self.id.clone());
+            tools.context.soon(100, longest, Happening::ContainerEnds { node, task, code, by_itself: true });
+        }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use skep_common::clock::Timestamp;
 use skep_core::task::TaskExt;
-use skep_proto::v1::{NodeState, Task, TaskState, service_spec::Mode};
+use skep_proto::v1::{NodeState, Task, TaskState, UpdateState, service_spec::Mode};
 use skep_store::View;
 
 use crate::{
@@ -13,14 +14,15 @@ use crate::{
 };
 
 /// What is asked for runs; what runs is asked for.
-pub(crate) fn check(view: &View, nodes: &BTreeMap<String, Node>) -> Step {
+pub(crate) fn check(view: &View, nodes: &BTreeMap<String, Node>, now: Timestamp) -> Step {
     for node in view.nodes() {
         let state = node.status.as_ref().map(|status| status.state());
         must!(state == Some(NodeState::Ready), "{} is {state:?}", node.id);
     }
     services_are_whole(view)?;
+    updates_are_over(view, now)?;
     for task in view.tasks() {
-        task_is_settled(view, task, nodes)?;
+        task_is_settled(view, task, nodes, now)?;
     }
     for node in nodes.values() {
         nothing_is_left_over(view, node)?;
@@ -39,8 +41,28 @@ fn services_are_whole(view: &View) -> Step {
     Ok(())
 }
 
+/// Every update has come to an end or is paused, unless a task of the service still has to wait.
+fn updates_are_over(view: &View, now: Timestamp) -> Step {
+    for service in view.services() {
+        let state = service.update_status.as_ref().map(|status| status.state()).unwrap_or_default();
+        let goes_on = matches!(state, UpdateState::Updating | UpdateState::RollbackStarted);
+        let wanted = || view.tasks_of_service(&service.id).filter(|task| task.is_wanted());
+        let waits = wanted().any(|task| task.state() == TaskState::Pending || is_delayed(task, now));
+        must!(!goes_on || waits, "the update of {} does not end: {:?}", service.id, service.update_status);
+        let paused = matches!(state, UpdateState::Paused | UpdateState::RollbackPaused);
+        let old = wanted().filter(|task| task.spec_version != service.spec_version).count();
+        must!(old == 0 || paused || waits, "{} has {old} tasks of an old spec, and is {state:?}", service.id);
+    }
+    Ok(())
+}
+
+/// Whether a task's start is put off: it failed too often.
+fn is_delayed(task: &Task, now: Timestamp) -> bool {
+    task.restart.as_ref().is_some_and(|restart| Timestamp(restart.not_before) > now)
+}
+
 /// A wanted task runs, unless there is no room for it anywhere; any other is over.
-fn task_is_settled(view: &View, task: &Task, nodes: &BTreeMap<String, Node>) -> Step {
+fn task_is_settled(view: &View, task: &Task, nodes: &BTreeMap<String, Node>, now: Timestamp) -> Step {
     if !task.is_wanted() {
         must!(!task.may_run(), "{} is not wanted any more and {:?}", task.id, task.state());
         must!(!task.is_leaving(), "{} is over and has not been forgotten", task.id);
@@ -49,6 +71,9 @@ fn task_is_settled(view: &View, task: &Task, nodes: &BTreeMap<String, Node>) -> 
     if task.state() == TaskState::Pending {
         let err = task.status.as_ref().map_or("", |status| &status.err);
         must!(!err.is_empty() && !fits_somewhere(view, task), "{} waits, and says: {err:?}", task.id);
+        return Ok(());
+    }
+    if is_delayed(task, now) {
         return Ok(());
     }
     must!(task.desired_state() == TaskState::Running, "{} still waits to start", task.id);

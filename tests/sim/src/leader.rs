@@ -18,7 +18,7 @@ use skep_core::{
     orchestrator, reaper, scheduler,
     status::{self, Report},
 };
-use skep_proto::v1::{NodeState, Task, TaskState, TaskStatusUpdate, action, object};
+use skep_proto::v1::{NodeState, Object, Task, TaskCause, TaskState, TaskStatusUpdate, action, object};
 use skep_store::{AnyObject, Change, ChangeSet, TxBuilder, View};
 
 use crate::{
@@ -203,6 +203,9 @@ impl Leader {
                 if context.bugs.has(Bug::EarlySlotReuse) {
                     start_at_once(&mut plan);
                 }
+                if context.bugs.has(Bug::HastyUpdate) {
+                    stop_nothing_updated(&mut plan);
+                }
                 plan
             }
             Loop::Allocator => allocator::plan(view, now),
@@ -346,6 +349,10 @@ impl Leader {
                 must!(live, "reports of {id} were taken over session {session}, which is over");
                 let own = status::check(view, id, &updates);
                 must!(own.is_ok(), "{own:?}");
+                if context.bugs.has(Bug::EarlyReceipt) {
+                    let message = ToAgent::Taken { session: session.clone(), updates: updates.clone() };
+                    network::to_agent(context, node, &session, message);
+                }
                 self.reports.push(Delivery { node: id.clone(), session, updates });
                 self.call(context, Loop::Statuses);
             }
@@ -410,6 +417,30 @@ fn start_at_once(plan: &mut Plan) {
         {
             task.set_desired_state(TaskState::Running);
         }
+    }
+}
+
+/// [`Bug::HastyUpdate`].
+fn stop_nothing_updated(plan: &mut Plan) {
+    for transaction in &mut plan.transactions {
+        let replaced: Vec<String> = transaction
+            .actions
+            .iter()
+            .filter_map(|action| match &action.action {
+                Some(action::Action::Create(Object { object: Some(object::Object::Task(task)) }))
+                    if task.cause() == TaskCause::Update =>
+                {
+                    Some(task.replaces.clone())
+                }
+                _ => None,
+            })
+            .collect();
+        transaction.actions.retain(|action| match &action.action {
+            Some(action::Action::Update(Object { object: Some(object::Object::Task(task)) })) => {
+                !replaced.contains(&task.id)
+            }
+            _ => true,
+        });
     }
 }
 

@@ -26,6 +26,7 @@ mod rng;
 mod runtime;
 mod simulation;
 mod trace;
+mod users;
 
 pub use bugs::Bug;
 pub use config::Config;

@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use skep_common::limits;
 use skep_core::{orchestrator::STOP_PATIENCE, task::TaskExt};
-use skep_proto::v1::{NodeState, Task, TaskState};
+use skep_proto::v1::{NodeState, Task, TaskCause, TaskState, UpdateOrder, UpdateState};
 use skep_store::{AnyObject, Change, ChangeSet, View};
 
 use crate::{
@@ -67,6 +68,7 @@ impl Oracle {
                 Change::Create(AnyObject::Task(new)) => {
                     self.alone_in_its_place(after, new)?;
                     within_attempts(new)?;
+                    within_parallelism(after, new)?;
                     self.place_is_free(after, None, new, nodes, now)?;
                 }
                 Change::Update { old: AnyObject::Task(old), new: AnyObject::Task(new) } => {
@@ -92,14 +94,20 @@ impl Oracle {
         Ok(())
     }
 
-    /// At most one task of a place is wanted.
+    /// At most one task of a place is wanted, or two while one starts before the other stops.
     fn alone_in_its_place(&self, view: &View, task: &Task) -> Step {
         let others = view.tasks_of_service(&task.service_id);
         let rivals: Vec<&str> = others
             .filter(|other| other.is_wanted() && other.id != task.id && same_place(other, task))
             .map(|other| other.id.as_str())
             .collect();
-        must!(!task.is_wanted() || rivals.is_empty(), "{} is wanted beside {rivals:?} in slot {}", task.id, task.slot);
+        let most = usize::from(may_start_first(view, task));
+        must!(
+            !task.is_wanted() || rivals.len() <= most,
+            "{} is wanted beside {rivals:?} in slot {}",
+            task.id,
+            task.slot
+        );
         Ok(())
     }
 
@@ -114,7 +122,7 @@ impl Oracle {
     ) -> Step {
         let raised =
             new.desired_state() == TaskState::Running && old.is_none_or(|old| old.desired_state() < TaskState::Running);
-        if !raised {
+        if !raised || may_start_first(view, new) {
             return Ok(());
         }
         // By the clock that made the task.
@@ -149,6 +157,33 @@ fn within_attempts(task: &Task) -> Step {
     let most = policy.map_or(0, |policy| policy.max_attempts);
     let attempts = task.restart.as_ref().map_or(0, |restart| restart.attempts);
     must!(most == 0 || attempts <= most, "{} is attempt {attempts} of {most}", task.id);
+    Ok(())
+}
+
+/// Whether a service's tasks may be started before those they replace have stopped.
+fn may_start_first(view: &View, task: &Task) -> bool {
+    let spec = view.service(&task.service_id).and_then(|service| service.spec.as_ref());
+    let configs = spec.into_iter().flat_map(|spec| [&spec.update, &spec.rollback]);
+    configs.flatten().any(|config| config.order() == UpdateOrder::StartFirst)
+}
+
+/// An update has no more tasks under way at a time than it may.
+fn within_parallelism(view: &View, task: &Task) -> Step {
+    let is_updated = |task: &Task| matches!(task.cause(), TaskCause::Update | TaskCause::Rollback);
+    let Some(service) = view.service(&task.service_id).filter(|_| is_updated(task)) else { return Ok(()) };
+    let Some(spec) = service.spec.as_ref().filter(|_| task.spec_version == service.spec_version) else { return Ok(()) };
+    let state = service.update_status.as_ref().map(|status| status.state()).unwrap_or_default();
+    let rolls_back = matches!(state, UpdateState::RollbackStarted | UpdateState::RollbackPaused);
+    let config = if rolls_back { spec.rollback } else { spec.update };
+    let most = config.map_or(limits::UPDATE_PARALLELISM, |config| config.parallelism);
+    let under_way = view.tasks_of_service(&service.id).filter(|other| {
+        is_updated(other)
+            && other.spec_version == service.spec_version
+            && other.is_wanted()
+            && other.state() < TaskState::Running
+    });
+    let under_way = under_way.count() as u64;
+    must!(most == 0 || under_way <= most, "{under_way} tasks of {} are updated at a time, of {most}", service.id);
     Ok(())
 }
 

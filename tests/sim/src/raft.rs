@@ -10,6 +10,7 @@ use skep_proto::{Message, v1::Transaction};
 use skep_store::{ApplyError, ChangeSet, View};
 
 use crate::{
+    Bug,
     context::{Context, Step, Violation, must},
     event::Event,
     leader::Origin,
@@ -117,7 +118,8 @@ impl Raft {
         };
         // What was not committed is in the new leader's log or is not.
         let open = self.log.len() - self.committed;
-        self.log.truncate(self.committed + context.rng.below(open + 1));
+        let lost = usize::from(context.bugs.has(Bug::ForgetfulLog)).min(self.committed);
+        self.log.truncate(self.committed + context.rng.below(open + 1) - lost);
         self.committed = self.log.len();
         self.term += 1;
         self.leader = Some(leader);

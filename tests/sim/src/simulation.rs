@@ -17,6 +17,7 @@ use crate::{
     node::Node,
     oracle::Oracle,
     raft::Raft,
+    users,
 };
 
 /// How long a new service may take once the swarm is whole again.
@@ -110,7 +111,7 @@ impl Simulation {
         self.repair()?;
         self.until(config.chaos + config.healing)?;
         self.is_healthy()?;
-        let newcomer = chaos::newcomer(&mut self.ids);
+        let newcomer = users::newcomer(&mut self.ids, self.context.wall());
         self.user(|tx| _ = tx.create(newcomer))?;
         self.until(config.chaos + config.healing + NEWCOMER)?;
         self.is_healthy()
@@ -134,7 +135,7 @@ impl Simulation {
     fn join(&mut self) -> Step {
         let id = format!("n{}", self.nodes.len() + 1);
         let cpus = 1 + i64::try_from(self.context.rng.below(4)).unwrap_or(0);
-        self.user(|tx| _ = tx.create(chaos::joining(&id)))?;
+        self.user(|tx| _ = tx.create(users::joining(&id)))?;
         let node = Node::new(&id, cpus, &mut self.context.rng);
         self.context.log(format_args!("{id} joins with {cpus} CPUs"));
         self.nodes.insert(id.clone(), node);
@@ -173,7 +174,7 @@ impl Simulation {
 
     fn is_healthy(&mut self) -> Step {
         must!(self.raft.is_even(), "the managers have not come to one state");
-        health::check(&self.raft.newest(), &self.nodes)
+        health::check(&self.raft.newest(), &self.nodes, self.context.wall())
     }
 
     /// Lets everything happen that happens by then.
@@ -381,7 +382,7 @@ impl Simulation {
             return self.join();
         }
         if let Some(view) = self.raft.leader_view()
-            && let Some(transaction) = chaos::whim(&mut self.context, &view, &mut self.ids)
+            && let Some(transaction) = users::whim(&mut self.context, &view, &mut self.ids)
         {
             self.raft.propose(&mut self.context, Origin::User, vec![transaction]);
         }

@@ -8,8 +8,9 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
+use skep_tests::request;
 
-use crate::{engine::Engine, http::request, memory, stats::percentile, writers::Writers};
+use crate::{engine::Engine, memory, stats::percentile, writers::Writers};
 
 /// How often the leader is frozen for half a second.
 const STALLS: u32 = 10;

@@ -3,7 +3,6 @@
 
 mod cluster;
 mod engine;
-mod http;
 mod memory;
 mod stats;
 mod writers;

@@ -16,8 +16,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
-
-use crate::http::request;
+use skep_tests::request;
 
 /// Between two writes of one client: they share the two cores with what they measure.
 const PAUSE: Duration = Duration::from_millis(20);

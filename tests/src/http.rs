@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 /// Sends `body` (JSON) if there is one and gives the answer's JSON; an answer of 400 and above is an error.
-pub(crate) fn request(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+pub fn request(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let body = body.map(Value::to_string).unwrap_or_default();
