@@ -1,95 +1,154 @@
 //! PENDING → ASSIGNED: where tasks go.
 //!
-//! Owns `Task.node_id` of replicated services (written once), the observed state from PENDING to ASSIGNED, and on a
-//! task that has to wait the reason (`status.err`, in Docker's words).
+//! Owns `Task.node_id` of replicated services and `Task.generic_resources` (written once, together), the observed state
+//! from PENDING to ASSIGNED, and on a task that has to wait the reason (`status.err`, in Docker's words).
 //!
-//! A node takes a task when every filter lets it; among those, a node where the service failed often lately comes
-//! last, then fewest tasks of the service, then fewest tasks in all, then the smaller id. Tasks of one service and
-//! spec are a [`group`]: filters are read once for all of them, and no node is looked at twice in vain.
+//! A node takes a task when every filter lets it. Among those the tasks of a service are spread evenly over the values
+//! of its placement preferences, outermost first; then a node where the service failed often lately comes last, then
+//! fewest tasks of the service, then fewest tasks in all, then the smaller id. Tasks of one service and spec are a
+//! [`group`], and no node is looked at twice in vain: neither by a group, nor by the next group that asks the same
+//! ([`class`]), nor by the next plan ([`pool`]).
 //!
 //! Invariants: a task is assigned only to a node that is ready, active and satisfies its constraints in the state
 //! planned on; what tasks reserve on a node never exceeds what it has, and is free again only when an agent (or the
 //! reaper) said that the task is over.
 
+mod ask;
+mod class;
+pub mod explain;
 pub(crate) mod filter;
 mod group;
 mod pool;
+mod resources;
+pub mod spread;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use skep_common::clock::Timestamp;
 use skep_proto::v1::{Task, TaskState};
-use skep_store::View;
+use skep_store::{Change, View};
 
+use self::{ask::Shape, group::Group, pool::Pool};
 use crate::{
     Plan,
     plan::{Planner, Write},
     task::{TaskExt, advanced},
 };
-use group::Group;
-use pool::Pool;
 
 /// Places all PENDING tasks that can be placed, and writes on the others why not.
 pub fn plan(view: &View, now: Timestamp) -> Plan {
-    let mut planner = Planner::new(view, now);
-    let mut groups: BTreeMap<(&str, u64, &str), Vec<&Arc<Task>>> = BTreeMap::new();
-    for task in view.tasks_in_state(TaskState::Pending).filter(|task| task.is_wanted()) {
-        groups.entry(group_key(task)).or_default().push(task);
-    }
-    if groups.is_empty() {
-        return planner.finish();
-    }
-    let mut pool = Pool::of(view);
-    let mut unplaced = Vec::new();
-    for mut tasks in groups.into_values() {
-        tasks.sort_unstable_by_key(|task| (task.slot, &task.id));
-        let mut group = Group::of(view, &tasks, &pool, now);
-        let left = tasks.into_iter().filter(|task| !place(&mut pool, &mut group, task, now, &mut planner)).collect();
-        unplaced.push((group, left));
-    }
-    // Only now: a reason given while others are still being placed would not be the one found when looking again.
-    for (group, left) in unplaced {
-        explain(&pool, &group, left, &mut planner);
-    }
-    planner.finish()
+    Scheduler::default().plan(view, now)
 }
 
-/// Tasks with equal keys have equal specs. A task without a service is alone.
-fn group_key(task: &Task) -> (&str, u64, &str) {
-    let alone = if task.service_id.is_empty() { task.id.as_str() } else { "" };
-    (&task.service_id, task.spec_version, alone)
+/// The same, for one who plans again and again: what it learnt of the nodes is kept between plans, so that a plan costs
+/// what changed and not what there is.
+///
+/// It must be noted every change of a node or a task up to the view that is planned on; then its plans are those of
+/// [`plan`].
+#[derive(Default)]
+pub struct Scheduler {
+    pool: Pool,
+}
+
+impl Scheduler {
+    /// Hears of a change.
+    pub fn note(&mut self, change: &Change) {
+        self.pool.note(change);
+    }
+
+    /// Forgets all: changes may have been missed.
+    pub fn reset(&mut self) {
+        self.pool = Pool::default();
+    }
+
+    /// See [`plan`].
+    pub fn plan(&mut self, view: &View, now: Timestamp) -> Plan {
+        let mut planner = Planner::new(view, now);
+        let (mut alone, mut groups) = (Vec::new(), BTreeMap::<(&str, u64), Vec<&Arc<Task>>>::new());
+        for task in view.tasks_in_state(TaskState::Pending).filter(|task| task.is_wanted()) {
+            if task.service_id.is_empty() {
+                alone.push(task);
+            } else {
+                groups.entry((&task.service_id, task.spec_version)).or_default().push(task);
+            }
+        }
+        if alone.is_empty() && groups.is_empty() {
+            return planner.finish();
+        }
+        let pool = &mut self.pool;
+        pool.sync(view);
+        alone.retain(|task| {
+            let mut group = Group::of(view, task, pool, now);
+            !place(pool, &mut group, task, now, &mut planner)
+        });
+        let mut unplaced = Vec::new();
+        for mut tasks in groups.into_values() {
+            tasks.sort_unstable_by_key(|task| (task.slot, &task.id));
+            let mut group = Group::of(view, tasks[0], pool, now);
+            tasks.retain(|task| !place(pool, &mut group, task, now, &mut planner));
+            if !tasks.is_empty() {
+                unplaced.push((group, tasks));
+            }
+        }
+        // Only now: a reason given while others are still being placed would not be the one found when looking again.
+        let mut reasons = Reasons::default();
+        for task in alone {
+            let group = Group::of(view, task, pool, now);
+            reasons.explain(pool, &group, &[task], &mut planner);
+        }
+        for (group, left) in unplaced {
+            reasons.explain(pool, &group, &left, &mut planner);
+        }
+        planner.finish()
+    }
 }
 
 /// Places a task; `false` when it has to wait.
-fn place(pool: &mut Pool<'_>, group: &mut Group, task: &Task, now: Timestamp, planner: &mut Planner<'_>) -> bool {
+fn place(pool: &mut Pool, group: &mut Group<'_>, task: &Task, now: Timestamp, planner: &mut Planner<'_>) -> bool {
     let placed = if task.node_id.is_empty() {
-        group.next(pool).map(|node| {
-            group.took(pool, node);
-            let placed = advanced(task, TaskState::Assigned, "scheduler assigned task to node", now);
-            Task { node_id: pool.id(node).to_owned(), ..placed }
+        group.place(pool).map(|(node, given)| {
+            let mut placed = advanced(task, TaskState::Assigned, "scheduler assigned task to node", now);
+            pool.node(node).id.clone_into(&mut placed.node_id);
+            placed.generic_resources = given;
+            placed
         })
     } else {
-        group
-            .confirm(pool, &task.node_id)
-            .is_ok()
-            .then(|| advanced(task, TaskState::Assigned, "scheduler confirmed task can run on preassigned node", now))
+        group.confirm(pool, &task.node_id).map(|given| {
+            let message = "scheduler confirmed task can run on preassigned node";
+            Task { generic_resources: given, ..advanced(task, TaskState::Assigned, message, now) }
+        })
     };
     let is_placed = placed.is_some();
     planner.step(placed.map(Write::UpdateTask));
     is_placed
 }
 
-/// Writes on the tasks of a group that were not placed why not.
-fn explain(pool: &Pool<'_>, group: &Group, left: Vec<&Arc<Task>>, planner: &mut Planner<'_>) {
-    let mut reason: Option<String> = None;
-    for task in left {
-        if task.node_id.is_empty() {
-            planner.step(waiting(task, reason.get_or_insert_with(|| group.explain(pool))));
-        } else {
-            planner.step(waiting(task, &group.explain_preassigned(pool, &task.node_id)));
+/// Why tasks wait, found once for all that ask the same.
+#[derive(Default)]
+struct Reasons(BTreeMap<Shape, String>);
+
+impl Reasons {
+    /// Writes on the tasks of a group that were not placed why not.
+    fn explain(&mut self, pool: &Pool, group: &Group<'_>, left: &[&Arc<Task>], planner: &mut Planner<'_>) {
+        let mut reason: Option<String> = None;
+        for task in left {
+            if task.node_id.is_empty() {
+                planner.step(waiting(task, reason.get_or_insert_with(|| self.of(pool, group))));
+            } else {
+                planner.step(waiting(task, &group.explain_preassigned(pool, &task.node_id)));
+            }
         }
+    }
+
+    fn of(&mut self, pool: &Pool, group: &Group<'_>) -> String {
+        let demand = group.demand();
+        if !demand.is_plain() {
+            return group.explain(pool);
+        }
+        self.0.entry(demand.ask().shape().clone()).or_insert_with(|| group.explain(pool)).clone()
     }
 }
 

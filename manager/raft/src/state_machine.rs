@@ -72,20 +72,16 @@ impl StateMachine {
             self.on_fatal.call(&format!("entry {} is no batch of transactions: {error}", log_id.index));
             StorageIOError::apply(log_id, AnyError::new(&error))
         })?;
-        Ok(decoded.proposals.iter().map(|proposal| self.apply_proposal(log_id, proposal)).collect())
+        Ok(decoded.proposals.into_iter().map(|proposal| self.apply_proposal(log_id, proposal)).collect())
     }
 
-    fn apply_proposal(&self, log_id: LogId, proposal: &RaftProposal) -> Outcome {
+    fn apply_proposal(&self, log_id: LogId, proposal: RaftProposal) -> Outcome {
         if proposal.only_in_term != 0 && proposal.only_in_term != log_id.leader_id.term {
             return Outcome::TermOver;
         }
         let version = log_id.index.max(self.store.view().version() + 1);
         // A message leaves out what is empty, so a transaction that is not there is an empty one.
-        let applied = match &proposal.transaction {
-            Some(transaction) => self.store.commit(version, transaction),
-            None => self.store.commit(version, &Default::default()),
-        };
-        match applied {
+        match self.store.commit_owned(version, proposal.transaction.unwrap_or_default()) {
             Ok(changes) => Outcome::Applied(Arc::new(changes)),
             Err(refusal) => Outcome::Refused(refusal),
         }

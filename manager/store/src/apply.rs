@@ -4,13 +4,14 @@
 //! in between, and the whole transaction is refused; the proposer looks again and plans anew. Changes that a transaction
 //! makes to one object see each other, so all of them carry the version from before it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeMap, sync::Arc};
 
-use skep_proto::v1::{Action, AssignRaftId, ManagerStatus, ObjectKind, ObjectRef, Transaction, action};
+use skep_proto::v1::{Action, AssignRaftId, ManagerStatus, Meta, ObjectKind, ObjectRef, Transaction, action};
 
 use crate::{
     change::{Change, ChangeSet},
-    object::{AnyObject, StoreObject, kind_name},
+    key::Key,
+    object::{AnyObject, kind_name},
     view::View,
 };
 
@@ -64,12 +65,20 @@ impl View {
     /// # Errors
     /// A refused transaction changes nothing but the version: the caller goes on with [`View::skip`].
     pub fn apply(&self, index: u64, transaction: &Transaction) -> Result<(Self, ChangeSet), ApplyError> {
+        self.apply_owned(index, transaction.clone())
+    }
+
+    /// [`View::apply`] of a transaction that nobody else needs: its objects become those of the state without a copy.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn apply_owned(&self, index: u64, transaction: Transaction) -> Result<(Self, ChangeSet), ApplyError> {
         for expected in &transaction.expect {
             self.check(expected)?;
         }
-        let mut run = Run { before: self, after: self.clone(), index, now: transaction.now, touched: BTreeSet::new() };
+        let mut run = Run { after: self.clone(), index, now: transaction.now, touched: BTreeMap::new() };
         run.after.set_version(index);
-        for action in &transaction.actions {
+        for action in transaction.actions {
             run.act(action)?;
         }
         Ok(run.finish())
@@ -83,19 +92,15 @@ impl View {
         next
     }
 
-    fn version_of(&self, kind: ObjectKind, id: &str) -> u64 {
-        self.object(kind, id).map_or(0, |object| object.version())
-    }
-
     fn check(&self, seen: &ObjectRef) -> Result<(), ApplyError> {
         let kind = known_kind(seen)?;
-        let found = self.version_of(kind, &seen.id);
-        if found == seen.version {
-            Ok(())
-        } else {
-            Err(ApplyError::Conflict { kind, id: seen.id.clone(), read: seen.version, found })
-        }
+        at_version(self.object(kind, &seen.id).as_ref(), kind, &seen.id, seen.version)
     }
+}
+
+fn at_version(found: Option<&AnyObject>, kind: ObjectKind, id: &str, read: u64) -> Result<(), ApplyError> {
+    let found = found.map_or(0, AnyObject::version);
+    if found == read { Ok(()) } else { Err(ApplyError::Conflict { kind, id: id.to_owned(), read, found }) }
 }
 
 fn known_kind(object: &ObjectRef) -> Result<ObjectKind, ApplyError> {
@@ -103,126 +108,108 @@ fn known_kind(object: &ObjectRef) -> Result<ObjectKind, ApplyError> {
 }
 
 /// A transaction half applied.
-struct Run<'a> {
-    before: &'a View,
+struct Run {
     after: View,
     index: u64,
     now: i64,
-    touched: BTreeSet<(ObjectKind, String)>,
+    touched: BTreeMap<(ObjectKind, Key), Touched>,
 }
 
-impl Run<'_> {
-    fn act(&mut self, action: &Action) -> Result<(), ApplyError> {
-        let object = |object: &skep_proto::v1::Object| {
-            AnyObject::from_proto(object.clone()).ok_or(ApplyError::Malformed("an object message without an object"))
+/// What a transaction made of an object so far; `None` is: not there.
+#[derive(Clone)]
+struct Touched {
+    before: Option<AnyObject>,
+    after: Option<AnyObject>,
+}
+
+impl Run {
+    fn act(&mut self, action: Action) -> Result<(), ApplyError> {
+        let object = |object: skep_proto::v1::Object| {
+            AnyObject::from_proto(object).ok_or(ApplyError::Malformed("an object message without an object"))
         };
-        match action.action.as_ref().ok_or(ApplyError::Malformed("an action without an action"))? {
+        match action.action.ok_or(ApplyError::Malformed("an action without an action"))? {
             action::Action::Create(new) => self.create(object(new)?),
             action::Action::Update(new) => self.update(object(new)?),
-            action::Action::Remove(which) => self.remove(which),
-            action::Action::AssignRaftId(assign) => self.assign_raft_id(assign),
+            action::Action::Remove(which) => self.remove(&which),
+            action::Action::AssignRaftId(assign) => self.assign_raft_id(&assign),
         }
     }
 
     fn create(&mut self, object: AnyObject) -> Result<(), ApplyError> {
-        let (kind, id) = (object.kind(), object.id().to_owned());
+        let (kind, id) = (object.kind(), object.id());
         if id.is_empty() {
             return Err(ApplyError::Malformed("an object without an id"));
         }
-        if self.after.object(kind, &id).is_some() {
-            return Err(ApplyError::Exists { kind, id });
+        let Touched { before, after } = self.so_far(kind, id);
+        if after.is_some() {
+            return Err(ApplyError::Exists { kind, id: id.to_owned() });
         }
-        self.put(object, self.now)
+        self.put(before, object, self.now)
     }
 
     fn update(&mut self, object: AnyObject) -> Result<(), ApplyError> {
-        let (kind, id) = (object.kind(), object.id().to_owned());
-        self.before.check(&ObjectRef { kind: kind.into(), id: id.clone(), version: object.version() })?;
-        let created_at = match self.after.object(kind, &id) {
-            Some(old) => created_at(&old),
-            None => return Err(ApplyError::NotFound { kind, id }),
-        };
-        self.put(object, created_at)
+        let (kind, id) = (object.kind(), object.id());
+        let Touched { before, after } = self.so_far(kind, id);
+        at_version(before.as_ref(), kind, id, object.version())?;
+        let after = after.ok_or_else(|| ApplyError::NotFound { kind, id: id.to_owned() })?;
+        self.put(before, object, after.created_at())
     }
 
     fn remove(&mut self, which: &ObjectRef) -> Result<(), ApplyError> {
-        self.before.check(which)?;
-        let kind = known_kind(which)?;
-        if self.after.object(kind, &which.id).is_none() {
-            return Err(ApplyError::NotFound { kind, id: which.id.clone() });
+        let (kind, id) = (known_kind(which)?, which.id.as_str());
+        let Touched { before, after } = self.so_far(kind, id);
+        at_version(before.as_ref(), kind, id, which.version)?;
+        if after.is_none() {
+            return Err(ApplyError::NotFound { kind, id: id.to_owned() });
         }
-        self.after.take(kind, &which.id);
-        self.touched.insert((kind, which.id.clone()));
+        self.after.take(kind, id);
+        self.touched.insert((kind, Key::from(id)), Touched { before, after: None });
         Ok(())
     }
 
     /// One index makes one Raft id: a second assignment in the same entry would use it twice.
     fn assign_raft_id(&mut self, assign: &AssignRaftId) -> Result<(), ApplyError> {
-        let missing = || ApplyError::NotFound { kind: ObjectKind::Node, id: assign.node_id.clone() };
         let taken =
             |node: &skep_proto::v1::Node| node.manager.as_ref().is_some_and(|manager| manager.raft_id == self.index);
         if self.after.nodes().any(|node| taken(node)) {
             return Err(ApplyError::Malformed("two Raft ids from one entry"));
         }
-        let mut node = skep_proto::v1::Node::clone(self.after.node(&assign.node_id).ok_or_else(missing)?);
+        let (kind, id) = (ObjectKind::Node, &assign.node_id);
+        let Touched { before, after: Some(AnyObject::Node(mut node)) } = self.so_far(kind, id) else {
+            return Err(ApplyError::NotFound { kind, id: id.clone() });
+        };
         let manager = ManagerStatus { raft_id: self.index, addr: assign.addr.clone(), ..ManagerStatus::default() };
-        node.manager = Some(manager);
-        let created_at = node.meta_mut().created_at;
-        self.put(node.into(), created_at)
+        Arc::make_mut(&mut node).manager = Some(manager);
+        let node = AnyObject::Node(node);
+        let created_at = node.created_at();
+        self.put(before, node, created_at)
     }
 
-    fn put(&mut self, object: AnyObject, created_at: i64) -> Result<(), ApplyError> {
-        fn stamped<T: StoreObject>(
-            object: std::sync::Arc<T>,
-            run: &Run<'_>,
-            created_at: i64,
-        ) -> Result<AnyObject, ApplyError>
-        where
-            AnyObject: From<T>,
-        {
-            if T::UNIQUE_NAMES {
-                for name in object.names() {
-                    if run.after.named(T::KIND, name).is_some_and(|other| other.id() != object.id()) {
-                        return Err(ApplyError::NameTaken { kind: T::KIND, name: name.to_owned() });
-                    }
-                }
-            }
-            let mut object = std::sync::Arc::unwrap_or_clone(object);
-            let meta = object.meta_mut();
-            (meta.version, meta.created_at, meta.updated_at) = (run.index, created_at, run.now);
-            Ok(object.into())
+    fn so_far(&self, kind: ObjectKind, id: &str) -> Touched {
+        self.touched.get(&(kind, Key::from(id))).cloned().unwrap_or_else(|| {
+            let object = self.after.object(kind, id);
+            Touched { before: object.clone(), after: object }
+        })
+    }
+
+    fn put(&mut self, before: Option<AnyObject>, mut object: AnyObject, created_at: i64) -> Result<(), ApplyError> {
+        if let Some(name) = self.after.name_taken(&object) {
+            return Err(ApplyError::NameTaken { kind: object.kind(), name });
         }
-        let object = match object {
-            AnyObject::Node(node) => stamped(node, self, created_at),
-            AnyObject::Service(service) => stamped(service, self, created_at),
-            AnyObject::Task(task) => stamped(task, self, created_at),
-            AnyObject::Cluster(cluster) => stamped(cluster, self, created_at),
-        }?;
-        self.touched.insert((object.kind(), object.id().to_owned()));
-        self.after.put(object);
+        *object.meta_mut() = Meta { version: self.index, created_at, updated_at: self.now };
+        let key = (object.kind(), Key::from(object.id()));
+        self.after.put(object.clone());
+        self.touched.insert(key, Touched { before, after: Some(object) });
         Ok(())
     }
 
     fn finish(self) -> (View, ChangeSet) {
-        let changes = self.touched.iter().filter_map(|(kind, id)| {
-            match (self.before.object(*kind, id), self.after.object(*kind, id)) {
-                (None, Some(new)) => Some(Change::Create(new)),
-                (Some(old), Some(new)) => Some(Change::Update { old, new }),
-                (Some(old), None) => Some(Change::Remove(old)),
-                (None, None) => None,
-            }
+        let changes = self.touched.into_values().filter_map(|touched| match (touched.before, touched.after) {
+            (None, Some(new)) => Some(Change::Create(new)),
+            (Some(old), Some(new)) => Some(Change::Update { old, new }),
+            (Some(old), None) => Some(Change::Remove(old)),
+            (None, None) => None,
         });
-        let changes = ChangeSet { version: self.index, changes: changes.collect() };
-        (self.after, changes)
+        (self.after, ChangeSet { version: self.index, changes: changes.collect() })
     }
-}
-
-fn created_at(object: &AnyObject) -> i64 {
-    let meta = match object {
-        AnyObject::Node(node) => node.meta(),
-        AnyObject::Service(service) => service.meta(),
-        AnyObject::Task(task) => task.meta(),
-        AnyObject::Cluster(cluster) => cluster.meta(),
-    };
-    meta.map_or(0, |meta| meta.created_at)
 }

@@ -1,17 +1,16 @@
 //! A secondary index: objects by a key they share, each group ordered by id.
 //!
-//! One flat map for all groups: most groups are as small as one task, and a map of maps would pay a node for each.
-
-use std::sync::Arc;
+//! One flat map for all groups: most groups are as small as one task, and a map of maps would pay a node for each. It
+//! leads to places in the table, so an object that keeps its key changes nothing here.
 
 use imbl::OrdMap;
 
-use crate::object::StoreObject;
+use crate::{key::Key, object::StoreObject, table::Place};
 
-/// Objects by `K`. Cloning shares everything.
+/// Places by `K`. Cloning shares everything.
 pub(crate) struct Index<K, T> {
     key: fn(&T) -> Option<K>,
-    entries: OrdMap<(K, Arc<str>), Arc<T>>,
+    entries: OrdMap<(K, Key), Place>,
 }
 
 impl<K, T> Clone for Index<K, T> {
@@ -26,22 +25,24 @@ impl<K: Ord + Clone, T: StoreObject> Index<K, T> {
         Self { key, entries: OrdMap::new() }
     }
 
-    /// Follows an object from `old` to `new`, which share an id; `None` is: not there.
-    pub(crate) fn change(&mut self, old: Option<&Arc<T>>, new: Option<&Arc<T>>) {
-        let Some(id) = new.or(old).map(|object| Arc::<str>::from(object.id())) else { return };
-        let key = |object: &Arc<T>| (self.key)(object);
-        let (from, to) = (old.and_then(key), new.and_then(key));
-        if let Some(from) = from.filter(|from| to.as_ref() != Some(from)) {
+    /// Follows the object at a place from `old` to `new`, which share an id; `None` is: not there.
+    pub(crate) fn change(&mut self, place: Place, old: Option<&T>, new: Option<&T>) {
+        let (from, to) = (old.and_then(self.key), new.and_then(self.key));
+        if from == to {
+            return;
+        }
+        let Some(id) = new.or(old).map(|object| Key::from(object.id())) else { return };
+        if let Some(from) = from {
             self.entries.remove(&(from, id.clone()));
         }
-        if let (Some(to), Some(new)) = (to, new) {
-            self.entries.insert((to, id), new.clone());
+        if let Some(to) = to {
+            self.entries.insert((to, id), place);
         }
     }
 
     /// The group of `key`, by id.
-    pub(crate) fn get(&self, key: K) -> impl Iterator<Item = &Arc<T>> {
-        let first = (key.clone(), Arc::default());
-        self.entries.range(first..).take_while(move |((of, _), _)| *of == key).map(|(_, object)| object)
+    pub(crate) fn get(&self, key: K) -> impl Iterator<Item = Place> {
+        let first = (key.clone(), Key::default());
+        self.entries.range(first..).take_while(move |((of, _), _)| *of == key).map(|(_, place)| *place)
     }
 }

@@ -7,6 +7,7 @@
 mod apply;
 mod change;
 mod index;
+mod key;
 mod lookup;
 mod object;
 mod snapshot;

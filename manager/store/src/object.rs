@@ -92,6 +92,16 @@ macro_rules! kinds {
                 match self { $(Self::$kind(object) => object.version(),)* }
             }
 
+            /// When it was made; 0 if it was never stored.
+            pub(crate) fn created_at(&self) -> i64 {
+                match self { $(Self::$kind(object) => object.meta().map_or(0, |meta| meta.created_at),)* }
+            }
+
+            /// Its meta, to be written. Copies the object unless this is the only share of it.
+            pub(crate) fn meta_mut(&mut self) -> &mut Meta {
+                match self { $(Self::$kind(object) => Arc::make_mut(object).meta_mut(),)* }
+            }
+
             /// The proto form, `None` of an object message without an object.
             pub fn from_proto(object: Object) -> Option<Self> {
                 Some(match object.object? { $(object::Object::$kind(object) => Self::$kind(Arc::new(object)),)* })

@@ -37,9 +37,17 @@ impl Store {
     /// # Errors
     /// What [`View::apply`] says; the same on every manager.
     pub fn commit(&self, index: u64, transaction: &Transaction) -> Result<ChangeSet, ApplyError> {
+        self.commit_owned(index, transaction.clone())
+    }
+
+    /// [`Store::commit`] of a transaction that nobody else needs.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn commit_owned(&self, index: u64, transaction: Transaction) -> Result<ChangeSet, ApplyError> {
         let mut hub = self.hub();
         let before = self.view();
-        match before.apply(index, transaction) {
+        match before.apply_owned(index, transaction) {
             Ok((after, changes)) => {
                 self.set(after);
                 hub.publish(&changes);

@@ -1,34 +1,53 @@
 //! The objects of one kind, by id and by name.
 //!
-//! Invariant: an object is under each of its names, and under nothing else.
+//! An object has a place for as long as it exists, and everything that leads to it (ids, names, indexes) leads to the
+//! place: a changed object is put into it and nothing else has to know. Places say nothing to the outside, for they are
+//! not the same on every manager.
+//!
+//! Invariants: an object is under each of its names, and under nothing else; a place is used or free, never both.
 
-use std::{ops::Bound, sync::Arc};
+use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, Vector};
 
-use crate::object::StoreObject;
+use crate::{key::Key, object::StoreObject};
+
+/// Where an object is in its table.
+pub(crate) type Place = usize;
 
 /// One kind's objects. Cloning shares everything.
 pub(crate) struct Table<T> {
-    by_id: OrdMap<Arc<str>, Arc<T>>,
-    by_name: OrdMap<(Arc<str>, Arc<str>), Arc<T>>,
+    places: Vector<Option<Arc<T>>>,
+    free: Vector<Place>,
+    by_id: OrdMap<Key, Place>,
+    by_name: OrdMap<(Arc<str>, Key), Place>,
 }
 
 impl<T> Clone for Table<T> {
     fn clone(&self) -> Self {
-        Self { by_id: self.by_id.clone(), by_name: self.by_name.clone() }
+        Self {
+            places: self.places.clone(),
+            free: self.free.clone(),
+            by_id: self.by_id.clone(),
+            by_name: self.by_name.clone(),
+        }
     }
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { by_id: OrdMap::new(), by_name: OrdMap::new() }
+        Self { places: Vector::new(), free: Vector::new(), by_id: OrdMap::new(), by_name: OrdMap::new() }
     }
 }
 
 impl<T: StoreObject> Table<T> {
     pub(crate) fn get(&self, id: &str) -> Option<&Arc<T>> {
-        self.by_id.get(id)
+        self.at(*self.by_id.get(&Key::from(id))?)
+    }
+
+    /// The object at a place.
+    pub(crate) fn at(&self, place: Place) -> Option<&Arc<T>> {
+        self.places.get(place)?.as_ref()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -37,43 +56,58 @@ impl<T: StoreObject> Table<T> {
 
     /// All, by id.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
-        self.by_id.values()
+        self.by_id.values().filter_map(|place| self.at(*place))
     }
 
     /// Those with this exact name, by id.
     pub(crate) fn named(&self, name: &str) -> impl Iterator<Item = &Arc<T>> {
-        let first: (Arc<str>, Arc<str>) = (name.into(), Arc::default());
-        self.by_name.range(first.clone()..).take_while(move |((of, _), _)| *of == first.0).map(|(_, object)| object)
+        let first: (Arc<str>, Key) = (name.into(), Key::default());
+        let named = self.by_name.range(first.clone()..).take_while(move |((of, _), _)| *of == first.0);
+        named.filter_map(|(_, place)| self.at(*place))
     }
 
     /// Those whose id begins with `prefix`, by id.
     pub(crate) fn with_prefix(&self, prefix: &str) -> impl Iterator<Item = &Arc<T>> {
-        self.by_id
-            .range::<_, str>((Bound::Included(prefix), Bound::Unbounded))
-            .take_while(move |(id, _)| id.starts_with(prefix))
-            .map(|(_, object)| object)
+        let from = self.by_id.range(Key::from(prefix)..);
+        from.take_while(move |(id, _)| id.starts_with(prefix)).filter_map(|(_, place)| self.at(*place))
     }
 
-    /// Puts `object` in place of the one with its id, which is given back.
-    pub(crate) fn put(&mut self, object: Arc<T>) -> Option<Arc<T>> {
-        let id: Arc<str> = object.id().into();
-        let old = self.by_id.insert(id.clone(), object.clone());
-        if let Some(old) = &old {
-            for name in old.names().filter(|name| object.names().all(|kept| kept != *name)) {
+    /// Puts `object` in place of the one with its id. Says where, and gives the old one back.
+    pub(crate) fn put(&mut self, object: Arc<T>) -> (Place, Option<Arc<T>>) {
+        let id = Key::from(object.id());
+        let Some(place) = self.by_id.get(&id).copied() else {
+            let place = self.free.pop_back().unwrap_or(self.places.len());
+            for name in object.names() {
+                self.by_name.insert((name.into(), id.clone()), place);
+            }
+            self.by_id.insert(id, place);
+            if place < self.places.len() {
+                self.places.set(place, Some(object));
+            } else {
+                self.places.push_back(Some(object));
+            }
+            return (place, None);
+        };
+        if let Some(old) = self.at(place).filter(|old| !old.names().eq(object.names())).cloned() {
+            for name in old.names() {
                 self.by_name.remove(&(name.into(), id.clone()));
             }
+            for name in object.names() {
+                self.by_name.insert((name.into(), id.clone()), place);
+            }
         }
-        for name in object.names() {
-            self.by_name.insert((name.into(), id.clone()), object.clone());
-        }
-        old
+        (place, self.places.set(place, Some(object)))
     }
 
-    pub(crate) fn take(&mut self, id: &str) -> Option<Arc<T>> {
-        let old = self.by_id.remove(id)?;
+    /// Takes an object out. Says where it was.
+    pub(crate) fn take(&mut self, id: &str) -> Option<(Place, Arc<T>)> {
+        let id = Key::from(id);
+        let place = self.by_id.remove(&id)?;
+        let old = self.places.set(place, None)?;
         for name in old.names() {
-            self.by_name.remove(&(name.into(), id.into()));
+            self.by_name.remove(&(name.into(), id.clone()));
         }
-        Some(old)
+        self.free.push_back(place);
+        Some((place, old))
     }
 }

@@ -8,8 +8,9 @@ use skep_proto::v1::{Cluster, Node, ObjectKind, Service, Task, TaskState};
 
 use crate::{
     index::Index,
+    key::Key,
     object::{AnyObject, StoreObject},
-    table::Table,
+    table::{Place, Table},
 };
 
 /// A state of the swarm. Cloning is O(1); a clone never changes.
@@ -25,9 +26,9 @@ struct Tables {
     services: Table<Service>,
     tasks: Table<Task>,
     clusters: Table<Cluster>,
-    tasks_of_service: Index<Arc<str>, Task>,
-    tasks_of_node: Index<Arc<str>, Task>,
-    tasks_of_slot: Index<(Arc<str>, u64), Task>,
+    tasks_of_service: Index<Key, Task>,
+    tasks_of_node: Index<Key, Task>,
+    tasks_of_slot: Index<(Key, u64), Task>,
     tasks_in_state: Index<TaskState, Task>,
 }
 
@@ -101,22 +102,22 @@ impl View {
 
     /// The tasks of a service, by id.
     pub fn tasks_of_service(&self, service_id: &str) -> impl Iterator<Item = &Arc<Task>> {
-        self.tables.tasks_of_service.get(service_id.into())
+        self.tables.tasks_at(self.tables.tasks_of_service.get(service_id.into()))
     }
 
     /// The tasks assigned to a node, by id.
     pub fn tasks_of_node(&self, node_id: &str) -> impl Iterator<Item = &Arc<Task>> {
-        self.tables.tasks_of_node.get(node_id.into())
+        self.tables.tasks_at(self.tables.tasks_of_node.get(node_id.into()))
     }
 
     /// The tasks a slot has had that are not yet forgotten, by id.
     pub fn tasks_of_slot(&self, service_id: &str, slot: u64) -> impl Iterator<Item = &Arc<Task>> {
-        self.tables.tasks_of_slot.get((service_id.into(), slot))
+        self.tables.tasks_at(self.tables.tasks_of_slot.get((service_id.into(), slot)))
     }
 
     /// The tasks whose observed state is `state`, by id.
     pub fn tasks_in_state(&self, state: TaskState) -> impl Iterator<Item = &Arc<Task>> {
-        self.tables.tasks_in_state.get(state)
+        self.tables.tasks_at(self.tables.tasks_in_state.get(state))
     }
 
     /// The cluster; `None` until the first entry.
@@ -154,18 +155,18 @@ impl View {
         self.version = version;
     }
 
-    pub(crate) fn named(&self, kind: ObjectKind, name: &str) -> Option<AnyObject> {
-        fn first<T: StoreObject>(table: &Table<T>, name: &str) -> Option<AnyObject>
-        where
-            AnyObject: From<Arc<T>>,
-        {
-            table.named(name).next().cloned().map(Into::into)
+    /// A name of the object that another one of its kind has, where names are unique.
+    pub(crate) fn name_taken(&self, object: &AnyObject) -> Option<String> {
+        fn taken<T: StoreObject>(table: &Table<T>, object: &T) -> Option<String> {
+            let mut names = object.names().filter(|_| T::UNIQUE_NAMES);
+            let taken = names.find(|name| table.named(name).any(|other| other.id() != object.id()));
+            taken.map(str::to_owned)
         }
-        match kind {
-            ObjectKind::Node => first(&self.tables.nodes, name),
-            ObjectKind::Service => first(&self.tables.services, name),
-            ObjectKind::Task => first(&self.tables.tasks, name),
-            ObjectKind::Cluster => first(&self.tables.clusters, name),
+        match object {
+            AnyObject::Node(node) => taken(&self.tables.nodes, node),
+            AnyObject::Service(service) => taken(&self.tables.services, service),
+            AnyObject::Task(task) => taken(&self.tables.tasks, task),
+            AnyObject::Cluster(cluster) => taken(&self.tables.clusters, cluster),
         }
     }
 
@@ -188,8 +189,8 @@ impl View {
             AnyObject::Service(service) => drop(tables.services.put(service)),
             AnyObject::Cluster(cluster) => drop(tables.clusters.put(cluster)),
             AnyObject::Task(task) => {
-                let old = tables.tasks.put(task.clone());
-                tables.index(old.as_ref(), Some(&task));
+                let (place, old) = tables.tasks.put(task.clone());
+                tables.index(place, old.as_deref(), Some(&task));
             }
         }
     }
@@ -201,19 +202,24 @@ impl View {
             ObjectKind::Service => drop(tables.services.take(id)),
             ObjectKind::Cluster => drop(tables.clusters.take(id)),
             ObjectKind::Task => {
-                let old = tables.tasks.take(id);
-                tables.index(old.as_ref(), None);
+                if let Some((place, old)) = tables.tasks.take(id) {
+                    tables.index(place, Some(&old), None);
+                }
             }
         }
     }
 }
 
 impl Tables {
-    fn index(&mut self, old: Option<&Arc<Task>>, new: Option<&Arc<Task>>) {
-        self.tasks_of_service.change(old, new);
-        self.tasks_of_node.change(old, new);
-        self.tasks_of_slot.change(old, new);
-        self.tasks_in_state.change(old, new);
+    fn index(&mut self, place: Place, old: Option<&Task>, new: Option<&Task>) {
+        self.tasks_of_service.change(place, old, new);
+        self.tasks_of_node.change(place, old, new);
+        self.tasks_of_slot.change(place, old, new);
+        self.tasks_in_state.change(place, old, new);
+    }
+
+    fn tasks_at(&self, places: impl Iterator<Item = Place>) -> impl Iterator<Item = &Arc<Task>> {
+        places.filter_map(|place| self.tasks.at(place))
     }
 }
 

@@ -2,33 +2,40 @@
 
 use std::collections::BTreeMap;
 
-use skep_proto::v1::{Availability, Node, NodeState, Placement, Resources, Task};
+use skep_proto::v1::{Availability, Node, NodeState, Placement, PortConfig, PublishMode, Task};
+use skep_store::View;
 
-use crate::{
-    constraint::{self, Constraint, same_architecture},
-    enforcer,
-};
+use crate::{constraint::same_architecture, enforcer, task::TaskExt};
 
 /// Why a node cannot take a task, in the order the questions are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Misfit {
     Unavailable,
     Resources,
+    Plugin,
     Constraints,
     Platform,
+    HostPort,
     MaxReplicas,
 }
 
 impl Misfit {
+    /// Whether it follows from what the task asks and the node has, whatever the service has there.
+    pub(super) fn is_of_ask(self) -> bool {
+        !matches!(self, Self::HostPort | Self::MaxReplicas)
+    }
+
     /// The reason as Docker gives it.
-    fn explain(self, nodes: usize) -> String {
+    pub(super) fn explain(self, nodes: usize) -> String {
         let on_nodes = if nodes == 1 { "on 1 node".to_owned() } else { format!("on {nodes} nodes") };
         match self {
             Self::Unavailable if nodes == 1 => "1 node not available for new tasks".into(),
             Self::Unavailable => format!("{nodes} nodes not available for new tasks"),
             Self::Resources => format!("insufficient resources {on_nodes}"),
+            Self::Plugin => format!("missing plugin {on_nodes}"),
             Self::Constraints => format!("scheduling constraints not satisfied {on_nodes}"),
             Self::Platform => format!("unsupported platform {on_nodes}"),
+            Self::HostPort => format!("host-mode port already in use {on_nodes}"),
             Self::MaxReplicas => "max replicas per node limit exceed".into(),
         }
     }
@@ -49,54 +56,25 @@ pub(super) fn no_suitable_node(misfits: impl IntoIterator<Item = Misfit>) -> Str
     format!("no suitable node ({})", reasons.join("; "))
 }
 
-/// What a group of tasks asks of a node.
-pub(super) struct Filters<'a> {
-    constraints: Vec<Constraint>,
-    placement: Option<&'a Placement>,
-    reserved: Resources,
-}
-
-impl<'a> Filters<'a> {
-    pub(super) fn of(task: &'a Task) -> Self {
-        let placement = task.spec.as_ref().and_then(|spec| spec.placement.as_ref());
-        Self { constraints: constraint::of_placement(placement), placement, reserved: reservations(task) }
-    }
-
-    /// What each task reserves.
-    pub(super) fn reserved(&self) -> &Resources {
-        &self.reserved
-    }
-
-    /// Whether a node with so much free, and so many tasks of the service, can take one more.
-    pub(super) fn check(&self, node: &Node, free: &Resources, of_service: u64) -> Result<(), Misfit> {
-        let max_replicas = self.placement.map_or(0, |placement| placement.max_replicas);
-        if !is_available(node) {
-            Err(Misfit::Unavailable)
-        } else if self.reserved.nano_cpus > free.nano_cpus.max(0)
-            || self.reserved.memory_bytes > free.memory_bytes.max(0)
-        {
-            Err(Misfit::Resources)
-        } else if !self.constraints.iter().all(|constraint| constraint.matches(node)) {
-            Err(Misfit::Constraints)
-        } else if !platform_fits(node, self.placement) {
-            Err(Misfit::Platform)
-        } else if max_replicas != 0 && of_service >= max_replicas {
-            Err(Misfit::MaxReplicas)
-        } else {
-            Ok(())
-        }
-    }
-}
-
 /// Whether new tasks may go to a node at all.
 pub(super) fn is_available(node: &Node) -> bool {
     enforcer::state(node) == NodeState::Ready && enforcer::availability(node) == Availability::Active
 }
 
-/// What a task keeps for itself on its node.
-pub(super) fn reservations(task: &Task) -> Resources {
-    let resources = task.spec.as_ref().and_then(|spec| spec.resources.as_ref());
-    resources.and_then(|resources| resources.reservations.clone()).unwrap_or_default()
+/// A port of a node itself: its protocol and its number.
+pub(super) type HostPort = (i32, u32);
+
+/// The ports of its node that a task takes: what its service publishes there, as the service is now.
+pub(super) fn host_ports(view: &View, task: &Task) -> impl Iterator<Item = HostPort> {
+    let spec = view.service(&task.service_id).and_then(|service| service.spec.as_ref());
+    let ports = spec.and_then(|spec| spec.endpoint.as_ref()).map_or(&[][..], |endpoint| &endpoint.ports);
+    let on_host = |port: &&PortConfig| port.mode() == PublishMode::Host && port.published != 0;
+    ports.iter().filter(on_host).map(|port| (port.protocol, port.published))
+}
+
+/// Whether a task's ports are taken on its node.
+pub(super) fn holds_port(task: &Task) -> bool {
+    task.may_run()
 }
 
 /// Whether a node is of one of the platforms a placement names; an empty field of one stands for any.

@@ -1,120 +1,261 @@
 //! Tasks of one service and one spec, while they are placed one after the other.
 //!
-//! The nodes are split in two: those the service has nothing on, in the pool's own order, which a cursor goes through
+//! The nodes are split in two: those the service has nothing on, in the order of a class, which a cursor goes through
 //! once; and the *known* ones, where it has tasks or failed often, ordered by how many. While one group is placed a
 //! node only ever gets fuller, so a node that cannot take one task of the group cannot take a later one either and is
-//! passed over for good. Hence the work for a group is bounded by its tasks and the nodes, not by their product, and a
-//! single task without particular wishes takes the pool's first node without looking further.
+//! passed over for good. A group looks for itself among all nodes first; when that leads past too many in vain, the
+//! class of its ask is opened, which the next group with the same ask finds as it was left.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use skep_common::{clock::Timestamp, limits};
-use skep_proto::v1::Task;
+use skep_proto::v1::{GenericResource, Node, Task};
 use skep_store::View;
 
 use super::{
-    filter::{Filters, Misfit, no_suitable_node},
-    pool::{Index, Pool, Rank},
+    ask::Ask,
+    filter::{HostPort, Misfit, holds_port, host_ports, no_suitable_node},
+    pool::{ANY, ClassId, Index, Pool},
+    tree::{Leaf, Preference, Tally, Tree},
 };
 use crate::task::TaskExt;
 
-/// Least first: failures when there are too many, tasks of the service, tasks in all, the node's number.
-type Preference = (u64, u64, u64, Index);
+/// Nodes a group looks at in vain before it asks for a class of its own.
+const IN_VAIN: usize = 64;
 
+/// What a service has on a node.
 #[derive(Debug, Clone, Copy, Default)]
-struct Known {
+pub(super) struct Known {
     /// Recent failures of this spec there; 0 while there are few.
-    penalty: u64,
+    pub(super) penalty: u64,
+    /// Recent failures of this spec there, however few.
+    pub(super) failures: u64,
     /// Wanted tasks of the service there.
-    tasks: u64,
+    pub(super) tasks: u64,
+}
+
+impl Known {
+    /// Whether the node counts as one that the service has nothing on.
+    fn is_nothing(self) -> bool {
+        self.penalty == 0 && self.tasks == 0
+    }
+}
+
+/// What a group's tasks ask, and where their service is.
+pub(super) struct Demand<'a> {
+    view: &'a View,
+    ask: Ask,
+    ports: BTreeSet<HostPort>,
+    /// Per node; 0 = no limit.
+    max_replicas: u64,
+    known: BTreeMap<Index, Known>,
+    of_service: bool,
 }
 
 /// The placing of one group.
 pub(super) struct Group<'a> {
-    filters: Filters<'a>,
-    known: BTreeMap<Index, Known>,
-    order: BTreeSet<Preference>,
-    cursor: Option<Rank>,
+    demand: Demand<'a>,
+    walk: Walk,
+    tree: Option<Tree>,
+}
+
+/// Which list of nodes a group goes along.
+#[derive(Clone, Copy)]
+struct Walk {
+    class: ClassId,
+    /// Whether the class is that of the group's ask.
+    own: bool,
+    in_vain: usize,
+}
+
+impl<'a> Demand<'a> {
+    /// What a task asks.
+    pub(super) fn of(view: &'a View, task: &Task, pool: &Pool, now: Timestamp) -> Self {
+        let placement = task.spec.as_ref().and_then(|spec| spec.placement.as_ref());
+        let mut demand = Self {
+            view,
+            ask: Ask::of(task),
+            ports: BTreeSet::new(),
+            max_replicas: placement.map_or(0, |placement| placement.max_replicas),
+            known: BTreeMap::new(),
+            of_service: !task.service_id.is_empty(),
+        };
+        if demand.of_service {
+            demand.ports = host_ports(view, task).collect();
+            demand.know(task, pool, now);
+        }
+        demand
+    }
+
+    fn know(&mut self, task: &Task, pool: &Pool, now: Timestamp) {
+        for other in self.view.tasks_of_service(&task.service_id).filter(|other| other.is_wanted()) {
+            if let Some(node) = pool.find(&other.node_id) {
+                self.known.entry(node).or_default().tasks += 1;
+            }
+            for node in recent_failures(other, task.spec_version, now).filter_map(|node| pool.find(node)) {
+                self.known.entry(node).or_default().failures += 1;
+            }
+        }
+        for node in self.known.values_mut().filter(|node| node.failures >= limits::NODE_FAILURES as u64) {
+            node.penalty = node.failures;
+        }
+    }
+
+    pub(super) fn ask(&self) -> &Ask {
+        &self.ask
+    }
+
+    pub(super) fn on(&self, node: Index) -> Known {
+        self.known.get(&node).copied().unwrap_or_default()
+    }
+
+    /// Whether the answer for a node depends on the ask alone.
+    pub(super) fn is_plain(&self) -> bool {
+        self.ports.is_empty() && self.max_replicas == 0
+    }
+
+    /// The service's tasks in each branch of its spread.
+    pub(super) fn tally(&self, pool: &Pool) -> Tally {
+        let mut tally = Tally::default();
+        if !self.ask.spread().is_empty() {
+            for (node, known) in self.known.iter().filter(|(_, known)| known.tasks > 0) {
+                tally.add(&self.ask.spread().values(pool.node(*node)), known.tasks);
+            }
+        }
+        tally
+    }
+
+    /// How a node compares with others of its branch.
+    pub(super) fn preference(&self, pool: &Pool, node: Index) -> Preference {
+        let known = self.on(node);
+        (known.penalty, known.tasks, pool.tasks(node), node)
+    }
+
+    /// Whether a node can take one more task of the group.
+    pub(super) fn fits(&self, pool: &Pool, node: Index) -> Result<(), Misfit> {
+        self.fits_beside(pool, node, self.on(node).tasks)
+    }
+
+    /// Whether a task that was made for its node, and is counted there already, can run there.
+    pub(super) fn fits_preassigned(&self, pool: &Pool, node: Index) -> Result<(), Misfit> {
+        self.fits_beside(pool, node, 0)
+    }
+
+    fn fits_beside(&self, pool: &Pool, node: Index, of_service: u64) -> Result<(), Misfit> {
+        self.ask.check(pool.node(node), pool.free(node))?;
+        if !self.ports.is_empty() && self.ports_in_use(pool, node) {
+            Err(Misfit::HostPort)
+        } else if self.max_replicas != 0 && of_service >= self.max_replicas {
+            Err(Misfit::MaxReplicas)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn ports_in_use(&self, pool: &Pool, node: Index) -> bool {
+        let promised = pool.ports(node).is_some_and(|promised| !promised.is_disjoint(&self.ports));
+        promised || self.held_on(pool.node(node))
+    }
+
+    fn held_on(&self, node: &Node) -> bool {
+        let mut holding = self.view.tasks_of_node(&node.id).filter(|task| holds_port(task));
+        holding.any(|task| host_ports(self.view, task).any(|port| self.ports.contains(&port)))
+    }
+
+    /// The best node of a leaf.
+    fn best(&self, pool: &mut Pool, walk: &mut Walk, leaf: &mut Leaf) -> Option<Preference> {
+        while let Some(rank) = pool.next(walk.class, leaf.list, leaf.cursor) {
+            let (tasks, node) = rank;
+            if self.on(node).is_nothing() {
+                match self.fits(pool, node) {
+                    Ok(()) => return Some((0, 0, tasks, node)),
+                    Err(misfit) if walk.own && misfit.is_of_ask() => pool.unlist(walk.class, node),
+                    Err(_) => walk.in_vain += 1,
+                }
+            }
+            leaf.cursor = Some(rank);
+            if !walk.own && walk.in_vain > IN_VAIN {
+                (walk.class, walk.own) = (pool.open_class(&self.ask), true);
+            }
+        }
+        while let Some(known) = leaf.known.first() {
+            if self.fits(pool, known.3).is_ok() {
+                return Some(*known);
+            }
+            leaf.known.pop_first();
+        }
+        None
+    }
 }
 
 impl<'a> Group<'a> {
     /// A group of tasks with equal specs; there is at least one.
-    pub(super) fn of(view: &View, tasks: &[&'a Arc<Task>], pool: &Pool<'_>, now: Timestamp) -> Self {
-        let task = tasks[0];
-        let mut known: BTreeMap<Index, Known> = BTreeMap::new();
-        if !task.service_id.is_empty() {
-            for other in view.tasks_of_service(&task.service_id).filter(|other| other.is_wanted()) {
-                if let Some(node) = pool.find(&other.node_id) {
-                    known.entry(node).or_default().tasks += 1;
-                }
-                for node in recent_failures(other, task.spec_version, now).filter_map(|node| pool.find(node)) {
-                    known.entry(node).or_default().penalty += 1;
-                }
-            }
-        }
-        for node in known.values_mut() {
-            if node.penalty < limits::NODE_FAILURES as u64 {
-                node.penalty = 0;
-            }
-        }
-        known.retain(|_, node| node.tasks > 0 || node.penalty > 0);
-        let order = known.iter().map(|(index, node)| (node.penalty, node.tasks, pool.tasks(*index), *index)).collect();
-        Self { filters: Filters::of(task), known, order, cursor: None }
+    pub(super) fn of(view: &'a View, task: &Task, pool: &mut Pool, now: Timestamp) -> Self {
+        let demand = Demand::of(view, task, pool, now);
+        let own = match pool.class_of(demand.ask.shape()) {
+            None if !demand.ask.spread().is_empty() => Some(pool.open_class(&demand.ask)),
+            class => class,
+        };
+        let walk = Walk { class: own.unwrap_or(ANY), own: own.is_some(), in_vain: 0 };
+        Self { demand, walk, tree: None }
     }
 
-    /// The node for the next task of the group.
-    pub(super) fn next(&mut self, pool: &Pool<'_>) -> Option<Index> {
-        while let Some(rank) = pool.after(self.cursor) {
-            self.cursor = Some(rank);
-            let node = rank.1;
-            if !self.known.contains_key(&node) && self.fits(pool, node).is_ok() {
-                return Some(node);
-            }
+    /// Finds a node for the next task of the group. It takes the task: says which node, and what the task is given.
+    pub(super) fn place(&mut self, pool: &mut Pool) -> Option<(Index, Vec<GenericResource>)> {
+        let Self { demand, walk, tree } = self;
+        if !demand.of_service {
+            let node = demand.best(pool, walk, &mut Leaf::default())?.3;
+            return Some((node, pool.add_task(node, demand.ask.wanted(), &demand.ports)));
         }
-        while let Some((.., node)) = self.order.pop_first() {
-            if self.fits(pool, node).is_ok() {
-                return Some(node);
+        let tree = tree.get_or_insert_with(|| demand.tree(pool, walk));
+        let (at, node) = loop {
+            let (at, (.., node)) = tree.first()?;
+            if demand.fits(pool, node).is_ok() {
+                break (at, node);
             }
-        }
-        None
+            tree.changed(at, None, |leaf| demand.best(pool, walk, leaf));
+        };
+        let before = demand.preference(pool, node);
+        let given = pool.add_task(node, demand.ask.wanted(), &demand.ports);
+        demand.known.entry(node).or_default().tasks += 1;
+        let now = demand.preference(pool, node);
+        tree.changed(at, Some((before, now)), |leaf| demand.best(pool, walk, leaf));
+        Some((node, given))
     }
 
-    /// The node [`Group::next`] named has taken the task.
-    pub(super) fn took(&mut self, pool: &mut Pool<'_>, node: Index) {
-        pool.add_task(node, self.filters.reserved());
-        let known = self.known.entry(node).or_default();
-        known.tasks += 1;
-        self.order.insert((known.penalty, known.tasks, pool.tasks(node), node));
-    }
-
-    /// A task that was made for its node, and is counted there already, runs there if it fits.
-    pub(super) fn confirm(&self, pool: &mut Pool<'_>, node_id: &str) -> Result<(), Misfit> {
+    /// A task that was made for its node runs there if it fits; what it is given.
+    pub(super) fn confirm(&self, pool: &mut Pool, node_id: &str) -> Option<Vec<GenericResource>> {
         // The orchestrator takes a task away when its node is gone.
-        let node = pool.find(node_id).ok_or(Misfit::Unavailable)?;
-        self.filters.check(pool.node(node), pool.free(node), 0)?;
-        pool.reserve(node, self.filters.reserved());
-        Ok(())
+        let node = pool.find(node_id).filter(|node| self.demand.fits_preassigned(pool, *node).is_ok())?;
+        Some(pool.reserve(node, self.demand.ask.wanted(), &self.demand.ports))
+    }
+
+    pub(super) fn demand(&self) -> &Demand<'a> {
+        &self.demand
     }
 
     /// Why no node can take another task of the group.
-    pub(super) fn explain(&self, pool: &Pool<'_>) -> String {
-        no_suitable_node(pool.all().filter_map(|node| self.fits(pool, node).err()))
+    pub(super) fn explain(&self, pool: &Pool) -> String {
+        no_suitable_node(pool.all().filter_map(|node| self.demand.fits(pool, node).err()))
     }
 
     /// Why a task's own node cannot take it.
-    pub(super) fn explain_preassigned(&self, pool: &Pool<'_>, node_id: &str) -> String {
-        let misfit = pool
-            .find(node_id)
-            .map_or(Some(Misfit::Unavailable), |node| self.filters.check(pool.node(node), pool.free(node), 0).err());
-        no_suitable_node(misfit)
+    pub(super) fn explain_preassigned(&self, pool: &Pool, node_id: &str) -> String {
+        let node = pool.find(node_id);
+        no_suitable_node(node.map_or(Some(Misfit::Unavailable), |node| self.demand.fits_preassigned(pool, node).err()))
     }
+}
 
-    fn fits(&self, pool: &Pool<'_>, node: Index) -> Result<(), Misfit> {
-        let of_service = self.known.get(&node).map_or(0, |known| known.tasks);
-        self.filters.check(pool.node(node), pool.free(node), of_service)
+impl Demand<'_> {
+    fn tree(&self, pool: &mut Pool, walk: &mut Walk) -> Tree {
+        let mut tree = Tree::of(pool.lists(walk.class), &self.tally(pool));
+        for (node, _) in self.known.iter().filter(|(_, known)| !known.is_nothing()) {
+            if let Some(leaf) = tree.leaf(&self.ask.spread().values(pool.node(*node))) {
+                leaf.known.insert(self.preference(pool, *node));
+            }
+        }
+        tree.settle(|leaf| self.best(pool, walk, leaf));
+        tree
     }
 }
 

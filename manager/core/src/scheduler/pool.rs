@@ -1,18 +1,26 @@
-//! The nodes as the scheduler sees them while it plans: how many tasks each has and what is left of it.
+//! The nodes as the scheduler sees them: how many tasks each has and what is left of it.
 //!
-//! Nodes are numbered in the order of their ids. Those that take new tasks are kept ordered by how many tasks they
-//! have, so the emptiest is found without looking at the others.
+//! A pool is kept from plan to plan. It is a cache of the view: [`Pool::note`] marks what a change made stale, and
+//! [`Pool::sync`] looks at that again, so a plan costs what changed and what it places, and not what there is.
+//!
+//! Nodes are numbered in the order of their ids. Invariant: after `sync` a pool that heard of every change is equal to
+//! one made of the view alone, but for the order in which it finds that out.
 
 use std::{
-    collections::BTreeSet,
-    ops::Bound::{Excluded, Unbounded},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use skep_proto::v1::{Node, Resources};
-use skep_store::View;
+use skep_proto::v1::{GenericResource, Node, Task};
+use skep_store::{AnyObject, Change, View};
 
-use super::filter::{is_available, reservations};
+use super::{
+    ask::{Ask, Shape},
+    class::{Class, ListId},
+    filter::HostPort,
+    resources::{Free, Wanted},
+    spread::Values,
+};
 use crate::task::TaskExt;
 
 /// A node's number in the pool.
@@ -21,27 +29,86 @@ pub(super) type Index = usize;
 /// Where a node stands in the order: its tasks, its number.
 pub(super) type Rank = (u64, Index);
 
-struct Entry<'a> {
-    node: &'a Arc<Node>,
+/// A class's number in the pool.
+pub(super) type ClassId = usize;
+
+/// The class of all nodes that take new tasks.
+pub(super) const ANY: ClassId = 0;
+
+/// Classes kept.
+const CLASSES: usize = 64;
+
+/// Nodes in all classes together: what bounds the memory of a pool of very many nodes.
+const LISTED: usize = 2_000_000;
+
+pub(super) struct Entry {
+    pub(super) node: Arc<Node>,
     /// Wanted tasks.
-    tasks: u64,
+    pub(super) tasks: u64,
     /// What it has, less what tasks that may run have reserved.
-    free: Resources,
+    pub(super) free: Free,
+    stale: bool,
 }
 
 /// All nodes.
-pub(super) struct Pool<'a> {
-    entries: Vec<Entry<'a>>,
-    order: BTreeSet<Rank>,
+#[derive(Default)]
+pub(super) struct Pool {
+    entries: Vec<Entry>,
+    classes: Vec<Class>,
+    by_shape: BTreeMap<Shape, ClassId>,
+    /// When each class was last asked for, in plans.
+    used: Vec<u64>,
+    plans: u64,
+    /// Ports promised in this plan.
+    ports: BTreeMap<Index, BTreeSet<HostPort>>,
+    /// Nodes to look at again.
+    stale: Vec<Index>,
+    /// Nodes that came or went (ids).
+    moved: BTreeSet<String>,
 }
 
-impl<'a> Pool<'a> {
-    pub(super) fn of(view: &'a View) -> Self {
-        let mut entries: Vec<Entry<'a>> = view.nodes().map(|node| Entry::of(view, node)).collect();
-        entries.sort_by(|a, b| a.node.id.cmp(&b.node.id));
-        let available = entries.iter().enumerate().filter(|(_, entry)| is_available(entry.node));
-        let order = available.map(|(index, entry)| (entry.tasks, index)).collect();
-        Self { entries, order }
+impl Pool {
+    /// Hears of a change in the state.
+    pub(super) fn note(&mut self, change: &Change) {
+        if self.classes.is_empty() {
+            return;
+        }
+        match change {
+            Change::Create(AnyObject::Node(node)) | Change::Remove(AnyObject::Node(node)) => {
+                self.moved.insert(node.id.clone());
+            }
+            Change::Update { new: AnyObject::Node(node), .. } => self.touch(&node.id),
+            Change::Create(AnyObject::Task(task)) | Change::Remove(AnyObject::Task(task)) => self.touch(&task.node_id),
+            Change::Update { old: AnyObject::Task(old), new: AnyObject::Task(new) } if counts(old) != counts(new) => {
+                self.touch(&old.node_id);
+                self.touch(&new.node_id);
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes the pool what the view says.
+    pub(super) fn sync(&mut self, view: &View) {
+        self.plans += 1;
+        self.ports.clear();
+        if self.classes.is_empty() {
+            self.entries = view.nodes().map(|node| Entry::of(view, node)).collect();
+            return self.classify();
+        }
+        for node in std::mem::take(&mut self.stale) {
+            // One that is gone was noted as such.
+            let Some(now) = view.node(&self.entries[node].node.id) else { continue };
+            self.entries[node] = Entry::of(view, now);
+            for class in &mut self.classes {
+                class.relist(node, &self.entries[node]);
+            }
+        }
+        let moved = std::mem::take(&mut self.moved);
+        if !moved.is_empty() {
+            self.entries.retain(|entry| !moved.contains(&entry.node.id));
+            self.entries.extend(moved.iter().filter_map(|id| view.node(id)).map(|node| Entry::of(view, node)));
+            self.classify();
+        }
     }
 
     pub(super) fn all(&self) -> std::ops::Range<Index> {
@@ -52,15 +119,11 @@ impl<'a> Pool<'a> {
         self.entries.binary_search_by(|entry| entry.node.id.as_str().cmp(node_id)).ok()
     }
 
-    pub(super) fn id(&self, node: Index) -> &'a str {
-        &self.entries[node].node.id
+    pub(super) fn node(&self, node: Index) -> &Node {
+        &self.entries[node].node
     }
 
-    pub(super) fn node(&self, node: Index) -> &'a Node {
-        self.entries[node].node
-    }
-
-    pub(super) fn free(&self, node: Index) -> &Resources {
+    pub(super) fn free(&self, node: Index) -> &Free {
         &self.entries[node].free
     }
 
@@ -68,44 +131,116 @@ impl<'a> Pool<'a> {
         self.entries[node].tasks
     }
 
-    /// The first node that takes new tasks, after this rank.
-    pub(super) fn after(&self, rank: Option<Rank>) -> Option<Rank> {
-        let from = rank.map_or(Unbounded, Excluded);
-        self.order.range((from, Unbounded)).next().copied()
+    pub(super) fn ports(&self, node: Index) -> Option<&BTreeSet<HostPort>> {
+        self.ports.get(&node)
     }
 
-    /// One more task for a node.
-    pub(super) fn add_task(&mut self, node: Index, reserved: &Resources) {
-        let entry = &mut self.entries[node];
-        let rank = (entry.tasks, node);
-        entry.tasks += 1;
-        entry.reserve(reserved);
-        if self.order.remove(&rank) {
-            self.order.insert((rank.0 + 1, node));
+    // ---- classes -------------------------------------------------------------------------------
+
+    /// The class of a shape, if it was opened.
+    pub(super) fn class_of(&mut self, shape: &Shape) -> Option<ClassId> {
+        let class = *self.by_shape.get(shape)?;
+        self.used[class] = self.plans;
+        Some(class)
+    }
+
+    /// Opens the class of an ask. The one used least lately makes room.
+    pub(super) fn open_class(&mut self, ask: &Ask) -> ClassId {
+        let class = Class::of(ask.clone(), &self.entries);
+        let most = (LISTED / self.entries.len().max(1)).clamp(2, CLASSES);
+        let id = if self.classes.len() < most {
+            self.classes.push(class);
+            self.used.push(self.plans);
+            self.classes.len() - 1
+        } else {
+            let oldest = (ANY + 1..self.classes.len()).min_by_key(|id| self.used[*id]).unwrap_or(ANY);
+            self.by_shape.retain(|_, id| *id != oldest);
+            self.classes[oldest] = class;
+            self.used[oldest] = self.plans;
+            oldest
+        };
+        self.by_shape.insert(ask.shape().clone(), id);
+        id
+    }
+
+    /// Every list of a class, and the values of its nodes.
+    pub(super) fn lists(&self, class: ClassId) -> impl Iterator<Item = (&Values, ListId)> {
+        self.classes[class].lists()
+    }
+
+    /// The first node of a class's list after this rank.
+    pub(super) fn next(&mut self, class: ClassId, list: ListId, after: Option<Rank>) -> Option<Rank> {
+        self.classes[class].next(list, after, &self.entries)
+    }
+
+    /// A node cannot take a task of the class's shape.
+    pub(super) fn unlist(&mut self, class: ClassId, node: Index) {
+        self.classes[class].unlist(node);
+    }
+
+    // ---- placing -------------------------------------------------------------------------------
+
+    /// One more task for a node; what it is given of the generic resources.
+    pub(super) fn add_task(
+        &mut self,
+        node: Index,
+        wanted: &Wanted,
+        ports: &BTreeSet<HostPort>,
+    ) -> Vec<GenericResource> {
+        self.entries[node].tasks += 1;
+        self.reserve(node, wanted, ports)
+    }
+
+    /// Reserves for a task that the node already counts; what it is given of the generic resources.
+    pub(super) fn reserve(&mut self, node: Index, wanted: &Wanted, ports: &BTreeSet<HostPort>) -> Vec<GenericResource> {
+        if !ports.is_empty() {
+            self.ports.entry(node).or_default().extend(ports);
+        }
+        // What is planned is not yet written, and may never be.
+        self.mark(node);
+        self.entries[node].free.take(wanted)
+    }
+
+    fn touch(&mut self, node_id: &str) {
+        if node_id.is_empty() {
+            return;
+        }
+        if let Some(node) = self.find(node_id) {
+            self.mark(node);
         }
     }
 
-    /// Reserves for a task that the node already counts.
-    pub(super) fn reserve(&mut self, node: Index, reserved: &Resources) {
-        self.entries[node].reserve(reserved);
+    fn mark(&mut self, node: Index) {
+        if !std::mem::replace(&mut self.entries[node].stale, true) {
+            self.stale.push(node);
+        }
+    }
+
+    /// Numbers the nodes, and begins the classes anew.
+    fn classify(&mut self) {
+        self.entries.sort_by(|a, b| a.node.id.cmp(&b.node.id));
+        let any = Ask::of(&Task::default());
+        self.by_shape = BTreeMap::from([(any.shape().clone(), ANY)]);
+        self.classes = vec![Class::of(any, &self.entries)];
+        self.used = vec![self.plans];
     }
 }
 
-impl<'a> Entry<'a> {
-    fn of(view: &View, node: &'a Arc<Node>) -> Self {
-        let capacity = node.description.as_ref().and_then(|description| description.resources.clone());
-        let mut entry = Self { node, tasks: 0, free: capacity.unwrap_or_default() };
+impl Entry {
+    fn of(view: &View, node: &Arc<Node>) -> Self {
+        let capacity = node.description.as_ref().and_then(|description| description.resources.as_ref());
+        let mut entry = Self { node: node.clone(), tasks: 0, free: Free::all(capacity), stale: false };
         for task in view.tasks_of_node(&node.id) {
             entry.tasks += u64::from(task.is_wanted());
             if task.may_run() {
-                entry.reserve(&reservations(task));
+                entry.free.hold(task);
             }
         }
         entry
     }
+}
 
-    fn reserve(&mut self, reserved: &Resources) {
-        self.free.nano_cpus = self.free.nano_cpus.saturating_sub(reserved.nano_cpus.max(0));
-        self.free.memory_bytes = self.free.memory_bytes.saturating_sub(reserved.memory_bytes.max(0));
-    }
+/// What a node's entry knows of a task.
+fn counts(task: &Task) -> (&str, bool, bool) {
+    (&task.node_id, task.is_wanted(), task.may_run())
 }

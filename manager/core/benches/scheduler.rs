@@ -1,0 +1,232 @@
+//! How long it takes from PENDING to ASSIGNED, in memory: one `name<TAB>value<TAB>unit` a line.
+//!
+//! The shape is that of SwarmKit's own benchmark: so many ready nodes, so many single tasks of which no two are alike,
+//! the scheduler knows the nodes already, and the clock runs from the tasks' commit to the last assignment. What is
+//! timed is the plan and the application of all its transactions to the state. Lines `swarmkit.…` are its figures as
+//! they were recorded on a machine of the kind this project is built on; they are not measured here.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a benchmark prints and times"
+)]
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use skep_common::clock::Timestamp;
+use skep_core::scheduler::Scheduler;
+use skep_proto::v1::{
+    Annotations, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, Placement, Resources, Service, Task, TaskSpec,
+    TaskState, TaskStatus,
+};
+use skep_store::{ChangeSet, TxBuilder, View};
+
+const NOW: Timestamp = Timestamp::from_secs(1_000);
+
+/// SwarmKit's recorded figures: nodes, tasks, milliseconds.
+const SWARMKIT: [(usize, usize, u32); 4] =
+    [(1_000, 1_000, 190), (1_000, 10_000, 1_570), (1_000, 100_000, 18_100), (100_000, 1_000, 51_500)];
+
+/// Values of the label that constraints and preferences ask for.
+const ZONES: usize = 10;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alike {
+    /// Each task is alone.
+    Single,
+    /// All tasks are one service's.
+    Service,
+    /// A hundred tasks a service.
+    Services,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    nodes: usize,
+    tasks: usize,
+    alike: Alike,
+    constraint: bool,
+    preference: bool,
+}
+
+fn main() {
+    // Under `cargo test` and for a list of benches there is nothing to do.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let single = |nodes, tasks| Shape { nodes, tasks, alike: Alike::Single, constraint: false, preference: false };
+    let wide = |shape: Shape| [shape, Shape { nodes: 100_000, ..shape }];
+    let mut shapes = vec![single(1_000, 1_000), single(1_000, 10_000), single(1_000, 100_000), single(100_000, 1_000)];
+    for (alike, constraint, preference) in [
+        (Alike::Single, true, false),
+        (Alike::Service, false, false),
+        (Alike::Service, true, false),
+        (Alike::Service, false, true),
+        (Alike::Services, false, false),
+        (Alike::Services, true, true),
+    ] {
+        shapes.extend(wide(Shape { alike, constraint, preference, ..single(1_000, 10_000) }));
+    }
+    shapes.push(single(100_000, 1_000_000));
+    for shape in shapes {
+        measure(shape);
+    }
+}
+
+fn measure(shape: Shape) {
+    let name = name(shape);
+    // The least of a few: the machine is not only ours. The largest shape says enough the first time.
+    let rounds = if shape.tasks > 100_000 { 1 } else { 5 };
+    let times: Vec<Times> = (0..rounds).map(|_| run(shape)).collect();
+    let best = times.iter().min_by_key(|times| times.plan + times.apply).unwrap();
+    print(&format!("skep.{name}"), millis(best.plan + best.apply), "ms");
+    print(&format!("skep.{name}.plan"), millis(best.plan), "ms");
+    print(&format!("skep.{name}.apply"), millis(best.apply), "ms");
+    print(&format!("skep.{name}.per_task"), millis(best.plan + best.apply) * 1e6 / count(shape.tasks), "ns");
+    print(&format!("skep.{name}.memory"), times[0].memory / count(shape.tasks), "bytes per task");
+    let plain = shape.alike == Alike::Single && !shape.constraint && !shape.preference;
+    let recorded = SWARMKIT.iter().find(|(nodes, tasks, _)| plain && (*nodes, *tasks) == (shape.nodes, shape.tasks));
+    if let Some((.., recorded)) = recorded {
+        print(&format!("swarmkit.{name}"), f64::from(*recorded), "ms (recorded)");
+    }
+}
+
+struct Times {
+    plan: Duration,
+    apply: Duration,
+    /// What the state and the scheduler have grown by, in bytes of resident memory.
+    memory: f64,
+}
+
+fn run(shape: Shape) -> Times {
+    let mut view = filled(View::default(), (0..shape.nodes).map(|n| node(shape, n).into()));
+    // The scheduler has met the nodes, over a task that was there before.
+    let mut scheduler = Scheduler::default();
+    view = filled(view, [task(shape, shape.tasks).into()]);
+    step(&mut scheduler, &mut view);
+
+    let before = resident();
+    if shape.alike != Alike::Single {
+        let services = if shape.alike == Alike::Service { 1 } else { shape.tasks.div_ceil(100) };
+        view = filled(view, (0..services).map(|n| Service { id: id('s', n), ..Service::default() }.into()));
+    }
+    view = filled(view, (0..shape.tasks).map(|n| task(shape, n).into()));
+
+    let started = Instant::now();
+    let plan = scheduler.plan(&view, NOW);
+    let planned = started.elapsed();
+    let started = Instant::now();
+    let mut changes = Vec::with_capacity(plan.transactions.len());
+    for transaction in plan.transactions {
+        let (next, change) = view.apply_owned(view.version() + 1, transaction).unwrap();
+        view = next;
+        changes.push(change);
+    }
+    let applied = started.elapsed();
+    note(&mut scheduler, &changes);
+    drop(changes);
+    let memory = resident() - before;
+    assert_eq!(view.tasks_in_state(TaskState::Assigned).count(), shape.tasks + 1, "every task has a node");
+    Times { plan: planned, apply: applied, memory }
+}
+
+fn step(scheduler: &mut Scheduler, view: &mut View) {
+    for transaction in scheduler.plan(view, NOW).transactions {
+        let (next, changes) = view.apply_owned(view.version() + 1, transaction).unwrap();
+        *view = next;
+        note(scheduler, &[changes]);
+    }
+}
+
+fn note(scheduler: &mut Scheduler, changes: &[ChangeSet]) {
+    changes.iter().flat_map(|set| &set.changes).for_each(|change| scheduler.note(change));
+}
+
+fn filled(view: View, objects: impl IntoIterator<Item = skep_store::AnyObject>) -> View {
+    let mut tx = TxBuilder::new(&view, NOW);
+    objects.into_iter().for_each(|object| drop(tx.create(object)));
+    let tx = tx.build();
+    view.apply_owned(view.version() + 1, tx).unwrap().0
+}
+
+fn id(kind: char, number: usize) -> String {
+    // As long as a real one.
+    format!("{kind}{number:024}")
+}
+
+fn node(shape: Shape, number: usize) -> Node {
+    let labels = [("zone".to_owned(), format!("z{}", number % ZONES))].into();
+    let annotations = Annotations { labels, ..Annotations::default() };
+    let resources = Resources { nano_cpus: 64_000_000_000, memory_bytes: 256 << 30, ..Resources::default() };
+    let description = NodeDescription {
+        hostname: format!("node{number}-{}", shape.nodes),
+        resources: Some(resources),
+        ..NodeDescription::default()
+    };
+    Node {
+        id: id('n', number),
+        spec: Some(NodeSpec { annotations: Some(annotations), ..NodeSpec::default() }),
+        description: Some(description),
+        status: Some(NodeStatus { state: NodeState::Ready.into(), ..NodeStatus::default() }),
+        ..Node::default()
+    }
+}
+
+fn task(shape: Shape, number: usize) -> Task {
+    let placement = Placement {
+        constraints: shape.constraint.then(|| "node.labels.zone == z3".to_owned()).into_iter().collect(),
+        spread_over: shape.preference.then(|| "node.labels.zone".to_owned()).into_iter().collect(),
+        ..Placement::default()
+    };
+    let spec = TaskSpec { placement: Some(placement), ..TaskSpec::default() };
+    let service_id = match shape.alike {
+        Alike::Single => String::new(),
+        Alike::Service => id('s', 0),
+        Alike::Services => id('s', number / 100),
+    };
+    Task {
+        id: id('t', number),
+        slot: number as u64 + 1,
+        service_id,
+        service: Some(Annotations { name: format!("task{number}"), ..Annotations::default() }),
+        spec: Some(spec).filter(|_| shape.constraint || shape.preference),
+        status: Some(TaskStatus { state: TaskState::Pending.into(), ..TaskStatus::default() }),
+        desired_state: TaskState::Running.into(),
+        ..Task::default()
+    }
+}
+
+fn name(shape: Shape) -> String {
+    let alike = match shape.alike {
+        Alike::Single => "single",
+        Alike::Service => "one_service",
+        Alike::Services => "services",
+    };
+    let constraint = if shape.constraint { ".constraint" } else { "" };
+    let preference = if shape.preference { ".preference" } else { "" };
+    format!("scheduler.{}_nodes.{}_tasks.{alike}{constraint}{preference}", shape.nodes, shape.tasks)
+}
+
+/// Resident memory of this process in bytes.
+fn resident() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or(0.0) * 1024.0
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no number here is that large")]
+fn count(number: usize) -> f64 {
+    number as f64
+}
+
+fn print(name: &str, value: f64, unit: &str) {
+    println!("{name}\t{value:.3}\t{unit}");
+}

@@ -1,0 +1,93 @@
+//! The nodes that can take tasks of one shape, emptiest first.
+//!
+//! One list for every combination of values the shape's preferences tell apart; without preferences that is one list.
+//! Nodes only get fuller while a plan is made, so a list is put right where it is read and nowhere else: a node found
+//! under fewer tasks than it has by now is moved back, one found unfit leaves the list until something about it changes.
+//!
+//! Invariant: a node that could take a task is in the list of its values, under no more tasks than it has.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound::{Excluded, Unbounded},
+};
+
+use super::{
+    ask::Ask,
+    pool::{Entry, Index, Rank},
+    spread::Values,
+};
+
+/// A list's number in its class.
+pub(super) type ListId = usize;
+
+pub(super) struct Class {
+    ask: Ask,
+    by_values: BTreeMap<Values, ListId>,
+    lists: Vec<BTreeSet<Rank>>,
+    /// By the node's number: the list it is in, and under how many tasks.
+    listed: Vec<Option<(ListId, u64)>>,
+}
+
+impl Class {
+    pub(super) fn of(ask: Ask, entries: &[Entry]) -> Self {
+        let mut class = Self { ask, by_values: BTreeMap::new(), lists: Vec::new(), listed: vec![None; entries.len()] };
+        let mut lists: Vec<Vec<Rank>> = Vec::new();
+        for (node, entry) in
+            entries.iter().enumerate().filter(|(_, entry)| class.ask.check(&entry.node, &entry.free).is_ok())
+        {
+            let values = class.ask.spread().values(&entry.node);
+            let list = *class.by_values.entry(values).or_insert(lists.len());
+            if list == lists.len() {
+                lists.push(Vec::new());
+            }
+            lists[list].push((entry.tasks, node));
+            class.listed[node] = Some((list, entry.tasks));
+        }
+        class.lists = lists.into_iter().map(BTreeSet::from_iter).collect();
+        class
+    }
+
+    /// Every list, and the values of its nodes.
+    pub(super) fn lists(&self) -> impl Iterator<Item = (&Values, ListId)> {
+        self.by_values.iter().map(|(values, list)| (values, *list))
+    }
+
+    /// The first node of a list after this rank.
+    pub(super) fn next(&mut self, list: ListId, after: Option<Rank>, entries: &[Entry]) -> Option<Rank> {
+        let from = after.map_or(Unbounded, Excluded);
+        loop {
+            let rank = *self.lists.get(list)?.range((from, Unbounded)).next()?;
+            let (tasks, node) = rank;
+            if tasks == entries[node].tasks {
+                return Some(rank);
+            }
+            self.lists[list].remove(&rank);
+            self.insert(list, node, entries[node].tasks);
+        }
+    }
+
+    /// Takes a node out: it cannot take a task of this shape as it is.
+    pub(super) fn unlist(&mut self, node: Index) {
+        if let Some((list, tasks)) = self.listed[node].take() {
+            self.lists[list].remove(&(tasks, node));
+        }
+    }
+
+    /// A node changed.
+    pub(super) fn relist(&mut self, node: Index, entry: &Entry) {
+        self.unlist(node);
+        if self.ask.check(&entry.node, &entry.free).is_ok() {
+            let values = self.ask.spread().values(&entry.node);
+            let list = *self.by_values.entry(values).or_insert(self.lists.len());
+            if list == self.lists.len() {
+                self.lists.push(BTreeSet::new());
+            }
+            self.insert(list, node, entry.tasks);
+        }
+    }
+
+    fn insert(&mut self, list: ListId, node: Index, tasks: u64) {
+        self.lists[list].insert((tasks, node));
+        self.listed[node] = Some((list, tasks));
+    }
+}

@@ -1,0 +1,70 @@
+//! Why a task goes where it goes: every node as the planner sees it for this task.
+
+use skep_common::clock::Timestamp;
+use skep_proto::v1::{ObjectKind, Task};
+use skep_store::{TxBuilder, View};
+
+use super::{group::Demand, pool::Pool, tree::Preference};
+
+/// What the planner makes of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Which node (id).
+    pub node_id: String,
+    /// Why it cannot take the task, in Docker's words for one node; `None`: it fits.
+    pub misfit: Option<String>,
+    /// How often tasks of this service version failed there lately. From
+    /// [`NODE_FAILURES`](skep_common::limits::NODE_FAILURES) on the node comes last.
+    pub failures: u64,
+    /// Wanted tasks of the service there.
+    pub service_tasks: u64,
+    /// Wanted tasks of all services there.
+    pub tasks: u64,
+    /// For each placement preference, outermost first: the node's value, and the service's tasks on nodes that share
+    /// it and those before it.
+    pub spread: Vec<(String, u64)>,
+}
+
+/// What the planner goes by: what fits first, then the branches on the way, then the nodes themselves.
+type Standing = (bool, Vec<u64>, Preference);
+
+/// A verdict on every node, for a task that waits or is to be made, or for one that has its place as if it had none:
+/// the nodes that fit first, each ahead of what the planner likes less.
+pub fn verdicts(view: &View, task: &Task, now: Timestamp) -> Vec<Verdict> {
+    let view = without(view, task, now);
+    let mut pool = Pool::default();
+    pool.sync(&view);
+    let demand = Demand::of(&view, task, &pool, now);
+    let tally = demand.tally(&pool);
+    let mut ranked: Vec<(Standing, Verdict)> = pool
+        .all()
+        .map(|node| {
+            let misfit = demand.fits(&pool, node).err();
+            let values = demand.ask().spread().values(pool.node(node));
+            let on_the_way = tally.on_the_way(&values);
+            let known = demand.on(node);
+            let verdict = Verdict {
+                node_id: pool.node(node).id.clone(),
+                misfit: misfit.map(|misfit| misfit.explain(1)),
+                failures: known.failures,
+                service_tasks: known.tasks,
+                tasks: pool.tasks(node),
+                spread: values.iter().map(|value| value.to_string()).zip(on_the_way.iter().copied()).collect(),
+            };
+            ((misfit.is_some(), on_the_way, demand.preference(&pool, node)), verdict)
+        })
+        .collect();
+    ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
+    ranked.into_iter().map(|(_, verdict)| verdict).collect()
+}
+
+/// The state in which a task takes up nothing.
+fn without(view: &View, task: &Task, now: Timestamp) -> View {
+    if view.task(&task.id).is_none() {
+        return view.clone();
+    }
+    let mut tx = TxBuilder::new(view, now);
+    tx.remove(ObjectKind::Task, &task.id);
+    // The task is there, at the version that was just read: nothing can refuse this.
+    view.apply_owned(view.version() + 1, tx.build()).map_or_else(|_| view.clone(), |(view, _)| view)
+}

@@ -1,0 +1,168 @@
+//! What a node has left, what a task asks of it, and what a task is given.
+//!
+//! CPU and memory are amounts. A generic resource is an amount too, or a set of names of which a task is given the
+//! smallest free ones. Invariants: nothing is given that is not there, and no name is given twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skep_proto::v1::{GenericResource, Resources, Task, generic_resource::Value};
+
+/// What a task reserves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Wanted {
+    nano_cpus: i64,
+    memory_bytes: i64,
+    /// How many of each kind.
+    generic: BTreeMap<String, u64>,
+}
+
+impl Wanted {
+    pub(super) fn of(task: &Task) -> Self {
+        let resources = task.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+        let Some(reserved) = resources.and_then(|resources| resources.reservations.as_ref()) else {
+            return Self::default();
+        };
+        let mut generic: BTreeMap<String, u64> = BTreeMap::new();
+        for resource in &reserved.generic {
+            let count = generic.entry(resource.kind.clone()).or_default();
+            *count = count.saturating_add(amount(resource));
+        }
+        Self { nano_cpus: reserved.nano_cpus.max(0), memory_bytes: reserved.memory_bytes.max(0), generic }
+    }
+}
+
+/// How many a generic resource stands for: a name is one.
+fn amount(resource: &GenericResource) -> u64 {
+    match &resource.value {
+        Some(Value::Discrete(count)) => u64::try_from(*count).unwrap_or(0),
+        Some(Value::Named(_)) => 1,
+        None => 0,
+    }
+}
+
+/// What a node has left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Free {
+    nano_cpus: i64,
+    memory_bytes: i64,
+    generic: BTreeMap<String, Stock>,
+}
+
+/// What is left of one kind of generic resource.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Stock {
+    names: BTreeSet<String>,
+    count: u64,
+}
+
+impl Free {
+    /// All that a node has.
+    pub(super) fn all(resources: Option<&Resources>) -> Self {
+        let Some(resources) = resources else { return Self::default() };
+        let mut free =
+            Self { nano_cpus: resources.nano_cpus, memory_bytes: resources.memory_bytes, generic: BTreeMap::new() };
+        for resource in &resources.generic {
+            let stock = free.generic.entry(resource.kind.clone()).or_default();
+            match &resource.value {
+                Some(Value::Named(name)) => drop(stock.names.insert(name.clone())),
+                _ => stock.count = stock.count.saturating_add(amount(resource)),
+            }
+        }
+        free
+    }
+
+    /// Whether there is enough for one more.
+    pub(super) fn covers(&self, wanted: &Wanted) -> bool {
+        let enough = |(kind, count): (&String, &u64)| {
+            let have = self.generic.get(kind).map_or(0, |stock| stock.count.saturating_add(stock.names.len() as u64));
+            have >= *count
+        };
+        wanted.nano_cpus <= self.nano_cpus.max(0)
+            && wanted.memory_bytes <= self.memory_bytes.max(0)
+            && wanted.generic.iter().all(enough)
+    }
+
+    /// Takes what is wanted, and says what of the generic resources that is: of names the smallest.
+    pub(super) fn take(&mut self, wanted: &Wanted) -> Vec<GenericResource> {
+        self.take_amounts(wanted);
+        let mut given = Vec::new();
+        for (kind, count) in &wanted.generic {
+            let Some(stock) = self.generic.get_mut(kind) else { continue };
+            let mut left = *count;
+            while left > 0
+                && let Some(name) = stock.names.pop_first()
+            {
+                given.push(GenericResource { kind: kind.clone(), value: Some(Value::Named(name)) });
+                left -= 1;
+            }
+            let counted = left.min(stock.count);
+            if counted > 0 {
+                stock.count -= counted;
+                let value = Value::Discrete(i64::try_from(counted).unwrap_or(i64::MAX));
+                given.push(GenericResource { kind: kind.clone(), value: Some(value) });
+            }
+        }
+        given
+    }
+
+    /// Takes what a task on the node has.
+    pub(super) fn hold(&mut self, task: &Task) {
+        let resources = task.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+        if let Some(reserved) = resources.and_then(|resources| resources.reservations.as_ref()) {
+            self.nano_cpus = self.nano_cpus.saturating_sub(reserved.nano_cpus.max(0));
+            self.memory_bytes = self.memory_bytes.saturating_sub(reserved.memory_bytes.max(0));
+        }
+        for given in &task.generic_resources {
+            let Some(stock) = self.generic.get_mut(&given.kind) else { continue };
+            match &given.value {
+                Some(Value::Named(name)) => drop(stock.names.remove(name)),
+                _ => stock.count = stock.count.saturating_sub(amount(given)),
+            }
+        }
+    }
+
+    fn take_amounts(&mut self, wanted: &Wanted) {
+        self.nano_cpus = self.nano_cpus.saturating_sub(wanted.nano_cpus);
+        self.memory_bytes = self.memory_bytes.saturating_sub(wanted.memory_bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_proto::v1::{ResourceRequirements, TaskSpec};
+
+    use super::*;
+
+    fn named(kind: &str, name: &str) -> GenericResource {
+        GenericResource { kind: kind.into(), value: Some(Value::Named(name.into())) }
+    }
+
+    fn count(kind: &str, count: i64) -> GenericResource {
+        GenericResource { kind: kind.into(), value: Some(Value::Discrete(count)) }
+    }
+
+    fn wanting(generic: Vec<GenericResource>) -> Task {
+        let reservations = Some(Resources { generic, ..Resources::default() });
+        let resources = Some(ResourceRequirements { reservations, ..ResourceRequirements::default() });
+        Task { spec: Some(TaskSpec { resources, ..TaskSpec::default() }), ..Task::default() }
+    }
+
+    #[test]
+    fn names_are_given_smallest_first_and_come_back() {
+        let generic = vec![named("gpu", "c"), named("gpu", "a"), named("gpu", "b"), count("ssd", 3)];
+        let node = Resources { generic, ..Resources::default() };
+        let mut free = Free::all(Some(&node));
+        let mut two = wanting(vec![count("gpu", 2), count("ssd", 2)]);
+        let wanted = Wanted::of(&two);
+        assert!(free.covers(&wanted));
+        two.generic_resources = free.take(&wanted);
+        assert_eq!(two.generic_resources, [named("gpu", "a"), named("gpu", "b"), count("ssd", 2)]);
+        assert!(!free.covers(&wanted));
+        assert!(free.covers(&Wanted::of(&wanting(vec![count("gpu", 1), count("ssd", 1)]))));
+        assert!(!free.covers(&Wanted::of(&wanting(vec![count("fpga", 1)]))));
+
+        let mut seen_again = Free::all(Some(&node));
+        seen_again.hold(&two);
+        assert_eq!(seen_again, free);
+    }
+}
