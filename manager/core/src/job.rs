@@ -7,8 +7,8 @@
 //! stays open: on a node that joins later a global job runs as well. A scheduled job runs at its ticks and when
 //! somebody asks, not when it is made or changed, and its runs are listed in `job.runs`.
 //!
-//! Invariants: iterations only grow; the tasks of an iteration that is not kept ([`runs`]) are removed; an unfinished run
-//! is never dropped from the list.
+//! Invariants: iterations only grow; of an iteration that is not kept ([`runs`]) no task goes on; an unfinished run is
+//! never dropped from the list.
 
 pub(crate) mod tasks;
 

@@ -124,7 +124,7 @@ pub fn service(spec: &ServiceSpec) -> Result<(), InvalidSpec> {
     match &spec.mode {
         None => return Err(InvalidSpec::NoMode),
         Some(Mode::Replicated(mode)) if mode.replicas > limits::MAX_REPLICAS => return Err(InvalidSpec::Replicas),
-        Some(Mode::Global(_) | Mode::GlobalJob(_)) if max_per_node > 0 => return Err(InvalidSpec::MaxReplicasMode),
+        Some(Mode::Global(_)) if max_per_node > 0 => return Err(InvalidSpec::MaxReplicasMode),
         Some(Mode::ReplicatedJob(mode)) => replicated_job(*mode)?,
         Some(_) => {}
     }
@@ -394,6 +394,31 @@ mod tests {
             refusal(|s| s.rollback = Some(UpdateConfig { delay: -1, ..UpdateConfig::default() })),
             "TaskSpec: rollback-delay cannot be negative"
         );
+    }
+
+    #[test]
+    fn jobs_are_asked_for_like_services_but_for_their_updates() {
+        let job = |max_concurrent, total_completions| {
+            move |s: &mut ServiceSpec| {
+                s.mode = Some(Mode::ReplicatedJob(ReplicatedJob { max_concurrent, total_completions }));
+                s.rollback = Some(UpdateConfig::default());
+                task_of(s).restart = Some(RestartPolicy::default());
+            }
+        };
+        assert_eq!(refusal(job(0, 0)), "accepted");
+        assert_eq!(refusal(job(5, 2)), "accepted");
+        assert_eq!(refusal(job(u64::MAX, 2)), "Maximum concurrent jobs must not be negative");
+        assert_eq!(refusal(job(1, u64::MAX)), "Total completed jobs must not be negative");
+        assert_eq!(refusal(job(1, 100_001)), "the number of completions cannot be more than 100000");
+        let updated = |s: &mut ServiceSpec| {
+            job(1, 1)(s);
+            s.update = Some(UpdateConfig::default());
+        };
+        assert_eq!(refusal(updated), "Jobs may not have an update config");
+        let label = |s: &mut ServiceSpec| {
+            s.annotations.as_mut().unwrap().labels.insert("skep.schedule".into(), "@daily".into());
+        };
+        assert_eq!(refusal(label), "label skep.schedule=\"@daily\" is for replicated jobs and global jobs only");
     }
 
     #[test]

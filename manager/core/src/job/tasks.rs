@@ -5,7 +5,8 @@
 //! whatever becomes of the node; one whose task failed and gets no successor from the restart policy is over as well.
 //!
 //! Invariants: at most one task of a place is wanted; no more tasks are wanted at a time than the spec allows, unless
-//! it was changed to less; nothing is wanted of a run that was closed, and runs that are not kept leave no tasks.
+//! it was changed to less; nothing is wanted of a run that was closed. Of a run that is not kept no task goes on: what
+//! had ended is the history of its place, as in Docker, unless the schedule's own history has dropped it.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use super::runs;
 use crate::{
     global::{Fitness, is_global, takes_new_tasks},
     orchestrator::{Tenants, Tending, places},
+    policy,
     task::{Place, TaskExt},
 };
 
@@ -50,12 +52,14 @@ impl Standing {
 /// Sees to all runs of a job.
 pub(crate) fn plan(tending: &mut Tending<'_, '_>) {
     let runs: BTreeMap<u64, bool> = runs(tending.service).into_iter().collect();
-    let view = tending.view;
-    for task in view.tasks_of_service(&tending.service.id).filter(|task| !task.is_leaving()) {
+    let (view, service) = (tending.view, tending.service);
+    let scheduled = service.spec.as_ref().is_some_and(policy::is_scheduled);
+    for task in view.tasks_of_service(&service.id).filter(|task| !task.is_leaving()) {
         match runs.get(&task.job_iteration) {
-            None => tending.ask(task, TaskState::Remove),
+            None if scheduled || !task.is_terminal() => tending.ask(task, TaskState::Remove),
+            None if task.is_wanted() => tending.ask(task, TaskState::Shutdown),
             Some(false) if task.is_wanted() => tending.ask(task, TaskState::Shutdown),
-            Some(_) => {}
+            None | Some(_) => {}
         }
     }
     for (run, _) in runs.into_iter().filter(|(_, open)| *open) {

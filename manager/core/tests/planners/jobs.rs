@@ -187,20 +187,38 @@ fn a_global_jobs_task_begins_anew_when_its_node_comes_back() {
 }
 
 #[test]
-fn a_change_begins_the_next_run_and_removes_the_one_before() {
+fn a_change_begins_the_next_run_and_ends_the_one_before() {
     let mut world = world(&["n1"]);
-    world.add_service("job", Program::Runs, replicated(2, 1));
+    world.add_service("job", Program::Runs, restarted(replicated(3, 3), RestartCondition::OnFailure, 0));
     world.settle();
-    let first = world.view.tasks_in_state(TaskState::Running).next().unwrap().id.clone();
-    world.report(&first, TaskState::Complete);
+    let running: Vec<_> = world.view.tasks_in_state(TaskState::Running).cloned().collect();
+    for (task, end) in running.iter().zip([TaskState::Complete, TaskState::Failed]) {
+        world.report(&task.id, end);
+    }
+    write(&mut world, |service, now| {
+        let mut spec = service.spec.clone().unwrap();
+        spec.task.get_or_insert_default().force_update += 1;
+        update::updated(service, spec, now)
+    });
     world.settle();
-    assert_eq!(tasks(&world), ["1.0 complete", "1.1 running"]);
-    write(&mut world, |service, now| update::updated(service, labelled(replicated(2, 1), &[("a", "b")]), now));
-    // The name went with the labels.
-    let id = "job";
-    world.settle();
-    assert!(world.view.tasks_of_service(id).all(|task| task.job_iteration == 2));
-    assert_eq!(world.view.tasks_of_service(id).filter(|task| task.is_wanted()).count(), 1);
+    let ended: Vec<_> = tasks(&world).into_iter().filter(|task| task.starts_with("1.")).collect();
+    assert_eq!(ended.len(), 2, "what ran is gone, what had ended is history: {ended:?}");
+    assert_eq!(world.view.tasks().filter(|task| task.is_wanted() && task.job_iteration == 2).count(), 3);
+    assert_eq!(world.view.tasks().filter(|task| task.is_wanted()).count(), 3);
+}
+
+#[test]
+fn history_is_bounded_and_never_makes_a_place_forget_that_it_is_done() {
+    let mut world = world(&["n1"]);
+    world.add_service("job", Program::Finishes, replicated(2, 1));
+    for _ in 0..12 {
+        world.tick(10 * SECOND);
+        write(&mut world, |service, now| update::updated(service, service.spec.clone().unwrap(), now));
+    }
+    world.tick(60 * SECOND);
+    // Five of each slot, the present one among them.
+    let kept: Vec<String> = (9..=13).flat_map(|run| [0, 1].map(|slot| format!("{run}.{slot} complete"))).collect();
+    assert_eq!(tasks(&world), kept);
 }
 
 fn every_ten_seconds(concurrency: &str) -> ServiceSpec {
