@@ -7,8 +7,7 @@ use skep_tests::{Cluster, until};
 
 /// Creates a service and waits for what the CLI waits for.
 fn create(cluster: &Cluster, args: &[&str], command: &str) -> Result<String> {
-    let words = ["service", "create"].iter().chain(args).chain(&["skep/demo:1", "sh", "-c", command]);
-    cluster.docker("n1", &words.copied().collect::<Vec<_>>())?.success()
+    cluster.docker("n1", &[&["service", "create"], args, &["skep/demo:1", "sh", "-c", command]].concat())?.success()
 }
 
 /// Name, mode and counts as `service ls` shows them.
@@ -90,8 +89,9 @@ fn jobs_run_to_completion_and_again() -> Result<()> {
 fn bad_jobs_are_refused_in_a_sentence() -> Result<()> {
     let cluster = Cluster::up(1, 0)?;
     let refused = |args: &[&str]| -> Result<String> {
-        let words = ["service", "create", "--detach", "--name", "job"].iter().chain(args).chain(&["skep/demo:1"]);
-        cluster.docker("n1", &words.copied().collect::<Vec<_>>())?.refusal()
+        cluster
+            .docker("n1", &[&["service", "create", "--detach", "--name", "job"], args, &["skep/demo:1"]].concat())?
+            .refusal()
     };
     for (args, expected) in [
         (&["--label", "skep.schedule=@daily"][..], "is for replicated jobs and global jobs only"),
