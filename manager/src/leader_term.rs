@@ -10,7 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::{
     dispatcher::DispatcherTerm,
     drive::{Term, drive},
-    loops::{Allocator, Orchestrator, Reaper, Roles, Scheduler},
+    loops::{Allocator, Cron, Orchestrator, Reaper, Roles, Scheduler},
 };
 
 /// One term of leading.
@@ -24,6 +24,7 @@ impl LeaderTerm {
     /// Starts all of it. Everything committed before the term must be applied.
     pub(crate) fn begin(term: Term) -> Self {
         let mut loops = JoinSet::new();
+        loops.spawn(drive(Cron::new(), term.clone()));
         loops.spawn(drive(Orchestrator::new(), term.clone()));
         loops.spawn(drive(Allocator, term.clone()));
         loops.spawn(drive(Scheduler, term.clone()));

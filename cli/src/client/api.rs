@@ -7,8 +7,8 @@ use hyper::body::Frame;
 use skep_dockerapi::{
     filters::Filters,
     types::{
-        ContainerSummary, Created, ImageSummary, Info, InitRequest, JoinRequest, Node, NodeSpec, Service, ServiceSpec,
-        Swarm, SwarmSpec, Task, Updated, VersionInfo,
+        ContainerSummary, Created, ImageSummary, Info, InitRequest, JobRun, JoinRequest, Node, NodeSpec, Service,
+        ServiceSpec, Swarm, SwarmSpec, Task, Updated, VersionInfo,
     },
 };
 
@@ -150,6 +150,16 @@ impl Client {
     ) -> Result<Updated, ClientError> {
         let target = Target::new(&["services", id, "update"]).with("version", &version.to_string());
         self.post(if rollback { target.with("rollback", "previous") } else { target }, spec).await
+    }
+
+    /// Begins a run of a job.
+    pub(crate) async fn service_run(&self, key: &str) -> Result<(), ClientError> {
+        self.tell(Method::POST, Target::new(&["services", key, "run"]), None).await
+    }
+
+    /// The runs of a scheduled job, oldest first.
+    pub(crate) async fn service_runs(&self, key: &str) -> Result<Vec<JobRun>, ClientError> {
+        self.get(Target::new(&["services", key, "runs"])).await
     }
 
     pub(crate) async fn service_remove(&self, key: &str) -> Result<(), ClientError> {

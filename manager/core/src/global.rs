@@ -15,9 +15,9 @@ use crate::{
     task::Place,
 };
 
-/// Whether a service is global.
+/// Whether a service has a task per node: global services, and global jobs.
 pub fn is_global(service: &Service) -> bool {
-    matches!(service.spec.as_ref().and_then(|spec| spec.mode.as_ref()), Some(Mode::Global(_)))
+    matches!(service.spec.as_ref().and_then(|spec| spec.mode.as_ref()), Some(Mode::Global(_) | Mode::GlobalJob(_)))
 }
 
 /// Brings a service to one task on every node that is fit and tends each.
@@ -31,7 +31,9 @@ pub(crate) fn plan(tending: &mut Tending<'_, '_>) {
         let place = Place::Node(&node.id);
         fit.insert(place);
         match places.get(&place) {
-            Some(tenants) if !tenants.staying.is_empty() => tending.tend(place, tenants, false),
+            Some(tenants) if !tenants.staying.is_empty() => {
+                tending.tend(place, tenants, false);
+            }
             tenants if takes_new_tasks(node) => tending.fill(place, tenants),
             _ => {}
         }
@@ -42,18 +44,18 @@ pub(crate) fn plan(tending: &mut Tending<'_, '_>) {
 }
 
 /// What a service asks of a node.
-struct Fitness<'a> {
+pub(crate) struct Fitness<'a> {
     constraints: Vec<Constraint>,
     placement: Option<&'a Placement>,
 }
 
 impl<'a> Fitness<'a> {
-    fn of(spec: Option<&'a TaskSpec>) -> Self {
+    pub(crate) fn of(spec: Option<&'a TaskSpec>) -> Self {
         let placement = spec.and_then(|spec| spec.placement.as_ref());
         Self { constraints: constraint::of_placement(placement), placement }
     }
 
-    fn may_keep(&self, node: &Node) -> bool {
+    pub(crate) fn may_keep(&self, node: &Node) -> bool {
         !enforcer::is_down(node)
             && enforcer::availability(node) != Availability::Drain
             && self.constraints.iter().all(|constraint| constraint.matches(node))
@@ -61,6 +63,6 @@ impl<'a> Fitness<'a> {
     }
 }
 
-fn takes_new_tasks(node: &Node) -> bool {
+pub(crate) fn takes_new_tasks(node: &Node) -> bool {
     enforcer::state(node) == NodeState::Ready && enforcer::availability(node) == Availability::Active
 }

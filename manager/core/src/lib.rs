@@ -3,7 +3,7 @@
 //! | Module | Decides |
 //! |---|---|
 //! | [`orchestrator`] | which tasks a service has and what is wanted of each: [`replicated`], [`global`], [`restart`], [`enforcer`] |
-//! | [`job`] | the runs of a job |
+//! | [`job`], [`cron`] | the runs of a job: which there are, what their tasks are, and when the next begins |
 //! | [`allocator`] | what a new task needs before it can be placed: NEW → PENDING |
 //! | [`scheduler`] | where a task goes: PENDING → ASSIGNED |
 //! | [`reaper`] | which tasks are forgotten, and which are given up for lost |
@@ -11,7 +11,7 @@
 //! | [`liveness`] | which nodes are alive |
 //! | [`assign`] | what a node is told |
 //! | [`roles`] | who is a manager, and which nodes may go |
-//! | [`validate_spec`], [`update`], [`defaults`] | what a user may ask for, and what is meant by what was left out |
+//! | [`validate_spec`], [`policy`], [`update`], [`defaults`] | what a user may ask for, and what is meant by what was left out |
 //!
 //! Invariants of every planner: no clock, no randomness, no I/O; planning again on the state its plan leads to gives
 //! an empty plan; whatever a later plan needs to know is in the state.
@@ -26,7 +26,7 @@
 //! - `Node.role`: certificate issuance when the node is new; from then on [`roles`]
 //! - `Node.manager`: set by joining Raft (`AssignRaftId`); cleared by [`roles`]
 //! - `Node.certificate`: certificate issuance
-//! - `Service.*`: users, through the control service and [`update`]; `Service.job`: [`job`]
+//! - `Service.*`: users, through the control service and [`update`]; `Service.job`: [`job`], and [`cron`] where there is a schedule
 //! - `Task`, the object: made by [`orchestrator`]; removed by [`reaper`]
 //! - `Task.desired_state`, `Task.restart`: [`orchestrator`]
 //! - `Task.node_id`: [`scheduler`], once; of a global service's task [`orchestrator`], when it makes it
@@ -38,6 +38,7 @@
 pub mod allocator;
 pub mod assign;
 pub mod constraint;
+pub mod cron;
 pub mod defaults;
 pub mod enforcer;
 pub mod global;
@@ -45,6 +46,7 @@ pub mod job;
 pub mod liveness;
 pub mod orchestrator;
 pub mod plan;
+pub mod policy;
 pub mod reaper;
 pub mod replicated;
 pub mod restart;

@@ -19,11 +19,11 @@ use skep_common::{
     id::Ids,
     limits,
 };
-use skep_proto::v1::{RestartState, Service, Task, TaskState, service_spec::Mode};
+use skep_proto::v1::{RestartState, Service, Task, TaskCause, TaskState, service_spec::Mode};
 use skep_store::View;
 
 use crate::{
-    Plan, Scope, enforcer, global,
+    Plan, Scope, enforcer, global, job,
     plan::{Planner, Write},
     replicated, restart,
     task::{Place, TaskExt, desired, make_task},
@@ -40,12 +40,13 @@ pub fn plan(view: &View, scope: &Scope, now: Timestamp, ids: &mut dyn Ids) -> Pl
             remove_all(view, id, &mut planner);
             continue;
         };
-        let mut tending = Tending { view, service, now, ids, planner: &mut planner };
+        let mut tending = Tending { view, service, run: 0, now, ids, planner: &mut planner };
         match service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
             Some(Mode::Replicated(mode)) => replicated::plan(&mut tending, mode.replicas),
             Some(Mode::Global(_)) => global::plan(&mut tending),
+            Some(Mode::ReplicatedJob(_) | Mode::GlobalJob(_)) => job::tasks::plan(&mut tending),
             // Admission refuses such a spec.
-            None | Some(Mode::ReplicatedJob(_) | Mode::GlobalJob(_)) => {}
+            None => {}
         }
     }
     planner.finish()
@@ -79,10 +80,22 @@ impl<'a> Tenants<'a> {
     }
 }
 
+/// A service's tasks by place; of a job those of one run, of other services `run` is 0.
+pub(crate) fn places<'v>(view: &'v View, service_id: &str, run: u64, global: bool) -> BTreeMap<Place<'v>, Tenants<'v>> {
+    let mut places: BTreeMap<Place<'v>, Tenants<'v>> = BTreeMap::new();
+    for task in view.tasks_of_service(service_id).filter(|task| task.job_iteration == run) {
+        let tenants = places.entry(Place::of(task, global)).or_default();
+        if task.is_leaving() { tenants.leaving.push(task) } else { tenants.staying.push(task) }
+    }
+    places
+}
+
 /// One service being tended.
 pub(crate) struct Tending<'p, 'v> {
     pub(crate) view: &'v View,
     pub(crate) service: &'v Arc<Service>,
+    /// The run of a job whose tasks are looked at; 0 where the service is none.
+    pub(crate) run: u64,
     now: Timestamp,
     ids: &'p mut dyn Ids,
     planner: &'p mut Planner<'v>,
@@ -91,12 +104,12 @@ pub(crate) struct Tending<'p, 'v> {
 impl<'v> Tending<'_, 'v> {
     /// The service's tasks by place.
     pub(crate) fn places(&self, global: bool) -> BTreeMap<Place<'v>, Tenants<'v>> {
-        let mut places: BTreeMap<Place<'v>, Tenants<'v>> = BTreeMap::new();
-        for task in self.view.tasks_of_service(&self.service.id) {
-            let tenants = places.entry(Place::of(task, global)).or_default();
-            if task.is_leaving() { tenants.leaving.push(task) } else { tenants.staying.push(task) }
-        }
-        places
+        places(self.view, &self.service.id, self.run, global)
+    }
+
+    /// Wants something else of a task, and no other in its place.
+    pub(crate) fn ask(&mut self, task: &Task, state: TaskState) {
+        self.planner.step([Write::UpdateTask(desired(task, state))]);
     }
 
     /// Gives the place up: everything in it stops and is forgotten.
@@ -114,8 +127,9 @@ impl<'v> Tending<'_, 'v> {
     }
 
     /// Sees to a place that is to be kept. `may_move`: a task that cannot stay on its node may go to another.
-    pub(crate) fn tend(&mut self, place: Place<'_>, tenants: &Tenants<'_>, may_move: bool) {
-        let Some(task) = tenants.wanted() else { return };
+    /// Says whether a task is still wanted there.
+    pub(crate) fn tend(&mut self, place: Place<'_>, tenants: &Tenants<'_>, may_move: bool) -> bool {
+        let Some(task) = tenants.wanted() else { return false };
         for surplus in tenants.staying.iter().filter(|other| other.is_wanted() && other.id != task.id) {
             self.planner.step([Write::UpdateTask(desired(surplus, TaskState::Shutdown))]);
         }
@@ -125,20 +139,21 @@ impl<'v> Tending<'_, 'v> {
             // fail, without any delay.
             self.planner.wake_at(due);
         } else if task.is_terminal() {
-            self.succeed(place, tenants, task, restart::after_end(task, self.now));
+            return self.succeed(place, tenants, task, restart::after_end(task, self.now));
         } else if may_move && enforcer::misplaced(self.view, task).is_some() {
-            self.succeed(place, tenants, task, restart::after_move(task));
+            return self.succeed(place, tenants, task, restart::after_move(task));
         } else if task.desired_state() < TaskState::Running {
             self.raise(tenants, task);
         }
+        true
     }
 
-    /// Ends a task and, unless `next` is `None`, makes its successor, in one step.
-    fn succeed(&mut self, place: Place<'_>, tenants: &Tenants<'_>, task: &Task, next: Option<RestartState>) {
+    /// Ends a task and, unless `next` is `None`, makes its successor, in one step. Says whether there is one.
+    fn succeed(&mut self, place: Place<'_>, tenants: &Tenants<'_>, task: &Task, next: Option<RestartState>) -> bool {
         let end = Write::UpdateTask(desired(task, TaskState::Shutdown));
         let Some(next) = next else {
             self.planner.step([end]);
-            return;
+            return false;
         };
         let not_before = Timestamp(next.not_before);
         if not_before > self.now {
@@ -147,6 +162,7 @@ impl<'v> Tending<'_, 'v> {
         let free = not_before <= self.now && self.running(tenants.all()).next().is_none();
         let successor = self.make(place, next, free);
         self.planner.step_for(self.service, [end, Write::Create(successor)]);
+        true
     }
 
     /// Lets a waiting successor start when it may.
@@ -156,8 +172,13 @@ impl<'v> Tending<'_, 'v> {
         let patience_ends = others.map(|other| task.created_at() + stop_grace(other) + STOP_PATIENCE).max();
         match patience_ends.into_iter().chain([not_before(task)]).max().filter(|until| *until > self.now) {
             Some(until) => self.planner.wake_at(until),
-            None => self.planner.step([Write::UpdateTask(desired(task, TaskState::Running))]),
+            None => self.planner.step([Write::UpdateTask(desired(task, self.goal()))]),
         }
+    }
+
+    /// What is wanted of a task in the end.
+    fn goal(&self) -> TaskState {
+        if self.run == 0 { TaskState::Running } else { TaskState::Complete }
     }
 
     /// Those of the tasks that may still run, as far as anybody can tell.
@@ -166,8 +187,10 @@ impl<'v> Tending<'_, 'v> {
     }
 
     fn make(&mut self, place: Place<'_>, restart: RestartState, free: bool) -> Task {
-        let desired = if free { TaskState::Running } else { TaskState::Ready };
-        make_task(self.service, place, desired, restart, self.ids, self.now)
+        let desired = if free { self.goal() } else { TaskState::Ready };
+        let task = make_task(self.service, place, desired, restart, self.ids, self.now);
+        let cause = if self.run == 0 { TaskCause::Unknown } else { TaskCause::Job };
+        Task { job_iteration: self.run, cause: cause.into(), ..task }
     }
 }
 

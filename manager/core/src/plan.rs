@@ -34,6 +34,7 @@ pub(crate) enum Write {
     Create(Task),
     UpdateTask(Task),
     UpdateNode(Node),
+    UpdateService(Box<Service>),
     RemoveTask(String),
 }
 
@@ -42,6 +43,7 @@ impl Write {
         match self {
             Self::Create(task) | Self::UpdateTask(task) => task.encoded_len(),
             Self::UpdateNode(node) => node.encoded_len(),
+            Self::UpdateService(service) => service.encoded_len(),
             Self::RemoveTask(id) => id.len(),
         }
     }
@@ -106,6 +108,7 @@ impl<'a> Planner<'a> {
                 Write::Create(task) => self.open.create(task),
                 Write::UpdateTask(task) => self.open.update(task),
                 Write::UpdateNode(node) => self.open.update(node),
+                Write::UpdateService(service) => self.open.update(*service),
                 Write::RemoveTask(id) => self.open.remove(ObjectKind::Task, &id),
             };
         }

@@ -12,6 +12,7 @@ use skep_store::View;
 use crate::{
     Plan, Scope, defaults, enforcer, global,
     plan::{Planner, Write},
+    policy,
     task::{Place, TaskExt, advanced},
 };
 
@@ -39,10 +40,14 @@ enum Fate {
 
 fn reap(view: &View, service_id: &str, now: Timestamp, planner: &mut Planner<'_>) {
     let global = view.service(service_id).is_some_and(|service: &std::sync::Arc<Service>| global::is_global(service));
-    let mut places: BTreeMap<Place<'_>, Vec<(&Task, Fate)>> = BTreeMap::new();
+    // The runs of a schedule have a history of their own, and in each every place.
+    let scheduled =
+        view.service(service_id).and_then(|service| service.spec.as_ref()).is_some_and(policy::is_scheduled);
+    let mut places: BTreeMap<(u64, Place<'_>), Vec<(&Task, Fate)>> = BTreeMap::new();
     for task in view.tasks_of_service(service_id) {
         let fate = fate(view, task, now, planner);
-        places.entry(Place::of(task, global)).or_default().push((task, fate));
+        let run = if scheduled { task.job_iteration } else { 0 };
+        places.entry((run, Place::of(task, global))).or_default().push((task, fate));
     }
     for tasks in places.values_mut() {
         forget_oldest(tasks, defaults::task_history_limit(view));
@@ -93,7 +98,11 @@ fn is_lost(view: &View, task: &Task, now: Timestamp, planner: &mut Planner<'_>) 
 /// Keeps so many tasks of a place, the present one included, and forgets the oldest. The last one of a finished place
 /// stays in any case: it is what says that the place is finished.
 fn forget_oldest(tasks: &mut [(&Task, Fate)], limit: usize) {
-    tasks.sort_by_key(|(task, _)| Reverse((task.is_wanted(), task.created_at(), &task.id)));
+    // Of a job's place it is the task of the newest run that completed.
+    let done = |task: &Task| task.job_iteration != 0 && task.state() == TaskState::Complete;
+    tasks.sort_by_key(|(task, _)| {
+        Reverse((task.is_wanted(), task.job_iteration, done(task), task.created_at(), &task.id))
+    });
     let mut kept = 0;
     for (task, fate) in tasks.iter_mut() {
         let over = kept >= limit.max(1) && matches!(fate, Fate::History | Fate::Orphaned);

@@ -2,7 +2,8 @@
 //!
 //! Two numbers say where a task stands. The observed state (`status.state`) only grows: the allocator and the
 //! scheduler move it up to ASSIGNED, from there on the node's agent does, and the reaper ends what is lost with
-//! ORPHANED. The desired state is the orchestrator's; it only grows too: READY → RUNNING → SHUTDOWN → REMOVE.
+//! ORPHANED. The desired state is the orchestrator's; it only grows too: READY → RUNNING → SHUTDOWN → REMOVE, and for
+//! a task of a job READY → COMPLETE → SHUTDOWN → REMOVE.
 
 use skep_common::{clock::Timestamp, id::Ids};
 use skep_proto::v1::{RestartState, Service, Task, TaskState, TaskStatus};
@@ -12,7 +13,8 @@ pub trait TaskExt {
     /// The observed state.
     fn state(&self) -> TaskState;
 
-    /// Whether the swarm wants it to run, or to be ready to.
+    /// Whether the swarm wants it to run, or to be ready to. A job's task is wanted until it has completed: from then on
+    /// it is what says that its place is done, and nothing is wanted of it any more.
     fn is_wanted(&self) -> bool;
 
     /// Whether the task is on its way out altogether: history does not keep it and its slot does not count it.
@@ -38,7 +40,10 @@ impl TaskExt for Task {
     }
 
     fn is_wanted(&self) -> bool {
-        self.desired_state() <= TaskState::Running
+        match self.desired_state() {
+            TaskState::Complete => self.state() != TaskState::Complete,
+            desired => desired < TaskState::Complete,
+        }
     }
 
     fn is_leaving(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::job;
 /// A new service.
 pub fn created(id: String, spec: ServiceSpec, now: Timestamp) -> Service {
     let mut service = Service { id, spec: Some(spec), ..Service::default() };
-    job::begin_run(&mut service, now);
+    job::changed(&mut service, now);
     service
 }
 
@@ -27,7 +27,7 @@ pub fn updated(service: &Service, spec: ServiceSpec, now: Timestamp) -> Service 
         update_status: None,
         ..service.clone()
     };
-    job::begin_run(&mut service, now);
+    job::changed(&mut service, now);
     service
 }
 
@@ -46,7 +46,7 @@ pub fn rolled_back(service: &Service, now: Timestamp) -> Option<Service> {
         }),
         ..service.clone()
     };
-    job::begin_run(&mut service, now);
+    job::changed(&mut service, now);
     Some(service)
 }
 

@@ -11,13 +11,15 @@ use skep_proto::{
     Message,
     v1::{
         Annotations, Availability, ClusterSpec, ContainerSpec, EndpointMode, FailureAction, NetworkMode, NodeRole,
-        NodeSpec, Placement, Resources, RestartCondition, RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig,
-        UpdateOrder, service_spec::Mode,
+        NodeSpec, Placement, ReplicatedJob, Resources, RestartCondition, RestartPolicy, ServiceSpec, TaskSpec,
+        UpdateConfig, UpdateOrder, service_spec::Mode,
     },
 };
 
 use crate::{
     constraint::{Constraint, ConstraintError},
+    job,
+    policy::{self, InvalidPolicy},
     update,
 };
 
@@ -35,6 +37,9 @@ pub enum InvalidSpec {
     /// A placement constraint.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),
+    /// A label that is a setting.
+    #[error(transparent)]
+    Policy(#[from] InvalidPolicy),
     /// There is no container in it.
     #[error("ContainerSpec: missing in service spec")]
     NoContainer,
@@ -68,6 +73,18 @@ pub enum InvalidSpec {
     /// Too many.
     #[error("the number of replicas cannot be more than {max}", max = limits::MAX_REPLICAS)]
     Replicas,
+    /// More runs at a time than there are numbers.
+    #[error("Maximum concurrent jobs must not be negative")]
+    NegativeConcurrency,
+    /// The same of completions.
+    #[error("Total completed jobs must not be negative")]
+    NegativeCompletions,
+    /// Too many: each keeps its task.
+    #[error("the number of completions cannot be more than {max}", max = limits::MAX_REPLICAS)]
+    Completions,
+    /// A job's tasks are not updated: a change begins a new run.
+    #[error("Jobs may not have an update config")]
+    UpdateOfJob,
     /// A limit per node where there is one per node anyway.
     #[error("replicas-max-per-node can only be used with replicated mode")]
     MaxReplicasMode,
@@ -100,6 +117,7 @@ pub fn service(spec: &ServiceSpec) -> Result<(), InvalidSpec> {
     let annotations = spec.annotations.as_ref();
     validate::check_service_name(annotations.map_or("", |annotations| &annotations.name))?;
     labels(annotations)?;
+    policy::check(spec)?;
     let task = spec.task.as_ref().ok_or(InvalidSpec::NoContainer)?;
     self::task(task)?;
     let max_per_node = task.placement.as_ref().map_or(0, |placement| placement.max_replicas);
@@ -107,12 +125,26 @@ pub fn service(spec: &ServiceSpec) -> Result<(), InvalidSpec> {
         None => return Err(InvalidSpec::NoMode),
         Some(Mode::Replicated(mode)) if mode.replicas > limits::MAX_REPLICAS => return Err(InvalidSpec::Replicas),
         Some(Mode::Global(_)) if max_per_node > 0 => return Err(InvalidSpec::MaxReplicasMode),
-        Some(Mode::ReplicatedJob(_) | Mode::GlobalJob(_)) => return Err(InvalidSpec::Unsupported("jobs are")),
+        Some(Mode::ReplicatedJob(mode)) => replicated_job(*mode)?,
         Some(_) => {}
+    }
+    if job::is_job(spec) && spec.update.is_some() {
+        return Err(InvalidSpec::UpdateOfJob);
     }
     update_config(spec.update.as_ref(), "update")?;
     update_config(spec.rollback.as_ref(), "rollback")?;
     spec.endpoint.as_ref().map_or(Ok(()), |endpoint| known::<EndpointMode>(endpoint.mode, "EndpointSpec: mode"))
+}
+
+fn replicated_job(mode: ReplicatedJob) -> Result<(), InvalidSpec> {
+    // A number below zero, cast by whoever sent it.
+    if i64::try_from(mode.max_concurrent).is_err() {
+        return Err(InvalidSpec::NegativeConcurrency);
+    }
+    if i64::try_from(mode.total_completions).is_err() {
+        return Err(InvalidSpec::NegativeCompletions);
+    }
+    if mode.total_completions > limits::MAX_REPLICAS { Err(InvalidSpec::Completions) } else { Ok(()) }
 }
 
 /// The spec that replaces `old`.
@@ -130,7 +162,7 @@ pub fn service_update(old: &ServiceSpec, new: &ServiceSpec) -> Result<(), Invali
     if old.mode.as_ref().map(std::mem::discriminant) != new.mode.as_ref().map(std::mem::discriminant) {
         return Err(InvalidSpec::ModeChange);
     }
-    if update::task_changed(old, new) {
+    if update::task_changed(old, new) && !job::is_job(new) {
         return Err(InvalidSpec::Unsupported("changing the tasks of a running service is"));
     }
     Ok(())
@@ -362,6 +394,31 @@ mod tests {
             refusal(|s| s.rollback = Some(UpdateConfig { delay: -1, ..UpdateConfig::default() })),
             "TaskSpec: rollback-delay cannot be negative"
         );
+    }
+
+    #[test]
+    fn jobs_are_asked_for_like_services_but_for_their_updates() {
+        let job = |max_concurrent, total_completions| {
+            move |s: &mut ServiceSpec| {
+                s.mode = Some(Mode::ReplicatedJob(ReplicatedJob { max_concurrent, total_completions }));
+                s.rollback = Some(UpdateConfig::default());
+                task_of(s).restart = Some(RestartPolicy::default());
+            }
+        };
+        assert_eq!(refusal(job(0, 0)), "accepted");
+        assert_eq!(refusal(job(5, 2)), "accepted");
+        assert_eq!(refusal(job(u64::MAX, 2)), "Maximum concurrent jobs must not be negative");
+        assert_eq!(refusal(job(1, u64::MAX)), "Total completed jobs must not be negative");
+        assert_eq!(refusal(job(1, 100_001)), "the number of completions cannot be more than 100000");
+        let updated = |s: &mut ServiceSpec| {
+            job(1, 1)(s);
+            s.update = Some(UpdateConfig::default());
+        };
+        assert_eq!(refusal(updated), "Jobs may not have an update config");
+        let label = |s: &mut ServiceSpec| {
+            s.annotations.as_mut().unwrap().labels.insert("skep.schedule".into(), "@daily".into());
+        };
+        assert_eq!(refusal(label), "label skep.schedule=\"@daily\" is for replicated jobs and global jobs only");
     }
 
     #[test]

@@ -81,6 +81,10 @@ impl Control for ControlService {
         answer!(self, request, services::remove)
     }
 
+    async fn run_job(&self, request: Request<GetObjectRequest>) -> Result<Response<Service>, Status> {
+        answer!(self, request, services::run)
+    }
+
     async fn get_task(&self, request: Request<GetObjectRequest>) -> Result<Response<Task>, Status> {
         answer!(self, request, tasks::get)
     }

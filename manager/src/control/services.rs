@@ -4,7 +4,7 @@ use skep_common::{
     id::{Ids as _, RandomIds},
     limits::MAX_LIST,
 };
-use skep_core::{update, validate_spec};
+use skep_core::{job, update, validate_spec};
 use skep_proto::v1::{
     CreateServiceRequest, GetObjectRequest, ListServicesReply, ListServicesRequest, ObjectKind, RemoveServiceReply,
     Service, ServiceWithStatus, TaskState, UpdateServiceRequest, service_spec::Mode,
@@ -83,19 +83,46 @@ pub(super) async fn remove(swarm: &Swarm, request: GetObjectRequest) -> Result<R
     Ok(RemoveServiceReply {})
 }
 
-/// A service and how far it has come.
+/// Begins a run of a job.
+pub(super) async fn run(swarm: &Swarm, request: GetObjectRequest) -> Result<Service, Status> {
+    let mut id = String::new();
+    let write = swarm.write(|view| {
+        let service = view.find_service(&request.key).map_err(|error| answer::not_found(&error))?;
+        id.clone_from(&service.id);
+        let mut changed = Service::clone(service);
+        job::run_now(&mut changed, swarm.now()).map_err(|error| {
+            Status::failed_precondition(format!("service {} cannot be run now: {error}", name(service)))
+        })?;
+        let mut tx = TxBuilder::new(view, swarm.now());
+        tx.update(changed);
+        Ok(tx.build())
+    });
+    write.await?;
+    info!(service = id, "a run of a job was asked for");
+    stored(&swarm.view(), &id)
+}
+
+/// A service and how far it has come; of a job, how far the newest run has.
 fn with_status(view: &View, service: &Service) -> ServiceWithStatus {
+    let mode = service.spec.as_ref().and_then(|spec| spec.mode.as_ref());
+    let run = service.job.as_ref().map_or(0, |job| job.iteration);
     let (mut running, mut desired, mut completed) = (0, 0, 0);
-    for task in view.tasks_of_service(&service.id) {
-        let wanted = task.desired_state() == TaskState::Running;
+    for task in view.tasks_of_service(&service.id).filter(|task| task.job_iteration == run) {
         let state = task.status.as_ref().map(|status| status.state()).unwrap_or_default();
+        let wanted = match task.desired_state() {
+            TaskState::Complete => state != TaskState::Complete,
+            desired => desired == TaskState::Running,
+        };
         desired += u64::from(wanted);
         running += u64::from(wanted && state == TaskState::Running);
-        completed += u64::from(state == TaskState::Complete);
+        completed += u64::from(run != 0 && state == TaskState::Complete);
     }
-    // A global service wants as many as there are nodes for it, which its tasks say; a replicated one says it itself.
-    if let Some(Mode::Replicated(replicated)) = service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
-        desired = replicated.replicas;
+    // A global service wants as many as there are nodes for it, which its tasks say; the others say it themselves.
+    match mode {
+        Some(Mode::Replicated(replicated)) => desired = replicated.replicas,
+        Some(Mode::ReplicatedJob(job)) if job.max_concurrent == 0 => desired = job.total_completions,
+        Some(Mode::ReplicatedJob(job)) => desired = job.max_concurrent,
+        Some(Mode::Global(_) | Mode::GlobalJob(_)) | None => {}
     }
     ServiceWithStatus {
         service: Some(service.clone()),

@@ -1,6 +1,7 @@
 //! The leader's components, each a decision of `skep-core` in a [`Reconciler`](crate::drive::Reconciler).
 
 mod allocator;
+mod cron;
 mod orchestrator;
 mod reaper;
 mod roles;
@@ -8,6 +9,7 @@ mod scheduler;
 mod scoped;
 
 pub(crate) use allocator::Allocator;
+pub(crate) use cron::Cron;
 pub(crate) use orchestrator::Orchestrator;
 pub(crate) use reaper::Reaper;
 pub(crate) use roles::Roles;

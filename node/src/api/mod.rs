@@ -13,6 +13,7 @@ mod events;
 mod host;
 mod images;
 mod info;
+mod jobs;
 mod load;
 mod logs;
 mod networks;

@@ -13,7 +13,7 @@ use tower::ServiceExt as _;
 use tracing::debug;
 
 use super::{
-    containers, events, images, info, load, logs, networks, nodes, ping, services,
+    containers, events, images, info, jobs, load, logs, networks, nodes, ping, services,
     state::Api,
     swarm, tasks,
     version::{self, page_not_found},
@@ -38,6 +38,8 @@ pub(super) fn router(api: Api) -> Router {
         .route("/services/create", post(services::create))
         .route("/services/{id}", get(services::inspect).merge(delete(services::remove)))
         .route("/services/{id}/update", post(services::update))
+        .route("/services/{id}/run", post(jobs::run))
+        .route("/services/{id}/runs", get(jobs::runs))
         .route("/services/{id}/logs", get(logs::of_service))
         .route("/tasks", get(tasks::list))
         .route("/tasks/{id}", get(tasks::inspect))

@@ -86,6 +86,28 @@ fn ready_waits_for_running() {
 }
 
 #[test]
+fn a_jobs_task_is_to_complete_and_runs_until_it_has() {
+    let machine = play(
+        task(TaskState::Assigned, TaskState::Ready),
+        &[
+            (Event::Adopted(Found::Nothing), "ACCEPTED, PREPARING, prepare"),
+            (Event::Prepared, "READY"),
+            (Event::Desired(TaskState::Complete), "STARTING, save STARTING"),
+            (Event::Saved, "start"),
+            (Event::Started { pid: 42 }, "RUNNING, save RUNNING"),
+            (Event::Desired(TaskState::Complete), ""),
+            (Event::Exited(exit(0)), "COMPLETE, save COMPLETE"),
+            (Event::Desired(TaskState::Complete), ""),
+        ],
+    );
+    assert!(!machine.is_live() && !machine.is_finished());
+    play(
+        task(TaskState::Running, TaskState::Complete),
+        &[(Event::Adopted(Found::Running { pid: 7 }), "save RUNNING"), (Event::Exited(exit(3)), "FAILED, save FAILED")],
+    );
+}
+
+#[test]
 fn a_failed_task_keeps_its_container_until_it_is_to_be_removed() {
     let machine = play(
         task(TaskState::Assigned, TaskState::Running),

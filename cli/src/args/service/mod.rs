@@ -1,11 +1,13 @@
 //! `skep service`.
 
+mod schedule;
 mod spec;
 mod update;
 
 use clap::{Args, Subcommand};
 
 pub(crate) use self::{
+    schedule::ScheduleArgs,
     spec::{FailureAction, LogDriverArgs, Order, ResourceArgs, RestartArgs, SpecArgs},
     update::{ServiceUpdateArgs, SpecChanges},
 };
@@ -29,6 +31,10 @@ pub(crate) enum ServiceCommand {
     Scale(ServiceScaleArgs),
     /// Go back to what a service was before its last update
     Rollback(ServiceRollbackArgs),
+    /// Begin a run of a job, now
+    Run(ServiceRunArgs),
+    /// List the runs of a scheduled job
+    Runs(ServiceRunArgs),
     /// Remove services and stop their tasks
     #[command(visible_alias = "remove")]
     Rm(ServiceRemoveArgs),
@@ -48,13 +54,16 @@ pub(crate) struct WaitArgs {
 }
 
 /// How many tasks a service has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Mode {
     /// A number.
-    #[default]
     Replicated,
     /// One on every node.
     Global,
+    /// So many that complete.
+    ReplicatedJob,
+    /// One that completes on every node.
+    GlobalJob,
 }
 
 /// `skep service create`.
@@ -64,9 +73,10 @@ pub(crate) struct ServiceCreateArgs {
     /// Name [default: a made-up one]
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) name: String,
-    /// How many tasks: so many, or one on every node
-    #[arg(long, value_name = "replicated|global", hide_possible_values = true, default_value = "replicated")]
-    pub(crate) mode: Mode,
+    /// How many tasks: so many, or one on every node; those of a job run to completion
+    /// [default: replicated, with a schedule replicated-job]
+    #[arg(long, value_name = "replicated|global|replicated-job|global-job", hide_possible_values = true)]
+    pub(crate) mode: Option<Mode>,
     /// Label of the service, repeatable
     #[arg(short, long = "label", value_name = "KEY[=VALUE]")]
     pub(crate) labels: Vec<KeyValue>,
@@ -106,6 +116,11 @@ pub(crate) struct ServiceCreateArgs {
     /// Limit of processes, repeatable
     #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
     pub(crate) ulimits: Vec<UlimitValue>,
+    /// Tasks of a job that run at a time [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_concurrent: Option<u64>,
+    #[command(flatten)]
+    pub(crate) schedule: ScheduleArgs,
     #[command(flatten)]
     pub(crate) spec: SpecArgs,
     #[command(flatten)]
@@ -173,6 +188,13 @@ pub(crate) struct ServiceScaleArgs {
 pub(crate) struct ServiceRollbackArgs {
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+    /// Id or name
+    pub(crate) service: String,
+}
+
+/// `skep service run` and `skep service runs`.
+#[derive(Debug, Args)]
+pub(crate) struct ServiceRunArgs {
     /// Id or name
     pub(crate) service: String,
 }

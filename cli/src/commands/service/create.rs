@@ -2,14 +2,16 @@
 
 use anyhow::{Result, bail};
 use skep_dockerapi::types::{
-    ContainerSpec, Empty, EndpointSpec, NetworkAttachmentConfig, ReplicatedService, ServiceMode, ServiceSpec,
+    ContainerSpec, Empty, EndpointSpec, NetworkAttachmentConfig, ReplicatedJob, ReplicatedService, ServiceMode,
+    ServiceSpec,
 };
 
 use super::{super::Context, changes, converge, environment, spec};
-use crate::args::{Mode, ServiceCreateArgs, SpecChanges};
+use crate::args::{Mode, ServiceCreateArgs, SpecChanges, WaitArgs};
 
 pub(super) async fn run(context: &mut Context, args: ServiceCreateArgs) -> Result<()> {
-    let wait = args.wait;
+    // A scheduled job has nothing to wait for before its first tick.
+    let wait = WaitArgs { detach: args.wait.detach || args.schedule.schedule.is_some(), ..args.wait };
     let spec = to_spec(args)?;
     let created = context.client.service_create(&spec).await?;
     for warning in &created.warnings {
@@ -21,6 +23,9 @@ pub(super) async fn run(context: &mut Context, args: ServiceCreateArgs) -> Resul
 
 /// The service that was asked for: everything said becomes a change to an empty one.
 pub(super) fn to_spec(args: ServiceCreateArgs) -> Result<ServiceSpec> {
+    let mode = mode(&args)?;
+    let mut labels = args.labels;
+    labels.extend(args.schedule.labels());
     let mut words = args.image_and_args.into_iter();
     let container = ContainerSpec {
         image: words.next().unwrap_or_default(),
@@ -30,13 +35,7 @@ pub(super) fn to_spec(args: ServiceCreateArgs) -> Result<ServiceSpec> {
     };
     let mut wanted = ServiceSpec {
         name: args.name,
-        mode: match args.mode {
-            Mode::Replicated => {
-                ServiceMode { replicated: Some(ReplicatedService { replicas: Some(1) }), ..ServiceMode::default() }
-            }
-            Mode::Global if args.spec.replicas.is_some() => bail!("replicas can only be used with replicated mode"),
-            Mode::Global => ServiceMode { global: Some(Empty {}), ..ServiceMode::default() },
-        },
+        mode,
         endpoint_spec: Some(EndpointSpec { mode: "vip".to_owned() }),
         ..ServiceSpec::default()
     };
@@ -44,7 +43,7 @@ pub(super) fn to_spec(args: ServiceCreateArgs) -> Result<ServiceSpec> {
     wanted.task_template.networks =
         args.networks.into_iter().map(|target| NetworkAttachmentConfig { target }).collect();
     let lists = SpecChanges {
-        label_add: args.labels,
+        label_add: labels,
         container_label_add: args.container_labels,
         constraint_add: args.constraints,
         placement_pref_add: args.placement_prefs,
@@ -59,4 +58,27 @@ pub(super) fn to_spec(args: ServiceCreateArgs) -> Result<ServiceSpec> {
     changes::apply(&lists, &mut wanted)?;
     spec::apply(&args.spec, &mut wanted)?;
     Ok(wanted)
+}
+
+fn mode(args: &ServiceCreateArgs) -> Result<ServiceMode> {
+    let by_default = if args.schedule.schedule.is_some() { Mode::ReplicatedJob } else { Mode::Replicated };
+    let mode = args.mode.unwrap_or(by_default);
+    let replicas = args.spec.replicas;
+    if replicas.is_some() && matches!(mode, Mode::Global | Mode::GlobalJob) {
+        bail!("replicas can only be used with replicated or replicated-job mode");
+    }
+    if args.max_concurrent.is_some() && mode != Mode::ReplicatedJob {
+        bail!("max-concurrent can only be used with replicated-job mode");
+    }
+    let none = ServiceMode::default();
+    Ok(match mode {
+        Mode::Replicated => ServiceMode { replicated: Some(ReplicatedService { replicas: Some(1) }), ..none },
+        Mode::Global => ServiceMode { global: Some(Empty {}), ..none },
+        Mode::ReplicatedJob => {
+            let total_completions = Some(replicas.unwrap_or(1));
+            let max_concurrent = args.max_concurrent.or(total_completions);
+            ServiceMode { replicated_job: Some(ReplicatedJob { max_concurrent, total_completions }), ..none }
+        }
+        Mode::GlobalJob => ServiceMode { global_job: Some(Empty {}), ..none },
+    })
 }

@@ -6,6 +6,7 @@ mod create;
 mod environment;
 mod list;
 mod logs;
+mod runs;
 mod scale;
 mod spec;
 mod update;
@@ -30,6 +31,8 @@ pub(super) async fn run(context: &mut Context, command: ServiceCommand) -> Resul
         ServiceCommand::Update(args) => update::run(context, *args).await,
         ServiceCommand::Scale(args) => scale::run(context, args).await,
         ServiceCommand::Rollback(args) => update::roll_back(context, &args.service, args.wait).await,
+        ServiceCommand::Run(args) => runs::begin(context, &args.service).await,
+        ServiceCommand::Runs(args) => runs::list(context, &args.service).await,
         ServiceCommand::Rm(args) => remove(context, args).await,
         ServiceCommand::Logs(args) => logs::run(context, args).await,
     }

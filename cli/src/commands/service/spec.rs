@@ -6,8 +6,8 @@
 use anyhow::{Result, bail};
 use skep_common::{clock::nanos, limits};
 use skep_dockerapi::types::{
-    ContainerSpec, Driver, EndpointSpec, Limit, Placement, ResourceRequirements, Resources, RestartPolicy, ServiceSpec,
-    UpdateConfig,
+    ContainerSpec, Driver, EndpointSpec, Limit, Placement, ResourceRequirements, Resources, RestartPolicy, ServiceMode,
+    ServiceSpec, UpdateConfig,
 };
 
 use crate::args::{FailureAction, GoDuration, LogDriverArgs, Order, ResourceArgs, RestartArgs, SpecArgs};
@@ -18,9 +18,10 @@ use crate::args::{FailureAction, GoDuration, LogDriverArgs, Order, ResourceArgs,
 /// When the service has no number of replicas to change.
 pub(super) fn apply(said: &SpecArgs, spec: &mut ServiceSpec) -> Result<()> {
     if let Some(replicas) = said.replicas {
-        match &mut spec.mode.replicated {
-            Some(replicated) => replicated.replicas = Some(replicas),
-            None => bail!("replicas can only be used with replicated mode"),
+        match &mut spec.mode {
+            ServiceMode { replicated: Some(service), .. } => service.replicas = Some(replicas),
+            ServiceMode { replicated_job: Some(job), .. } => job.total_completions = Some(replicas),
+            _ => bail!("replicas can only be used with replicated or replicated-job mode"),
         }
     }
     let task = &mut spec.task_template;

@@ -96,9 +96,57 @@ async fn nothing_said_is_one_replica_and_no_more() {
     });
     assert_eq!(daemon.sent("POST /v1.46/services/create"), expected);
     let (_, result) = run(&daemon, &["service", "create", "--mode", "global", "--replicas", "2", "busybox"]).await;
-    assert_eq!(result, Err("replicas can only be used with replicated mode".into()));
+    assert_eq!(result, Err("replicas can only be used with replicated or replicated-job mode".into()));
     let (_, result) = run(&daemon, &["service", "create", "--host", "a:nowhere", "busybox"]).await;
     assert!(result.is_err_and(|error| error.starts_with("invalid IP address in add-host: \"nowhere\"")));
+}
+
+#[tokio::test]
+async fn a_schedule_makes_a_job_and_its_labels() {
+    let daemon = FakeDaemon::new().on("POST /v1.46/services/create", json!({"ID": "s1"}));
+    let words = [
+        "service",
+        "create",
+        "--schedule",
+        "*/5 * * * *",
+        "--timezone",
+        "Europe/Berlin",
+        "--concurrency",
+        "forbid",
+        "--starting-deadline",
+        "2m",
+        "--replicas",
+        "3",
+        "--max-concurrent",
+        "2",
+        "--label",
+        "a=b",
+        "busybox",
+    ];
+    assert_eq!(prints(&daemon, &words).await, "s1\n", "nobody waits for the first tick");
+    let sent = daemon.sent("POST /v1.46/services/create");
+    let labels = json!({
+        "a": "b", "skep.schedule": "*/5 * * * *", "skep.timezone": "Europe/Berlin", "skep.concurrency": "forbid",
+        "skep.starting-deadline": "2m",
+    });
+    assert_eq!(sent["Labels"], labels);
+    assert_eq!(sent["Mode"], json!({"ReplicatedJob": {"MaxConcurrent": 2, "TotalCompletions": 3}}));
+    prints(&daemon, &["service", "create", "--schedule", "@daily", "--mode", "global-job", "busybox"]).await;
+    assert_eq!(daemon.sent("POST /v1.46/services/create")["Mode"], json!({"GlobalJob": {}}));
+    let (_, result) = run(&daemon, &["service", "create", "--max-concurrent", "2", "busybox"]).await;
+    assert_eq!(result, Err("max-concurrent can only be used with replicated-job mode".into()));
+}
+
+#[tokio::test]
+async fn a_run_is_begun_and_listed() {
+    let daemon = FakeDaemon::new()
+        .on("POST /v1.46/services/job/run", json!({"ID": "s1"}))
+        .on("GET /v1.46/services/job/runs", json!([]))
+        .refusing("POST /v1.46/services/web/run", 400, "only a replicated job or a global job can be run");
+    assert_eq!(prints(&daemon, &["service", "run", "job"]).await, "job\n");
+    assert_eq!(prints(&daemon, &["service", "runs", "job"]).await.lines().count(), 1);
+    let (_, result) = run(&daemon, &["service", "run", "web"]).await;
+    assert!(result.is_err_and(|error| error.ends_with("only a replicated job or a global job can be run")));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 mod container;
 mod event;
 mod image;
+mod job_run;
 mod network;
 mod node;
 mod service;
@@ -17,7 +18,8 @@ mod task;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    container::*, event::*, image::*, network::*, node::*, service::*, spec::*, swarm::*, system::*, task::*,
+    container::*, event::*, image::*, job_run::*, network::*, node::*, service::*, spec::*, swarm::*, system::*,
+    task::*,
 };
 
 /// Every error's body.

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use skep_common::{clock::Timestamp, id::SeededIds};
-use skep_core::{Plan, Scope, allocator, orchestrator, reaper, scheduler, status, status::Report, task::TaskExt};
+use skep_core::{
+    Plan, Scope, allocator, cron, orchestrator, reaper, scheduler, status, status::Report, task::TaskExt, update,
+};
 use skep_proto::v1::{
     Availability, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, ObjectKind, Platform, ReplicatedService,
     Resources, Service, ServiceSpec, Task, TaskState, TaskStatus, TaskStatusUpdate, Transaction, service_spec::Mode,
@@ -24,6 +26,7 @@ pub(crate) enum Program {
 /// The planners that have a loop of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Planner {
+    Cron,
     Orchestrator,
     Allocator,
     Scheduler,
@@ -31,7 +34,7 @@ pub(crate) enum Planner {
 }
 
 impl Planner {
-    pub(crate) const ALL: [Self; 4] = [Self::Orchestrator, Self::Allocator, Self::Scheduler, Self::Reaper];
+    pub(crate) const ALL: [Self; 5] = [Self::Cron, Self::Orchestrator, Self::Allocator, Self::Scheduler, Self::Reaper];
 }
 
 /// The swarm.
@@ -111,7 +114,8 @@ impl World {
             .find(|id| !self.programs.contains_key(id))
             .expect("there is always another number");
         self.programs.insert(id.clone(), program);
-        self.write(|tx| tx.create(Service { id, spec: Some(spec), ..Service::default() }));
+        let service = update::created(id, spec, self.now);
+        self.write(|tx| tx.create(service));
     }
 
     pub(crate) fn scale(&mut self, name: &str, replicas: u64) {
@@ -162,6 +166,7 @@ impl World {
 
     pub(crate) fn plan(&mut self, planner: Planner) -> Plan {
         match planner {
+            Planner::Cron => cron::plan(&self.view, &Scope::All, self.now),
             Planner::Orchestrator => orchestrator::plan(&self.view, &Scope::All, self.now, &mut self.ids),
             Planner::Allocator => allocator::plan(&self.view, self.now),
             Planner::Scheduler => scheduler::plan(&self.view, self.now),
@@ -222,8 +227,8 @@ impl World {
             (TaskState::Shutdown | TaskState::Remove, _) => Some(TaskState::Shutdown),
             (_, TaskState::Assigned) if program == Program::IsRejected => Some(TaskState::Rejected),
             (_, TaskState::Assigned) => Some(TaskState::Ready),
-            (TaskState::Running, TaskState::Ready) => Some(TaskState::Running),
-            (TaskState::Running, TaskState::Running) => match program {
+            (TaskState::Running | TaskState::Complete, TaskState::Ready) => Some(TaskState::Running),
+            (TaskState::Running | TaskState::Complete, TaskState::Running) => match program {
                 Program::Crashes => Some(TaskState::Failed),
                 Program::Finishes => Some(TaskState::Complete),
                 Program::Runs | Program::IsRejected => None,

@@ -310,6 +310,14 @@ impl Control for SharedState {
         Ok(Response::new(RemoveServiceReply {}))
     }
 
+    async fn run_job(&self, request: Request<GetObjectRequest>) -> Answer<Service> {
+        let service = self.lock().find_service(&request.into_inner().key)?;
+        match service.job {
+            Some(_) => Ok(Response::new(service)),
+            None => Err(Status::failed_precondition("this service cannot be run now")),
+        }
+    }
+
     async fn get_task(&self, request: Request<GetObjectRequest>) -> Answer<Task> {
         find(&self.lock().tasks, &request.into_inner().key, "task", |_| false).map(Response::new)
     }

@@ -1,0 +1,166 @@
+//! The runs of jobs that have a schedule: each tick is decided on once, and a run whose tasks are over is closed.
+//!
+//! Owns `Service.job` of scheduled jobs, but for the runs people ask for ([`crate::job::run_now`]) and the start of a
+//! schedule ([`crate::job::changed`]).
+//!
+//! All that is decided on a job is one write of its service, which holds only if the service is as it was seen: so of
+//! two leaders that see the same tick one decides on it. `job.last_tick` says up to where everything is decided; it
+//! only grows, so a clock that goes back repeats nothing. Of several ticks that are due the newest is decided on and
+//! the others pass without a run, as does one that is older than `skep.starting-deadline`.
+
+pub mod schedule;
+
+use std::sync::Arc;
+
+use skep_common::clock::Timestamp;
+use skep_proto::v1::{JobStatus, Service};
+use skep_store::View;
+
+use self::schedule::Schedule;
+use crate::{
+    Plan, Scope, job,
+    plan::{Planner, Write},
+    policy::{self, HistoryComplete, HistoryFailed, StartingDeadline},
+};
+
+/// Plans for the scheduled jobs in `scope`.
+pub fn plan(view: &View, scope: &Scope, now: Timestamp) -> Plan {
+    let mut planner = Planner::new(view, now);
+    for service in scope.ids(view).into_iter().filter_map(|id| view.service(id)) {
+        let is_job = service.spec.as_ref().is_some_and(policy::is_scheduled);
+        if let Some(schedule) = is_job.then(|| Schedule::of(service)).flatten() {
+            tend(view, service, &schedule, now, &mut planner);
+        }
+    }
+    planner.finish()
+}
+
+fn tend(view: &View, service: &Arc<Service>, schedule: &Schedule, now: Timestamp, planner: &mut Planner<'_>) {
+    let before = service.job.clone().unwrap_or_default();
+    let mut job = before.clone();
+    close_finished(view, service, &mut job, now);
+    if let Some(tick) = schedule.newest(Timestamp(job.last_tick), now) {
+        decide(service, &mut job, tick, now);
+    }
+    let labels = service.spec.as_ref().and_then(policy::labels);
+    let (HistoryComplete(completed), HistoryFailed(failed)) = (policy::of(labels), policy::of(labels));
+    job::forget_runs(&mut job, completed, failed);
+    if let Some(next) = schedule.next_after(Timestamp(job.last_tick).max(now)) {
+        planner.wake_at(next);
+    }
+    if job != before {
+        planner.step([Write::UpdateService(Box::new(Service { job: Some(job), ..Service::clone(service) }))]);
+    }
+}
+
+fn close_finished(view: &View, service: &Service, job: &mut JobStatus, now: Timestamp) {
+    for run in job.runs.iter_mut().filter(|run| job::is_open(run)) {
+        if let Some(outcome) = job::tasks::outcome(view, service, run.iteration) {
+            job::close(run, outcome, now);
+        }
+    }
+}
+
+/// Begins the run of a tick, or lets the tick pass.
+fn decide(service: &Service, job: &mut JobStatus, tick: Timestamp, now: Timestamp) {
+    let labels = service.spec.as_ref().and_then(policy::labels);
+    let StartingDeadline(deadline) = policy::of(labels);
+    job.last_tick = tick.as_nanos();
+    if now.since(tick) <= deadline {
+        // Where the runs before leave no room for one more, the tick has passed.
+        let _ = job::begin(job, policy::of(labels), tick, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_proto::v1::{Annotations, GlobalJob, ServiceSpec, service_spec::Mode};
+    use skep_store::TxBuilder;
+
+    use super::*;
+    use crate::update;
+
+    const MINUTE: i64 = 60;
+
+    /// A job made at 0:00 that runs every 10 minutes.
+    fn scheduled(labels: &[(&str, &str)]) -> View {
+        let mut labels: std::collections::BTreeMap<String, String> =
+            labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
+        labels.insert(policy::SCHEDULE.into(), "@every 10m".into());
+        let spec = ServiceSpec {
+            annotations: Some(Annotations { name: "job".into(), labels }),
+            mode: Some(Mode::GlobalJob(GlobalJob {})),
+            ..ServiceSpec::default()
+        };
+        let view = View::default();
+        let mut tx = TxBuilder::new(&view, Timestamp::ZERO);
+        tx.create(update::created("job".into(), spec, Timestamp::ZERO));
+        let tx = tx.build();
+        view.apply(1, &tx).unwrap().0
+    }
+
+    fn at(view: &View, second: i64) -> (View, Option<i64>) {
+        let now = Timestamp::from_secs(second);
+        let plan = plan(view, &Scope::All, now);
+        let next = plan
+            .transactions
+            .iter()
+            .fold(view.clone(), |view, transaction| view.apply(view.version() + 1, transaction).unwrap().0);
+        assert!(super::plan(&next, &Scope::All, now).is_empty(), "what was decided is decided on again");
+        (next, plan.wake_at.map(Timestamp::as_secs))
+    }
+
+    /// The ticks that had a run, in minutes.
+    fn ran(view: &View) -> Vec<i64> {
+        let job = view.service("job").unwrap().job.clone().unwrap();
+        job.runs.iter().map(|run| Timestamp(run.scheduled_at).as_secs() / MINUTE).collect()
+    }
+
+    #[test]
+    fn a_tick_begins_a_run_when_it_is_due_and_not_before() {
+        let view = scheduled(&[]);
+        let (view, wake) = at(&view, 9 * MINUTE);
+        assert_eq!((ran(&view), wake), (vec![], Some(10 * MINUTE)));
+        let (view, wake) = at(&view, 10 * MINUTE);
+        assert_eq!((ran(&view), wake), (vec![10], Some(20 * MINUTE)));
+        let (view, _) = at(&view, 20 * MINUTE + 60);
+        assert_eq!(ran(&view), [10, 20]);
+    }
+
+    #[test]
+    fn of_missed_ticks_the_newest_counts_while_it_is_young() {
+        let (view, wake) = at(&scheduled(&[]), 35 * MINUTE);
+        assert_eq!((ran(&view), wake), (vec![], Some(40 * MINUTE)));
+        let (view, _) = at(&scheduled(&[("skep.starting-deadline", "5m")]), 35 * MINUTE);
+        assert_eq!(ran(&view), [30]);
+        let (view, _) = at(&scheduled(&[("skep.starting-deadline", "168h")]), 35 * MINUTE);
+        assert_eq!(ran(&view), [30]);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_repeats_nothing() {
+        let (view, _) = at(&scheduled(&[]), 30 * MINUTE);
+        let (view, wake) = at(&view, 5 * MINUTE);
+        assert_eq!((ran(&view), wake), (vec![30], Some(40 * MINUTE)));
+        let (view, _) = at(&view, 30 * MINUTE);
+        assert_eq!(ran(&view), [30]);
+    }
+
+    #[test]
+    fn a_tick_passes_when_runs_must_not_overlap() {
+        let (view, _) = at(&scheduled(&[("skep.concurrency", "forbid")]), 10 * MINUTE);
+        let (view, _) = at(&view, 20 * MINUTE);
+        assert_eq!(ran(&view), [10]);
+        assert_eq!(view.service("job").unwrap().job.clone().unwrap().last_tick, Timestamp::from_secs(20 * MINUTE).0);
+    }
+
+    #[test]
+    fn of_two_leaders_one_decides_on_a_tick() {
+        let view = scheduled(&[]);
+        let now = Timestamp::from_secs(10 * MINUTE);
+        let (first, second) =
+            (plan(&view, &Scope::All, now), plan(&view, &Scope::All, now + std::time::Duration::from_secs(1)));
+        let after = view.apply(2, &first.transactions[0]).unwrap().0;
+        assert!(after.apply(3, &second.transactions[0]).is_err());
+    }
+}
