@@ -3,6 +3,7 @@
 //! | Module | Decides |
 //! |---|---|
 //! | [`orchestrator`] | which tasks a service has and what is wanted of each: [`replicated`], [`global`], [`restart`], [`enforcer`] |
+//! | [`rollout`], [`drain`], [`rebalance`] | when a task that runs is replaced: by an update, to leave its node, to run better elsewhere |
 //! | [`job`] | the runs of a job |
 //! | [`allocator`] | what a new task needs before it can be placed: NEW → PENDING |
 //! | [`scheduler`] | where a task goes: PENDING → ASSIGNED |
@@ -27,18 +28,23 @@
 //! - `Node.manager`: set by joining Raft (`AssignRaftId`); cleared by [`roles`]
 //! - `Node.certificate`: certificate issuance
 //! - `Service.*`: users, through the control service and [`update`]; `Service.job`: [`job`]
+//! - `Service.update_status`: a user's change clears it or begins a rollback ([`update`]); from there on [`rollout`], which
+//!   also takes the spec back when an update fails that is to be rolled back
+//! - `Service.rebalance_requested_at`: set by users, taken back by [`rebalance`]
 //! - `Task`, the object: made by [`orchestrator`]; removed by [`reaper`]
 //! - `Task.desired_state`, `Task.restart`: [`orchestrator`]
 //! - `Task.node_id`: [`scheduler`], once; of a global service's task [`orchestrator`], when it makes it
 //! - `Task.status` while NEW: [`allocator`]; while PENDING: [`scheduler`]; from ASSIGNED on: [`status`], that is the
 //!   task's node; and ORPHANED, when that node is silent for good: [`reaper`]
-//! - `Task.spec`, `.spec_version`, `.service`, `.slot`: never change
+//! - `Task.spec`, `.spec_version`, `.service`, `.slot`, `.cause`, `.replaces`: never change
 //! - `Cluster.spec`, `.join_tokens`: users, through the control service; `Cluster.root_ca`: the first entry of the log
 
 pub mod allocator;
 pub mod assign;
+pub mod backoff;
 pub mod constraint;
 pub mod defaults;
+pub mod drain;
 pub mod enforcer;
 pub mod global;
 pub mod job;
@@ -46,13 +52,16 @@ pub mod liveness;
 pub mod orchestrator;
 pub mod plan;
 pub mod reaper;
+pub mod rebalance;
 pub mod replicated;
 pub mod restart;
 pub mod roles;
+pub mod rollout;
 pub mod scheduler;
 pub mod scope;
 pub mod status;
 pub mod task;
+pub mod tenants;
 pub mod update;
 pub mod validate_spec;
 

@@ -16,10 +16,7 @@ use skep_proto::{
     },
 };
 
-use crate::{
-    constraint::{Constraint, ConstraintError},
-    update,
-};
+use crate::constraint::{Constraint, ConstraintError};
 
 /// Least CPU share that can be reserved or set as a limit, in billionths of a CPU.
 const MIN_NANO_CPUS: i64 = 1_000_000;
@@ -129,9 +126,6 @@ pub fn service_update(old: &ServiceSpec, new: &ServiceSpec) -> Result<(), Invali
     }
     if old.mode.as_ref().map(std::mem::discriminant) != new.mode.as_ref().map(std::mem::discriminant) {
         return Err(InvalidSpec::ModeChange);
-    }
-    if update::task_changed(old, new) {
-        return Err(InvalidSpec::Unsupported("changing the tasks of a running service is"));
     }
     Ok(())
 }
@@ -377,10 +371,8 @@ mod tests {
             "renaming services is not supported"
         );
         assert_eq!(update(&|s| s.mode = Some(Mode::Global(GlobalService {}))), "service mode change is not allowed");
-        assert_eq!(
-            update(&|s| container_of(s).args.push("x".into())),
-            "changing the tasks of a running service is not supported by this version"
-        );
+        assert_eq!(update(&|s| container_of(s).args.push("x".into())), "accepted");
+        assert_eq!(update(&|s| container_of(s).image.clear()), "ContainerSpec: image reference must be provided");
     }
 
     #[test]
