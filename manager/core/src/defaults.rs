@@ -46,7 +46,8 @@ pub fn fill_service(spec: &mut ServiceSpec) {
     spec.endpoint.get_or_insert_with(EndpointSpec::default);
 }
 
-fn update_config() -> UpdateConfig {
+/// How a service is updated, or rolled back, when its spec does not say.
+pub(crate) fn update_config() -> UpdateConfig {
     UpdateConfig {
         parallelism: limits::UPDATE_PARALLELISM,
         delay: 0,
@@ -60,6 +61,11 @@ fn update_config() -> UpdateConfig {
 /// The wait before a task's replacement starts.
 pub fn restart_delay(policy: Option<&RestartPolicy>) -> Duration {
     policy.and_then(|p| p.delay).map_or(limits::RESTART_DELAY, duration)
+}
+
+/// How long an updated task is watched for failure.
+pub fn update_monitor(config: &UpdateConfig) -> Duration {
+    Some(duration(config.monitor)).filter(|monitor| !monitor.is_zero()).unwrap_or(limits::UPDATE_MONITOR)
 }
 
 /// The heartbeat period in force.

@@ -1,9 +1,9 @@
 //! Whether a task may stay where it is. Pure question; what follows from the answer is the orchestrator's.
 
-use skep_proto::v1::{Availability, Node, NodeState, Task};
+use skep_proto::v1::{Availability, Node, NodeState, Placement, Service, Task, TaskCause};
 use skep_store::View;
 
-use crate::constraint;
+use crate::{constraint, update};
 
 /// Why a task may not stay on its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +18,25 @@ pub enum Misplaced {
     Constraints,
 }
 
-/// Why the task may not stay on its node; `None` when it may, or is on no node yet.
-pub fn misplaced(view: &View, task: &Task) -> Option<Misplaced> {
+impl Misplaced {
+    /// Whether nobody can say what becomes of the task, so that it is of no use where it is.
+    pub(crate) fn is_lost(self) -> bool {
+        matches!(self, Self::NodeGone | Self::NodeDown)
+    }
+
+    /// Why its replacement is made.
+    pub(crate) fn cause(self) -> TaskCause {
+        match self {
+            Self::NodeGone => TaskCause::NodeGone,
+            Self::NodeDown => TaskCause::NodeDown,
+            Self::Drained => TaskCause::Drain,
+            Self::Constraints => TaskCause::Constraints,
+        }
+    }
+}
+
+/// Why a task of a service may not stay on its node; `None` when it may, or is on no node yet.
+pub fn misplaced(view: &View, service: &Service, task: &Task) -> Option<Misplaced> {
     if task.node_id.is_empty() {
         return None;
     }
@@ -28,7 +45,7 @@ pub fn misplaced(view: &View, task: &Task) -> Option<Misplaced> {
         Some(Misplaced::NodeDown)
     } else if availability(node) == Availability::Drain {
         Some(Misplaced::Drained)
-    } else if !satisfies_constraints(node, task.spec.as_ref().and_then(|s| s.placement.as_ref())) {
+    } else if !satisfies_constraints(node, update::placement_in_force(view, service, task)) {
         Some(Misplaced::Constraints)
     } else {
         None
@@ -52,6 +69,6 @@ pub(crate) fn availability(node: &Node) -> Availability {
     node.spec.as_ref().map_or(Availability::Active, |spec| spec.availability())
 }
 
-pub(crate) fn satisfies_constraints(node: &Node, placement: Option<&skep_proto::v1::Placement>) -> bool {
+pub(crate) fn satisfies_constraints(node: &Node, placement: Option<&Placement>) -> bool {
     constraint::of_placement(placement).iter().all(|constraint| constraint.matches(node))
 }

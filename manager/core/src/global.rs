@@ -3,16 +3,18 @@
 //! The task of a node never moves: when the node is no longer fit, its tasks go, history and all, so that a node that
 //! comes back starts afresh.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skep_proto::v1::{Availability, Node, NodeState, Placement, Service, TaskSpec, service_spec::Mode};
+use skep_store::View;
 
 use crate::{
     constraint::{self, Constraint},
     enforcer,
-    orchestrator::Tending,
+    orchestrator::Layout,
     scheduler::filter,
     task::Place,
+    tenants::Tenants,
 };
 
 /// Whether a service has a task per node: global services, and global jobs.
@@ -20,27 +22,22 @@ pub fn is_global(service: &Service) -> bool {
     matches!(service.spec.as_ref().and_then(|spec| spec.mode.as_ref()), Some(Mode::Global(_) | Mode::GlobalJob(_)))
 }
 
-/// Brings a service to one task on every node that is fit and tends each.
-pub(crate) fn plan(tending: &mut Tending<'_, '_>) {
-    let places = tending.places(true);
-    let task_spec = tending.service.spec.as_ref().and_then(|spec| spec.task.as_ref());
-    let fitness = Fitness::of(task_spec);
-    let view = tending.view;
+/// The nodes of a service.
+pub(crate) fn layout<'v>(view: &'v View, service: &Service, places: &BTreeMap<Place<'v>, Tenants<'v>>) -> Layout<'v> {
+    let fitness = Fitness::of(service.spec.as_ref().and_then(|spec| spec.task.as_ref()));
+    let mut layout = Layout::default();
     let mut fit = BTreeSet::new();
     for node in view.nodes().filter(|node| fitness.may_keep(node)) {
         let place = Place::Node(&node.id);
         fit.insert(place);
-        match places.get(&place) {
-            Some(tenants) if !tenants.staying.is_empty() => {
-                tending.tend(place, tenants, false);
-            }
-            tenants if takes_new_tasks(node) => tending.fill(place, tenants),
-            _ => {}
+        if places.get(&place).is_some_and(|tenants| !tenants.staying.is_empty()) {
+            layout.kept.push(place);
+        } else if takes_new_tasks(node) {
+            layout.empty.push(place);
         }
     }
-    for (_, tenants) in places.iter().filter(|(place, _)| !fit.contains(place)) {
-        tending.vacate(tenants);
-    }
+    layout.given_up = places.keys().filter(|place| !fit.contains(place)).copied().collect();
+    layout
 }
 
 /// What a service asks of a node.

@@ -3,6 +3,7 @@
 //! | Module | Decides |
 //! |---|---|
 //! | [`orchestrator`] | which tasks a service has and what is wanted of each: [`replicated`], [`global`], [`restart`], [`enforcer`] |
+//! | [`rollout`], [`drain`], [`rebalance`] | when a task that runs is replaced: by an update, to leave its node, to run better elsewhere |
 //! | [`job`], [`cron`] | the runs of a job: which there are, what their tasks are, and when the next begins |
 //! | [`allocator`] | what a new task needs before it can be placed: NEW → PENDING |
 //! | [`scheduler`] | where a task goes: PENDING → ASSIGNED |
@@ -11,7 +12,7 @@
 //! | [`liveness`] | which nodes are alive |
 //! | [`assign`] | what a node is told |
 //! | [`roles`] | who is a manager, and which nodes may go |
-//! | [`validate_spec`], [`policy`], [`update`], [`defaults`] | what a user may ask for, and what is meant by what was left out |
+//! | [`validate_spec`], [`update`], [`defaults`] | what a user may ask for, and what is meant by what was left out |
 //!
 //! Invariants of every planner: no clock, no randomness, no I/O; planning again on the state its plan leads to gives
 //! an empty plan; whatever a later plan needs to know is in the state.
@@ -27,19 +28,24 @@
 //! - `Node.manager`: set by joining Raft (`AssignRaftId`); cleared by [`roles`]
 //! - `Node.certificate`: certificate issuance
 //! - `Service.*`: users, through the control service and [`update`]; `Service.job`: [`job`], and [`cron`] where there is a schedule
+//! - `Service.update_status`: a user's change clears it or begins a rollback ([`update`]); from there on [`rollout`], which
+//!   also takes the spec back when an update fails that is to be rolled back
+//! - `Service.rebalance_requested_at`: set by users, taken back by [`rebalance`]
 //! - `Task`, the object: made by [`orchestrator`]; removed by [`reaper`]
 //! - `Task.desired_state`, `Task.restart`: [`orchestrator`]
 //! - `Task.node_id`: [`scheduler`], once; of a global service's task [`orchestrator`], when it makes it
 //! - `Task.status` while NEW: [`allocator`]; while PENDING: [`scheduler`]; from ASSIGNED on: [`status`], that is the
 //!   task's node; and ORPHANED, when that node is silent for good: [`reaper`]
-//! - `Task.spec`, `.spec_version`, `.service`, `.slot`: never change
+//! - `Task.spec`, `.spec_version`, `.service`, `.slot`, `.cause`, `.replaces`: never change
 //! - `Cluster.spec`, `.join_tokens`: users, through the control service; `Cluster.root_ca`: the first entry of the log
 
 pub mod allocator;
 pub mod assign;
+pub mod backoff;
 pub mod constraint;
 pub mod cron;
 pub mod defaults;
+pub mod drain;
 pub mod enforcer;
 pub mod global;
 pub mod job;
@@ -48,13 +54,16 @@ pub mod orchestrator;
 pub mod plan;
 pub mod policy;
 pub mod reaper;
+pub mod rebalance;
 pub mod replicated;
 pub mod restart;
 pub mod roles;
+pub mod rollout;
 pub mod scheduler;
 pub mod scope;
 pub mod status;
 pub mod task;
+pub mod tenants;
 pub mod update;
 pub mod validate_spec;
 

@@ -1,16 +1,17 @@
 //! The tasks every service should have.
 //!
-//! Owns `Task.desired_state` and `Task.restart`, and makes tasks. [`crate::replicated`] and [`crate::global`] say how
-//! many and where; what happens to the tasks of one place (a slot, or a node of a global service) is the same for
-//! both and is decided here.
+//! Owns `Task.desired_state` and `Task.restart`, and makes tasks; writes `Service.update_status` as [`crate::rollout`]
+//! decides. [`crate::replicated`] and [`crate::global`] say how many places there are and where; whose turn it is to be
+//! replaced is decided by [`crate::rollout`], [`crate::drain`] and [`crate::rebalance`]; what happens to the tasks of one
+//! place is the same for all and is decided here.
 //!
 //! Invariants:
-//! - at most one task of a place is wanted. A task that ends or has to leave its node and its successor are one step:
-//!   there is no moment without either and none with both;
+//! - a place has one wanted task, its holder; and a second one, its successor, only while that is started first. A task
+//!   that ends or has to leave and the one after it are one step: there is no moment without either;
 //! - hence a place without a wanted task, but with tasks that are not leaving, is finished: the restart policy wanted
-//!   no successor. It still counts as a replica, and is never filled again;
-//! - a successor becomes RUNNING only when its delay is over and what was there before it has stopped (or is on a node
-//!   that is down or gone, or has had its grace period and a minute).
+//!   no successor. It still counts as a replica, and is filled again only by an update;
+//! - a task becomes RUNNING only when its delay is over and what was there before it, but for the holder it is started
+//!   beside, has stopped (or is on a node that is down or gone, or has had its grace period and a minute).
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -19,14 +20,18 @@ use skep_common::{
     id::Ids,
     limits,
 };
-use skep_proto::v1::{RestartState, Service, Task, TaskCause, TaskState, service_spec::Mode};
+use skep_proto::v1::{RestartState, Service, Task, TaskCause, TaskState, UpdateOrder, service_spec::Mode};
 use skep_store::View;
 
 use crate::{
-    Plan, Scope, enforcer, global, job,
+    Plan, Scope, defaults, drain, enforcer, global, job,
     plan::{Planner, Write},
+    rebalance::{self, Verdict},
     replicated, restart,
+    rollout::{Rollout, Turn, is_update},
     task::{Place, TaskExt, desired, make_task},
+    tenants::{Held, Tenants, is_given_up, places},
+    update::is_dirty,
 };
 
 /// How long beyond its grace period a task may take to stop before its successor starts regardless.
@@ -40,16 +45,85 @@ pub fn plan(view: &View, scope: &Scope, now: Timestamp, ids: &mut dyn Ids) -> Pl
             remove_all(view, id, &mut planner);
             continue;
         };
-        let mut tending = Tending { view, service, run: 0, now, ids, planner: &mut planner };
         match service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
-            Some(Mode::Replicated(mode)) => replicated::plan(&mut tending, mode.replicas),
-            Some(Mode::Global(_)) => global::plan(&mut tending),
-            Some(Mode::ReplicatedJob(_) | Mode::GlobalJob(_)) => job::tasks::plan(&mut tending),
+            Some(Mode::Replicated(_) | Mode::Global(_)) => tend_all(view, service, now, ids, &mut planner),
+            Some(Mode::ReplicatedJob(_) | Mode::GlobalJob(_)) => {
+                job::tasks::plan(&mut Tending { view, service, run: 0, now, ids, planner: &mut planner });
+            }
             // Admission refuses such a spec.
             None => {}
         }
     }
     planner.finish()
+}
+
+/// Which places a service shall have.
+#[derive(Debug, Default)]
+pub(crate) struct Layout<'v> {
+    /// In use, and to be kept.
+    pub(crate) kept: Vec<Place<'v>>,
+    /// To be given a first task.
+    pub(crate) empty: Vec<Place<'v>>,
+    /// In use, and too many.
+    pub(crate) given_up: Vec<Place<'v>>,
+}
+
+impl<'v> Layout<'v> {
+    fn of(view: &'v View, service: &Service, places: &BTreeMap<Place<'v>, Tenants<'v>>) -> Self {
+        match service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
+            Some(Mode::Replicated(mode)) => replicated::layout(places, mode.replicas),
+            _ => global::layout(view, service, places),
+        }
+    }
+}
+
+/// Sees to all places of a service.
+fn tend_all<'v>(view: &'v View, service: &Arc<Service>, now: Timestamp, ids: &mut dyn Ids, planner: &mut Planner<'v>) {
+    let is_global = global::is_global(service);
+    let places = places(view, &service.id, 0, is_global);
+    let mut service = Arc::clone(service);
+    let mut is_changed = false;
+    // An update begins, turns into a rollback, and ends or pauses: it does each at most once before tasks are made.
+    let (layout, held, rollout, verdict) = loop {
+        let layout = Layout::of(view, &service, &places);
+        let held: Vec<Held<'_, '_>> =
+            layout.kept.iter().map(|place| Held::of(view, &service, *place, &places[place], now)).collect();
+        let rollout = Rollout::of(view, &service, &held, now);
+        let is_calm = rollout.is_over() && !is_global && layout.empty.is_empty() && layout.given_up.is_empty();
+        let verdict = if is_calm { rebalance::verdict(view, &service, &held, now) } else { Verdict::Stay };
+        let next = rollout.next(&service, now).or_else(|| (verdict == Verdict::Met).then(|| rebalance::met(&service)));
+        let Some(next) = next else { break (layout, held, rollout, verdict) };
+        service = Arc::new(next);
+        is_changed = true;
+    };
+    if is_changed {
+        planner.change_service(Service::clone(&service));
+    }
+    let mut turns = rollout.turns();
+    if !is_global {
+        drain::add_turns(view, &service, &held, &mut turns);
+    }
+    match verdict {
+        Verdict::Move(slot) => {
+            let turn = Turn { cause: TaskCause::Rebalance, order: UpdateOrder::StartFirst };
+            turns.entry(Place::Slot(slot)).or_insert(turn);
+        }
+        Verdict::NotBefore(at) => planner.wake_at(at),
+        Verdict::Stay | Verdict::Met => {}
+    }
+    if let Some(at) = rollout.wake_at(now) {
+        planner.wake_at(at);
+    }
+    let mut tending = Tending { view, service: &service, run: 0, now, ids, planner };
+    for held in &held {
+        tending.tend(held, turns.get(&held.place).copied());
+    }
+    for place in layout.given_up {
+        tending.vacate(&places[&place]);
+    }
+    for place in layout.empty {
+        tending.fill(place, places.get(&place), TaskCause::Replica);
+    }
 }
 
 /// A service is gone: so are all its tasks, as soon as they have stopped.
@@ -59,54 +133,19 @@ fn remove_all(view: &View, service_id: &str, planner: &mut Planner<'_>) {
     }
 }
 
-/// The tasks of one place of a service.
-#[derive(Debug, Default)]
-pub(crate) struct Tenants<'a> {
-    /// Those the place counts, by id.
-    pub(crate) staying: Vec<&'a Arc<Task>>,
-    /// Those that are on their way out for good.
-    pub(crate) leaving: Vec<&'a Arc<Task>>,
-}
-
-impl<'a> Tenants<'a> {
-    /// The wanted task. Should there be several, the one that is furthest.
-    pub(crate) fn wanted(&self) -> Option<&'a Arc<Task>> {
-        let wanted = self.staying.iter().copied().filter(|task| task.is_wanted());
-        wanted.max_by_key(|task| (!task.is_terminal(), task.state(), std::cmp::Reverse(&task.id)))
-    }
-
-    fn all(&self) -> impl Iterator<Item = &'a Arc<Task>> {
-        self.staying.iter().chain(&self.leaving).copied()
-    }
-}
-
-/// A service's tasks by place; of a job those of one run, of other services `run` is 0.
-pub(crate) fn places<'v>(view: &'v View, service_id: &str, run: u64, global: bool) -> BTreeMap<Place<'v>, Tenants<'v>> {
-    let mut places: BTreeMap<Place<'v>, Tenants<'v>> = BTreeMap::new();
-    for task in view.tasks_of_service(service_id).filter(|task| task.job_iteration == run) {
-        let tenants = places.entry(Place::of(task, global)).or_default();
-        if task.is_leaving() { tenants.leaving.push(task) } else { tenants.staying.push(task) }
-    }
-    places
-}
-
 /// One service being tended.
 pub(crate) struct Tending<'p, 'v> {
     pub(crate) view: &'v View,
-    pub(crate) service: &'v Arc<Service>,
+    /// As it is to be when the plan is carried out.
+    pub(crate) service: &'p Service,
     /// The run of a job whose tasks are looked at; 0 where the service is none.
     pub(crate) run: u64,
-    now: Timestamp,
+    pub(crate) now: Timestamp,
     ids: &'p mut dyn Ids,
     planner: &'p mut Planner<'v>,
 }
 
 impl<'v> Tending<'_, 'v> {
-    /// The service's tasks by place.
-    pub(crate) fn places(&self, global: bool) -> BTreeMap<Place<'v>, Tenants<'v>> {
-        places(self.view, &self.service.id, self.run, global)
-    }
-
     /// Wants something else of a task, and no other in its place.
     pub(crate) fn ask(&mut self, task: &Task, state: TaskState) {
         self.planner.step([Write::UpdateTask(desired(task, state))]);
@@ -115,41 +154,80 @@ impl<'v> Tending<'_, 'v> {
     /// Gives the place up: everything in it stops and is forgotten.
     pub(crate) fn vacate(&mut self, tenants: &Tenants<'_>) {
         for task in &tenants.staying {
-            self.planner.step([Write::UpdateTask(desired(task, TaskState::Remove))]);
+            self.ask(task, TaskState::Remove);
         }
     }
 
-    /// Makes the first task of a place. What may still run there from before has to stop first.
-    pub(crate) fn fill(&mut self, place: Place<'_>, tenants: Option<&Tenants<'_>>) {
-        let free = tenants.is_none_or(|tenants| self.running(tenants.all()).next().is_none());
-        let task = self.make(place, RestartState::default(), free);
+    /// Makes a task for a place where none is wanted. What may still run there from before has to stop first.
+    pub(crate) fn fill(&mut self, place: Place<'_>, tenants: Option<&Tenants<'v>>, cause: TaskCause) {
+        let is_free = tenants.is_none_or(|tenants| self.is_free(tenants, None));
+        let last = tenants.and_then(Tenants::last).map(|task| task.id.clone());
+        let task = self.make(place, RestartState::default(), is_free, cause, last.unwrap_or_default());
         self.planner.step_for(self.service, [Write::Create(task)]);
     }
 
-    /// Sees to a place that is to be kept. `may_move`: a task that cannot stay on its node may go to another.
-    /// Says whether a task is still wanted there.
-    pub(crate) fn tend(&mut self, place: Place<'_>, tenants: &Tenants<'_>, may_move: bool) -> bool {
-        let Some(task) = tenants.wanted() else { return false };
-        for surplus in tenants.staying.iter().filter(|other| other.is_wanted() && other.id != task.id) {
-            self.planner.step([Write::UpdateTask(desired(surplus, TaskState::Shutdown))]);
+    /// Sees to a place that is to be kept. `turn`: its holder is to be replaced although it is not over. Says whether a
+    /// task is still wanted there.
+    pub(crate) fn tend(&mut self, held: &Held<'_, 'v>, turn: Option<Turn>) -> bool {
+        for surplus in &held.surplus {
+            self.ask(surplus, TaskState::Shutdown);
         }
-        let due = not_before(task);
-        if task.is_terminal() && due > self.now {
+        match (held.holder, held.successor, turn) {
+            (None, _, None) => false,
+            (None, _, Some(turn)) => {
+                self.fill(held.place, Some(held.tenants), turn.cause);
+                true
+            }
+            (Some(holder), None, Some(turn)) => self.replace(held, holder, turn),
+            (Some(holder), None, None) => self.keep(held, holder, None),
+            (Some(holder), Some(successor), _) => {
+                self.keep(held, successor, Some(holder));
+                true
+            }
+        }
+    }
+
+    /// Sees to a task: a holder, or a successor and the holder it is started beside. Says whether a task is still wanted.
+    fn keep(&mut self, held: &Held<'_, 'v>, task: &Task, beside: Option<&Task>) -> bool {
+        if task.is_terminal() && task.not_before() > self.now {
             // It failed while it was prepared, before its own start was due. To go on at once would be to try, and
             // fail, without any delay.
-            self.planner.wake_at(due);
+            self.planner.wake_at(task.not_before());
         } else if task.is_terminal() {
-            return self.succeed(place, tenants, task, restart::after_end(task, self.now));
-        } else if may_move && enforcer::misplaced(self.view, task).is_some() {
-            return self.succeed(place, tenants, task, restart::after_move(task));
+            if beside.is_none() || !is_given_up(task, self.now) {
+                return self.succeed(held, task, beside, self.after_end(task), TaskCause::Restart);
+            }
+        } else if let Some(reason) = beside.and_then(|_| enforcer::misplaced(self.view, self.service, task)) {
+            return self.succeed(held, task, beside, self.after_move(task), reason.cause());
         } else if task.desired_state() < TaskState::Running {
-            self.raise(tenants, task);
+            self.raise(held.tenants, task, beside);
         }
         true
     }
 
-    /// Ends a task and, unless `next` is `None`, makes its successor, in one step. Says whether there is one.
-    fn succeed(&mut self, place: Place<'_>, tenants: &Tenants<'_>, task: &Task, next: Option<RestartState>) -> bool {
+    /// Gives a holder whose turn it is its replacement. Says whether it gets one.
+    fn replace(&mut self, held: &Held<'_, 'v>, holder: &Task, turn: Turn) -> bool {
+        let next = if is_update(turn.cause) { Some(RestartState::default()) } else { self.after_move(holder) };
+        match next {
+            Some(next) if turn.order == UpdateOrder::StartFirst && holder.state() == TaskState::Running => {
+                let is_free = self.is_free(held.tenants, Some(holder));
+                let successor = self.make(held.place, next, is_free, turn.cause, holder.id.clone());
+                self.planner.step_for(self.service, [Write::Create(successor)]);
+                true
+            }
+            next => self.succeed(held, holder, None, next, turn.cause),
+        }
+    }
+
+    /// Ends a task and, unless `next` is `None`, makes the one after it, in one step. Says whether there is one.
+    fn succeed(
+        &mut self,
+        held: &Held<'_, 'v>,
+        task: &Task,
+        beside: Option<&Task>,
+        next: Option<RestartState>,
+        cause: TaskCause,
+    ) -> bool {
         let end = Write::UpdateTask(desired(task, TaskState::Shutdown));
         let Some(next) = next else {
             self.planner.step([end]);
@@ -159,20 +237,22 @@ impl<'v> Tending<'_, 'v> {
         if not_before > self.now {
             self.planner.wake_at(not_before);
         }
-        let free = not_before <= self.now && self.running(tenants.all()).next().is_none();
-        let successor = self.make(place, next, free);
+        let is_free = not_before <= self.now && self.is_free(held.tenants, beside);
+        // Beside a holder it is still that one which is to be replaced.
+        let replaces = beside.unwrap_or(task).id.clone();
+        let successor = self.make(held.place, next, is_free, cause, replaces);
         self.planner.step_for(self.service, [end, Write::Create(successor)]);
         true
     }
 
-    /// Lets a waiting successor start when it may.
-    fn raise(&mut self, tenants: &Tenants<'_>, task: &Task) {
+    /// Lets a waiting task start when it may.
+    fn raise(&mut self, tenants: &Tenants<'v>, task: &Task, beside: Option<&Task>) {
         // Whatever runs there was told to stop when this task was made, or before.
-        let others = self.running(tenants.all()).filter(|other| other.id != task.id);
+        let others = self.running(tenants, beside).filter(|other| other.id != task.id);
         let patience_ends = others.map(|other| task.created_at() + stop_grace(other) + STOP_PATIENCE).max();
-        match patience_ends.into_iter().chain([not_before(task)]).max().filter(|until| *until > self.now) {
+        match patience_ends.into_iter().chain([task.not_before()]).max().filter(|until| *until > self.now) {
             Some(until) => self.planner.wake_at(until),
-            None => self.planner.step([Write::UpdateTask(desired(task, self.goal()))]),
+            None => self.ask(task, self.goal()),
         }
     }
 
@@ -181,22 +261,43 @@ impl<'v> Tending<'_, 'v> {
         if self.run == 0 { TaskState::Running } else { TaskState::Complete }
     }
 
-    /// Those of the tasks that may still run, as far as anybody can tell.
-    fn running<'t>(&self, tasks: impl Iterator<Item = &'t Arc<Task>>) -> impl Iterator<Item = &'t Arc<Task>> {
-        tasks.filter(|task| task.may_run() && !enforcer::is_silent(self.view, &task.node_id))
+    /// Those of the tasks that may still run, as far as anybody can tell, but for the one started beside.
+    fn running(&self, tenants: &Tenants<'v>, beside: Option<&Task>) -> impl Iterator<Item = &'v Arc<Task>> {
+        let may_run = |task: &&Arc<Task>| task.may_run() && !enforcer::is_silent(self.view, &task.node_id);
+        tenants.all().filter(may_run).filter(move |task| beside.is_none_or(|beside| beside.id != task.id))
     }
 
-    fn make(&mut self, place: Place<'_>, restart: RestartState, free: bool) -> Task {
-        let desired = if free { self.goal() } else { TaskState::Ready };
+    fn is_free(&self, tenants: &Tenants<'v>, beside: Option<&Task>) -> bool {
+        self.running(tenants, beside).next().is_none()
+    }
+
+    /// The restart state of the one after a task that ended. What happened to another version is not held against it.
+    fn after_end(&self, task: &Task) -> Option<RestartState> {
+        let next = restart::after_end(task, self.now)?;
+        let policy = task.spec.as_ref().and_then(|spec| spec.restart.as_ref());
+        let not_before = (self.now + defaults::restart_delay(policy)).as_nanos();
+        let is_dirty = is_dirty(self.view, self.service, task);
+        Some(if is_dirty { RestartState { not_before, ..RestartState::default() } } else { next })
+    }
+
+    fn after_move(&self, task: &Task) -> Option<RestartState> {
+        let next = restart::after_move(task)?;
+        let is_dirty = is_dirty(self.view, self.service, task);
+        Some(if is_dirty { RestartState { not_before: next.not_before, ..RestartState::default() } } else { next })
+    }
+
+    fn make(
+        &mut self,
+        place: Place<'_>,
+        restart: RestartState,
+        is_free: bool,
+        cause: TaskCause,
+        replaces: String,
+    ) -> Task {
+        let desired = if is_free { self.goal() } else { TaskState::Ready };
         let task = make_task(self.service, place, desired, restart, self.ids, self.now);
-        let cause = if self.run == 0 { TaskCause::Unknown } else { TaskCause::Job };
-        Task { job_iteration: self.run, cause: cause.into(), ..task }
+        Task { job_iteration: self.run, cause: cause.into(), replaces, ..task }
     }
-}
-
-/// When the task may become RUNNING at the earliest.
-fn not_before(task: &Task) -> Timestamp {
-    Timestamp(task.restart.as_ref().map_or(0, |restart| restart.not_before))
 }
 
 fn stop_grace(task: &Task) -> Duration {

@@ -9,7 +9,7 @@ use skep_proto::{
 };
 use skep_store::{TxBuilder, View};
 
-/// What is to be done now. Propose the transactions in order; they do not depend on one another's outcome, so they
+/// What is to be done now, but for what has to wait until a change of its service is written. Propose the transactions in order; they do not depend on one another's outcome, so they
 /// may be pipelined, and a conflict in one only means: plan again.
 ///
 /// A planner must see the outcome of what it proposed before it plans again: after an answer that leaves a proposal's
@@ -57,6 +57,9 @@ pub(crate) struct Planner<'a> {
     actions: usize,
     bytes: usize,
     expected: BTreeSet<String>,
+    /// Services changed in the open transaction, and in those before it.
+    changing: BTreeSet<String>,
+    changed: BTreeSet<String>,
     plan: Plan,
 }
 
@@ -72,6 +75,8 @@ impl<'a> Planner<'a> {
             actions: 0,
             bytes: 0,
             expected: BTreeSet::new(),
+            changing: BTreeSet::new(),
+            changed: BTreeSet::new(),
             plan: Plan::default(),
         }
     }
@@ -88,6 +93,15 @@ impl<'a> Planner<'a> {
         self.guarded_step(Some(service), writes);
     }
 
+    /// A changed service. What is planned for it from here on is planned for what it becomes, and holds only together
+    /// with the change: it goes into the same transaction. What that has no room for is left out; the change itself is
+    /// the reason to plan again.
+    pub(crate) fn change_service(&mut self, service: Service) {
+        let id = service.id.clone();
+        self.step([Write::UpdateService(Box::new(service))]);
+        self.changing.insert(id);
+    }
+
     fn guarded_step(&mut self, service: Option<&Service>, writes: impl IntoIterator<Item = Write>) {
         let writes: Vec<Write> = writes.into_iter().collect();
         let bytes = writes.iter().map(|write| write.encoded_len() + ACTION_OVERHEAD).sum::<usize>() + ACTION_OVERHEAD;
@@ -95,6 +109,9 @@ impl<'a> Planner<'a> {
             || self.bytes + bytes > limits::MAX_TRANSACTION_BYTES
         {
             self.close();
+        }
+        if service.is_some_and(|service| self.changed.contains(&service.id)) {
+            return;
         }
         self.actions += writes.len();
         self.bytes += bytes;
@@ -132,6 +149,7 @@ impl<'a> Planner<'a> {
         self.actions = 0;
         self.bytes = 0;
         self.expected.clear();
+        self.changed.append(&mut self.changing);
     }
 }
 
@@ -190,5 +208,23 @@ mod tests {
         tx.remove(ObjectKind::Service, "s");
         let tx = tx.build();
         assert!(view.apply(2, &tx).unwrap().0.apply(3, &transactions[0]).is_err());
+    }
+
+    #[test]
+    fn what_is_planned_for_a_changed_service_goes_with_the_change_or_waits() {
+        let empty = View::default();
+        let mut tx = TxBuilder::new(&empty, Timestamp(1));
+        tx.create(Service { id: "s".into(), ..Service::default() });
+        let tx = tx.build();
+        let view = empty.apply(1, &tx).unwrap().0;
+        let service = view.service("s").unwrap();
+        let mut planner = Planner::new(&view, Timestamp(1));
+        planner.change_service(Service { spec_version: 7, ..Service::clone(service) });
+        for n in 0..limits::MAX_TRANSACTION_ACTIONS {
+            planner.step_for(service, [Write::Create(task(n, "a"))]);
+        }
+        let transactions = planner.finish().transactions;
+        assert_eq!((transactions.len(), transactions[0].actions.len()), (1, limits::MAX_TRANSACTION_ACTIONS));
+        assert!(view.apply(2, &transactions[0]).is_ok());
     }
 }

@@ -5,29 +5,19 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use skep_proto::v1::TaskState;
 
 use crate::{
-    orchestrator::{Tenants, Tending},
+    orchestrator::Layout,
     task::{Place, TaskExt},
+    tenants::Tenants,
 };
 
-/// Brings a service to `replicas` slots and tends each.
-pub(crate) fn plan(tending: &mut Tending<'_, '_>, replicas: u64) {
-    let mut places = tending.places(false);
-    let kept = usize::try_from(replicas).unwrap_or(usize::MAX);
-    let mut held = 0;
-    for (rank, place) in by_worth(&places).into_iter().enumerate() {
-        let tenants = &places[&place];
-        if rank < kept {
-            tending.tend(place, tenants, true);
-            held += 1;
-        } else {
-            tending.vacate(tenants);
-        }
-    }
-    let free = (1..).map(Place::Slot).filter(|place| places.get(place).is_none_or(|t| t.staying.is_empty()));
-    let free: Vec<Place<'_>> = free.take(kept - held).collect();
-    for place in free {
-        tending.fill(place, places.remove(&place).as_ref());
-    }
+/// The slots of a service with so many `replicas`.
+pub(crate) fn layout<'v>(places: &BTreeMap<Place<'v>, Tenants<'v>>, replicas: u64) -> Layout<'v> {
+    let wanted = usize::try_from(replicas).unwrap_or(usize::MAX);
+    let mut kept = by_worth(places);
+    let given_up = kept.split_off(wanted.min(kept.len()));
+    let is_free = |place: &Place<'v>| places.get(place).is_none_or(|tenants| tenants.staying.is_empty());
+    let empty = (1..).map(Place::Slot).filter(is_free).take(wanted - kept.len()).collect();
+    Layout { kept, empty, given_up }
 }
 
 /// The slots in use, the ones to keep longest first: those that run before those that do not, then those whose node

@@ -1,18 +1,19 @@
 //! Whether a task that ended gets a successor, and when that may start.
 //!
 //! Owns `Task.restart`: written when a task is made, from its predecessor's, so that counts survive any change of
-//! leader and do not depend on how much history is kept. Only ends count. A task that has to leave its node is moved at once and uncounted: the delay is there for
-//! programs that crash, and a drained or dead node says nothing about the program.
+//! leader and do not depend on how much history is kept. Only ends count. A task that has to leave its node is moved
+//! uncounted and without delay: the delay is there for programs that crash, and a drained or dead node says nothing
+//! about the program. What is counted, is counted for one version of the spec.
 
 use skep_common::{
-    clock::{Timestamp, duration},
+    clock::{Timestamp, duration, nanos},
     limits,
 };
 use skep_proto::v1::{NodeFailure, RestartCondition, RestartPolicy, RestartState, Task, TaskState};
 
-use crate::{defaults, task::TaskExt};
+use crate::{backoff, task::TaskExt};
 
-/// Failures a slot remembers.
+/// Ends a slot remembers.
 const MAX_FAILURES: usize = 32;
 
 /// The successor of a task that ended: its restart state, or `None` when the policy wants no successor.
@@ -38,19 +39,24 @@ pub fn after_end(task: &Task, now: Timestamp) -> Option<RestartState> {
         return None;
     }
     state.attempts += 1;
-    state.not_before = (now + defaults::restart_delay(policy)).as_nanos();
-    note_failure(&mut state.failures, task, now);
+    state.failed_in_a_row = backoff::failed_in_a_row(task);
+    state.not_before = (now + backoff::delay(task, state.failed_in_a_row)).as_nanos();
+    note_end(&mut state.failures, task, now);
     Some(state)
 }
 
-/// What the scheduler avoids a node for: where the slot's tasks failed lately.
-fn note_failure(failures: &mut Vec<NodeFailure>, task: &Task, now: Timestamp) {
+/// What the scheduler avoids a node for, and a rolling update counts: where and how soon the slot's tasks ended lately.
+/// A program that ended by itself has not failed anywhere in particular.
+fn note_end(failures: &mut Vec<NodeFailure>, task: &Task, now: Timestamp) {
     failures.retain(|failure| now.since(Timestamp(failure.at)) < limits::NODE_FAILURE_WINDOW);
-    if matches!(task.state(), TaskState::Failed | TaskState::Rejected) && !task.node_id.is_empty() {
-        let surplus = (failures.len() + 1).saturating_sub(MAX_FAILURES);
-        failures.drain(..surplus);
-        failures.push(NodeFailure { node_id: task.node_id.clone(), at: now.as_nanos(), ran: 0 });
-    }
+    let surplus = (failures.len() + 1).saturating_sub(MAX_FAILURES);
+    failures.drain(..surplus);
+    let failed = matches!(task.state(), TaskState::Failed | TaskState::Rejected);
+    failures.push(NodeFailure {
+        node_id: if failed { task.node_id.clone() } else { String::new() },
+        at: now.as_nanos(),
+        ran: nanos(backoff::ran(task)),
+    });
 }
 
 /// The successor of a task that has to leave its node: its restart state, or `None` when the policy wants every task
@@ -118,8 +124,8 @@ mod tests {
     #[test]
     fn a_window_forgives_what_lies_before_it() {
         let policy = RestartPolicy { max_attempts: 1, window: 100, delay: Some(0), ..policy(RestartCondition::Any) };
-        let first = after_end(&ended(TaskState::Failed, policy, RestartState::default()), Timestamp(10)).unwrap();
-        let again = |now| after_end(&ended(TaskState::Failed, policy, first.clone()), Timestamp(now));
+        let first = after_end(&ended(TaskState::Complete, policy, RestartState::default()), Timestamp(10)).unwrap();
+        let again = |now| after_end(&ended(TaskState::Complete, policy, first.clone()), Timestamp(now));
         assert_eq!(again(109), None);
         let forgiven = again(110).unwrap();
         assert_eq!((forgiven.attempts, forgiven.window_started, forgiven.not_before), (1, 110, 110));
@@ -135,6 +141,9 @@ mod tests {
         let state = fail("b", fail("a", RestartState::default(), 1000), 1010);
         assert_eq!(nodes(&state), ["a", "b"]);
         assert_eq!(nodes(&fail("c", state.clone(), 1305)), ["b", "c"]);
+        let completed =
+            Task { node_id: "d".into(), ..ended(TaskState::Complete, policy(RestartCondition::Any), state.clone()) };
+        assert_eq!(nodes(&after_end(&completed, Timestamp::from_secs(1011)).unwrap()), ["a", "b", ""]);
         let many = (0..100).fold(state, |state, n| fail("x", state, 1010 + n));
         assert_eq!(many.failures.len(), MAX_FAILURES);
     }
@@ -142,7 +151,7 @@ mod tests {
     #[test]
     fn a_move_does_not_count_and_adds_no_delay() {
         let policy = RestartPolicy { max_attempts: 1, ..policy(RestartCondition::OnFailure) };
-        let state = RestartState { attempts: 1, window_started: 5, not_before: 77, failures: Vec::new() };
+        let state = RestartState { attempts: 1, window_started: 5, not_before: 77, ..RestartState::default() };
         let moved = after_move(&ended(TaskState::Running, policy, state.clone()));
         assert_eq!(moved, Some(state.clone()));
         let once = RestartPolicy { condition: RestartCondition::None.into(), ..policy };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use skep_proto::v1::{Task, TaskState};
 use skep_store::{AnyObject, Change, View};
 
 use crate::{enforcer, global::is_global, task::TaskExt};
@@ -28,7 +29,7 @@ impl Scope {
     }
 
     /// Adds the services a change may concern, in the state after it. Progress of a task that neither starts, ends nor
-    /// changes what is wanted concerns nobody.
+    /// changes what is wanted concerns nobody, unless it takes over from another.
     pub fn note(&mut self, change: &Change, view: &View) {
         let Self::Services(services) = self else { return };
         match change.object() {
@@ -67,6 +68,12 @@ fn task_matters(change: &Change) -> bool {
         || old.is_terminal() != new.is_terminal()
         || old.may_run() != new.may_run()
         || old.node_id != new.node_id
+        || takes_over(old, new)
+}
+
+/// Whether a task began to run that something waits for: the task it replaces, or the next turn of an update.
+fn takes_over(old: &Task, new: &Task) -> bool {
+    new.state() == TaskState::Running && old.state() < TaskState::Running && !new.replaces.is_empty()
 }
 
 fn node_matters(change: &Change) -> bool {
@@ -80,7 +87,7 @@ fn node_matters(change: &Change) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use skep_proto::v1::{Node, NodeState, NodeStatus, Task, TaskState, TaskStatus};
+    use skep_proto::v1::{Node, NodeState, NodeStatus, TaskStatus};
 
     use super::*;
 
@@ -105,6 +112,9 @@ mod tests {
         use TaskState::*;
         assert!(!concerns(task(Assigned, Running), task(Preparing, Running)));
         assert!(!concerns(task(Starting, Running), task(Running, Running)));
+        let replacing = |state| Task { replaces: "old".into(), ..task(state, Running) };
+        assert!(concerns(replacing(Starting), replacing(Running)));
+        assert!(!concerns(replacing(Preparing), replacing(Starting)));
         assert!(concerns(task(Running, Running), task(Failed, Running)));
         assert!(concerns(task(Running, Running), task(Running, Shutdown)));
         let mut scope = Scope::none();

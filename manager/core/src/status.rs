@@ -1,7 +1,8 @@
 //! Takes the agents' reports in: forward only, and only from the node that has the task.
 //!
 //! Owns the observed state from ACCEPTED on (`Task.status` as a whole, once a node has the task), but for ORPHANED.
-//! Invariant: whatever a node says, in whatever order, twice or late, the observed state only grows.
+//! Invariants: whatever a node says, in whatever order, twice or late, the observed state only grows; `running_at` is the
+//! moment RUNNING was taken in, and whatever is reported later keeps it.
 
 use std::collections::BTreeMap;
 
@@ -76,13 +77,18 @@ fn is_agents(state: TaskState) -> bool {
 }
 
 fn with_status(task: &Task, status: &TaskStatus, now: Timestamp) -> Task {
-    let mut task = task.clone();
     let mut status = status.clone();
     cut(&mut status.message);
     cut(&mut status.err);
     status.applied_at = now.as_nanos();
-    task.status = Some(status);
-    task
+    status.running_at = task.running_at().map_or(0, Timestamp::as_nanos);
+    if status.state() == TaskState::Running {
+        status.running_at = now.as_nanos();
+    }
+    if status.state() < TaskState::Starting && task.waits_in_backoff(now) {
+        status.message = task.status.as_ref().map_or_else(String::new, |known| known.message.clone());
+    }
+    Task { status: Some(status), ..task.clone() }
 }
 
 fn cut(text: &mut String) {
@@ -148,6 +154,19 @@ mod tests {
         );
         let task = next.task("t").unwrap();
         assert_eq!((task.state(), task.observed_at()), (TaskState::Running, Timestamp(7)));
+    }
+
+    #[test]
+    fn when_a_task_ran_outlives_its_end_and_a_run_nobody_saw_was_none() {
+        let running = plan(&view(TaskState::Assigned), &[report("n", TaskState::Running)], Timestamp(7)).transactions;
+        let view_of_running = view(TaskState::Assigned).apply(2, &running[0]).unwrap().0;
+        let failed = plan(&view_of_running, &[report("n", TaskState::Failed)], Timestamp(9)).transactions;
+        let task = view_of_running.apply(3, &failed[0]).unwrap().0.task("t").unwrap().clone();
+        assert_eq!((task.running_at(), task.observed_at()), (Some(Timestamp(7)), Timestamp(9)));
+
+        let at_once =
+            apply(&view(TaskState::Assigned), &[report("n", TaskState::Running), report("n", TaskState::Failed)]);
+        assert_eq!(at_once.task("t").unwrap().running_at(), None);
     }
 
     #[test]

@@ -32,6 +32,15 @@ pub trait TaskExt {
 
     /// When it was made.
     fn created_at(&self) -> Timestamp;
+
+    /// When a leader took in that it runs; `None` when it never did, or ended before anybody heard.
+    fn running_at(&self) -> Option<Timestamp>;
+
+    /// When it may become RUNNING at the earliest.
+    fn not_before(&self) -> Timestamp;
+
+    /// Whether it follows failures in a row and its start is put off for that.
+    fn waits_in_backoff(&self, now: Timestamp) -> bool;
 }
 
 impl TaskExt for Task {
@@ -66,6 +75,18 @@ impl TaskExt for Task {
     fn created_at(&self) -> Timestamp {
         Timestamp(self.meta.map_or(0, |meta| meta.created_at))
     }
+
+    fn running_at(&self) -> Option<Timestamp> {
+        self.status.as_ref().map(|status| Timestamp(status.running_at)).filter(|at| *at > Timestamp::ZERO)
+    }
+
+    fn not_before(&self) -> Timestamp {
+        Timestamp(self.restart.as_ref().map_or(0, |restart| restart.not_before))
+    }
+
+    fn waits_in_backoff(&self, now: Timestamp) -> bool {
+        self.not_before() > now && self.restart.as_ref().is_some_and(|restart| restart.failed_in_a_row > 1)
+    }
 }
 
 /// Where in its service a task belongs.
@@ -94,6 +115,12 @@ pub fn make_task(
     now: Timestamp,
 ) -> Task {
     let spec = service.spec.clone().unwrap_or_default();
+    let message = match restart.failed_in_a_row {
+        failures if failures > 1 && restart.not_before > now.as_nanos() => {
+            format!("restarting in backoff after {failures} failures")
+        }
+        _ => "created".into(),
+    };
     let (slot, node_id) = match place {
         Place::Slot(slot) => (slot, String::new()),
         Place::Node(node_id) => (0, node_id.to_owned()),
@@ -109,7 +136,7 @@ pub fn make_task(
         status: Some(TaskStatus {
             state: TaskState::New.into(),
             timestamp: now.as_nanos(),
-            message: "created".into(),
+            message,
             ..TaskStatus::default()
         }),
         desired_state: desired.into(),
@@ -120,14 +147,18 @@ pub fn make_task(
 
 /// The task one step on in its observed state.
 ///
-/// A state behind the present one changes nothing: observed states only grow.
+/// A state behind the present one changes nothing: observed states only grow. A task in backoff goes on saying that it
+/// is: `message` would be news of something nobody waits for.
 pub(crate) fn advanced(task: &Task, state: TaskState, message: &str, now: Timestamp) -> Task {
+    let in_backoff = task.waits_in_backoff(now);
     let mut task = task.clone();
     if state > task.state() {
         let status = task.status.get_or_insert_default();
         status.set_state(state);
         status.timestamp = now.as_nanos();
-        message.clone_into(&mut status.message);
+        if !in_backoff {
+            message.clone_into(&mut status.message);
+        }
         status.err.clear();
     }
     task

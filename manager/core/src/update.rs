@@ -6,9 +6,10 @@
 //! Invariant: two specs of a service with equal versions ask for equal tasks.
 
 use skep_common::clock::Timestamp;
-use skep_proto::v1::{Service, ServiceSpec, UpdateState, UpdateStatus};
+use skep_proto::v1::{Placement, Service, ServiceSpec, Task, TaskSpec, UpdateState, UpdateStatus};
+use skep_store::View;
 
-use crate::job;
+use crate::{enforcer, job};
 
 /// A new service.
 pub fn created(id: String, spec: ServiceSpec, now: Timestamp) -> Service {
@@ -54,6 +55,40 @@ pub fn rolled_back(service: &Service, now: Timestamp) -> Option<Service> {
 /// Replicas, labels of the service, and how to update or roll back do not concern tasks that exist.
 pub fn task_changed(old: &ServiceSpec, new: &ServiceSpec) -> bool {
     old.task != new.task
+}
+
+/// Whether a task is not what its service asks for. One made from another version of the spec is still as good as new
+/// when that version asked for the same, or when they differ in the constraints alone and the task's node satisfies those
+/// in force.
+pub fn is_dirty(view: &View, service: &Service, task: &Task) -> bool {
+    if task.spec_version == service.spec_version {
+        return false;
+    }
+    let wanted = service.spec.as_ref().and_then(|spec| spec.task.as_ref());
+    let (Some(wanted), Some(made)) = (wanted, &task.spec) else { return true };
+    wanted != made && !(same_but_for_constraints(wanted, made) && satisfied(view, wanted, &task.node_id))
+}
+
+/// The placement a task is held to: that of the spec in force, unless it waits to be updated to that.
+pub(crate) fn placement_in_force<'a>(view: &View, service: &'a Service, task: &'a Task) -> Option<&'a Placement> {
+    let spec = match is_dirty(view, service, task) {
+        true => task.spec.as_ref(),
+        false => service.spec.as_ref().and_then(|spec| spec.task.as_ref()),
+    };
+    spec.and_then(|spec| spec.placement.as_ref())
+}
+
+fn same_but_for_constraints(one: &TaskSpec, other: &TaskSpec) -> bool {
+    fn unconstrained(spec: &TaskSpec) -> TaskSpec {
+        let mut spec = spec.clone();
+        spec.placement.get_or_insert_default().constraints.clear();
+        spec
+    }
+    unconstrained(one) == unconstrained(other)
+}
+
+fn satisfied(view: &View, spec: &TaskSpec, node_id: &str) -> bool {
+    view.node(node_id).is_some_and(|node| enforcer::satisfies_constraints(node, spec.placement.as_ref()))
 }
 
 /// The `spec_version` of a service whose spec becomes `new`. It only has to grow whenever tasks are concerned; the

@@ -20,7 +20,6 @@ use crate::{
     constraint::{Constraint, ConstraintError},
     job,
     policy::{self, InvalidPolicy},
-    update,
 };
 
 /// Least CPU share that can be reserved or set as a limit, in billionths of a CPU.
@@ -161,9 +160,6 @@ pub fn service_update(old: &ServiceSpec, new: &ServiceSpec) -> Result<(), Invali
     }
     if old.mode.as_ref().map(std::mem::discriminant) != new.mode.as_ref().map(std::mem::discriminant) {
         return Err(InvalidSpec::ModeChange);
-    }
-    if update::task_changed(old, new) && !job::is_job(new) {
-        return Err(InvalidSpec::Unsupported("changing the tasks of a running service is"));
     }
     Ok(())
 }
@@ -434,10 +430,8 @@ mod tests {
             "renaming services is not supported"
         );
         assert_eq!(update(&|s| s.mode = Some(Mode::Global(GlobalService {}))), "service mode change is not allowed");
-        assert_eq!(
-            update(&|s| container_of(s).args.push("x".into())),
-            "changing the tasks of a running service is not supported by this version"
-        );
+        assert_eq!(update(&|s| container_of(s).args.push("x".into())), "accepted");
+        assert_eq!(update(&|s| container_of(s).image.clear()), "ContainerSpec: image reference must be provided");
     }
 
     #[test]

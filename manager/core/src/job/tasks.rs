@@ -10,15 +10,17 @@
 
 use std::collections::BTreeMap;
 
-use skep_proto::v1::{JobOutcome, ReplicatedJob, Service, TaskState, service_spec::Mode};
+use skep_proto::v1::{JobOutcome, ReplicatedJob, Service, TaskCause, TaskState, service_spec::Mode};
 use skep_store::View;
 
 use super::runs;
 use crate::{
+    drain,
     global::{Fitness, is_global, takes_new_tasks},
-    orchestrator::{Tenants, Tending, places},
+    orchestrator::Tending,
     policy,
     task::{Place, TaskExt},
+    tenants::{Held, Tenants, places},
 };
 
 /// How far a place has come.
@@ -107,33 +109,37 @@ fn mode(service: &Service) -> Option<&Mode> {
 }
 
 fn replicated(tending: &mut Tending<'_, '_>, job: ReplicatedJob) {
-    let places = tending.places(false);
-    let mut active = 0;
+    let (view, service, now) = (tending.view, tending.service, tending.now);
+    let places = places(view, &service.id, tending.run, false);
+    let mut held = Vec::new();
     for (place, tenants) in &places {
         match Standing::of(Some(tenants)) {
             _ if !matches!(place, Place::Slot(slot) if *slot < job.total_completions) => tending.vacate(tenants),
-            Standing::Active => active += u64::from(tending.tend(*place, tenants, true)),
+            Standing::Active => held.push(Held::of(view, service, *place, tenants, now)),
             Standing::Done => settle(tending, tenants),
             Standing::Empty | Standing::Failed => {}
         }
     }
+    let mut moves = BTreeMap::new();
+    drain::add_turns(view, service, &held, &mut moves);
+    let active = held.iter().filter(|held| tending.tend(held, moves.get(&held.place).copied())).count() as u64;
     let most = if job.max_concurrent == 0 { job.total_completions } else { job.max_concurrent };
     let slots = (0..job.total_completions).map(Place::Slot);
     let empty = slots.filter(|place| Standing::of(places.get(place)) == Standing::Empty);
     for place in empty.take(usize::try_from(most.saturating_sub(active)).unwrap_or(usize::MAX)) {
-        tending.fill(place, places.get(&place));
+        tending.fill(place, places.get(&place), TaskCause::Job);
     }
 }
 
 fn global(tending: &mut Tending<'_, '_>) {
     let (view, service) = (tending.view, tending.service);
-    let places = tending.places(true);
+    let places = places(view, &service.id, tending.run, true);
     let fitness = Fitness::of(service.spec.as_ref().and_then(|spec| spec.task.as_ref()));
     for (place, tenants) in &places {
         let Place::Node(id) = place else { continue };
         match Standing::of(Some(tenants)) {
             Standing::Active if view.node(id).is_some_and(|node| fitness.may_keep(node)) => {
-                tending.tend(*place, tenants, false);
+                tending.tend(&Held::of(view, service, *place, tenants, tending.now), None);
             }
             // History and all, so that a node that comes back starts afresh.
             Standing::Active => tending.vacate(tenants),
@@ -144,7 +150,7 @@ fn global(tending: &mut Tending<'_, '_>) {
     for node in view.nodes().filter(|node| fitness.may_keep(node) && takes_new_tasks(node)) {
         let place = Place::Node(&node.id);
         if Standing::of(places.get(&place)) == Standing::Empty {
-            tending.fill(place, places.get(&place));
+            tending.fill(place, places.get(&place), TaskCause::Job);
         }
     }
 }

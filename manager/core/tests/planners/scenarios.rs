@@ -2,22 +2,30 @@
 //!
 //! The lines that begin with `|` are what a `show` printed; `UPDATE=1 cargo test -p skep-core` writes them anew.
 //! Commands:
-//! - `node add N… [cpus=4] [memory=8g] [arch=x86_64] [labels=k=v,…]`, `node drain|pause|active|down|unknown|up|rm N…`,
-//!   `node label N k=v`
-//! - `service create NAME replicas=N|global [program=runs|crashes|finishes|is-rejected] [restart=any|on-failure|none]
-//!   [delay=5s] [attempts=N] [window=5s] [constraint=…]… [cpus=1] [memory=1g] [max-per-node=N]`,
-//!   `service scale NAME N`, `service rm NAME`
+//! - `node add N… [cpus=4] [memory=8g] [arch=x86_64] [labels=k=v,…]`, `node drain N… [pace=gradual]`,
+//!   `node pause|active|down|unknown|up|rm N…`, `node label N k=v`
+//! - `service create NAME replicas=N|global [OPTION]…`, `service update NAME [force] [OPTION]…`, `service rollback NAME`,
+//!   `service rebalance NAME`, `service scale NAME N`, `service rm NAME`; the options are
+//!   `[image=demo:1] [program=runs|crashes|finishes|is-rejected]` (what the image does)
+//!   `[restart=any|on-failure|none] [delay=5s] [attempts=N] [window=5s] [backoff=on|off] [rebalance=on|off]`
+//!   `[constraint=…]… [spread=…]… [cpus=1] [memory=1g] [max-per-node=N]`
+//!   `[update-parallelism=N] [update-delay=5s] [update-monitor=5s] [update-order=stop-first|start-first]`
+//!   `[update-failure=pause|continue|rollback] [update-ratio=0.5]`, and the same with `rollback-`
+//! - `image NAME PROGRAM` what an image does from now on
 //! - `task failed|complete|… NAME.SLOT` the node reports this state of the slot's running task
-//! - `plan` the planners act, the nodes do not; `tick 30s` time passes (0s: everybody acts until there is no more to do)
-//! - `show` prints the tasks in the order they were made
+//! - `plan` the planners act, the nodes do not; `nodes` the nodes act once, the planners do not;
+//!   `tick 30s` time passes (0s: everybody acts until there is no more to do)
+//! - `show` prints the tasks in the order they were made, `why` what each was made for, `status NAME` how the update of
+//!   a service goes, `moves NAME` what a rebalance would do
 
-use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path, sync::Arc, time::Duration};
 
-use skep_common::clock::Timestamp;
-use skep_core::task::TaskExt;
+use skep_common::clock::nanos;
+use skep_core::{backoff, rebalance, task::TaskExt};
 use skep_proto::v1::{
-    Availability, ContainerSpec, GlobalService, NodeState, Placement, ReplicatedService, ResourceRequirements,
-    Resources, RestartCondition, RestartPolicy, ServiceSpec, Task, TaskSpec, TaskState, service_spec::Mode,
+    Availability, ContainerSpec, DrainPace, FailureAction, GlobalService, NodeState, Placement, ReplicatedService,
+    ResourceRequirements, RestartCondition, RestartPolicy, ServiceSpec, Task, TaskSpec, TaskState, UpdateConfig,
+    UpdateOrder, service_spec::Mode,
 };
 
 use crate::world::{Planner, Program, World};
@@ -83,9 +91,25 @@ impl Scenario {
         match words {
             ["node", verb, rest @ ..] => self.node(verb, rest)?,
             ["service", "create", name, options @ ..] => {
-                let (program, spec) = service_spec(options)?;
-                self.world.add_service(name, program, spec);
+                let mut spec = plain_spec();
+                let program = change(&mut spec, options)?;
+                self.world.add_service(name, program.unwrap_or_default(), spec);
             }
+            ["service", "update", name, options @ ..] => {
+                let (mut program, mut image) = (None, String::new());
+                self.world.update_service(name, |spec| {
+                    program = change(spec, options);
+                    image = spec.task.clone().unwrap().container.unwrap().image;
+                });
+                if let Some(program) = program? {
+                    self.world.images.insert(image, program);
+                }
+            }
+            ["image", image, program] => {
+                self.world.images.insert((*image).into(), program_named(program)?);
+            }
+            ["service", "rollback", name] => self.world.roll_back(name),
+            ["service", "rebalance", name] => self.world.request_rebalance(name),
             ["service", "scale", name, replicas] => self.world.scale(name, replicas.parse().ok()?),
             ["service", "rm", name] => self.world.remove_service(name),
             ["task", state, slot] => {
@@ -95,7 +119,11 @@ impl Scenario {
             }
             ["plan"] => Planner::ALL.into_iter().for_each(|planner| self.world.run(planner)),
             ["tick", span] => self.world.tick(span_of(span)?),
+            ["nodes"] => self.world.nodes_act(),
             ["show"] => return Some(self.show()),
+            ["why"] => return Some(self.why()),
+            ["status", name] => return self.status(name),
+            ["moves", name] => return self.moves(name),
             _ => return None,
         }
         self.name_tasks();
@@ -116,7 +144,12 @@ impl Scenario {
         for id in ids {
             match verb {
                 "add" => self.add_node(id, &options)?,
-                "drain" => self.world.set_availability(id, Availability::Drain),
+                "drain" => {
+                    let is_gradual = options.contains(&"pace=gradual");
+                    let pace = if is_gradual { DrainPace::Gradual } else { DrainPace::AtOnce };
+                    self.world.edit_node(id, |node| node.spec.get_or_insert_default().set_drain_pace(pace));
+                    self.world.set_availability(id, Availability::Drain);
+                }
                 "pause" => self.world.set_availability(id, Availability::Pause),
                 "active" => self.world.set_availability(id, Availability::Active),
                 "down" => self.world.set_node_state(id, NodeState::Down),
@@ -160,10 +193,11 @@ impl Scenario {
 
     /// Gives new tasks short names, in an order that does not depend on their ids.
     fn name_tasks(&mut self) {
-        let mut new: Vec<&std::sync::Arc<Task>> =
+        let mut new: Vec<&Arc<Task>> =
             self.world.view.tasks().filter(|task| !self.names.contains_key(&task.id)).collect();
         new.sort_by_key(|task| {
-            (task.meta.map(|meta| meta.created_at), &task.service_id, task.slot, &task.node_id, &task.id)
+            let at = task.meta.map(|meta| meta.created_at);
+            (at, &task.service_id, task.slot, self.predecessors(task), &task.node_id, &task.id)
         });
         for task in new {
             let number = self.names.len() + 1;
@@ -171,33 +205,64 @@ impl Scenario {
         }
     }
 
-    fn show(&mut self) -> String {
+    /// How many tasks that are still known came before this one.
+    fn predecessors(&self, task: &Task) -> usize {
+        let before = |task: &Arc<Task>| self.world.view.task(&task.replaces).cloned();
+        std::iter::successors(self.world.view.task(&task.id).cloned(), before).count()
+    }
+
+    /// The tasks by place, each place's in the order they were made.
+    fn tasks(&mut self) -> Vec<Arc<Task>> {
         self.name_tasks();
-        let mut rows = vec![["TASK", "PLACE", "NODE", "DESIRED", "STATE", "NOTE"].map(str::to_owned)];
-        let mut tasks: Vec<_> = self.world.view.tasks().collect();
+        let mut tasks: Vec<_> = self.world.view.tasks().cloned().collect();
         tasks.sort_by_key(|task| {
-            (&task.service_id, task.slot, if task.slot == 0 { task.node_id.as_str() } else { "" }, self.names[&task.id])
+            let node = if task.slot == 0 { task.node_id.clone() } else { String::new() };
+            (task.service_id.clone(), task.slot, node, self.names[&task.id])
         });
-        rows.extend(tasks.iter().map(|task| self.row(task)));
-        let widths: Vec<usize> = (0..6).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap()).collect();
-        let mut table = String::new();
-        for row in rows {
-            let line: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}  ")).collect();
-            writeln!(table, "| {}", line.trim_end()).unwrap();
-        }
-        table
+        tasks
+    }
+
+    fn show(&mut self) -> String {
+        let tasks = self.tasks();
+        let header = ["TASK", "PLACE", "NODE", "DESIRED", "STATE", "NOTE"].map(str::to_owned);
+        table(&std::iter::once(header).chain(tasks.iter().map(|task| self.row(task))).collect::<Vec<_>>())
+    }
+
+    fn why(&mut self) -> String {
+        let tasks = self.tasks();
+        let name = |id: &str| self.names.get(id).map_or_else(|| "-".to_owned(), |number| format!("t{number}"));
+        let row = |task: &Arc<Task>| {
+            let cause = task.cause().as_str_name().trim_start_matches("TASK_CAUSE_").to_lowercase();
+            [name(&task.id), self.place(task), cause.replace('_', "-"), name(&task.replaces)]
+        };
+        let header = ["TASK", "PLACE", "CAUSE", "REPLACES"].map(str::to_owned);
+        table(&std::iter::once(header).chain(tasks.iter().map(row)).collect::<Vec<_>>())
+    }
+
+    fn status(&self, name: &str) -> Option<String> {
+        let service = self.world.view.service_by_name(name)?;
+        let Some(status) = &service.update_status else { return Some("| none\n".into()) };
+        let state = status.state().as_str_name().trim_start_matches("UPDATE_STATE_").to_lowercase();
+        let named = |word: &str| self.names.get(word).map_or_else(|| word.to_owned(), |number| format!("t{number}"));
+        let message: Vec<String> = status.message.split(' ').map(named).collect();
+        Some(format!("| {state}: {}\n", message.join(" ")))
+    }
+
+    fn moves(&self, name: &str) -> Option<String> {
+        let service = self.world.view.service_by_name(name)?;
+        let moves = rebalance::moves(&self.world.view, service, self.world.now);
+        Some(moves.iter().fold(String::new(), |mut text, step| {
+            writeln!(text, "| {name}.{} from {} to {}", step.slot, step.from_node, step.to_node).unwrap();
+            text
+        }))
     }
 
     fn row(&self, task: &Task) -> [String; 6] {
         let name = |state: TaskState| state.as_str_name().trim_start_matches("TASK_STATE_").to_lowercase();
-        let place = match task.slot {
-            0 => format!("{}.{}", task.service_id, task.node_id),
-            slot => format!("{}.{slot}", task.service_id),
-        };
         let node = if task.node_id.is_empty() { "-" } else { &task.node_id };
         [
             format!("t{}", self.names[&task.id]),
-            place,
+            self.place(task),
             node.to_owned(),
             name(task.desired_state()),
             name(task.state()),
@@ -205,37 +270,85 @@ impl Scenario {
         ]
     }
 
-    fn note(&self, task: &Task) -> String {
-        let err = task.status.as_ref().map(|status| status.err.clone()).unwrap_or_default();
-        let not_before = Timestamp(task.restart.as_ref().map_or(0, |restart| restart.not_before));
-        match not_before.since(self.world.now) {
-            Duration::ZERO => err,
-            wait if task.is_wanted() => format!("starts in {}s {err}", wait.as_secs()).trim_end().to_owned(),
-            _ => err,
+    fn place(&self, task: &Task) -> String {
+        match task.slot {
+            0 => format!("{}.{}", task.service_id, task.node_id),
+            slot => format!("{}.{slot}", task.service_id),
         }
+    }
+
+    fn note(&self, task: &Task) -> String {
+        let status = task.status.clone().unwrap_or_default();
+        let image = task.spec.clone().unwrap_or_default().container.unwrap_or_default().image;
+        let wait = task.not_before().since(self.world.now);
+        let mut notes = Vec::new();
+        if image != "demo:1" {
+            notes.push(image);
+        }
+        if task.is_wanted() && !wait.is_zero() {
+            notes.push(format!("starts in {}s", wait.as_secs()));
+        }
+        if task.is_wanted() && task.waits_in_backoff(self.world.now) {
+            notes.push(status.message);
+        }
+        notes.push(status.err);
+        notes.join(" ").trim_end().to_owned()
     }
 }
 
-fn service_spec(options: &[&str]) -> Option<(Program, ServiceSpec)> {
-    let mut program = Program::default();
-    let mut mode = None;
-    let mut restart = RestartPolicy::default();
-    let mut placement = Placement::default();
-    let mut reserved = Resources::default();
+/// Rows of columns, each as wide as its widest cell.
+fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+    let mut widths = [0; COLUMNS];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.len().max(*width);
+        }
+    }
+    let mut table = String::new();
+    for row in rows {
+        let line: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}  ")).collect();
+        writeln!(table, "| {}", line.trim_end()).unwrap();
+    }
+    table
+}
+
+fn program_named(name: &str) -> Option<Program> {
+    Some(match name {
+        "runs" => Program::Runs,
+        "crashes" => Program::Crashes,
+        "finishes" => Program::Finishes,
+        "is-rejected" => Program::IsRejected,
+        _ => return None,
+    })
+}
+
+/// The spec of a service nobody said anything about.
+fn plain_spec() -> ServiceSpec {
+    let task = TaskSpec {
+        container: Some(ContainerSpec { image: "demo:1".into(), ..ContainerSpec::default() }),
+        resources: Some(ResourceRequirements::default()),
+        restart: Some(RestartPolicy::default()),
+        placement: Some(Placement::default()),
+        ..TaskSpec::default()
+    };
+    ServiceSpec { task: Some(task), ..ServiceSpec::default() }
+}
+
+/// Changes a spec as the options say; and the program that one of them names.
+fn change(spec: &mut ServiceSpec, options: &[&str]) -> Option<Option<Program>> {
+    let mut program = None;
     for option in options {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        let task = spec.task.get_or_insert_default();
+        let restart = task.restart.get_or_insert_default();
+        let placement = task.placement.get_or_insert_default();
+        let reserved = task.resources.get_or_insert_default().reservations.get_or_insert_default();
         match key {
-            "global" => mode = Some(Mode::Global(GlobalService {})),
-            "replicas" => mode = Some(Mode::Replicated(ReplicatedService { replicas: value.parse().ok()? })),
-            "program" => {
-                program = match value {
-                    "runs" => Program::Runs,
-                    "crashes" => Program::Crashes,
-                    "finishes" => Program::Finishes,
-                    "is-rejected" => Program::IsRejected,
-                    _ => return None,
-                }
-            }
+            "global" => spec.mode = Some(Mode::Global(GlobalService {})),
+            "replicas" => spec.mode = Some(Mode::Replicated(ReplicatedService { replicas: value.parse().ok()? })),
+            "image" => task.container.get_or_insert_default().image = value.into(),
+            "force" => task.force_update += 1,
+            "program" => program = Some(program_named(value)?),
             "restart" => {
                 restart.set_condition(match value {
                     "any" => RestartCondition::Any,
@@ -244,24 +357,57 @@ fn service_spec(options: &[&str]) -> Option<(Program, ServiceSpec)> {
                     _ => return None,
                 });
             }
-            "delay" => restart.delay = Some(i64::try_from(span_of(value)?.as_nanos()).ok()?),
-            "window" => restart.window = i64::try_from(span_of(value)?.as_nanos()).ok()?,
+            "delay" => restart.delay = Some(nanos(span_of(value)?)),
+            "window" => restart.window = nanos(span_of(value)?),
             "attempts" => restart.max_attempts = value.parse().ok()?,
+            "backoff" | "rebalance" => {
+                let label = if key == "backoff" { backoff::LABEL } else { rebalance::LABEL };
+                let labels = &mut spec.annotations.get_or_insert_default().labels;
+                labels.insert(label.into(), value.into());
+            }
             "constraint" => placement.constraints.push(value.into()),
+            "spread" => placement.spread_over.push(value.into()),
             "max-per-node" => placement.max_replicas = value.parse().ok()?,
             "cpus" => reserved.nano_cpus = cpus(value),
             "memory" => reserved.memory_bytes = bytes(value),
-            _ => return None,
+            _ => {
+                let (which, key) = key.split_once('-')?;
+                let config = match which {
+                    "update" => spec.update.get_or_insert_with(one_at_a_time),
+                    "rollback" => spec.rollback.get_or_insert_with(one_at_a_time),
+                    _ => return None,
+                };
+                change_policy(config, key, value)?;
+            }
         }
     }
-    let task = TaskSpec {
-        container: Some(ContainerSpec { image: "demo:1".into(), ..ContainerSpec::default() }),
-        resources: Some(ResourceRequirements { reservations: Some(reserved), ..ResourceRequirements::default() }),
-        restart: Some(restart),
-        placement: Some(placement),
-        ..TaskSpec::default()
-    };
-    Some((program, ServiceSpec { task: Some(task), mode, ..ServiceSpec::default() }))
+    Some(program)
+}
+
+fn one_at_a_time() -> UpdateConfig {
+    UpdateConfig { parallelism: 1, ..UpdateConfig::default() }
+}
+
+fn change_policy(config: &mut UpdateConfig, key: &str, value: &str) -> Option<()> {
+    match key {
+        "parallelism" => config.parallelism = value.parse().ok()?,
+        "delay" => config.delay = nanos(span_of(value)?),
+        "monitor" => config.monitor = nanos(span_of(value)?),
+        "ratio" => config.max_failure_ratio = value.parse().ok()?,
+        "order" => config.set_order(match value {
+            "stop-first" => UpdateOrder::StopFirst,
+            "start-first" => UpdateOrder::StartFirst,
+            _ => return None,
+        }),
+        "failure" => config.set_failure_action(match value {
+            "pause" => FailureAction::Pause,
+            "continue" => FailureAction::Continue,
+            "rollback" => FailureAction::Rollback,
+            _ => return None,
+        }),
+        _ => return None,
+    }
+    Some(())
 }
 
 fn span_of(text: &str) -> Option<Duration> {

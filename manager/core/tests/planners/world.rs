@@ -1,6 +1,9 @@
 //! A swarm without a network: one state, the planners, and nodes that obey.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use skep_common::{clock::Timestamp, id::SeededIds};
 use skep_core::{
@@ -43,6 +46,10 @@ pub(crate) struct World {
     pub(crate) now: Timestamp,
     /// By service id.
     pub(crate) programs: BTreeMap<String, Program>,
+    /// By image; an image that is not here has the program of its service.
+    pub(crate) images: BTreeMap<String, Program>,
+    /// Slots in which whatever a service is updated to crashes.
+    pub(crate) cursed: BTreeSet<u64>,
     ids: SeededIds,
     wake_at: Option<Timestamp>,
 }
@@ -53,6 +60,8 @@ impl World {
             view: View::default(),
             now: Timestamp::from_secs(1_000_000),
             programs: BTreeMap::new(),
+            images: BTreeMap::new(),
+            cursed: BTreeSet::new(),
             ids: SeededIds::new(seed),
             wake_at: None,
         }
@@ -118,11 +127,29 @@ impl World {
         self.write(|tx| tx.create(service));
     }
 
-    pub(crate) fn scale(&mut self, name: &str, replicas: u64) {
+    pub(crate) fn update_service(&mut self, name: &str, edit: impl FnOnce(&mut ServiceSpec)) {
         let Some(service) = self.view.service_by_name(name) else { return };
-        let mut service = Service::clone(service);
-        service.spec.get_or_insert_default().mode = Some(Mode::Replicated(ReplicatedService { replicas }));
+        let mut spec = service.spec.clone().unwrap_or_default();
+        edit(&mut spec);
+        let service = update::updated(service, spec, self.now);
         self.write(|tx| tx.update(service));
+    }
+
+    pub(crate) fn roll_back(&mut self, name: &str) {
+        let service = self.view.service_by_name(name).and_then(|service| update::rolled_back(service, self.now));
+        if let Some(service) = service {
+            self.write(|tx| tx.update(service));
+        }
+    }
+
+    pub(crate) fn request_rebalance(&mut self, name: &str) {
+        let Some(service) = self.view.service_by_name(name) else { return };
+        let service = Service { rebalance_requested_at: self.now.as_nanos(), ..Service::clone(service) };
+        self.write(|tx| tx.update(service));
+    }
+
+    pub(crate) fn scale(&mut self, name: &str, replicas: u64) {
+        self.update_service(name, |spec| spec.mode = Some(Mode::Replicated(ReplicatedService { replicas })));
     }
 
     pub(crate) fn remove_service(&mut self, name: &str) {
@@ -220,9 +247,18 @@ impl World {
         }
     }
 
+    /// What a task does when it is started.
+    pub(crate) fn program(&self, task: &Task) -> Program {
+        let image = task.spec.as_ref().and_then(|spec| spec.container.as_ref()).map(|container| &container.image);
+        let of_image = image.and_then(|image| self.images.get(image));
+        let program = of_image.or_else(|| self.programs.get(&task.service_id)).copied().unwrap_or_default();
+        let is_cursed = task.spec_version > 0 && self.cursed.contains(&task.slot);
+        if is_cursed { Program::Crashes } else { program }
+    }
+
     /// The next state of a task on a node that obeys.
     fn obey(&self, task: &Task) -> Option<TaskState> {
-        let program = self.programs.get(&task.service_id).copied().unwrap_or_default();
+        let program = self.program(task);
         match (task.desired_state(), task.state()) {
             (TaskState::Shutdown | TaskState::Remove, _) => Some(TaskState::Shutdown),
             (_, TaskState::Assigned) if program == Program::IsRejected => Some(TaskState::Rejected),

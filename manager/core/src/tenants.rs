@@ -1,0 +1,158 @@
+//! The tasks of one place of a service (a slot, or a node of a global service), and which of them hold it.
+//!
+//! Usually one task of a place is wanted: its *holder*. While its replacement is started first there are two: the
+//! *successor* names the holder in `Task.replaces` and takes over when it runs.
+//!
+//! Invariants: which tasks hold a place follows from the state alone; telling the others to stop changes nothing about
+//! it; a holder is given up for its successor only when that runs, or when the holder is of no more use.
+
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+
+use skep_common::clock::Timestamp;
+use skep_proto::v1::{Service, Task, TaskState, UpdateState};
+use skep_store::View;
+
+use crate::{
+    enforcer::{self, misplaced},
+    restart,
+    task::{Place, TaskExt},
+    update::is_dirty,
+};
+
+/// A service's tasks by place; of a job those of one run, of other services `run` is 0.
+pub(crate) fn places<'v>(view: &'v View, service_id: &str, run: u64, global: bool) -> BTreeMap<Place<'v>, Tenants<'v>> {
+    let mut places: BTreeMap<Place<'v>, Tenants<'v>> = BTreeMap::new();
+    for task in view.tasks_of_service(service_id).filter(|task| task.job_iteration == run) {
+        let tenants = places.entry(Place::of(task, global)).or_default();
+        if task.is_leaving() { tenants.leaving.push(task) } else { tenants.staying.push(task) }
+    }
+    places
+}
+
+/// The tasks of one place of a service.
+#[derive(Debug, Default)]
+pub(crate) struct Tenants<'a> {
+    /// Those the place counts, by id.
+    pub(crate) staying: Vec<&'a Arc<Task>>,
+    /// Those that are on their way out for good.
+    pub(crate) leaving: Vec<&'a Arc<Task>>,
+}
+
+impl<'a> Tenants<'a> {
+    /// The wanted task. Should there be several, the one that is furthest.
+    pub(crate) fn wanted(&self) -> Option<&'a Arc<Task>> {
+        let wanted = self.staying.iter().copied().filter(|task| task.is_wanted());
+        wanted.max_by_key(|task| (!task.is_terminal(), task.state(), Reverse(&task.id)))
+    }
+
+    /// The last task that was made of those the place counts.
+    pub(crate) fn last(&self) -> Option<&'a Arc<Task>> {
+        let is_replaced = |task: &Task| self.staying.iter().any(|other| other.replaces == task.id);
+        self.staying.iter().copied().max_by_key(|task| (!is_replaced(task), task.created_at(), Reverse(&task.id)))
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &'a Arc<Task>> {
+        self.staying.iter().chain(&self.leaving).copied()
+    }
+}
+
+/// A place that is kept, and who holds it.
+#[derive(Debug)]
+pub(crate) struct Held<'t, 'v> {
+    pub(crate) place: Place<'v>,
+    pub(crate) tenants: &'t Tenants<'v>,
+    /// `None` when the place is finished: its last task is over, and the restart policy wanted no other.
+    pub(crate) holder: Option<&'v Arc<Task>>,
+    /// What takes over from the holder as soon as it runs.
+    pub(crate) successor: Option<&'v Arc<Task>>,
+    /// Those that are wanted and should not be.
+    pub(crate) surplus: Vec<&'v Arc<Task>>,
+}
+
+impl<'t, 'v> Held<'t, 'v> {
+    /// Who holds a place of a service.
+    pub(crate) fn of(
+        view: &View,
+        service: &Service,
+        place: Place<'v>,
+        tenants: &'t Tenants<'v>,
+        now: Timestamp,
+    ) -> Self {
+        let wanted: Vec<&'v Arc<Task>> = tenants.staying.iter().copied().filter(|task| task.is_wanted()).collect();
+        let pair = wanted.iter().find_map(|successor| {
+            let holder = wanted.iter().find(|holder| holder.id == successor.replaces)?;
+            Some((*holder, *successor))
+        });
+        let (holder, successor) = match pair {
+            None => (tenants.wanted(), None),
+            Some((holder, successor)) => match Tenure::of(view, service, holder, successor, now) {
+                Tenure::Shared => (Some(holder), Some(successor)),
+                Tenure::Holder => (Some(holder), None),
+                Tenure::Successor => (Some(successor), None),
+            },
+        };
+        let holds = |task: &Arc<Task>| [holder, successor].into_iter().flatten().any(|other| other.id == task.id);
+        let surplus = wanted.iter().copied().filter(|task| !holds(task)).collect();
+        Self { place, tenants, holder, successor, surplus }
+    }
+
+    /// The last task made for the place.
+    pub(crate) fn newest(&self) -> Option<&'v Arc<Task>> {
+        self.successor.or(self.holder).or_else(|| self.tenants.last())
+    }
+
+    /// Whether one task holds the place, and runs there. What is surplus does not matter: it is being told to stop.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.successor.is_none() && self.holder.is_some_and(|task| task.state() == TaskState::Running)
+    }
+}
+
+/// Who of a holder and its successor stays.
+enum Tenure {
+    Shared,
+    Holder,
+    Successor,
+}
+
+impl Tenure {
+    fn of(view: &View, service: &Service, holder: &Task, successor: &Task, now: Timestamp) -> Self {
+        if holder.is_terminal() || enforcer::is_silent(view, &holder.node_id) {
+            return Self::Successor;
+        }
+        let runs = successor.state() == TaskState::Running;
+        if is_dirty(view, service, successor) {
+            // What was asked for has changed again; a holder that is what is asked for now stays.
+            return if runs && is_dirty(view, service, holder) { Self::Successor } else { Self::Holder };
+        }
+        if runs {
+            return Self::Successor;
+        }
+        let holder_must_go = misplaced(view, service, holder).is_some();
+        if is_given_up(successor, now) {
+            return match successor.state() {
+                TaskState::Complete => Self::Successor,
+                // A new attempt is due.
+                _ if holder_must_go || began_after(service, successor) => Self::Holder,
+                _ => Self::Shared,
+            };
+        }
+        // The policy wants every task to run once at most, so nothing would come of it.
+        let is_stranded = misplaced(view, service, successor).is_some() && restart::after_move(successor).is_none();
+        if is_stranded && !successor.is_terminal() { Self::Holder } else { Self::Shared }
+    }
+}
+
+/// Whether a task is over and the restart policy wants no other. Beside a holder that still runs such a task stays, for
+/// it is what says that the update of the place has come to nothing.
+pub(crate) fn is_given_up(task: &Task, now: Timestamp) -> bool {
+    task.is_terminal() && task.not_before() <= now && restart::after_end(task, now).is_none()
+}
+
+/// Whether the update in force began after the task was made.
+fn began_after(service: &Service, task: &Task) -> bool {
+    service.update_status.as_ref().is_some_and(|status| {
+        let is_under_way = matches!(status.state(), UpdateState::Updating | UpdateState::RollbackStarted);
+        is_under_way && Timestamp(status.started_at) > task.created_at()
+    })
+}
