@@ -6,6 +6,7 @@
 
 mod cluster;
 mod event;
+mod generic;
 mod log;
 mod node;
 mod service;
@@ -20,6 +21,7 @@ pub use self::{
         initial_cluster_spec,
     },
     event::{EVENT_FILTERS, event_from_watch, event_matches},
+    generic::generic_to_docker,
     log::{LogFormat, MULTIPLEXED_STREAM, RAW_STREAM},
     node::{node_spec_from_docker, node_to_docker},
     service::{insert_defaults, service_spec_from_docker, service_spec_to_docker, service_to_docker},

@@ -5,6 +5,7 @@
 
 mod container;
 mod event;
+mod generic;
 mod image;
 mod network;
 mod node;
@@ -17,7 +18,8 @@ mod task;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    container::*, event::*, image::*, network::*, node::*, service::*, spec::*, swarm::*, system::*, task::*,
+    container::*, event::*, generic::*, image::*, network::*, node::*, service::*, spec::*, swarm::*, system::*,
+    task::*,
 };
 
 /// Every error's body.
@@ -32,6 +34,7 @@ pub struct ErrorBody {
 #[serde(rename_all = "PascalCase", default)]
 pub struct Version {
     /// The number.
+    #[serde(skip_serializing_if = "zero")]
     pub index: u64,
 }
 
