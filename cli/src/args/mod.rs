@@ -20,7 +20,7 @@ pub(crate) use self::{
         SwarmUpdateArgs,
     },
     system::{EventsArgs, PsArgs},
-    values::{Bytes, Cpus, Filter, GoDuration, KeyValue, Scale, Spread, UlimitValue, Words},
+    values::{Bytes, Cpus, Filter, GenericCount, GoDuration, KeyValue, Scale, Spread, UlimitValue, Words},
 };
 
 /// Several machines become one; you say what should run, and it keeps running.

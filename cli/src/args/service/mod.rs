@@ -9,7 +9,7 @@ pub(crate) use self::{
     spec::{FailureAction, LogDriverArgs, Order, ResourceArgs, RestartArgs, SpecArgs},
     update::{ServiceUpdateArgs, SpecChanges},
 };
-use super::{Filter, KeyValue, Scale, Spread, UlimitValue};
+use super::{Filter, GenericCount, KeyValue, Scale, Spread, UlimitValue};
 
 /// `skep service …`.
 #[derive(Debug, Subcommand)]
@@ -55,6 +55,10 @@ pub(crate) enum Mode {
     Replicated,
     /// One on every node.
     Global,
+    /// A number, each to run to completion.
+    ReplicatedJob,
+    /// One on every node, each to run to completion.
+    GlobalJob,
 }
 
 /// `skep service create`.
@@ -64,8 +68,13 @@ pub(crate) struct ServiceCreateArgs {
     /// Name [default: a made-up one]
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) name: String,
-    /// How many tasks: so many, or one on every node
-    #[arg(long, value_name = "replicated|global", hide_possible_values = true, default_value = "replicated")]
+    /// How many tasks: so many, or one on every node; those of jobs run to completion
+    #[arg(
+        long,
+        value_name = "replicated|global|replicated-job|global-job",
+        hide_possible_values = true,
+        default_value = "replicated"
+    )]
     pub(crate) mode: Mode,
     /// Label of the service, repeatable
     #[arg(short, long = "label", value_name = "KEY[=VALUE]")]
@@ -85,6 +94,9 @@ pub(crate) struct ServiceCreateArgs {
     /// Where tasks are spread, repeatable: outermost first
     #[arg(long = "placement-pref", value_name = "spread=ATTRIBUTE")]
     pub(crate) placement_prefs: Vec<Spread>,
+    /// Resource a node must have left, of a kind nodes were given, repeatable
+    #[arg(long = "generic-resource", value_name = "KIND=N")]
+    pub(crate) generic_resources: Vec<GenericCount>,
     /// Network; `host` is the one there is
     #[arg(long = "network", value_name = "NAME")]
     pub(crate) networks: Vec<String>,

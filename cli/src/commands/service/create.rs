@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail};
 use skep_dockerapi::types::{
-    ContainerSpec, Empty, EndpointSpec, NetworkAttachmentConfig, ReplicatedService, ServiceMode, ServiceSpec,
+    ContainerSpec, Empty, EndpointSpec, NetworkAttachmentConfig, ReplicatedJob, ReplicatedService, ServiceMode,
+    ServiceSpec,
 };
 
 use super::{super::Context, changes, converge, environment, spec};
@@ -30,14 +31,8 @@ pub(super) fn to_spec(args: ServiceCreateArgs) -> Result<ServiceSpec> {
     };
     let mut wanted = ServiceSpec {
         name: args.name,
-        mode: match args.mode {
-            Mode::Replicated => {
-                ServiceMode { replicated: Some(ReplicatedService { replicas: Some(1) }), ..ServiceMode::default() }
-            }
-            Mode::Global if args.spec.replicas.is_some() => bail!("replicas can only be used with replicated mode"),
-            Mode::Global => ServiceMode { global: Some(Empty {}), ..ServiceMode::default() },
-        },
-        endpoint_spec: Some(EndpointSpec { mode: "vip".to_owned() }),
+        mode: empty_mode(args.mode),
+        endpoint_spec: Some(EndpointSpec { mode: "vip".to_owned(), ..EndpointSpec::default() }),
         ..ServiceSpec::default()
     };
     wanted.task_template.container_spec = Some(container);
@@ -48,6 +43,7 @@ pub(super) fn to_spec(args: ServiceCreateArgs) -> Result<ServiceSpec> {
         container_label_add: args.container_labels,
         constraint_add: args.constraints,
         placement_pref_add: args.placement_prefs,
+        generic_resource_add: args.generic_resources,
         group_add: args.groups,
         host_add: args.hosts,
         cap_add: args.cap_add,
@@ -58,5 +54,20 @@ pub(super) fn to_spec(args: ServiceCreateArgs) -> Result<ServiceSpec> {
     };
     changes::apply(&lists, &mut wanted)?;
     spec::apply(&args.spec, &mut wanted)?;
+    let job = wanted.mode.replicated_job.is_some() || wanted.mode.global_job.is_some();
+    if job && (wanted.update_config.is_some() || wanted.rollback_config.is_some()) {
+        bail!("update and rollback configuration is not supported for jobs");
+    }
     Ok(wanted)
+}
+
+/// The mode with what it has when nothing is said. A job's numbers follow from each other.
+fn empty_mode(mode: Mode) -> ServiceMode {
+    let none = ServiceMode::default();
+    match mode {
+        Mode::Replicated => ServiceMode { replicated: Some(ReplicatedService { replicas: Some(1) }), ..none },
+        Mode::Global => ServiceMode { global: Some(Empty {}), ..none },
+        Mode::ReplicatedJob => ServiceMode { replicated_job: Some(ReplicatedJob::default()), ..none },
+        Mode::GlobalJob => ServiceMode { global_job: Some(Empty {}), ..none },
+    }
 }

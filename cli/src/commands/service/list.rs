@@ -1,7 +1,7 @@
 //! `skep service ls`.
 
 use anyhow::Result;
-use skep_dockerapi::types::Service;
+use skep_dockerapi::types::{Service, ServiceMode, ServiceStatus};
 
 use super::super::{Context, filters};
 use crate::{
@@ -29,15 +29,36 @@ fn table(services: &[Service]) -> Table {
         let task = &service.spec.task_template;
         let counts = service.service_status.unwrap_or_default();
         let most = task.placement.as_ref().map_or(0, |placement| placement.max_replicas);
-        let replicas = format!("{}/{}", counts.running_tasks, counts.desired_tasks);
+        let replicas = replicas(&service.spec.mode, &counts);
         table.row([
             short_id(&service.id).to_owned(),
             service.spec.name.clone(),
-            if service.spec.mode.global.is_some() { "global" } else { "replicated" }.to_owned(),
+            mode(&service.spec.mode).to_owned(),
             if most > 0 { format!("{replicas} (max {most} per node)") } else { replicas },
             task.container_spec.as_ref().map(|container| image_name(&container.image)).unwrap_or_default(),
             String::new(),
         ]);
     }
     table
+}
+
+fn mode(mode: &ServiceMode) -> &'static str {
+    match mode {
+        ServiceMode { global: Some(_), .. } => "global",
+        ServiceMode { replicated_job: Some(_), .. } => "replicated job",
+        ServiceMode { global_job: Some(_), .. } => "global job",
+        _ => "replicated",
+    }
+}
+
+/// Running and wanted; of a job also how many are done, and of how many.
+fn replicas(mode: &ServiceMode, counts: &ServiceStatus) -> String {
+    let running = format!("{}/{}", counts.running_tasks, counts.desired_tasks);
+    let total = match mode {
+        ServiceMode { replicated_job: Some(job), .. } => job.total_completions.unwrap_or(1),
+        // As many as there are nodes: done ones are wanted no more.
+        ServiceMode { global_job: Some(_), .. } => counts.desired_tasks + counts.completed_tasks,
+        _ => return running,
+    };
+    format!("{running} ({}/{total} completed)", counts.completed_tasks)
 }

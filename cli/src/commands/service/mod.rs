@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     args::{ServiceCommand, ServiceInspectArgs, ServiceRemoveArgs, ServiceTasksArgs},
-    output::{json, pretty},
+    output::{json, pretty, units::now},
 };
 
 pub(super) async fn run(context: &mut Context, command: ServiceCommand) -> Result<()> {
@@ -51,7 +51,7 @@ async fn inspect(context: &mut Context, args: ServiceInspectArgs) -> Result<()> 
 
 async fn read(context: &Context, key: &str, pretty: bool) -> Result<String> {
     let found = if pretty {
-        context.client.service_with_defaults(key).await.map(|service| pretty::service::show(&service))
+        context.client.service_with_defaults(key).await.map(|service| pretty::service::show(&service, now()))
     } else {
         context.client.service_json(key).await.map(|json| String::from_utf8_lossy(&json).into_owned())
     };

@@ -96,7 +96,7 @@ async fn nothing_said_is_one_replica_and_no_more() {
     });
     assert_eq!(daemon.sent("POST /v1.46/services/create"), expected);
     let (_, result) = run(&daemon, &["service", "create", "--mode", "global", "--replicas", "2", "busybox"]).await;
-    assert_eq!(result, Err("replicas can only be used with replicated mode".into()));
+    assert_eq!(result, Err("replicas can only be used with replicated or replicated-job mode".into()));
     let (_, result) = run(&daemon, &["service", "create", "--host", "a:nowhere", "busybox"]).await;
     assert!(result.is_err_and(|error| error.starts_with("invalid IP address in add-host: \"nowhere\"")));
 }
@@ -146,7 +146,7 @@ async fn scaling_goes_on_after_a_refusal() {
     let (captured, result) = run(&daemon, &["service", "scale", "-d", "nosuch=1", "everywhere=2", "web=5"]).await;
     assert_eq!(captured.out(), "web scaled to 5\n");
     let expected = "nosuch: Error response from daemon: service nosuch not found\n\
-                    everywhere: scale can only be used with replicated mode";
+                    everywhere: scale can only be used with replicated or replicated-job mode";
     assert_eq!(result, Err(expected.into()));
     assert_eq!(daemon.sent(UPDATE)["Mode"]["Replicated"]["Replicas"], 5);
 }
