@@ -16,8 +16,8 @@ pub(crate) use self::{
     node::{NodeCommand, NodeInspectArgs, NodeListArgs, NodeRemoveArgs, NodeTasksArgs, NodeUpdateArgs},
     service::*,
     swarm::{
-        SwarmCommand, SwarmInitArgs, SwarmJoinArgs, SwarmJoinTokenArgs, SwarmLeaveArgs, SwarmRole, SwarmSettings,
-        SwarmUpdateArgs,
+        Availability, SwarmCommand, SwarmInitArgs, SwarmJoinArgs, SwarmJoinTokenArgs, SwarmLeaveArgs, SwarmRole,
+        SwarmSettings, SwarmUpdateArgs,
     },
     system::{EventsArgs, PsArgs},
     values::{Bytes, Cpus, Filter, GenericCount, GoDuration, KeyValue, Scale, Spread, UlimitValue, Words},

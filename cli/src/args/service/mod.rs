@@ -10,6 +10,7 @@ pub(crate) use self::{
     update::{ServiceUpdateArgs, SpecChanges},
 };
 use super::{Filter, GenericCount, KeyValue, Scale, Spread, UlimitValue};
+use crate::output::Format;
 
 /// `skep service …`.
 #[derive(Debug, Subcommand)]
@@ -136,6 +137,9 @@ pub(crate) struct ServiceListArgs {
     /// Only ids
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// `json`, or a template of `{{.Field}}`s; behind `table `, columns
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
 }
 
 /// `skep service ps`.
@@ -153,6 +157,9 @@ pub(crate) struct ServiceTasksArgs {
     /// Only ids
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// `json`, or a template of `{{.Field}}`s; behind `table `, columns
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
     /// Ids or names
     #[arg(value_name = "SERVICE", required = true)]
     pub(crate) services: Vec<String>,
@@ -164,6 +171,9 @@ pub(crate) struct ServiceInspectArgs {
     /// For people to read
     #[arg(long)]
     pub(crate) pretty: bool,
+    /// `json`, or a template of `{{.Field}}`s and `{{json .Field}}`s
+    #[arg(long, value_name = "FORMAT", conflicts_with = "pretty")]
+    pub(crate) format: Option<Format>,
     /// Ids or names
     #[arg(value_name = "SERVICE", required = true)]
     pub(crate) services: Vec<String>,

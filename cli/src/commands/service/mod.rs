@@ -44,7 +44,14 @@ async fn inspect(context: &mut Context, args: ServiceInspectArgs) -> Result<()> 
             Err(error) => failures.note(error)?,
         }
     }
-    let shown = if args.pretty { found.concat() } else { format!("{}\n", json::list(&found)) };
+    let shown = match &args.format {
+        Some(format) => {
+            let each = found.iter().map(|json| format.one(&serde_json::from_str(json)?));
+            each.collect::<Result<String>>()?
+        }
+        None if args.pretty => found.concat(),
+        None => format!("{}\n", json::list(&found)),
+    };
     context.printer.text(shown)?;
     failures.into_result()
 }
@@ -75,7 +82,8 @@ async fn ps(context: &mut Context, mut args: ServiceTasksArgs) -> Result<()> {
     }
     if found {
         let tasks = context.client.tasks(&filters).await?;
-        let style = Style { quiet: args.quiet, no_trunc: args.no_trunc, no_resolve: args.no_resolve };
+        let style =
+            Style { quiet: args.quiet, no_trunc: args.no_trunc, no_resolve: args.no_resolve, format: args.format };
         tasks::print(context, tasks, style).await?;
     }
     failures.into_result()
