@@ -22,6 +22,9 @@ pub(crate) struct DaemonArgs {
     /// Engine label, repeatable
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub(crate) labels: Vec<String>,
+    /// Resource tasks can reserve: a name for each, or a number of them, repeatable
+    #[arg(long = "node-generic-resource", value_name = "KIND=NAME|KIND=N")]
+    pub(crate) node_generic_resources: Vec<String>,
     /// debug, info, warn or error [default: info]
     #[arg(short = 'l', long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,

@@ -16,11 +16,11 @@ pub(crate) use self::{
     node::{NodeCommand, NodeInspectArgs, NodeListArgs, NodeRemoveArgs, NodeTasksArgs, NodeUpdateArgs},
     service::*,
     swarm::{
-        SwarmCommand, SwarmInitArgs, SwarmJoinArgs, SwarmJoinTokenArgs, SwarmLeaveArgs, SwarmRole, SwarmSettings,
-        SwarmUpdateArgs,
+        Availability, SwarmCommand, SwarmInitArgs, SwarmJoinArgs, SwarmJoinTokenArgs, SwarmLeaveArgs, SwarmRole,
+        SwarmSettings, SwarmUpdateArgs,
     },
     system::{EventsArgs, PsArgs},
-    values::{Bytes, Cpus, Filter, GoDuration, KeyValue, Scale, Spread, UlimitValue, Words},
+    values::{Bytes, Cpus, Filter, GenericCount, GoDuration, KeyValue, Scale, Spread, UlimitValue, Words},
 };
 
 /// Several machines become one; you say what should run, and it keeps running.

@@ -3,9 +3,10 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    Filter, KeyValue,
+    Filter, GoDuration, KeyValue,
     swarm::{Availability, SwarmRole},
 };
+use crate::output::Format;
 
 /// `skep node …`.
 #[derive(Debug, Subcommand)]
@@ -73,6 +74,13 @@ pub(crate) struct NodeUpdateArgs {
     /// Make it a worker or a manager
     #[arg(long, value_name = "worker|manager", hide_possible_values = true)]
     pub(crate) role: Option<SwarmRole>,
+    /// With `--availability drain`: tasks leave no faster than their services' update settings allow, and the command waits
+    /// until all have left
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Wait no longer than this [default: for ever]
+    #[arg(long, value_name = "DURATION", requires = "wait")]
+    pub(crate) timeout: Option<GoDuration>,
     /// Id, name or `self`
     pub(crate) node: String,
 }
@@ -103,6 +111,9 @@ pub(crate) struct NodeTasksArgs {
     /// Only ids
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// `json`, or a template of `{{.Field}}`s; behind `table `, columns
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
     /// Ids, names or `self` [default: self]
     #[arg(value_name = "NODE")]
     pub(crate) nodes: Vec<String>,

@@ -161,6 +161,33 @@ impl FromStr for Spread {
     }
 }
 
+/// A reservation of a generic resource: `gpu=2`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GenericCount {
+    /// The kind; not empty.
+    pub(crate) kind: String,
+    /// How many; never negative.
+    pub(crate) count: i64,
+}
+
+impl FromStr for GenericCount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, count) = text
+            .split_once('=')
+            .filter(|(kind, count)| !kind.is_empty() && !count.contains('='))
+            .ok_or_else(|| format!("invalid generic-resource format `{text}` expected `name=value`"))?;
+        match count.parse::<i64>() {
+            Ok(count) if count >= 0 => Ok(Self { kind: kind.to_owned(), count }),
+            Ok(_) => Err(format!("cannot ask for negative resource {kind}")),
+            Err(_) => Err(format!(
+                "invalid generic-resource request `{text}`, Named Generic Resources is not supported for service create or update"
+            )),
+        }
+    }
+}
+
 /// A limit of processes: `nofile=1024`, `nofile=1024:2048`; -1 = none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UlimitValue {
@@ -305,6 +332,16 @@ mod tests {
             "unsupported placement preference pack (only spread is supported)"
         );
         assert!("spread".parse::<Spread>().is_err());
+        assert_eq!("gpu=2".parse(), Ok(GenericCount { kind: "gpu".into(), count: 2 }));
+        for (wrong, says) in [
+            ("gpu", "invalid generic-resource format `gpu` expected `name=value`"),
+            ("=1", "invalid generic-resource format `=1` expected `name=value`"),
+            ("gpu=-1", "cannot ask for negative resource gpu"),
+            ("gpu=one", "Named Generic Resources is not supported for service create or update"),
+        ] {
+            let refused = wrong.parse::<GenericCount>().unwrap_err();
+            assert!(refused.ends_with(says), "{refused}");
+        }
         assert_eq!("nofile=1:2".parse(), Ok(UlimitValue { name: "nofile".into(), soft: 1, hard: 2 }));
         assert_eq!("core=-1".parse(), Ok(UlimitValue { name: "core".into(), soft: -1, hard: -1 }));
         for wrong in ["nofile", "nofile=x", "nofile=3:2", "=1"] {

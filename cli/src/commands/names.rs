@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::Result;
+use skep_dockerapi::types::Task;
 
 use crate::{
     args::Filter,
@@ -42,6 +43,15 @@ impl<'a> Names<'a> {
             name => name,
         });
         self.learn(id, name)
+    }
+
+    /// `service.slot`; `service.node` for the one task of a node.
+    pub(super) async fn task(&mut self, task: &Task) -> Result<String, ClientError> {
+        let service = self.service(&task.service_id).await?;
+        Ok(match task.slot {
+            0 => format!("{service}.{}", task.node_id),
+            slot => format!("{service}.{slot}"),
+        })
     }
 
     fn at_hand(&self, id: &str) -> Option<String> {

@@ -8,7 +8,7 @@ use skep_dockerapi::{
 
 use super::{Context, names::Names};
 use crate::output::{
-    Table, natural,
+    Format, Table, natural,
     text::{capitalized, ellipsis, image_name, short_id},
     units::{ago, now},
 };
@@ -19,8 +19,20 @@ const ERROR_WIDTH: usize = 30;
 /// Before a task that another one of the same name came after.
 const EARLIER: &str = " \\_ ";
 
+/// What is shown of each, as `--format` names it and as the header does.
+const COLUMNS: [(&str, &str); 8] = [
+    ("ID", "ID"),
+    ("Name", "NAME"),
+    ("Image", "IMAGE"),
+    ("Node", "NODE"),
+    ("DesiredState", "DESIRED STATE"),
+    ("CurrentState", "CURRENT STATE"),
+    ("Error", "ERROR"),
+    ("Ports", "PORTS"),
+];
+
 /// How tasks are shown.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Style {
     /// Ids only.
     pub(super) quiet: bool,
@@ -28,6 +40,8 @@ pub(super) struct Style {
     pub(super) no_trunc: bool,
     /// No names.
     pub(super) no_resolve: bool,
+    /// Otherwise than in the usual table.
+    pub(super) format: Option<Format>,
 }
 
 /// A task and the names of what it belongs to.
@@ -41,11 +55,7 @@ pub(super) async fn print(context: &mut Context, tasks: Vec<Task>, style: Style)
     let mut names = Names::new(&context.client, style.no_resolve);
     let mut named = Vec::with_capacity(tasks.len());
     for task in tasks {
-        let service = names.service(&task.service_id).await?;
-        let name = match task.slot {
-            0 => format!("{service}.{}", task.node_id),
-            slot => format!("{service}.{slot}"),
-        };
+        let name = names.task(&task).await?;
         let node = names.node(&task.node_id).await?;
         named.push(Named { task, name, node });
     }
@@ -53,16 +63,25 @@ pub(super) async fn print(context: &mut Context, tasks: Vec<Task>, style: Style)
     let shown = if style.quiet {
         named.iter().map(|named| format!("{}\n", named.task.id)).collect()
     } else {
-        table(&named, style.no_trunc, now()).to_string()
+        let rows = rows(&named, style.no_trunc, style.format.is_none(), now());
+        match &style.format {
+            Some(format) => format.rows(COLUMNS, rows)?,
+            None => table(rows).to_string(),
+        }
     };
     Ok(context.printer.text(shown)?)
 }
 
-fn table(tasks: &[Named], whole: bool, now: Time) -> Table {
-    let header = ["ID", "NAME", "IMAGE", "NODE", "DESIRED STATE", "CURRENT STATE", "ERROR", "PORTS"];
-    let mut table = Table::new(&header);
+fn table(rows: impl Iterator<Item = [String; 8]>) -> Table {
+    let mut table = Table::new(&COLUMNS.map(|(_, title)| title));
+    rows.for_each(|row| table.row(row));
+    table
+}
+
+/// With `tree` a task that another one of the same name came after is drawn below it.
+fn rows(tasks: &[Named], whole: bool, tree: bool, now: Time) -> impl Iterator<Item = [String; 8]> {
     let mut previous = "";
-    for Named { task, name, node } in tasks {
+    tasks.iter().map(move |Named { task, name, node }| {
         let image = image(&task.spec);
         let error = match task.status.err.as_str() {
             "" => String::new(),
@@ -70,19 +89,19 @@ fn table(tasks: &[Named], whole: bool, now: Time) -> Table {
             error => format!("\"{}\"", ellipsis(error, ERROR_WIDTH)),
         };
         let age = ago(task.status.timestamp, now).to_lowercase();
-        table.row([
+        let earlier = tree && name == previous;
+        previous = name;
+        [
             if whole { task.id.clone() } else { short_id(&task.id).to_owned() },
-            if name == previous { format!("{EARLIER}{name}") } else { name.clone() },
+            if earlier { format!("{EARLIER}{name}") } else { name.clone() },
             if whole { image.to_owned() } else { image_name(image) },
             node.clone(),
             capitalized(&task.desired_state),
             format!("{} {age}", capitalized(&task.status.state)),
             error,
             String::new(),
-        ]);
-        previous = name;
-    }
-    table
+        ]
+    })
 }
 
 fn image(spec: &TaskSpec) -> &str {
@@ -127,9 +146,11 @@ ID             NAME        IMAGE         NODE      DESIRED STATE   CURRENT STATE
 buatzk2m99nh    \\_ web.1   skep/demo:1   dk1       Shutdown        Failed 5 seconds ago         \"starting container failed: fa…\"   
 q55gfgtylnly   web.2       skep/demo:1             Running         Pending about a minute ago   \"no suitable node\"                 
 ";
-        assert_eq!(table(&tasks, false, Time(100_000_000_000)).to_string(), expected);
-        let whole = table(&tasks[1..2], true, Time(0)).to_string();
+        assert_eq!(table(rows(&tasks, false, true, Time(100_000_000_000))).to_string(), expected);
+        let whole = table(rows(&tasks[1..2], true, true, Time(0))).to_string();
         assert!(whole.contains("\"starting container failed: failed to create\""), "{whole}");
+        let names = |tree| rows(&tasks, false, tree, Time(0)).map(|[_, name, ..]| name).collect::<Vec<_>>();
+        assert_eq!((names(true)[1].as_str(), names(false)[1].as_str()), (" \\_ web.1", "web.1"));
         assert!(whole.contains("buatzk2m99nhxxxxxxxxxxxxx   web.1 "), "{whole}");
     }
 }

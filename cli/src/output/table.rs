@@ -17,7 +17,7 @@ impl Table {
     }
 
     /// Adds a row. A line break in a cell would look like another row and becomes a space.
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().map(|cell| cell.replace(['\n', '\r', '\t'], " ")).collect());
     }
 }

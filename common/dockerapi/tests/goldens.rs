@@ -21,6 +21,28 @@ use skep_proto::v1 as proto;
 
 const TIME: i64 = 1_714_979_289_123_456_789;
 
+/// A service with every setting of its updates, as they go.
+const UPDATES: [&str; 7] = [
+    "update-none",
+    "update-updating",
+    "update-completed",
+    "update-rollback-started",
+    "update-rollback-completed",
+    "update-paused",
+    "update-rolled-back-by-itself",
+];
+
+/// Jobs of each kind.
+const JOBS: [&str; 7] = [
+    "job-inspect",
+    "job-inspect-again",
+    "job-defaults",
+    "job-only-total",
+    "job-only-concurrent",
+    "job-all-at-once",
+    "job-global",
+];
+
 fn read(path: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -89,6 +111,19 @@ fn answers_round_trip() {
         ["service-inspect", "service-inspect-defaults", "service-inspect-global-defaults", "service-inspect-updated"]
     {
         round_trips::<Service>(name, &[]);
+    }
+    for name in UPDATES.iter().chain(&JOBS).chain(&["generic-inspect", "preferences-inspect", "job-insert-defaults"]) {
+        round_trips::<Service>(name, &[]);
+    }
+    for name in ["job-status", "job-list-mode"] {
+        round_trips::<Vec<Service>>(name, &[]);
+    }
+    for name in ["job-tasks", "job-tasks-again", "generic-tasks", "generic-pending"] {
+        round_trips::<Vec<Task>>(name, &[]);
+    }
+    round_trips::<Node>("generic-node", &[]);
+    for name in ["update-warnings", "update-rollback", "update-registry-auth", "update-job-rollback"] {
+        round_trips::<Updated>(name, &[]);
     }
     // The host network is no object of the swarm here.
     round_trips::<Vec<Task>>("task-list", &["NetworksAttachments"]);
@@ -173,6 +208,34 @@ fn service_specs_survive_the_way_through_proto() {
         let spec = without(host_network(body(name)["Spec"].take()), &["Window", "DNSConfig"]);
         assert_eq!(through_proto(&spec), spec, "{name}");
     }
+    for name in UPDATES.iter().chain(&JOBS).chain(&["generic-inspect", "preferences-inspect"]) {
+        let spec = body(name)["Spec"].take();
+        assert_eq!(through_proto(&spec), spec, "{name}");
+    }
+}
+
+#[test]
+fn a_job_that_says_little_is_what_docker_makes_of_it() {
+    let mode = |job: &Value| through_proto(&json!({"TaskTemplate": {"ContainerSpec": {}}, "Mode": job}))["Mode"].take();
+    for (asked, name) in [
+        (json!({"ReplicatedJob": {}}), "job-defaults"),
+        (json!({"ReplicatedJob": {"TotalCompletions": 5}}), "job-only-total"),
+        (json!({"ReplicatedJob": {"MaxConcurrent": 4}}), "job-only-concurrent"),
+        (json!({"ReplicatedJob": {"MaxConcurrent": 0, "TotalCompletions": 4}}), "job-all-at-once"),
+        (json!({"GlobalJob": {}}), "job-global"),
+    ] {
+        assert_eq!(mode(&asked), body(name)["Spec"]["Mode"], "{name}");
+    }
+}
+
+#[test]
+fn published_ports_survive_the_way_through_proto() {
+    let sent = golden("refused-port-twice")["sent"]["EndpointSpec"].take();
+    let ports =
+        through_proto(&json!({"TaskTemplate": {"ContainerSpec": {}}, "EndpointSpec": sent}))["EndpointSpec"].take();
+    let port =
+        |target: u16| json!({"Protocol": "tcp", "TargetPort": target, "PublishedPort": 80, "PublishMode": "ingress"});
+    assert_eq!(ports, json!({"Mode": "vip", "Ports": [port(80), port(81)]}));
 }
 
 #[test]
@@ -227,13 +290,11 @@ fn requests_of_the_cli_are_understood() {
 #[test]
 fn what_is_not_done_yet_is_refused_by_name() {
     let asks = [
-        (json!({"EndpointSpec": {"Ports": [{"TargetPort": 80}]}}), "EndpointSpec.Ports"),
         (json!({"TaskTemplate": {"ContainerSpec": {"Mounts": [{}]}}}), "TaskTemplate.ContainerSpec.Mounts"),
         (json!({"TaskTemplate": {"ContainerSpec": {"Secrets": [{}]}}}), "TaskTemplate.ContainerSpec.Secrets"),
         (json!({"TaskTemplate": {"ContainerSpec": {"Healthcheck": {"Test": ["x"]}}}}), "ContainerSpec.Healthcheck"),
         (json!({"TaskTemplate": {"ContainerSpec": {"DNSConfig": {"Search": ["x"]}}}}), "DNSConfig.Search"),
         (json!({"TaskTemplate": {"Networks": [{"Target": "host", "Aliases": ["x"]}]}}), "Networks[0].Aliases"),
-        (json!({"Mode": {"ReplicatedJob": {"MaxConcurrent": 1}}}), "Mode.ReplicatedJob"),
     ];
     for (spec, field) in asks {
         let refused = decode::request::<ServiceSpec>(spec.to_string().as_bytes()).unwrap_err().to_string();
@@ -260,6 +321,8 @@ fn wrong_input_is_refused_in_dockers_words() {
         service("service-create-bad-order"),
         service("service-create-bad-endpoint-mode"),
         service("service-create-bad-network"),
+        service("refused-rollback-order"),
+        service("refused-three-modes"),
         node("node-update-bad-role"),
         node("node-update-bad-availability"),
     ];
@@ -385,6 +448,73 @@ fn a_service_and_its_task_are_shown_as_docker_shows_them() {
         ..proto::Task::default()
     };
     assert_eq!(serde_json::to_value(task_to_docker(&task)).unwrap(), golden);
+}
+
+/// Docker names no pace: what it cannot send is Docker's own way of draining.
+#[test]
+fn a_node_can_be_told_how_to_drain() {
+    let read = |spec: Value| decode::request::<NodeSpec>(spec.to_string().as_bytes()).unwrap();
+    let drained = read(json!({"Role": "worker", "Availability": "drain", "drainpace": "Gradual"}));
+    let drained = node_spec_from_docker(drained).unwrap();
+    assert_eq!(drained.drain_pace(), proto::DrainPace::Gradual);
+    let shown = |spec: proto::NodeSpec| {
+        let node = proto::Node { spec: Some(spec), ..proto::Node::default() };
+        serde_json::to_value(node_to_docker(&node, &tls_info(b"")).spec).unwrap()
+    };
+    assert_eq!(shown(drained)["DrainPace"], "gradual");
+    let plain = node_spec_from_docker(read(json!({"Role": "worker", "Availability": "drain"}))).unwrap();
+    assert_eq!(plain.drain_pace(), proto::DrainPace::AtOnce);
+    assert_eq!(shown(plain)["DrainPace"], Value::Null);
+    let wrong = read(json!({"Role": "worker", "Availability": "drain", "DrainPace": "slowly"}));
+    assert_eq!(node_spec_from_docker(wrong).unwrap_err().to_string(), "invalid DrainPace: \"slowly\"");
+}
+
+#[test]
+fn updates_and_runs_are_shown_as_docker_shows_them() {
+    use proto::UpdateState::{Completed, Paused, RollbackCompleted, RollbackStarted, Updating};
+    let states = [Updating, Completed, RollbackStarted, RollbackCompleted, Paused, RollbackCompleted];
+    for (name, state) in UPDATES[1..].iter().zip(states) {
+        let golden = body(name)["UpdateStatus"].take();
+        let service = proto::Service {
+            update_status: Some(proto::UpdateStatus {
+                state: state.into(),
+                started_at: TIME,
+                completed_at: if golden["CompletedAt"].is_null() { 0 } else { TIME },
+                message: text(&golden["Message"]),
+            }),
+            ..proto::Service::default()
+        };
+        assert_eq!(serde_json::to_value(service_to_docker(&service).update_status).unwrap(), golden, "{name}");
+    }
+    for (name, iteration) in [("job-inspect", 1), ("job-inspect-again", 2)] {
+        let job = proto::JobStatus { iteration, last_execution: TIME, ..proto::JobStatus::default() };
+        let service = proto::Service { job: Some(job), ..proto::Service::default() };
+        let shown = serde_json::to_value(service_to_docker(&service)).unwrap();
+        assert_eq!((&shown["JobStatus"], &shown["UpdateStatus"]), (&body(name)["JobStatus"], &Value::Null), "{name}");
+    }
+}
+
+#[test]
+fn tasks_of_jobs_and_with_generic_resources_are_shown_as_docker_shows_them() {
+    use proto::generic_resource::Value::{Discrete, Named};
+    let of = |kind: &str, value| proto::GenericResource { kind: kind.into(), value: Some(value) };
+    let task = proto::Task {
+        job_iteration: 1,
+        generic_resources: vec![
+            of("gpu", Named("UUID1".into())),
+            of("gpu", Named("UUID2".into())),
+            of("ssd", Discrete(3)),
+        ],
+        ..proto::Task::default()
+    };
+    let shown = serde_json::to_value(task_to_docker(&task)).unwrap();
+    assert_eq!(shown["JobIteration"], body("job-tasks")[0]["JobIteration"]);
+    assert_eq!(shown["GenericResources"], body("generic-tasks")[0]["GenericResources"]);
+    let again = serde_json::to_value(task_to_docker(&proto::Task { job_iteration: 2, ..task })).unwrap();
+    let recorded = body("job-tasks-again");
+    assert!(recorded.as_array().unwrap().iter().any(|task| task["JobIteration"] == again["JobIteration"]));
+    let service_task = serde_json::to_value(task_to_docker(&proto::Task::default())).unwrap();
+    assert_eq!((&service_task["JobIteration"], &service_task["GenericResources"]), (&Value::Null, &Value::Null));
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! Asked by the control service of every spec it is given, whoever converted it; so nothing else in core has to doubt
 //! a spec it finds in the state.
 
+use std::collections::BTreeSet;
+
 use skep_common::{
     limits,
     validate::{self, ImageRef, Invalid},
@@ -10,15 +12,14 @@ use skep_common::{
 use skep_proto::{
     Message,
     v1::{
-        Annotations, Availability, ClusterSpec, ContainerSpec, EndpointMode, FailureAction, NetworkMode, NodeRole,
-        NodeSpec, Placement, ReplicatedJob, Resources, RestartCondition, RestartPolicy, ServiceSpec, TaskSpec,
-        UpdateConfig, UpdateOrder, service_spec::Mode,
+        Annotations, Availability, ClusterSpec, ContainerSpec, DrainPace, EndpointMode, EndpointSpec, FailureAction,
+        GenericResource, NetworkMode, NodeRole, NodeSpec, Placement, ReplicatedJob, Resources, RestartCondition,
+        RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig, UpdateOrder, generic_resource, service_spec::Mode,
     },
 };
 
 use crate::{
     constraint::{Constraint, ConstraintError},
-    job,
     policy::{self, InvalidPolicy},
 };
 
@@ -48,8 +49,8 @@ pub enum InvalidSpec {
     /// The image's name is none.
     #[error("ContainerSpec: \"{0}\" is not a valid repository/tag")]
     Image(String),
-    /// Neither replicated nor global.
-    #[error("ServiceSpec: a service is either replicated or global")]
+    /// No mode.
+    #[error("Unrecognized service mode")]
     NoMode,
     /// Too little CPU.
     #[error("invalid cpu value {0}: Must be at least 0.001")]
@@ -81,12 +82,24 @@ pub enum InvalidSpec {
     /// Too many: each keeps its task.
     #[error("the number of completions cannot be more than {max}", max = limits::MAX_REPLICAS)]
     Completions,
-    /// A job's tasks are not updated: a change begins a new run.
-    #[error("Jobs may not have an update config")]
-    UpdateOfJob,
     /// A limit per node where there is one per node anyway.
-    #[error("replicas-max-per-node can only be used with replicated mode")]
+    #[error("replicas-max-per-node can only be used with replicated or replicated-job mode")]
     MaxReplicasMode,
+    /// A job begins anew, it is not updated task by task.
+    #[error("Jobs may not have an update config")]
+    JobUpdate,
+    /// Nothing is left to go back to.
+    #[error("RollbackConfig: failure action rollback is for updates; a rollback that fails is paused or continues")]
+    RollbackAction,
+    /// A reservation counts; which ones a task is given is the scheduler's choice.
+    #[error("Named Generic Resources is not supported for service create or update")]
+    NamedGeneric,
+    /// Less than nothing of the named kind.
+    #[error("cannot ask for negative resource {0}")]
+    NegativeGeneric(String),
+    /// A generic resource without a kind, or of the same kind as another.
+    #[error("Resources: every generic resource needs a kind of its own")]
+    GenericKind,
     /// What later versions will do.
     #[error("{0} not supported by this version")]
     Unsupported(&'static str),
@@ -117,22 +130,27 @@ pub fn service(spec: &ServiceSpec) -> Result<(), InvalidSpec> {
     validate::check_service_name(annotations.map_or("", |annotations| &annotations.name))?;
     labels(annotations)?;
     policy::check(spec)?;
-    let task = spec.task.as_ref().ok_or(InvalidSpec::NoContainer)?;
-    self::task(task)?;
-    let max_per_node = task.placement.as_ref().map_or(0, |placement| placement.max_replicas);
-    match &spec.mode {
-        None => return Err(InvalidSpec::NoMode),
-        Some(Mode::Replicated(mode)) if mode.replicas > limits::MAX_REPLICAS => return Err(InvalidSpec::Replicas),
-        Some(Mode::Global(_)) if max_per_node > 0 => return Err(InvalidSpec::MaxReplicasMode),
-        Some(Mode::ReplicatedJob(mode)) => replicated_job(*mode)?,
-        Some(_) => {}
-    }
-    if job::is_job(spec) && spec.update.is_some() {
-        return Err(InvalidSpec::UpdateOfJob);
-    }
+    task(spec.task.as_ref().ok_or(InvalidSpec::NoContainer)?)?;
+    mode(spec)?;
     update_config(spec.update.as_ref(), "update")?;
     update_config(spec.rollback.as_ref(), "rollback")?;
-    spec.endpoint.as_ref().map_or(Ok(()), |endpoint| known::<EndpointMode>(endpoint.mode, "EndpointSpec: mode"))
+    if spec.rollback.is_some_and(|config| config.failure_action() == FailureAction::Rollback) {
+        return Err(InvalidSpec::RollbackAction);
+    }
+    spec.endpoint.as_ref().map_or(Ok(()), endpoint)
+}
+
+/// The mode, and what else of a spec goes with some modes only.
+fn mode(spec: &ServiceSpec) -> Result<(), InvalidSpec> {
+    let placement = spec.task.as_ref().and_then(|task| task.placement.as_ref());
+    let max_per_node = placement.map_or(0, |placement| placement.max_replicas);
+    match spec.mode.as_ref().ok_or(InvalidSpec::NoMode)? {
+        Mode::Replicated(mode) if mode.replicas > limits::MAX_REPLICAS => Err(InvalidSpec::Replicas),
+        Mode::Global(_) | Mode::GlobalJob(_) if max_per_node > 0 => Err(InvalidSpec::MaxReplicasMode),
+        Mode::ReplicatedJob(_) | Mode::GlobalJob(_) if spec.update.is_some() => Err(InvalidSpec::JobUpdate),
+        Mode::ReplicatedJob(job) => replicated_job(*job),
+        _ => Ok(()),
+    }
 }
 
 fn replicated_job(mode: ReplicatedJob) -> Result<(), InvalidSpec> {
@@ -172,7 +190,8 @@ pub fn node(spec: &NodeSpec) -> Result<(), InvalidSpec> {
     validate::check_spec_size(spec.encoded_len())?;
     labels(spec.annotations.as_ref())?;
     known::<NodeRole>(spec.desired_role, "NodeSpec: role")?;
-    known::<Availability>(spec.availability, "NodeSpec: availability")
+    known::<Availability>(spec.availability, "NodeSpec: availability")?;
+    known::<DrainPace>(spec.drain_pace, "NodeSpec: drain pace")
 }
 
 /// The cluster's spec.
@@ -210,15 +229,31 @@ fn task(spec: &TaskSpec) -> Result<(), InvalidSpec> {
 fn resources(resources: Option<&Resources>) -> Result<(), InvalidSpec> {
     let Some(Resources { nano_cpus, memory_bytes, generic }) = resources else { return Ok(()) };
     let (nano_cpus, memory_bytes) = (*nano_cpus, *memory_bytes);
-    if !generic.is_empty() {
-        return Err(InvalidSpec::Unsupported("generic resources are"));
-    }
+    generic_resources(generic)?;
     if nano_cpus != 0 && nano_cpus < MIN_NANO_CPUS {
         #[expect(clippy::cast_precision_loss, reason = "for display; such a small number loses nothing")]
         return Err(InvalidSpec::Cpu((nano_cpus as f64 / 1e9).to_string()));
     }
     if memory_bytes != 0 && memory_bytes < MIN_MEMORY {
         return Err(InvalidSpec::Memory(memory_bytes));
+    }
+    Ok(())
+}
+
+/// Reservations: so many of each kind, each kind once.
+fn generic_resources(generic: &[GenericResource]) -> Result<(), InvalidSpec> {
+    let mut kinds = BTreeSet::new();
+    for resource in generic {
+        match resource.value {
+            Some(generic_resource::Value::Discrete(0..)) => {}
+            Some(generic_resource::Value::Discrete(_)) => {
+                return Err(InvalidSpec::NegativeGeneric(resource.kind.escape_debug().to_string()));
+            }
+            Some(generic_resource::Value::Named(_)) | None => return Err(InvalidSpec::NamedGeneric),
+        }
+        if resource.kind.is_empty() || resource.kind.contains('\0') || !kinds.insert(&resource.kind) {
+            return Err(InvalidSpec::GenericKind);
+        }
     }
     Ok(())
 }
@@ -235,7 +270,12 @@ fn placement(placement: Option<&Placement>) -> Result<(), InvalidSpec> {
     for constraint in &placement.constraints {
         Constraint::parse(constraint)?;
     }
-    if placement.spread_over.is_empty() { Ok(()) } else { Err(InvalidSpec::Unsupported("placement preferences are")) }
+    Ok(())
+}
+
+fn endpoint(spec: &EndpointSpec) -> Result<(), InvalidSpec> {
+    known::<EndpointMode>(spec.mode, "EndpointSpec: mode")?;
+    if spec.ports.is_empty() { Ok(()) } else { Err(InvalidSpec::Unsupported("published ports are")) }
 }
 
 fn container(spec: &ContainerSpec) -> Result<(), InvalidSpec> {
@@ -298,7 +338,10 @@ fn known<E: TryFrom<i32>>(value: i32, field: &'static str) -> Result<(), Invalid
 
 #[cfg(test)]
 mod tests {
-    use skep_proto::v1::{GlobalService, ReplicatedService, ResourceRequirements};
+    use skep_proto::v1::{
+        GlobalJob, GlobalService, PortConfig, ReplicatedJob, ReplicatedService, ResourceRequirements,
+        generic_resource::Value,
+    };
 
     use super::*;
 
@@ -336,7 +379,7 @@ mod tests {
             refusal(|s| s.annotations.as_mut().unwrap().name = "../etc".into()),
             "name must be valid as a DNS name component"
         );
-        assert_eq!(refusal(|s| s.mode = None), "ServiceSpec: a service is either replicated or global");
+        assert_eq!(refusal(|s| s.mode = None), "Unrecognized service mode");
         assert_eq!(refusal(|s| s.task = None), "ContainerSpec: missing in service spec");
         assert_eq!(refusal(|s| container_of(s).image.clear()), "ContainerSpec: image reference must be provided");
         assert_eq!(
@@ -380,7 +423,7 @@ mod tests {
                 s.mode = Some(Mode::Global(GlobalService {}));
                 task_of(s).placement = Some(Placement { max_replicas: 1, ..Placement::default() });
             }),
-            "replicas-max-per-node can only be used with replicated mode"
+            "replicas-max-per-node can only be used with replicated or replicated-job mode"
         );
         assert_eq!(
             refusal(|s| s.update = Some(UpdateConfig { max_failure_ratio: f32::NAN, ..UpdateConfig::default() })),
@@ -390,6 +433,36 @@ mod tests {
             refusal(|s| s.rollback = Some(UpdateConfig { delay: -1, ..UpdateConfig::default() })),
             "TaskSpec: rollback-delay cannot be negative"
         );
+        let action = FailureAction::Rollback.into();
+        assert_eq!(
+            refusal(|s| s.rollback = Some(UpdateConfig { failure_action: action, ..UpdateConfig::default() })),
+            "RollbackConfig: failure action rollback is for updates; a rollback that fails is paused or continues"
+        );
+        assert_eq!(
+            refusal(|s| s.update = Some(UpdateConfig { failure_action: action, ..UpdateConfig::default() })),
+            "accepted"
+        );
+        let ports = vec![PortConfig { target: 80, ..PortConfig::default() }];
+        assert_eq!(
+            refusal(|s| s.endpoint = Some(EndpointSpec { ports, ..EndpointSpec::default() })),
+            "published ports are not supported by this version"
+        );
+    }
+
+    #[test]
+    fn generic_resources_are_counted_and_each_kind_is_named_once() {
+        let of = |kind: &str, value: Value| GenericResource { kind: kind.into(), value: Some(value) };
+        let reserving = |generic: &[GenericResource]| {
+            let reservations = Some(Resources { generic: generic.to_vec(), ..Resources::default() });
+            refusal(|s| task_of(s).resources = Some(ResourceRequirements { reservations, ..Default::default() }))
+        };
+        assert_eq!(reserving(&[of("gpu", Value::Discrete(2)), of("ssd", Value::Discrete(0))]), "accepted");
+        assert_eq!(reserving(&[of("gpu", Value::Discrete(-1))]), "cannot ask for negative resource gpu");
+        let named = "Named Generic Resources is not supported for service create or update";
+        assert_eq!(reserving(&[of("gpu", Value::Named("one".into()))]), named);
+        let kinds = "Resources: every generic resource needs a kind of its own";
+        assert_eq!(reserving(&[of("", Value::Discrete(1))]), kinds);
+        assert_eq!(reserving(&[of("gpu", Value::Discrete(1)), of("gpu", Value::Discrete(1))]), kinds);
     }
 
     #[test]
@@ -411,6 +484,14 @@ mod tests {
             s.update = Some(UpdateConfig::default());
         };
         assert_eq!(refusal(updated), "Jobs may not have an update config");
+        let one_per_node = |s: &mut ServiceSpec| {
+            s.mode = Some(Mode::GlobalJob(GlobalJob {}));
+            task_of(s).placement = Some(Placement { max_replicas: 1, ..Placement::default() });
+        };
+        assert_eq!(
+            refusal(one_per_node),
+            "replicas-max-per-node can only be used with replicated or replicated-job mode"
+        );
         let label = |s: &mut ServiceSpec| {
             s.annotations.as_mut().unwrap().labels.insert("skep.schedule".into(), "@daily".into());
         };

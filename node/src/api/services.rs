@@ -29,7 +29,7 @@ pub(super) async fn list(State(api): State<Api>, params: Params) -> Result<Json<
         id_prefixes: filters.list("id"),
         name_prefixes: filters.list("name"),
         labels: filters.list("label"),
-        modes: filters.parsed("mode", |mode| ["replicated", "global"].contains(&mode).then(|| mode.to_owned()))?,
+        modes: filters.list("mode"),
     };
     let counted = params.flag("status");
     let services = call(control.list_services(request)).await?.services;

@@ -27,7 +27,7 @@ pub(super) fn gather(options: &DaemonOptions) -> io::Result<HostFacts> {
         resources: Some(Resources {
             nano_cpus: cpus() * 1_000_000_000,
             memory_bytes: memory(),
-            ..Resources::default()
+            generic: options.generic_resources.clone(),
         }),
         engine_version: ENGINE_VERSION.to_owned(),
         engine_labels: options.labels.clone(),

@@ -5,6 +5,7 @@
 mod address;
 mod enroll;
 mod facts;
+mod generic_resources;
 mod local_swarm;
 mod manager_backend;
 mod member;
@@ -25,6 +26,7 @@ use tracing::info;
 
 pub use self::{
     facts::ENGINE_VERSION,
+    generic_resources::{GenericResourceError, parse_generic_resources},
     options::{DaemonError, DaemonOptions},
 };
 use self::{local_swarm::LocalSwarm, socket::HostSocket};

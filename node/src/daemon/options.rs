@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use skep_proto::v1::GenericResource;
+
 /// Where the daemon keeps things and whom it serves.
 #[derive(Debug, Clone)]
 pub struct DaemonOptions {
@@ -13,6 +15,8 @@ pub struct DaemonOptions {
     pub hosts: Vec<String>,
     /// Engine labels.
     pub labels: BTreeMap<String, String>,
+    /// What the node has beside processors and memory; see [`super::parse_generic_resources`].
+    pub generic_resources: Vec<GenericResource>,
 }
 
 /// Why the daemon could not start, or ended.

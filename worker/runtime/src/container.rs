@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 use skep_common::clock::Timestamp;
-use skep_proto::v1::{ContainerSpec, LogDriver, NetworkMode, ResourceRequirements, Task};
+use skep_proto::v1::{
+    ContainerSpec, GenericResource, LogDriver, NetworkMode, ResourceRequirements, Task, generic_resource::Value,
+};
 
 /// The label that names a container's task.
 pub(crate) const TASK_LABEL: &str = "com.docker.swarm.task.id";
@@ -36,7 +38,8 @@ impl ContainerSpecification {
     pub fn for_task(task: &Task) -> Self {
         let spec = task.spec.clone().unwrap_or_default();
         let network = spec.network();
-        let container = spec.container.unwrap_or_default();
+        let mut container = spec.container.unwrap_or_default();
+        container.env.extend(resource_env(&task.generic_resources));
         let service = task.service.as_ref();
         let service_name = service.map_or("", |service| service.name.as_str());
         let slot = if task.slot == 0 { task.node_id.clone() } else { task.slot.to_string() };
@@ -63,6 +66,20 @@ impl ContainerSpecification {
             name,
         }
     }
+}
+
+/// What tells a container which generic resources are its own: how many of each kind, or their names.
+fn resource_env(given: &[GenericResource]) -> impl Iterator<Item = String> {
+    let mut kinds: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for resource in given {
+        let value = match &resource.value {
+            Some(Value::Named(name)) => name.clone(),
+            Some(Value::Discrete(count)) => count.to_string(),
+            None => continue,
+        };
+        kinds.entry(&resource.kind).or_default().push(value);
+    }
+    kinds.into_iter().map(|(kind, values)| format!("DOCKER_RESOURCE_{}={}", kind.to_uppercase(), values.join(",")))
 }
 
 /// The id of a task's one container. Because it follows from the task's id, no crash between making the container
@@ -168,6 +185,19 @@ mod tests {
         assert_eq!(made.labels["com.docker.swarm.task.id"], "t1");
         assert_eq!(made.labels["com.docker.swarm.service.name"], "web");
         assert_eq!(made.labels["tier"], "front");
+    }
+
+    #[test]
+    fn a_container_is_told_its_generic_resources() {
+        let of = |kind: &str, value| GenericResource { kind: kind.into(), value: Some(value) };
+        let mut task = task(1);
+        task.generic_resources = vec![
+            of("gpu", Value::Named("UUID2".into())),
+            of("ssd", Value::Discrete(3)),
+            of("gpu", Value::Named("UUID1".into())),
+        ];
+        let made = ContainerSpecification::for_task(&task);
+        assert_eq!(made.container.env, ["DOCKER_RESOURCE_GPU=UUID2,UUID1", "DOCKER_RESOURCE_SSD=3"]);
     }
 
     #[test]

@@ -11,7 +11,8 @@ pub(crate) use self::{
     spec::{FailureAction, LogDriverArgs, Order, ResourceArgs, RestartArgs, SpecArgs},
     update::{ServiceUpdateArgs, SpecChanges},
 };
-use super::{Filter, KeyValue, Scale, Spread, UlimitValue};
+use super::{Filter, GenericCount, KeyValue, Scale, Spread, UlimitValue};
+use crate::output::Format;
 
 /// `skep service …`.
 #[derive(Debug, Subcommand)]
@@ -60,9 +61,9 @@ pub(crate) enum Mode {
     Replicated,
     /// One on every node.
     Global,
-    /// So many that complete.
+    /// A number, each to run to completion.
     ReplicatedJob,
-    /// One that completes on every node.
+    /// One on every node, each to run to completion.
     GlobalJob,
 }
 
@@ -95,6 +96,9 @@ pub(crate) struct ServiceCreateArgs {
     /// Where tasks are spread, repeatable: outermost first
     #[arg(long = "placement-pref", value_name = "spread=ATTRIBUTE")]
     pub(crate) placement_prefs: Vec<Spread>,
+    /// Resource a node must have left, of a kind nodes were given, repeatable
+    #[arg(long = "generic-resource", value_name = "KIND=N")]
+    pub(crate) generic_resources: Vec<GenericCount>,
     /// Network; `host` is the one there is
     #[arg(long = "network", value_name = "NAME")]
     pub(crate) networks: Vec<String>,
@@ -139,6 +143,9 @@ pub(crate) struct ServiceListArgs {
     /// Only ids
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// `json`, or a template of `{{.Field}}`s; behind `table `, columns
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
 }
 
 /// `skep service ps`.
@@ -156,6 +163,9 @@ pub(crate) struct ServiceTasksArgs {
     /// Only ids
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// `json`, or a template of `{{.Field}}`s; behind `table `, columns
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
     /// Ids or names
     #[arg(value_name = "SERVICE", required = true)]
     pub(crate) services: Vec<String>,
@@ -167,6 +177,9 @@ pub(crate) struct ServiceInspectArgs {
     /// For people to read
     #[arg(long)]
     pub(crate) pretty: bool,
+    /// `json`, or a template of `{{.Field}}`s and `{{json .Field}}`s
+    #[arg(long, value_name = "FORMAT", conflicts_with = "pretty")]
+    pub(crate) format: Option<Format>,
     /// Ids or names
     #[arg(value_name = "SERVICE", required = true)]
     pub(crate) services: Vec<String>,

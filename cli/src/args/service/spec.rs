@@ -7,9 +7,12 @@ use super::super::{Bytes, Cpus, GoDuration, KeyValue, Words};
 /// Single settings of a service and its tasks.
 #[derive(Debug, Default, PartialEq, Args)]
 pub(crate) struct SpecArgs {
-    /// Number of tasks
+    /// Number of tasks, of a job: that are to complete
     #[arg(long, value_name = "N")]
     pub(crate) replicas: Option<u64>,
+    /// Tasks of a job that run at a time; 0 = all [default: the number of tasks]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_concurrent: Option<u64>,
     /// Most tasks on one node; 0 = any number
     #[arg(long, value_name = "N")]
     pub(crate) replicas_max_per_node: Option<u64>,

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{
-    super::{KeyValue, Spread, UlimitValue, Words},
+    super::{GenericCount, KeyValue, Spread, UlimitValue, Words},
     WaitArgs,
     spec::SpecArgs,
 };
@@ -66,6 +66,12 @@ pub(crate) struct SpecChanges {
     /// Remove a placement preference, repeatable
     #[arg(long, value_name = "spread=ATTRIBUTE")]
     pub(crate) placement_pref_rm: Vec<Spread>,
+    /// Add or change a reservation of a generic resource, repeatable
+    #[arg(long, value_name = "KIND=N")]
+    pub(crate) generic_resource_add: Vec<GenericCount>,
+    /// Remove a reservation of a generic resource, repeatable
+    #[arg(long, value_name = "KIND")]
+    pub(crate) generic_resource_rm: Vec<String>,
     /// Add a network
     #[arg(long, value_name = "NAME")]
     pub(crate) network_add: Vec<String>,

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
-use skep_node::daemon::DaemonOptions;
+use skep_node::daemon::{DaemonOptions, parse_generic_resources};
 
 use crate::args::DaemonArgs;
 
@@ -25,6 +25,7 @@ struct File {
     exec_root: Option<PathBuf>,
     hosts: Vec<String>,
     labels: Vec<String>,
+    node_generic_resources: Vec<String>,
     log_level: Option<String>,
 }
 
@@ -56,6 +57,7 @@ fn merge(args: DaemonArgs, file: File) -> Result<(DaemonOptions, String)> {
     both("exec-root", args.exec_root.is_some(), file.exec_root.is_some());
     both("hosts", !args.hosts.is_empty(), !file.hosts.is_empty());
     both("labels", !args.labels.is_empty(), !file.labels.is_empty());
+    both("node-generic-resources", !args.node_generic_resources.is_empty(), !file.node_generic_resources.is_empty());
     both("log-level", args.log_level.is_some(), file.log_level.is_some());
     if !twice.is_empty() {
         bail!(
@@ -79,6 +81,9 @@ fn merge(args: DaemonArgs, file: File) -> Result<(DaemonOptions, String)> {
         exec_root: absolute(args.exec_root.or(file.exec_root).unwrap_or_else(|| "/run/skep".into()))?,
         hosts,
         labels: labels(&[args.labels, file.labels].concat())?,
+        generic_resources: parse_generic_resources(
+            &[args.node_generic_resources, file.node_generic_resources].concat(),
+        )?,
     };
     Ok((options, log_level))
 }
@@ -115,9 +120,12 @@ mod tests {
     #[test]
     fn flags_and_file_complete_each_other() {
         let args = DaemonArgs { labels: vec!["zone=a".into()], ..DaemonArgs::default() };
-        let (options, level) =
-            merge(args, file(r#"{"data-root": "/data", "hosts": ["unix:///a", "unix:///b"], "log-level": "debug"}"#))
-                .unwrap();
+        let text = r#"{
+            "data-root": "/data", "hosts": ["unix:///a", "unix:///b"], "log-level": "debug",
+            "node-generic-resources": ["gpu=a", "gpu=b", "ssd=5"]
+        }"#;
+        let (options, level) = merge(args, file(text)).unwrap();
+        assert_eq!(options.generic_resources.len(), 3);
         assert_eq!(options.data_root, Path::new("/data"));
         assert_eq!(options.exec_root, Path::new("/run/skep"));
         assert_eq!(options.hosts, ["unix:///a", "unix:///b"]);
@@ -152,6 +160,10 @@ mod tests {
         assert_eq!(
             error(DaemonArgs { labels: vec!["a=1".into(), "a=2".into()], ..DaemonArgs::default() }),
             "conflict labels for a=2 and a=1"
+        );
+        assert_eq!(
+            error(DaemonArgs { node_generic_resources: vec!["gpu".into()], ..DaemonArgs::default() }),
+            "could not parse GenericResource: incorrect term gpu, missing '=' or malformed expression"
         );
         assert!(
             error(DaemonArgs { log_level: Some("loud".into()), ..DaemonArgs::default() })

@@ -1,5 +1,6 @@
 //! `skep node`.
 
+mod drained;
 mod list;
 mod update;
 
@@ -82,7 +83,8 @@ async fn ps(context: &mut Context, mut args: NodeTasksArgs) -> Result<()> {
         }
     }
     if failures.is_empty() || !tasks.is_empty() {
-        let style = Style { quiet: args.quiet, no_trunc: args.no_trunc, no_resolve: args.no_resolve };
+        let style =
+            Style { quiet: args.quiet, no_trunc: args.no_trunc, no_resolve: args.no_resolve, format: args.format };
         tasks::print(context, tasks, style).await?;
     }
     failures.into_result()

@@ -95,6 +95,38 @@ async fn labels_and_availability() {
     assert_eq!(result, Err("key nosuch doesn't exist in node's labels".into()));
 }
 
+const DRAIN: &str = "POST /v1.46/nodes/r5rwegqkg7mqp3a9dtvvhcdg3/update?version=7";
+const TASKS_LEFT: &str = "GET /v1.46/tasks?filters=%7B%22node%22%3A%7B%22r5rwegqkg7mqp3a9dtvvhcdg3%22%3Atrue%7D%7D";
+
+fn left(state: &str, desired: &str) -> Value {
+    json!({"ID": "t1", "ServiceID": "s1", "Slot": 2, "DesiredState": desired, "Status": {"State": state}})
+}
+
+#[tokio::test]
+async fn a_drain_is_waited_for_at_the_pace_of_the_services() {
+    let daemon = daemon()
+        .on_bytes(DRAIN, "")
+        .on(TASKS_LEFT, json!([left("running", "running"), left("running", "shutdown")]))
+        .on(TASKS_LEFT, json!([left("shutdown", "shutdown"), left("running", "shutdown")]))
+        .on(TASKS_LEFT, json!([left("shutdown", "shutdown"), left("failed", "running")]));
+    let printed = prints(&daemon, &["node", "update", "--availability", "drain", "--wait", "n10"]).await;
+    assert_eq!(printed, "n10\ntasks left: 2\ntasks left: 1\ntasks left: 0\n");
+    assert_eq!(daemon.sent(DRAIN)["DrainPace"], "gradual");
+}
+
+#[tokio::test]
+async fn a_drain_that_takes_too_long_names_what_is_left() {
+    let daemon = daemon()
+        .on_bytes(DRAIN, "")
+        .on(TASKS_LEFT, json!([left("running", "running")]))
+        .on("GET /v1.46/services/s1", json!({"ID": "s1", "Spec": {"Name": "web"}}));
+    let line = ["node", "update", "--availability", "drain", "--wait", "--timeout", "0s", "n10"];
+    let (_, result) = run(&daemon, &line).await;
+    assert_eq!(result, Err("not drained in time, these tasks are left: web.2".into()));
+    let (_, result) = run(&daemon, &["node", "update", "--availability", "active", "--wait", "n10"]).await;
+    assert_eq!(result, Err("--wait goes with --availability drain".into()));
+}
+
 #[tokio::test]
 async fn removal_goes_on_after_a_refusal() {
     let daemon = FakeDaemon::new()

@@ -3,15 +3,25 @@
 use anyhow::{Result, bail};
 use skep_dockerapi::types::NodeSpec;
 
-use super::super::{Context, Failures, names::node_key};
-use crate::args::{NodeUpdateArgs, SwarmRole};
+use super::{
+    super::{Context, Failures, names::node_key},
+    drained,
+};
+use crate::args::{Availability, NodeUpdateArgs, SwarmRole};
+
+/// How tasks leave a node that is waited for.
+const GRADUAL: &str = "gradual";
 
 pub(super) async fn run(context: &mut Context, args: NodeUpdateArgs) -> Result<()> {
+    if args.wait && args.availability != Some(Availability::Drain) {
+        bail!("--wait goes with --availability drain");
+    }
     let node = context.client.node(&node_key(&context.client, &args.node).await?).await?;
     let mut spec = node.spec;
     apply(&args, &mut spec)?;
     context.client.node_update(&node.id, node.version.index, &spec).await?;
-    Ok(context.printer.line(&args.node)?)
+    context.printer.line(&args.node)?;
+    if args.wait { drained::wait(context, &node.id, args.timeout).await } else { Ok(()) }
 }
 
 fn apply(args: &NodeUpdateArgs, spec: &mut NodeSpec) -> Result<()> {
@@ -20,6 +30,8 @@ fn apply(args: &NodeUpdateArgs, spec: &mut NodeSpec) -> Result<()> {
     }
     if let Some(availability) = args.availability {
         availability.word().clone_into(&mut spec.availability);
+        // How an earlier drain went says nothing of this one.
+        spec.drain_pace = if args.wait { GRADUAL.to_owned() } else { String::new() };
     }
     for key in &args.label_rm {
         if spec.labels.remove(key).is_none() {

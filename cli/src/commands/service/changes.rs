@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use skep_dockerapi::types::{
-    ContainerSpec, NetworkAttachmentConfig, Placement, PlacementPreference, ServiceSpec, SpreadOver, Ulimit,
+    ContainerSpec, DiscreteGenericResource, GenericResource, NetworkAttachmentConfig, Placement, PlacementPreference,
+    ResourceRequirements, ServiceSpec, SpreadOver, Ulimit,
 };
 
 use super::environment;
-use crate::args::{KeyValue, SpecChanges, Spread};
+use crate::args::{GenericCount, KeyValue, SpecChanges, Spread};
 
 /// Stands for every capability.
 const ALL: &str = "ALL";
@@ -22,6 +23,7 @@ pub(super) fn apply(changes: &SpecChanges, spec: &mut ServiceSpec) -> Result<()>
     change_map(&mut spec.labels, &changes.label_rm, &changes.label_add);
     let task = &mut spec.task_template;
     placement(changes, &mut task.placement);
+    generic_resources(changes, &mut task.resources)?;
     task.networks.retain(|network| !changes.network_rm.contains(&network.target));
     for target in &changes.network_add {
         let network = NetworkAttachmentConfig { target: target.clone() };
@@ -64,6 +66,31 @@ fn placement(changes: &SpecChanges, placement: &mut Option<Placement>) {
         |Spread(over): &Spread| PlacementPreference { spread: Some(SpreadOver { spread_descriptor: over.clone() }) };
     let removed: Vec<PlacementPreference> = changes.placement_pref_rm.iter().map(preference).collect();
     change_list(&mut placement.preferences, &removed, changes.placement_pref_add.iter().map(preference));
+}
+
+/// A kind is reserved once: what is added takes the place of what was.
+fn generic_resources(changes: &SpecChanges, requirements: &mut Option<ResourceRequirements>) -> Result<()> {
+    if changes.generic_resource_add.is_empty() && changes.generic_resource_rm.is_empty() {
+        return Ok(());
+    }
+    let requirements = requirements.get_or_insert_default();
+    let held = &mut requirements.reservations.get_or_insert_default().generic_resources;
+    let is = |resource: &GenericResource, kind: &str| {
+        resource.discrete_resource_spec.as_ref().is_some_and(|discrete| discrete.kind == kind)
+    };
+    for kind in &changes.generic_resource_rm {
+        let known = held.len();
+        held.retain(|resource| !is(resource, kind));
+        if held.len() == known {
+            bail!("could not find generic-resource `{kind}` to remove it");
+        }
+    }
+    for GenericCount { kind, count } in &changes.generic_resource_add {
+        held.retain(|resource| !is(resource, kind));
+        let discrete = DiscreteGenericResource { kind: kind.clone(), value: *count };
+        held.push(GenericResource { discrete_resource_spec: Some(discrete), named_resource_spec: None });
+    }
+    Ok(())
 }
 
 /// What is added and what is dropped undo each other: a capability that is in neither list is as the default has it.

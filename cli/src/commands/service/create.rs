@@ -23,7 +23,7 @@ pub(super) async fn run(context: &mut Context, args: ServiceCreateArgs) -> Resul
 
 /// The service that was asked for: everything said becomes a change to an empty one.
 pub(super) fn to_spec(args: ServiceCreateArgs) -> Result<ServiceSpec> {
-    let mode = mode(&args)?;
+    let by_default = if args.schedule.schedule.is_some() { Mode::ReplicatedJob } else { Mode::Replicated };
     let mut labels = args.labels;
     labels.extend(args.schedule.labels());
     let mut words = args.image_and_args.into_iter();
@@ -35,8 +35,8 @@ pub(super) fn to_spec(args: ServiceCreateArgs) -> Result<ServiceSpec> {
     };
     let mut wanted = ServiceSpec {
         name: args.name,
-        mode,
-        endpoint_spec: Some(EndpointSpec { mode: "vip".to_owned() }),
+        mode: empty_mode(args.mode.unwrap_or(by_default)),
+        endpoint_spec: Some(EndpointSpec { mode: "vip".to_owned(), ..EndpointSpec::default() }),
         ..ServiceSpec::default()
     };
     wanted.task_template.container_spec = Some(container);
@@ -47,6 +47,7 @@ pub(super) fn to_spec(args: ServiceCreateArgs) -> Result<ServiceSpec> {
         container_label_add: args.container_labels,
         constraint_add: args.constraints,
         placement_pref_add: args.placement_prefs,
+        generic_resource_add: args.generic_resources,
         group_add: args.groups,
         host_add: args.hosts,
         cap_add: args.cap_add,
@@ -57,28 +58,20 @@ pub(super) fn to_spec(args: ServiceCreateArgs) -> Result<ServiceSpec> {
     };
     changes::apply(&lists, &mut wanted)?;
     spec::apply(&args.spec, &mut wanted)?;
+    let job = wanted.mode.replicated_job.is_some() || wanted.mode.global_job.is_some();
+    if job && (wanted.update_config.is_some() || wanted.rollback_config.is_some()) {
+        bail!("update and rollback configuration is not supported for jobs");
+    }
     Ok(wanted)
 }
 
-fn mode(args: &ServiceCreateArgs) -> Result<ServiceMode> {
-    let by_default = if args.schedule.schedule.is_some() { Mode::ReplicatedJob } else { Mode::Replicated };
-    let mode = args.mode.unwrap_or(by_default);
-    let replicas = args.spec.replicas;
-    if replicas.is_some() && matches!(mode, Mode::Global | Mode::GlobalJob) {
-        bail!("replicas can only be used with replicated or replicated-job mode");
-    }
-    if args.max_concurrent.is_some() && mode != Mode::ReplicatedJob {
-        bail!("max-concurrent can only be used with replicated-job mode");
-    }
+/// The mode with what it has when nothing is said. A job's numbers follow from each other.
+fn empty_mode(mode: Mode) -> ServiceMode {
     let none = ServiceMode::default();
-    Ok(match mode {
+    match mode {
         Mode::Replicated => ServiceMode { replicated: Some(ReplicatedService { replicas: Some(1) }), ..none },
         Mode::Global => ServiceMode { global: Some(Empty {}), ..none },
-        Mode::ReplicatedJob => {
-            let total_completions = Some(replicas.unwrap_or(1));
-            let max_concurrent = args.max_concurrent.or(total_completions);
-            ServiceMode { replicated_job: Some(ReplicatedJob { max_concurrent, total_completions }), ..none }
-        }
+        Mode::ReplicatedJob => ServiceMode { replicated_job: Some(ReplicatedJob::default()), ..none },
         Mode::GlobalJob => ServiceMode { global_job: Some(Empty {}), ..none },
-    })
+    }
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     args::{ServiceCommand, ServiceInspectArgs, ServiceRemoveArgs, ServiceTasksArgs},
-    output::{json, pretty},
+    output::{json, pretty, units::now},
 };
 
 pub(super) async fn run(context: &mut Context, command: ServiceCommand) -> Result<()> {
@@ -47,14 +47,21 @@ async fn inspect(context: &mut Context, args: ServiceInspectArgs) -> Result<()> 
             Err(error) => failures.note(error)?,
         }
     }
-    let shown = if args.pretty { found.concat() } else { format!("{}\n", json::list(&found)) };
+    let shown = match &args.format {
+        Some(format) => {
+            let each = found.iter().map(|json| format.one(&serde_json::from_str(json)?));
+            each.collect::<Result<String>>()?
+        }
+        None if args.pretty => found.concat(),
+        None => format!("{}\n", json::list(&found)),
+    };
     context.printer.text(shown)?;
     failures.into_result()
 }
 
 async fn read(context: &Context, key: &str, pretty: bool) -> Result<String> {
     let found = if pretty {
-        context.client.service_with_defaults(key).await.map(|service| pretty::service::show(&service))
+        context.client.service_with_defaults(key).await.map(|service| pretty::service::show(&service, now()))
     } else {
         context.client.service_json(key).await.map(|json| String::from_utf8_lossy(&json).into_owned())
     };
@@ -78,7 +85,8 @@ async fn ps(context: &mut Context, mut args: ServiceTasksArgs) -> Result<()> {
     }
     if found {
         let tasks = context.client.tasks(&filters).await?;
-        let style = Style { quiet: args.quiet, no_trunc: args.no_trunc, no_resolve: args.no_resolve };
+        let style =
+            Style { quiet: args.quiet, no_trunc: args.no_trunc, no_resolve: args.no_resolve, format: args.format };
         tasks::print(context, tasks, style).await?;
     }
     failures.into_result()

@@ -1,6 +1,7 @@
 //! `skep service scale`.
 
 use anyhow::{Context as _, Result, bail};
+use skep_dockerapi::types::ServiceMode;
 
 use super::{
     super::{Context, Failures},
@@ -31,9 +32,10 @@ pub(super) async fn run(context: &mut Context, args: ServiceScaleArgs) -> Result
 
 async fn set(context: &mut Context, scale: &Scale) -> Result<()> {
     let mut service = context.client.service(&scale.service).await?;
-    match &mut service.spec.mode.replicated {
-        Some(replicated) => replicated.replicas = Some(scale.replicas),
-        None => bail!("scale can only be used with replicated mode"),
+    match &mut service.spec.mode {
+        ServiceMode { replicated: Some(replicated), .. } => replicated.replicas = Some(scale.replicas),
+        ServiceMode { replicated_job: Some(job), .. } => job.total_completions = Some(scale.replicas),
+        _ => bail!("scale can only be used with replicated or replicated-job mode"),
     }
     let updated = context.client.service_update(&service.id, service.version.index, &service.spec, false).await?;
     for warning in updated.warnings.unwrap_or_default() {

@@ -15,15 +15,9 @@ use crate::args::{FailureAction, GoDuration, LogDriverArgs, Order, ResourceArgs,
 /// Writes what was said.
 ///
 /// # Errors
-/// When the service has no number of replicas to change.
+/// When the service has no such numbers.
 pub(super) fn apply(said: &SpecArgs, spec: &mut ServiceSpec) -> Result<()> {
-    if let Some(replicas) = said.replicas {
-        match &mut spec.mode {
-            ServiceMode { replicated: Some(service), .. } => service.replicas = Some(replicas),
-            ServiceMode { replicated_job: Some(job), .. } => job.total_completions = Some(replicas),
-            _ => bail!("replicas can only be used with replicated or replicated-job mode"),
-        }
-    }
+    mode(said, &mut spec.mode)?;
     let task = &mut spec.task_template;
     if let Some(most) = said.replicas_max_per_node {
         task.placement.get_or_insert_with(Placement::default).max_replicas = most;
@@ -58,6 +52,30 @@ pub(super) fn apply(said: &SpecArgs, spec: &mut ServiceSpec) -> Result<()> {
     );
     if let Some(mode) = said.endpoint.endpoint_mode {
         spec.endpoint_spec.get_or_insert_with(EndpointSpec::default).mode = mode.word().to_owned();
+    }
+    Ok(())
+}
+
+/// The numbers of a mode. A new job of which only the number of tasks is said runs all of them at a time.
+fn mode(said: &SpecArgs, mode: &mut ServiceMode) -> Result<()> {
+    let one_per_node = mode.global.is_some() || mode.global_job.is_some();
+    if said.replicas_max_per_node.is_some() && one_per_node {
+        bail!("replicas-max-per-node can only be used with replicated or replicated-job mode");
+    }
+    if let Some(concurrent) = said.max_concurrent {
+        match &mut mode.replicated_job {
+            Some(job) => job.max_concurrent = Some(concurrent),
+            None => bail!("max-concurrent can only be used with replicated-job mode"),
+        }
+    }
+    match (said.replicas, mode) {
+        (None, _) => {}
+        (Some(_), ServiceMode { replicated: Some(replicated), .. }) => replicated.replicas = said.replicas,
+        (Some(_), ServiceMode { replicated_job: Some(job), .. }) => {
+            job.max_concurrent = job.max_concurrent.or(said.replicas);
+            job.total_completions = said.replicas;
+        }
+        (Some(_), _) => bail!("replicas can only be used with replicated or replicated-job mode"),
     }
     Ok(())
 }

@@ -50,6 +50,83 @@ ppzaagvtnepn   web       replicated   2/3 (max 5 per node)   skep/demo:1
     assert_eq!(prints(&daemon, &["service", "ls", "-q"]).await, "ppzaagvtnepn\nppzaagvtnepn\n");
 }
 
+#[tokio::test]
+async fn lists_and_objects_come_in_the_form_that_is_asked_for() {
+    let daemon = FakeDaemon::new()
+        .on("GET /v1.46/services?status=true", json!([replicated()]))
+        .on("GET /v1.46/services/web?insertDefaults=true", replicated());
+    let prints = async |line: &[&str]| prints(&daemon, line).await;
+    assert_eq!(prints(&["service", "ls", "--format", "{{.Name}}: {{.Replicas}}"]).await, "web: 2/3 (max 5 per node)\n");
+    let table = prints(&["service", "ls", "--format", r"table {{.Name}}\t{{.Mode}}"]).await;
+    assert_eq!(table, "NAME      MODE\nweb       replicated\n");
+    let inspected = prints(&["service", "inspect", "--format", "{{.Spec.Name}} {{json .Spec.Mode}}", "web"]).await;
+    assert_eq!(inspected, "web {\"Replicated\":{\"Replicas\":3}}\n");
+}
+
+#[tokio::test]
+async fn jobs_are_listed_with_what_is_done() {
+    let job = |name: &str, mode: Value, counts: Value| {
+        let mut job = service(&mode);
+        job["Spec"]["Name"] = json!(name);
+        job["Spec"]["TaskTemplate"]["Placement"] = json!({});
+        job["ServiceStatus"] = counts;
+        job
+    };
+    let jobs = json!([
+        job(
+            "count",
+            json!({"ReplicatedJob": {"MaxConcurrent": 2, "TotalCompletions": 3}}),
+            json!({"DesiredTasks": 2, "CompletedTasks": 3})
+        ),
+        job("once", json!({"GlobalJob": {}}), json!({"RunningTasks": 1, "DesiredTasks": 1, "CompletedTasks": 2})),
+    ]);
+    let daemon = FakeDaemon::new().on("GET /v1.46/services?status=true", jobs);
+    let printed = prints(&daemon, &["service", "ls", "--format", "{{.Name}} | {{.Mode}} | {{.Replicas}}"]).await;
+    assert_eq!(printed, "count | replicated job | 0/2 (3/3 completed)\nonce | global job | 1/1 (2/3 completed)\n");
+}
+
+#[tokio::test]
+async fn a_job_is_asked_for_as_docker_asks() {
+    let daemon = FakeDaemon::new().on("POST /v1.46/services/create", json!({"ID": "s1"}));
+    let create = async |line: &str| {
+        let words = ["service", "create", "-d"].into_iter().chain(line.split(' ')).chain(["busybox"]);
+        let result = run(&daemon, &words.collect::<Vec<_>>()).await.1;
+        result.map(|()| daemon.sent("POST /v1.46/services/create"))
+    };
+    let asked = [
+        ("--mode replicated-job", json!({"ReplicatedJob": {}})),
+        ("--mode replicated-job --replicas 5", json!({"ReplicatedJob": {"MaxConcurrent": 5, "TotalCompletions": 5}})),
+        (
+            "--mode replicated-job --max-concurrent 2 --replicas 5",
+            json!({"ReplicatedJob": {"MaxConcurrent": 2, "TotalCompletions": 5}}),
+        ),
+        ("--mode global-job", json!({"GlobalJob": {}})),
+    ];
+    for (line, mode) in asked {
+        assert_eq!(create(line).await.unwrap()["Mode"], mode, "{line}");
+    }
+    let generic = create("--generic-resource gpu=2 --generic-resource ssd=1 --generic-resource gpu=3").await.unwrap();
+    let count = |kind: &str, value: i64| json!({"DiscreteResourceSpec": {"Kind": kind, "Value": value}});
+    let held = &generic["TaskTemplate"]["Resources"]["Reservations"]["GenericResources"];
+    assert_eq!(*held, json!([count("ssd", 1), count("gpu", 3)]));
+    for (line, says) in [
+        ("--mode global --replicas 2", "replicas can only be used with replicated or replicated-job mode"),
+        ("--mode global-job --replicas 2", "replicas can only be used with replicated or replicated-job mode"),
+        (
+            "--mode global --replicas-max-per-node 2",
+            "replicas-max-per-node can only be used with replicated or replicated-job mode",
+        ),
+        ("--max-concurrent 2", "max-concurrent can only be used with replicated-job mode"),
+        (
+            "--mode replicated-job --update-order start-first",
+            "update and rollback configuration is not supported for jobs",
+        ),
+        ("--mode global-job --rollback-delay 1s", "update and rollback configuration is not supported for jobs"),
+    ] {
+        assert_eq!(create(line).await.unwrap_err(), says, "{line}");
+    }
+}
+
 /// Every flag ends up where Docker's CLI puts it.
 #[tokio::test]
 async fn create_sends_what_was_said() {
@@ -194,7 +271,7 @@ async fn scaling_goes_on_after_a_refusal() {
     let (captured, result) = run(&daemon, &["service", "scale", "-d", "nosuch=1", "everywhere=2", "web=5"]).await;
     assert_eq!(captured.out(), "web scaled to 5\n");
     let expected = "nosuch: Error response from daemon: service nosuch not found\n\
-                    everywhere: scale can only be used with replicated mode";
+                    everywhere: scale can only be used with replicated or replicated-job mode";
     assert_eq!(result, Err(expected.into()));
     assert_eq!(daemon.sent(UPDATE)["Mode"]["Replicated"]["Replicas"], 5);
 }

@@ -5,17 +5,21 @@ use std::{
     fmt::{Display, Write as _},
 };
 
-use skep_dockerapi::types::{
-    ContainerSpec, Driver, Placement, ResourceRequirements, Service, ServiceMode, TaskSpec, UpdateConfig,
+use skep_dockerapi::{
+    time::Time,
+    types::{
+        ContainerSpec, Driver, Placement, ResourceRequirements, Service, ServiceMode, TaskSpec, UpdateConfig,
+        UpdateStatus,
+    },
 };
 
 use crate::output::{
     text::pair,
-    units::{binary_size, go_duration},
+    units::{ago, binary_size, go_duration},
 };
 
 /// One service.
-pub(crate) fn show(service: &Service) -> String {
+pub(crate) fn show(service: &Service, now: Time) -> String {
     let mut shown = "\n".to_owned();
     let out = &mut shown;
     let spec = &service.spec;
@@ -28,6 +32,9 @@ pub(crate) fn show(service: &Service) -> String {
         }
     }
     mode(out, &spec.mode);
+    if let Some(status) = &service.update_status {
+        update_status(out, status, now);
+    }
     placement(out, spec.task_template.placement.as_ref());
     update(out, "UpdateConfig", "Update order:      ", spec.update_config.as_ref());
     update(out, "RollbackConfig", "Rollback order:    ", spec.rollback_config.as_ref());
@@ -49,6 +56,19 @@ fn mode(out: &mut String, mode: &ServiceMode) {
         }
         _ => out.push_str("Service Mode:\n"),
     }
+}
+
+/// Only what was completed says when: a rollback's end has no line in Docker.
+fn update_status(out: &mut String, status: &UpdateStatus, now: Time) {
+    out.push_str("UpdateStatus:\n");
+    line(out, " State:\t\t", &status.state);
+    if let Some(started) = status.started_at {
+        line(out, " Started:\t", ago(started, now));
+    }
+    if let (Some(completed), "completed") = (status.completed_at, status.state.as_str()) {
+        line(out, " Completed:\t", ago(completed, now));
+    }
+    line(out, " Message:\t", &status.message);
 }
 
 fn placement(out: &mut String, placement: Option<&Placement>) {
@@ -234,7 +254,7 @@ Networks: host
 Endpoint Mode:\tvip
 
 ";
-        assert_eq!(show(&serde_json::from_value(service).unwrap()), expected);
+        assert_eq!(show(&serde_json::from_value(service).unwrap(), Time(0)), expected);
     }
 
     #[test]
@@ -300,6 +320,25 @@ Resources:
 Endpoint Mode:\t
 
 ";
-        assert_eq!(show(&serde_json::from_value(service).unwrap()), expected);
+        assert_eq!(show(&serde_json::from_value(service).unwrap(), Time(0)), expected);
+    }
+
+    #[test]
+    fn how_an_update_went() {
+        let shown = |state: &str, completed: Option<i64>| {
+            let mut service: Service =
+                serde_json::from_value(json!({"ID": "s1", "UpdateStatus": {"State": state, "Message": "m"}})).unwrap();
+            let status = service.update_status.as_mut().unwrap();
+            status.started_at = Some(Time(10_000_000_000));
+            status.completed_at = completed.map(Time);
+            let shown = show(&service, Time(70_000_000_000));
+            shown.split("Service Mode:\n").nth(1).unwrap().split("Placement:").next().unwrap().to_owned()
+        };
+        assert_eq!(
+            shown("completed", Some(65_000_000_000)),
+            "UpdateStatus:\n State:\t\tcompleted\n Started:\tAbout a minute ago\n Completed:\t5 seconds ago\n Message:\tm\n"
+        );
+        let without = "UpdateStatus:\n State:\t\trollback_completed\n Started:\tAbout a minute ago\n Message:\tm\n";
+        assert_eq!(shown("rollback_completed", Some(65_000_000_000)), without);
     }
 }

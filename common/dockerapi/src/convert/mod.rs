@@ -7,6 +7,7 @@
 mod cluster;
 mod event;
 mod job_run;
+mod generic;
 mod log;
 mod node;
 mod service;
@@ -22,6 +23,7 @@ pub use self::{
     },
     event::{EVENT_FILTERS, event_from_watch, event_matches},
     job_run::job_runs_to_docker,
+    generic::generic_to_docker,
     log::{LogFormat, MULTIPLEXED_STREAM, RAW_STREAM},
     node::{node_spec_from_docker, node_to_docker},
     service::{insert_defaults, service_spec_from_docker, service_spec_to_docker, service_to_docker},

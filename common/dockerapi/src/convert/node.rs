@@ -1,13 +1,13 @@
 //! Nodes.
 
-use skep_proto::v1::{self as proto, Annotations, Availability, NodeRole};
+use skep_proto::v1::{self as proto, Annotations, Availability, DrainPace, NodeRole};
 
-use super::{Invalid, words::Word as _};
+use super::{Invalid, spec::available_to_docker, words::Word as _};
 use crate::{
     time::Time,
     types::{
-        EngineDescription, ManagerStatus, Node, NodeDescription, NodeSpec, NodeStatus, Platform, Plugin, Resources,
-        TlsInfo, Version,
+        EngineDescription, ManagerStatus, Node, NodeDescription, NodeSpec, NodeStatus, Platform, Plugin, TlsInfo,
+        Version,
     },
 };
 
@@ -17,7 +17,6 @@ pub fn node_to_docker(node: &proto::Node, trust: &TlsInfo) -> Node {
     let status = node.status.clone().unwrap_or_default();
     let description = node.description.clone().unwrap_or_default();
     let platform = description.platform.unwrap_or_default();
-    let resources = description.resources.unwrap_or_default();
     Node {
         id: node.id.clone(),
         version: Version { index: meta.version },
@@ -27,7 +26,7 @@ pub fn node_to_docker(node: &proto::Node, trust: &TlsInfo) -> Node {
         description: NodeDescription {
             hostname: description.hostname,
             platform: Platform { architecture: platform.architecture, os: platform.os },
-            resources: Resources { nano_cpus: resources.nano_cpus, memory_bytes: resources.memory_bytes },
+            resources: available_to_docker(&description.resources.unwrap_or_default()),
             engine: EngineDescription {
                 engine_version: description.engine_version,
                 labels: description.engine_labels,
@@ -55,6 +54,10 @@ fn spec_to_docker(spec: &proto::NodeSpec) -> NodeSpec {
         labels: annotations.labels,
         role: spec.desired_role().word().to_owned(),
         availability: spec.availability().word().to_owned(),
+        drain_pace: match spec.drain_pace() {
+            DrainPace::AtOnce => String::new(),
+            pace @ DrainPace::Gradual => pace.word().to_owned(),
+        },
     }
 }
 
@@ -65,11 +68,15 @@ fn spec_to_docker(spec: &proto::NodeSpec) -> NodeSpec {
 pub fn node_spec_from_docker(spec: NodeSpec) -> Result<proto::NodeSpec, Invalid> {
     let role = NodeRole::from_word(&spec.role).ok_or_else(|| Invalid(format!("invalid Role: {:?}", spec.role)))?;
     let availability = availability(&spec.availability)?;
+    let drain_pace = match spec.drain_pace.as_str() {
+        "" => DrainPace::AtOnce,
+        word => DrainPace::from_word(word).ok_or_else(|| Invalid(format!("invalid DrainPace: {word:?}")))?,
+    };
     Ok(proto::NodeSpec {
         annotations: Some(Annotations { name: spec.name, labels: spec.labels }),
         desired_role: role.into(),
         availability: availability.into(),
-        ..proto::NodeSpec::default()
+        drain_pace: drain_pace.into(),
     })
 }
 

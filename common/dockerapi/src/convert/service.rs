@@ -2,8 +2,8 @@
 
 use skep_common::{clock::nanos, limits};
 use skep_proto::v1::{
-    self as proto, Annotations, EndpointMode, FailureAction, GlobalService, ServiceWithStatus, UpdateOrder,
-    service_spec::Mode,
+    self as proto, Annotations, EndpointMode, FailureAction, GlobalService, PortProtocol, PublishMode,
+    ServiceWithStatus, UpdateOrder, service_spec::Mode,
 };
 
 use super::{
@@ -14,8 +14,9 @@ use super::{
 use crate::{
     time::Time,
     types::{
-        Empty, Endpoint, EndpointSpec, Placement, ReplicatedJob, ReplicatedService, ResourceRequirements,
-        RestartPolicy, Service, ServiceMode, ServiceSpec, ServiceStatus, UpdateConfig, Version,
+        Empty, Endpoint, EndpointSpec, JobStatus, Placement, PortConfig, ReplicatedJob, ReplicatedService,
+        ResourceRequirements, RestartPolicy, Service, ServiceMode, ServiceSpec, ServiceStatus, UpdateConfig,
+        UpdateStatus, Version,
     },
 };
 
@@ -30,8 +31,28 @@ pub fn service_to_docker(service: &proto::Service) -> Service {
         spec: service_spec_to_docker(&service.spec.clone().unwrap_or_default()),
         previous_spec: service.previous_spec.as_ref().map(|spec| Box::new(service_spec_to_docker(spec))),
         endpoint: Endpoint::default(),
+        update_status: service.update_status.as_ref().map(status_to_docker),
         service_status: None,
+        job_status: service.job.as_ref().map(|job| JobStatus {
+            job_iteration: job_iteration(job.iteration).unwrap_or_default(),
+            last_execution: Time(job.last_execution),
+        }),
     }
+}
+
+fn status_to_docker(status: &proto::UpdateStatus) -> UpdateStatus {
+    let moment = |at: i64| (at != 0).then_some(Time(at));
+    UpdateStatus {
+        state: status.state().word().to_owned(),
+        started_at: moment(status.started_at),
+        completed_at: moment(status.completed_at),
+        message: status.message.clone(),
+    }
+}
+
+/// A run of a job as Docker counts: from 0, where ours count from 1 and 0 is none.
+pub(super) fn job_iteration(iteration: u64) -> Option<Version> {
+    iteration.checked_sub(1).map(|index| Version { index })
 }
 
 impl From<&ServiceWithStatus> for ServiceStatus {
@@ -56,7 +77,7 @@ pub fn service_spec_to_docker(spec: &proto::ServiceSpec) -> ServiceSpec {
         mode: spec.mode.as_ref().map(mode_to_docker).unwrap_or_default(),
         update_config: spec.update.as_ref().map(update_to_docker),
         rollback_config: spec.rollback.as_ref().map(update_to_docker),
-        endpoint_spec: spec.endpoint.as_ref().map(|endpoint| EndpointSpec { mode: endpoint.mode().word().to_owned() }),
+        endpoint_spec: spec.endpoint.as_ref().map(endpoint_to_docker),
     }
 }
 
@@ -69,8 +90,8 @@ pub fn service_spec_from_docker(spec: ServiceSpec) -> Result<proto::ServiceSpec,
         annotations: Some(Annotations { name: spec.name, labels: spec.labels }),
         task: Some(task_spec_from_docker(spec.task_template)?),
         mode: Some(mode_from_docker(spec.mode)?),
-        update: spec.update_config.map(|config| update_from_docker(config, "update")).transpose()?,
-        rollback: spec.rollback_config.map(|config| update_from_docker(config, "rollback")).transpose()?,
+        update: spec.update_config.map(update_from_docker).transpose()?,
+        rollback: spec.rollback_config.map(update_from_docker).transpose()?,
         endpoint: spec.endpoint_spec.map(endpoint_from_docker).transpose()?,
     })
 }
@@ -121,7 +142,37 @@ fn endpoint_from_docker(endpoint: EndpointSpec) -> Result<proto::EndpointSpec, I
         EndpointMode::from_word(&endpoint.mode)
             .ok_or_else(|| Invalid(format!("invalid resolution mode: {:?}", endpoint.mode)))?
     };
-    Ok(proto::EndpointSpec { mode: mode.into(), ports: Vec::new() })
+    let ports = endpoint.ports.into_iter().map(port_from_docker).collect::<Result<_, _>>()?;
+    Ok(proto::EndpointSpec { mode: mode.into(), ports })
+}
+
+fn endpoint_to_docker(endpoint: &proto::EndpointSpec) -> EndpointSpec {
+    let port = |port: &proto::PortConfig| PortConfig {
+        name: port.name.clone(),
+        protocol: port.protocol().word().to_owned(),
+        target_port: port.target,
+        published_port: port.published,
+        publish_mode: port.mode().word().to_owned(),
+    };
+    EndpointSpec { mode: endpoint.mode().word().to_owned(), ports: endpoint.ports.iter().map(port).collect() }
+}
+
+fn port_from_docker(port: PortConfig) -> Result<proto::PortConfig, Invalid> {
+    let protocol = match port.protocol.as_str() {
+        "" => PortProtocol::Tcp,
+        word => PortProtocol::from_word(word).ok_or_else(|| Invalid(format!("invalid protocol: {word:?}")))?,
+    };
+    let mode = match port.publish_mode.as_str() {
+        "" => PublishMode::Ingress,
+        word => PublishMode::from_word(word).ok_or_else(|| Invalid(format!("invalid publish mode: {word:?}")))?,
+    };
+    Ok(proto::PortConfig {
+        name: port.name,
+        protocol: protocol.into(),
+        target: port.target_port,
+        published: port.published_port,
+        mode: mode.into(),
+    })
 }
 
 fn update_to_docker(config: &proto::UpdateConfig) -> UpdateConfig {
@@ -135,16 +186,16 @@ fn update_to_docker(config: &proto::UpdateConfig) -> UpdateConfig {
     }
 }
 
-fn update_from_docker(config: UpdateConfig, which: &str) -> Result<proto::UpdateConfig, Invalid> {
+/// Docker calls both an update.
+fn update_from_docker(config: UpdateConfig) -> Result<proto::UpdateConfig, Invalid> {
     let action = match config.failure_action.as_str() {
         "" => FailureAction::Pause,
         word => FailureAction::from_word(word)
-            .filter(|action| which == "update" || *action != FailureAction::Rollback)
-            .ok_or_else(|| Invalid(format!("unrecognized {which} failure action {word}")))?,
+            .ok_or_else(|| Invalid(format!("unrecognized update failure action {word}")))?,
     };
     let order = match config.order.as_str() {
         "" => UpdateOrder::StopFirst,
-        word => UpdateOrder::from_word(word).ok_or_else(|| Invalid(format!("unrecognized {which} order {word}")))?,
+        word => UpdateOrder::from_word(word).ok_or_else(|| Invalid(format!("unrecognized update order {word}")))?,
     };
     Ok(proto::UpdateConfig {
         parallelism: config.parallelism,

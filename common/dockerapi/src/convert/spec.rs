@@ -5,6 +5,7 @@ use skep_proto::v1::{self as proto, NetworkMode, RestartCondition};
 use super::{
     Invalid,
     cluster::{driver_from_docker, driver_to_docker},
+    generic::{generic_from_docker, generic_to_docker},
     words::Word as _,
 };
 use crate::{
@@ -49,7 +50,7 @@ pub fn task_spec_from_docker(spec: TaskSpec) -> Result<proto::TaskSpec, Invalid>
     };
     Ok(proto::TaskSpec {
         container: Some(container_from_docker(container)?),
-        resources: spec.resources.map(resources_from_docker),
+        resources: spec.resources.map(resources_from_docker).transpose()?,
         restart: spec.restart_policy.map(restart_from_docker).transpose()?,
         placement: spec.placement.map(placement_from_docker).transpose()?,
         network: network_from_docker(&spec.networks)?.into(),
@@ -140,26 +141,36 @@ fn resources_to_docker(requirements: proto::ResourceRequirements) -> ResourceReq
             memory_bytes: limits.memory_bytes,
             pids: requirements.pids_limit,
         }),
-        reservations: requirements
-            .reservations
-            .map(|held| Resources { nano_cpus: held.nano_cpus, memory_bytes: held.memory_bytes }),
+        reservations: requirements.reservations.as_ref().map(available_to_docker),
     }
 }
 
-fn resources_from_docker(requirements: ResourceRequirements) -> proto::ResourceRequirements {
-    proto::ResourceRequirements {
+/// What a node has, or what is reserved of it.
+pub(super) fn available_to_docker(resources: &proto::Resources) -> Resources {
+    Resources {
+        nano_cpus: resources.nano_cpus,
+        memory_bytes: resources.memory_bytes,
+        generic_resources: generic_to_docker(&resources.generic),
+    }
+}
+
+fn resources_from_docker(requirements: ResourceRequirements) -> Result<proto::ResourceRequirements, Invalid> {
+    let held = |held: Resources| {
+        Ok(proto::Resources {
+            nano_cpus: held.nano_cpus,
+            memory_bytes: held.memory_bytes,
+            generic: generic_from_docker(held.generic_resources)?,
+        })
+    };
+    Ok(proto::ResourceRequirements {
         limits: requirements.limits.map(|limits| proto::Resources {
             nano_cpus: limits.nano_cpus,
             memory_bytes: limits.memory_bytes,
             generic: Vec::new(),
         }),
-        reservations: requirements.reservations.map(|held| proto::Resources {
-            nano_cpus: held.nano_cpus,
-            memory_bytes: held.memory_bytes,
-            generic: Vec::new(),
-        }),
+        reservations: requirements.reservations.map(held).transpose()?,
         pids_limit: requirements.limits.map_or(0, |limits| limits.pids),
-    }
+    })
 }
 
 fn restart_to_docker(policy: &proto::RestartPolicy) -> RestartPolicy {

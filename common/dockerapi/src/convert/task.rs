@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use skep_proto::v1 as proto;
 
-use super::{spec::task_spec_to_docker, words::Word as _};
+use super::{generic::generic_to_docker, service::job_iteration, spec::task_spec_to_docker, words::Word as _};
 use crate::{
     time::Time,
     types::{ContainerStatus, Empty, Task, TaskStatus, Version},
@@ -37,5 +37,7 @@ pub fn task_to_docker(task: &proto::Task) -> Task {
             port_status: Empty {},
         },
         desired_state: task.desired_state().word().to_owned(),
+        generic_resources: generic_to_docker(&task.generic_resources),
+        job_iteration: job_iteration(task.job_iteration),
     }
 }

@@ -3,8 +3,8 @@
 //! Reading ignores case, as Docker does.
 
 use skep_proto::v1::{
-    Availability, EndpointMode, FailureAction, NodeRole, NodeState, Reachability, RestartCondition, TaskState,
-    UpdateOrder,
+    Availability, DrainPace, EndpointMode, FailureAction, NodeRole, NodeState, PortProtocol, PublishMode, Reachability,
+    RestartCondition, TaskState, UpdateOrder, UpdateState,
 };
 
 /// An enum with Docker's words.
@@ -80,8 +80,31 @@ impl Word for UpdateOrder {
         &[(Self::StopFirst, "stop-first"), (Self::StartFirst, "start-first")];
 }
 
+impl Word for UpdateState {
+    const WORDS: &'static [(Self, &'static str)] = &[
+        (Self::Updating, "updating"),
+        (Self::Paused, "paused"),
+        (Self::Completed, "completed"),
+        (Self::RollbackStarted, "rollback_started"),
+        (Self::RollbackPaused, "rollback_paused"),
+        (Self::RollbackCompleted, "rollback_completed"),
+    ];
+}
+
+impl Word for DrainPace {
+    const WORDS: &'static [(Self, &'static str)] = &[(Self::AtOnce, "at-once"), (Self::Gradual, "gradual")];
+}
+
 impl Word for EndpointMode {
     const WORDS: &'static [(Self, &'static str)] = &[(Self::Vip, "vip"), (Self::Dnsrr, "dnsrr")];
+}
+
+impl Word for PortProtocol {
+    const WORDS: &'static [(Self, &'static str)] = &[(Self::Tcp, "tcp"), (Self::Udp, "udp"), (Self::Sctp, "sctp")];
+}
+
+impl Word for PublishMode {
+    const WORDS: &'static [(Self, &'static str)] = &[(Self::Ingress, "ingress"), (Self::Host, "host")];
 }
 
 #[cfg(test)]
@@ -106,7 +129,11 @@ mod tests {
         one_to_one::<RestartCondition>();
         one_to_one::<FailureAction>();
         one_to_one::<UpdateOrder>();
+        one_to_one::<UpdateState>();
+        one_to_one::<DrainPace>();
         one_to_one::<EndpointMode>();
+        one_to_one::<PortProtocol>();
+        one_to_one::<PublishMode>();
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod container;
 mod event;
+mod generic;
 mod image;
 mod job_run;
 mod network;
@@ -18,8 +19,8 @@ mod task;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    container::*, event::*, image::*, job_run::*, network::*, node::*, service::*, spec::*, swarm::*, system::*,
-    task::*,
+    container::*, event::*, generic::*, image::*, job_run::*, network::*, node::*, service::*, spec::*, swarm::*,
+    system::*, task::*,
 };
 
 /// Every error's body.
@@ -34,6 +35,7 @@ pub struct ErrorBody {
 #[serde(rename_all = "PascalCase", default)]
 pub struct Version {
     /// The number.
+    #[serde(skip_serializing_if = "zero")]
     pub index: u64,
 }
 

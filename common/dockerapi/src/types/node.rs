@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{TlsInfo, Version, zero};
+use super::{GenericResource, TlsInfo, Version, zero};
 use crate::time::Time;
 
 /// A node.
@@ -46,6 +46,9 @@ pub struct NodeSpec {
     /// `active`, `pause`, `drain`.
     #[serde(skip_serializing_if = "zero")]
     pub availability: String,
+    /// `gradual`, or empty for Docker's own way. Docker has no such field; its CLI leaves it out of an update.
+    #[serde(skip_serializing_if = "zero")]
+    pub drain_pace: String,
 }
 
 /// What a node said of itself.
@@ -78,8 +81,8 @@ pub struct Platform {
     pub os: String,
 }
 
-/// CPUs and memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// CPUs, memory and what else there is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Resources {
     /// 10⁻⁹ CPUs.
@@ -88,6 +91,9 @@ pub struct Resources {
     /// Bytes.
     #[serde(rename = "MemoryBytes", skip_serializing_if = "zero")]
     pub memory_bytes: i64,
+    /// Of the kinds the operator named.
+    #[serde(rename = "GenericResources", skip_serializing_if = "zero")]
+    pub generic_resources: Vec<GenericResource>,
 }
 
 /// The daemon of a node.

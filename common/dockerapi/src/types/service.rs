@@ -27,9 +27,43 @@ pub struct Service {
     pub previous_spec: Option<Box<ServiceSpec>>,
     /// How it is reached.
     pub endpoint: Endpoint,
+    /// How the last update goes or went; absent when nothing had to be done for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update_status: Option<UpdateStatus>,
     /// Counts, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_status: Option<ServiceStatus>,
+    /// Of jobs only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_status: Option<JobStatus>,
+}
+
+/// How an update goes or went.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct UpdateStatus {
+    /// `updating`, `paused`, `completed`, `rollback_started`, `rollback_paused`, `rollback_completed`.
+    #[serde(skip_serializing_if = "zero")]
+    pub state: String,
+    /// When it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When it was over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Time>,
+    /// The state in a sentence, and what led to it.
+    #[serde(skip_serializing_if = "zero")]
+    pub message: String,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct JobStatus {
+    /// The newest run; the first is 0.
+    pub job_iteration: Version,
+    /// When it began.
+    pub last_execution: Time,
 }
 
 /// What is wanted of a service; the body of create and update.
@@ -133,6 +167,30 @@ pub struct EndpointSpec {
     /// `vip`, `dnsrr`.
     #[serde(skip_serializing_if = "zero")]
     pub mode: String,
+    /// What is published.
+    #[serde(skip_serializing_if = "zero")]
+    pub ports: Vec<PortConfig>,
+}
+
+/// A published port.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct PortConfig {
+    /// A name of it.
+    #[serde(skip_serializing_if = "zero")]
+    pub name: String,
+    /// `tcp`, `udp`, `sctp`; empty = tcp.
+    #[serde(skip_serializing_if = "zero")]
+    pub protocol: String,
+    /// Inside the container.
+    #[serde(skip_serializing_if = "zero")]
+    pub target_port: u32,
+    /// Outside; 0 = any free one.
+    #[serde(skip_serializing_if = "zero")]
+    pub published_port: u32,
+    /// `ingress`: on every node; `host`: on the task's own. Empty = ingress.
+    #[serde(skip_serializing_if = "zero")]
+    pub publish_mode: String,
 }
 
 /// How a service is reached now.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Empty, TaskSpec, Version, zero};
+use super::{Empty, GenericResource, TaskSpec, Version, zero};
 use crate::time::Time;
 
 /// A task.
@@ -38,6 +38,12 @@ pub struct Task {
     /// How it should be.
     #[serde(skip_serializing_if = "zero")]
     pub desired_state: String,
+    /// What it was given of what it reserves.
+    #[serde(skip_serializing_if = "zero")]
+    pub generic_resources: Vec<GenericResource>,
+    /// Of a job's task: the run it belongs to; the first is 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_iteration: Option<Version>,
 }
 
 /// How a task is.

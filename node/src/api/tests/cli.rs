@@ -106,8 +106,8 @@ async fn a_day_with_the_docker_cli() {
         );
         assert!(!created.contains("could not be accessed"), "{created}");
         assert!(fails(&create).await.contains("service web already exists"));
-        let refused = fails(&["service", "create", "--name", "p", "-p", "80:80", "busybox"]).await;
-        assert!(refused.contains("not supported yet: EndpointSpec.Ports"), "{refused}");
+        let refused = fails(&["service", "create", "--name", "p", "--mount", "type=tmpfs,dst=/t", "busybox"]).await;
+        assert!(refused.contains("not supported yet: TaskTemplate.ContainerSpec.Mounts"), "{refused}");
 
         let list = run(&["service", "ls"]).await;
         assert_eq!(words(list.lines().nth(1).unwrap())[1..], ["web", "replicated", "3/3", "busybox:1.35"]);

@@ -184,9 +184,9 @@ async fn bodies_that_cannot_be_used() {
         (r#"{"Name":1}"#, 400, "invalid JSON: Name: invalid type: integer `1`, expected a string"),
         (huge.as_str(), 413, "the request is too large: at most 1048576 bytes are allowed"),
         (
-            r#"{"TaskTemplate":{"ContainerSpec":{"Image":"x","Mounts":[{"Type":"volume"}]}},"EndpointSpec":{"Ports":[{}]}}"#,
+            r#"{"TaskTemplate":{"ContainerSpec":{"Image":"x","Mounts":[{"Type":"volume"}]}},"Networks":[{}]}"#,
             400,
-            "not supported yet: EndpointSpec.Ports, TaskTemplate.ContainerSpec.Mounts",
+            "not supported yet: Networks, TaskTemplate.ContainerSpec.Mounts",
         ),
     ] {
         let (status, answer) = bench.ask(Method::POST, "/services/create", body.to_owned()).await;

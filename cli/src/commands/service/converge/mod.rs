@@ -1,5 +1,10 @@
 //! Waits until a service is as its spec says, and shows it: polls the service, its current tasks and the nodes.
+//!
+//! The wait also ends when the update it watches has stopped; that is an error. A job is done when it is done: nothing
+//! is verified.
 
+mod course;
+mod job;
 mod tally;
 
 use std::{
@@ -15,7 +20,11 @@ use skep_dockerapi::{
     types::{Service, Task},
 };
 
-use self::tally::{Line, Tally};
+use self::{
+    course::Course,
+    job::JobTally,
+    tally::{Line, Seen, Tally},
+};
 use super::super::Context;
 use crate::{
     args::WaitArgs,
@@ -31,6 +40,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The line about the wait after convergence.
 const VERIFY: &str = "verify";
+
+/// The line about an update that is undone.
+const ROLLBACK: &str = "rollback";
 
 /// Waits, unless the user does not want to.
 pub(super) async fn unless_detached(context: &mut Context, key: &str, wait: WaitArgs) -> Result<()> {
@@ -62,7 +74,8 @@ async fn look(client: &Client, key: &str) -> Result<Look, ClientError> {
 
 async fn watch(client: &Client, display: &mut Display<'_>, key: &str) -> Result<()> {
     let mut interrupted = pin!(tokio::signal::ctrl_c());
-    let mut tally = Tally::default();
+    let (mut tally, mut job) = (Tally::default(), JobTally::default());
+    let mut course = Course::default();
     let mut converged_since: Option<Instant> = None;
     let mut failing_since: Option<Instant> = None;
     loop {
@@ -70,11 +83,26 @@ async fn watch(client: &Client, display: &mut Display<'_>, key: &str) -> Result<
             Ok(look) => {
                 failing_since = None;
                 let monitor = monitor(&look.service);
-                let seen = tally.observe(&look.service, &look.tasks, &look.active);
-                display.show(seen.lines)?;
-                match (seen.converged, converged_since) {
+                if let Some(begun) = course.follow(look.service.update_status.as_ref(), converged_since.is_some())? {
+                    display.say(ROLLBACK, &begun)?;
+                }
+                if course.is_over() {
+                    return Ok(());
+                }
+                let is_job = look.service.job_status.is_some();
+                let Seen { lines, converged } = if is_job {
+                    job.observe(&look.service, &look.tasks, &look.active)
+                } else {
+                    tally.observe(&look.service, &look.tasks, &look.active, course.is_rollback())
+                };
+                display.show(lines)?;
+                if is_job && converged {
+                    return Ok(display.remark("job complete")?);
+                }
+                match (converged, converged_since) {
                     (true, Some(since)) if since.elapsed() >= monitor => {
-                        return Ok(display.say(VERIFY, &format!("Service {key} converged"))?);
+                        display.say(VERIFY, &format!("Service {key} converged"))?;
+                        return course.end().map_or(Ok(()), |end| Ok(display.say(ROLLBACK, end)?));
                     }
                     (true, since) => {
                         let since = *converged_since.insert(since.unwrap_or_else(Instant::now));

@@ -12,7 +12,7 @@ use crate::output::{
 };
 
 /// More tasks than this have no lines of their own.
-const MAX_TASK_LINES: usize = 20;
+pub(super) const MAX_TASK_LINES: usize = 20;
 
 /// Characters of an error shown: it must not run into a second line.
 const ERROR_WIDTH: usize = 75;
@@ -40,6 +40,9 @@ const STATES: [&str; 13] = [
 /// States up to and with `running`.
 const RUNNING: u64 = 9;
 
+/// States up to and with `complete`.
+pub(super) const COMPLETE: u64 = 10;
+
 /// Width of a state's name: that of the longest.
 const STATE_WIDTH: usize = 9;
 
@@ -65,11 +68,21 @@ pub(super) struct Tally {
     places: BTreeMap<u64, usize>,
     begun: bool,
     done: bool,
+    /// Whether it is a rollback that is watched.
+    rollback: bool,
 }
 
 impl Tally {
-    /// Looks at the tasks of the service's current version; `active` are the nodes that are not down.
-    pub(super) fn observe(&mut self, service: &Service, tasks: &[Task], active: &HashSet<String>) -> Seen {
+    /// Looks at the tasks of the service's current version; `active` are the nodes that are not down. With `rollback`
+    /// the sum is that of a rollback.
+    pub(super) fn observe(
+        &mut self,
+        service: &Service,
+        tasks: &[Task],
+        active: &HashSet<String>,
+        rollback: bool,
+    ) -> Seen {
+        self.rollback = rollback;
         match &service.spec.mode.replicated {
             Some(replicated) => self.replicated(replicated.replicas.unwrap_or(1), tasks, active),
             None => self.global(tasks, active),
@@ -83,7 +96,7 @@ impl Tally {
         let mut lines = Vec::new();
         if !self.begun {
             self.begun = true;
-            lines.push(overall(0, total));
+            lines.push(self.overall(0, total));
             if total <= MAX_TASK_LINES {
                 lines.extend((1..=total).map(|place| line(format!("{place}/{total}"), " ")));
             }
@@ -113,7 +126,7 @@ impl Tally {
                 return Seen { lines: vec![line(OVERALL.to_owned(), "waiting for new tasks")], converged: false };
             }
             self.begun = true;
-            lines.push(overall(0, total));
+            lines.push(self.overall(0, total));
         }
         let named: Vec<(String, &Task)> =
             current.iter().map(|(node, task)| (short_id(node).to_owned(), *task)).collect();
@@ -136,10 +149,15 @@ impl Tally {
             if total <= MAX_TASK_LINES {
                 lines.extend(named.iter().filter_map(|(name, task)| task_line(name, task)));
             }
-            lines.push(overall(running, total));
+            lines.push(self.overall(running, total));
             self.done = running == total;
         }
         Seen { lines, converged: running == total }
+    }
+
+    fn overall(&self, running: usize, total: usize) -> Line {
+        let course = if self.rollback { "rolling back update: " } else { "" };
+        line(OVERALL.to_owned(), &format!("{course}{running} out of {total} tasks"))
     }
 }
 
@@ -173,24 +191,28 @@ fn is_running(task: &Task) -> bool {
     is_alive(&task.desired_state) && number(&task.status.state) == Some(RUNNING)
 }
 
+/// What there is to say of one task: its error, else how far it is on the way to running.
 fn task_line(name: &str, task: &Task) -> Option<Line> {
-    if !task.status.err.is_empty() {
-        let error = task.status.err.replace(['\n', '\r'], " ");
-        return Some(line(name.to_owned(), &ellipsis(&error, ERROR_WIDTH)));
-    }
-    let state = task.status.state.as_str();
-    (is_alive(&task.desired_state) && is_alive(state)).then(|| Line {
+    let alive = is_alive(&task.desired_state) && is_alive(&task.status.state);
+    error_line(name, task).or_else(|| alive.then(|| state_line(name, &task.status.state, RUNNING)))
+}
+
+/// What went wrong with a task, or what it waits for.
+pub(super) fn error_line(name: &str, task: &Task) -> Option<Line> {
+    let error = task.status.err.replace(['\n', '\r'], " ");
+    (!error.is_empty()).then(|| line(name.to_owned(), &ellipsis(&error, ERROR_WIDTH)))
+}
+
+/// How far a task is on the way to the state of number `end`.
+pub(super) fn state_line(name: &str, state: &str, end: u64) -> Line {
+    Line {
         name: name.to_owned(),
         text: format!("{state:<STATE_WIDTH$}"),
-        share: Some(Share { current: number(state).unwrap_or(0), total: RUNNING }),
-    })
+        share: Some(Share { current: number(state).unwrap_or(0).min(end), total: end }),
+    }
 }
 
-fn overall(running: usize, total: usize) -> Line {
-    line(OVERALL.to_owned(), &format!("{running} out of {total} tasks"))
-}
-
-fn line(name: String, text: &str) -> Line {
+pub(super) fn line(name: String, text: &str) -> Line {
     Line { name, text: text.to_owned(), share: None }
 }
 
@@ -223,30 +245,30 @@ mod tests {
     fn slots_get_lines_in_order_and_are_counted() {
         let mut tally = Tally::default();
         let (service, active) = (service(json!({"Replicated": {"Replicas": 2}})), nodes(&["n1"]));
-        let first = tally.observe(&service, &[], &active);
+        let first = tally.observe(&service, &[], &active, false);
         assert_eq!(
             shown(&first),
             ["overall progress: 0 out of 2 tasks", "1/2:  ", "2/2:  ", "overall progress: 0 out of 2 tasks"]
         );
         let tasks = [task(3, "n1", "running", "preparing"), task(1, "n1", "running", "running")];
-        let second = tally.observe(&service, &tasks, &active);
+        let second = tally.observe(&service, &tasks, &active, false);
         assert_eq!(shown(&second), ["1/2: running  %", "2/2: preparing%", "overall progress: 1 out of 2 tasks"]);
         assert!(!second.converged);
         let tasks = [task(3, "n1", "running", "running"), task(1, "n1", "running", "running")];
-        let third = tally.observe(&service, &tasks, &active);
+        let third = tally.observe(&service, &tasks, &active, false);
         assert!(third.converged);
         assert_eq!(third.lines.len(), 3);
-        assert_eq!(tally.observe(&service, &tasks, &active), Seen { lines: vec![], converged: true });
+        assert_eq!(tally.observe(&service, &tasks, &active, false), Seen { lines: vec![], converged: true });
     }
 
     #[test]
     fn a_failure_after_convergence_is_shown_again() {
         let mut tally = Tally::default();
         let (service, active) = (service(json!({"Replicated": {"Replicas": 1}})), nodes(&["n1"]));
-        assert!(tally.observe(&service, &[task(1, "n1", "running", "running")], &active).converged);
+        assert!(tally.observe(&service, &[task(1, "n1", "running", "running")], &active, false).converged);
         let mut failed = task(1, "n1", "running", "failed");
         failed.status.err = format!("task: non-zero exit (7)\n{}", "x".repeat(80));
-        let seen = tally.observe(&service, &[failed], &active);
+        let seen = tally.observe(&service, &[failed], &active, false);
         assert!(!seen.converged);
         let error = format!("1/1: task: non-zero exit (7) {}…", "x".repeat(50));
         assert_eq!(shown(&seen), [error, "overall progress: 0 out of 1 tasks".into()]);
@@ -257,7 +279,7 @@ mod tests {
         let mut tally = Tally::default();
         let (service, active) = (service(json!({"Replicated": {"Replicas": 1}})), nodes(&["n1"]));
         let tasks = [task(1, "n1", "shutdown", "running"), task(1, "n1", "ready", "preparing")];
-        let seen = tally.observe(&service, &tasks, &active);
+        let seen = tally.observe(&service, &tasks, &active, false);
         assert!(!seen.converged);
         assert!(shown(&seen).contains(&"1/1: preparing%".to_owned()), "{seen:?}");
     }
@@ -266,12 +288,12 @@ mod tests {
     fn tasks_on_dead_nodes_do_not_count() {
         let mut tally = Tally::default();
         let service = service(json!({"Replicated": {"Replicas": 1}}));
-        assert!(!tally.observe(&service, &[task(1, "n1", "running", "running")], &nodes(&["n2"])).converged);
+        assert!(!tally.observe(&service, &[task(1, "n1", "running", "running")], &nodes(&["n2"]), false).converged);
     }
 
     #[test]
     fn no_task_is_wanted_none_is_missing() {
-        let seen = Tally::default().observe(&service(json!({"Replicated": {"Replicas": 0}})), &[], &nodes(&[]));
+        let seen = Tally::default().observe(&service(json!({"Replicated": {"Replicas": 0}})), &[], &nodes(&[]), false);
         assert!(seen.converged);
         assert_eq!(shown(&seen), ["overall progress: 0 out of 0 tasks", "overall progress: 0 out of 0 tasks"]);
     }
@@ -279,7 +301,8 @@ mod tests {
     #[test]
     fn many_tasks_have_no_lines_of_their_own() {
         let tasks: Vec<Task> = (1..=21).map(|slot| task(slot, "n1", "running", "running")).collect();
-        let seen = Tally::default().observe(&service(json!({"Replicated": {"Replicas": 21}})), &tasks, &nodes(&["n1"]));
+        let seen =
+            Tally::default().observe(&service(json!({"Replicated": {"Replicas": 21}})), &tasks, &nodes(&["n1"]), false);
         assert_eq!(shown(&seen), ["overall progress: 0 out of 21 tasks", "overall progress: 21 out of 21 tasks"]);
     }
 
@@ -287,14 +310,14 @@ mod tests {
     fn a_global_service_has_a_line_per_node() {
         let mut tally = Tally::default();
         let (service, active) = (service(json!({"Global": {}})), nodes(&["node1", "node2"]));
-        let first = tally.observe(&service, &[], &active);
+        let first = tally.observe(&service, &[], &active, false);
         assert_eq!(first, Seen { lines: vec![line(OVERALL.to_owned(), "waiting for new tasks")], converged: false });
         let tasks = [
             task(0, "node2", "running", "starting"),
             task(0, "node1", "running", "running"),
             task(0, "dead", "running", "running"),
         ];
-        let second = tally.observe(&service, &tasks, &active);
+        let second = tally.observe(&service, &tasks, &active, false);
         assert_eq!(
             shown(&second),
             [

@@ -1,0 +1,282 @@
+#!/usr/bin/env bash
+# What the stock docker CLI shows of a swarm that updates, rolls back, fails, waits and runs jobs. Any engine behind the
+# socket must show the same: ids, times and the node's name are masked, everything else is printed as it came.
+#
+# Usage: tests/parity/orchestration.sh unix://SOCKET >OUT
+#
+# The engine is the one node of its swarm, has no services, and has the image skep/demo:1 (scripts/demo-image).
+# README.md beside this file says how the recording of the real Docker Engine was made.
+set -uo pipefail
+export DOCKER_HOST=${1:?usage: orchestration.sh unix://SOCKET} DOCKER_CLI_HINTS=false LC_ALL=C
+node=$(docker info --format '{{.Name}}') || exit 1
+
+image=skep/demo:1
+stay='trap "exit 0" TERM; sleep 1000 & wait' # a program that stops when it is asked to
+
+mask() {
+  sed -E \
+    -e 's/\b[a-z0-9]{25}\b/ID/g' -e 's/^[a-z0-9]{12}( +|: )/ID\1/' \
+    -e 's/([Ll]ess than a|[Aa]bout an?|[0-9]+) (second|minute|hour)s? ago/AGO/g' \
+    -e 's/[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]+( ?[+-]00:?00)?( UTC|Z)?/TIME/g' \
+    -e "s/\b$node\b/NODE/g" -e 's/ {3,}/   /g' -e 's/[[:blank:]]+$//'
+}
+
+# Which moments a progress display shows is chance. What counts is how it ends: the sum where the service converged, and
+# whether it was a rollback that was watched.
+settled() {
+  awk '
+    /^overall progress: / { overall = $0; next }
+    /^verify: / { verify = $0; next }
+    /^rollback: / { rolled = 1; next }
+    /^([0-9]+\/[0-9]+|job progress|active tasks): / { next }
+    match($0, /^[a-z0-9]+: /) && RLENGTH == 14 { next } # a node
+    { print }
+    END {
+      if (rolled) print "rollback: ..."
+      if (verify ~ /converged$/) printf "%s\n%s\n", overall, verify
+    }'
+}
+
+part() { printf '\n\n== %s\n' "$*"; }
+run() { heading docker "$@"; answer "$@"; }
+heading() { printf '\n$ %s\n' "$*" | mask; }
+answer() {
+  timeout 60 docker "$@" 2>&1 | settled | mask
+  local status=${PIPESTATUS[0]}
+  [ "$status" = 0 ] || echo "[exit $status]"
+}
+
+# until_is TEXT ARGS…: waits until the command prints this, whatever the order of its lines.
+until_is() {
+  local want=$1 got; shift
+  for _ in $(seq 600); do
+    got=$(docker "$@" 2>/dev/null | sort | paste -sd' ')
+    [ "$got" = "$want" ] && return
+    sleep 0.1
+  done
+  echo "[gave up: \"docker $*\" printed \"$got\", not \"$want\"]"
+}
+update_is() { until_is "$2" service inspect "$1" --format '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}'; }
+ps() {
+  heading docker service ps "$@"
+  answer service ps --no-trunc --format '{{.Name}} | {{.Image}} | {{.DesiredState}} | {{.CurrentState}} | {{.Error}}' "$@"
+}
+status() {
+  heading update status of "$1"
+  answer service inspect "$1" --format '{{with .UpdateStatus}}{{.State}}: {{.Message}}{{else}}none{{end}}'
+}
+counts() {
+  heading docker service ls "$@"
+  answer service ls --format '{{.Name}} | {{.Mode}} | {{.Replicas}}' "$@"
+}
+create() { heading docker service create "$@"; answer service create --no-resolve-image "$@"; }
+update() { heading docker service update "$@"; answer service update --no-resolve-image "$@"; }
+
+part a service with every setting of its updates
+create --name web --replicas 3 --label tier=front --env A=1 --stop-grace-period 5s \
+  --update-parallelism 2 --update-delay 500ms --update-monitor 1s --update-failure-action pause \
+  --update-max-failure-ratio 0.2 --update-order stop-first \
+  --rollback-parallelism 0 --rollback-delay 100ms --rollback-monitor 1s --rollback-failure-action continue \
+  --rollback-max-failure-ratio 0.5 --rollback-order start-first \
+  --restart-condition any --restart-delay 1s --restart-max-attempts 5 --restart-window 30s \
+  --placement-pref spread=node.labels.zone --placement-pref spread=node.labels.rack --replicas-max-per-node 8 \
+  --constraint node.role==manager --limit-memory 64m --reserve-cpu 0.01 \
+  $image sh -c "$stay"
+run service ls
+ps web
+run service inspect --pretty web
+for field in Mode UpdateConfig RollbackConfig TaskTemplate.RestartPolicy TaskTemplate.Placement TaskTemplate.Resources; do
+  run service inspect web --format "{{json .Spec.$field}}"
+done
+
+part scaling
+run service scale web=4
+counts
+run service scale web=2
+until_is 'Running Running' service ps web --format '{{.DesiredState}}'
+ps web
+run service scale web=x
+run service scale nosuch=1
+
+part a rolling update
+update --env-add A=2 web
+update_is web completed
+status web
+run service inspect --pretty web
+ps web
+part what does not concern tasks restarts none
+update --label-add tier=back web
+status web
+ps web --filter desired-state=running
+part by force
+update --force --update-parallelism 0 --update-order start-first web
+update_is web completed
+status web
+ps web --filter desired-state=running
+
+part back and forth
+run service rollback web
+update_is web rollback_completed
+status web
+run service inspect web --format '{{json .Spec.UpdateConfig}} {{.Spec.TaskTemplate.ForceUpdate}}'
+run service inspect --pretty web
+run service update --rollback web
+update_is web rollback_completed
+status web
+run service inspect web --format '{{json .Spec.UpdateConfig}} {{.Spec.TaskTemplate.ForceUpdate}}'
+run service update --rollback --force web
+
+part an update that fails pauses after the first task
+create --name frail --replicas 2 --update-monitor 1s --update-delay 5s --restart-condition none \
+  --rollback-monitor 1s --rollback-parallelism 0 $image sh -c "$stay"
+update --args false frail
+status frail
+run service inspect --pretty frail
+heading states of frail
+answer service ps frail --no-trunc --format '{{.DesiredState}} | {{.CurrentState}} | {{.Error}}' | sort
+counts --filter name=frail
+part another update resumes
+update --args "sh -c '$stay'" --update-failure-action rollback --update-delay 100ms frail
+update_is frail completed
+status frail
+part an update that fails and is rolled back
+update --args false frail
+run service inspect frail --format '{{.Spec.TaskTemplate.ContainerSpec.Args}}'
+until_is 'Running Running' service ps frail --format '{{slice .CurrentState 0 7}}' --filter desired-state=running
+counts --filter name=frail
+part an update that fails and goes on
+update -d --args false --update-failure-action continue --update-parallelism 0 frail
+update_is frail completed
+status frail
+run service rollback frail
+update_is frail rollback_completed
+status frail
+run service rm frail
+
+part one on every node
+create --mode global --name everywhere --update-monitor 1s --rollback-monitor 1s $image sh -c "$stay"
+counts --filter name=everywhere
+run service ps --no-trunc everywhere
+update --env-add B=1 everywhere
+update_is everywhere completed
+status everywhere
+run service rollback everywhere
+update_is everywhere rollback_completed
+status everywhere
+run service scale everywhere=2
+update --replicas 2 everywhere
+run service inspect everywhere --format '{{json .Spec.Mode}}'
+run service rm everywhere
+
+part jobs
+done_is() { until_is "$2" service ls --filter "name=$1" --format '{{.Replicas}}'; }
+create --mode replicated-job --name count --replicas 3 --max-concurrent 2 $image true
+counts --filter name=count
+ps count
+run service inspect --pretty count
+run service inspect count --format '{{json .Spec.Mode}} {{json .JobStatus}}'
+update -d --force count
+done_is count '0/2 (3/3 completed)'
+until_is 'Complete Complete Complete Complete Complete Complete' service ps count --format '{{slice .CurrentState 0 8}}'
+ps count
+run service inspect count --format '{{json .JobStatus}}'
+run service scale -d count=4
+done_is count '0/2 (4/4 completed)'
+run service inspect count --format '{{json .Spec.Mode}} {{json .JobStatus}}'
+run service rollback count
+run service update -d --update-order start-first count
+create --mode global-job --name once $image true
+counts --filter name=once
+run service ps --no-trunc once
+run service inspect once --format '{{json .Spec.Mode}} {{json .JobStatus}}'
+create -d --mode replicated-job --name lame --restart-condition on-failure --restart-delay 100ms --restart-max-attempts 2 $image false
+until_is 'Failed Failed Failed' service ps lame --format '{{slice .CurrentState 0 6}}'
+until_is 'Shutdown Shutdown Shutdown' service ps lame --format '{{.DesiredState}}'
+ps lame
+counts --filter name=lame
+run service rm count once lame
+
+part restarts
+create -d --name crash --restart-condition on-failure --restart-delay 100ms --restart-max-attempts 2 $image sh -c 'exit 3'
+until_is 'Failed Failed Failed' service ps crash --format '{{slice .CurrentState 0 6}}'
+until_is 'Shutdown Shutdown Shutdown' service ps crash --format '{{.DesiredState}}'
+ps crash
+create -d --name fine --restart-condition on-failure $image true
+until_is 'Shutdown' service ps fine --format '{{.DesiredState}}'
+ps fine
+counts --filter name=fine
+run service rm crash fine
+
+part tasks that wait
+waits() { # NAME FLAGS…: a service whose task stays pending, and why
+  local name=$1; shift
+  create -d --name "$name" "$@" $image sh -c "$stay"
+  for _ in $(seq 100); do
+    case $(docker service ps "$name" --format '{{.Error}}') in *node*) break ;; esac
+    sleep 0.1
+  done
+  ps "$name"
+}
+waits picky --constraint node.labels.color==red
+run node update --label-add color=red "$node"
+until_is Running service ps picky --format '{{slice .CurrentState 0 7}}' --filter desired-state=running
+run node update --label-rm color "$node"
+until_is 'Pending Rejecte' service ps picky --format '{{slice .CurrentState 0 7}}'
+ps picky
+waits large --reserve-memory 100000g
+waits gpu --generic-resource gpu=2
+run service inspect gpu --format '{{json .Spec.TaskTemplate.Resources.Reservations}}'
+run service inspect --pretty gpu
+waits foreign --constraint node.platform.os==plan9
+create --name narrow --replicas 1 --replicas-max-per-node 1 --update-monitor 1s $image sh -c "$stay"
+run service scale -d narrow=2
+until_is 'Pending Running' service ps narrow --format '{{slice .CurrentState 0 7}}'
+ps narrow
+run service rm picky large gpu foreign narrow
+
+part a drained node
+run node update --availability drain "$node"
+until_is 'Pending Pending' service ps web --format '{{slice .CurrentState 0 7}}' --filter desired-state=running
+ps web --filter desired-state=running
+run node update --availability active "$node"
+until_is 'Running Running' service ps web --format '{{slice .CurrentState 0 7}}' --filter desired-state=running
+counts --filter name=web
+
+part what is refused
+refused() { create -d --name refused "$@" $image; }
+refused --update-parallelism -1
+refused --update-max-failure-ratio 2
+refused --update-max-failure-ratio=-0.5
+refused --update-failure-action explode
+refused --update-order sideways
+refused --rollback-order sideways
+refused --update-delay=-1s
+refused --update-monitor=-1s
+refused --restart-condition sometimes
+refused --restart-delay=-1s
+refused --mode sometimes
+refused --mode global --replicas 2
+refused --mode global --replicas-max-per-node 2
+refused --mode global-job --replicas 2
+refused --mode replicated --max-concurrent 2
+refused --mode replicated-job --update-order start-first
+refused --mode replicated-job --rollback-order start-first
+refused --mode global-job --update-delay 1s
+refused --constraint node.role~manager
+refused --constraint 'node.role=='
+refused --placement-pref node.labels.zone
+refused --placement-pref pack=node.labels.zone
+refused --generic-resource gpu
+refused --generic-resource gpu=x
+refused --generic-resource gpu=-1
+create -d --name -x $image
+create -d --name a.b $image
+create -d --name web $image
+update -d --update-order sideways web
+update -d --update-max-failure-ratio 7 web
+update -d --constraint-add 'node.role=x' web
+run service rollback nosuch
+create -d --name fresh --replicas 0 $image
+run service rollback fresh
+counts
+docker service ls -q | xargs docker service rm >/dev/null
