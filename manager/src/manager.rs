@@ -131,14 +131,14 @@ impl Manager {
         };
         let store = Store::new(View::default());
         let raft = RaftNode::start(raft_config, store.clone(), dialer.clone(), clock.clone()).await?;
-        let swarm = Swarm { store: store.clone(), raft: raft.clone(), clock };
+        let swarm = Swarm { store: store.clone(), raft: raft.clone(), clock, by: "manager".into() };
 
         let route = LeaderRoute::new(&raft, dialer.clone());
         let (dispatcher, term) = watch::channel(None);
         let (status, status_receiver) = watch::channel(ManagerStatus::default());
         let control = OnLeader::new(ControlServer::new(ControlService::new(swarm.clone())), route.clone());
-        let membership = OnLeader::new(MembershipServer::new(MembershipService::new(swarm.clone())), route.clone());
-        let ca = OnLeader::new(CaServer::new(CaService::new(swarm.clone(), identity.clone())), route)
+        let membership = OnLeader::new(MembershipServer::new(MembershipService::new(swarm.signed("membership"))), route.clone());
+        let ca = OnLeader::new(CaServer::new(CaService::new(swarm.signed("certificate authority"), identity.clone())), route)
             .except(&["/skep.v1.Ca/GetRootCa"]);
         let agents = DispatcherService::new(term, raft.leadership());
 

@@ -1,5 +1,6 @@
 //! The control service: each method is a line here and a function in the module of its object.
 
+use skep_common::net::server::Caller;
 use skep_proto::v1::{
     Cluster, CreateServiceRequest, GetClusterRequest, GetObjectRequest, ListNodesReply, ListNodesRequest,
     ListServicesReply, ListServicesRequest, ListTasksReply, ListTasksRequest, Node, RemoveNodeReply, RemoveNodeRequest,
@@ -25,11 +26,12 @@ impl ControlService {
     }
 }
 
-/// Delegates a unary method to a function of the state and the request.
+/// Delegates a unary method to a function of the state, as its caller writes it, and the request.
 macro_rules! answer {
-    ($self:ident, $request:ident, $function:path) => {
-        Ok(Response::new($function(&$self.swarm, $request.into_inner()).await?))
-    };
+    ($self:ident, $request:ident, $function:path) => {{
+        let swarm = $self.swarm.for_user(Caller::of(&$request)?)?;
+        Ok(Response::new($function(&swarm, $request.into_inner()).await?))
+    }};
 }
 
 #[async_trait]

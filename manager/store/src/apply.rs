@@ -4,8 +4,9 @@
 //! in between, and the whole transaction is refused; the proposer looks again and plans anew. Changes that a transaction
 //! makes to one object see each other, so all of them carry the version from before it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
+use skep_common::clock::Timestamp;
 use skep_proto::v1::{Action, AssignRaftId, ManagerStatus, ObjectKind, ObjectRef, Transaction, action};
 
 use crate::{
@@ -72,7 +73,7 @@ impl View {
         for action in &transaction.actions {
             run.act(action)?;
         }
-        Ok(run.finish())
+        Ok(run.finish(transaction.by.as_str().into()))
     }
 
     /// The same state, after an entry at `index` that changed nothing.
@@ -203,7 +204,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn finish(self) -> (View, ChangeSet) {
+    fn finish(self, by: Arc<str>) -> (View, ChangeSet) {
         let changes = self.touched.iter().filter_map(|(kind, id)| {
             match (self.before.object(*kind, id), self.after.object(*kind, id)) {
                 (None, Some(new)) => Some(Change::Create(new)),
@@ -212,17 +213,11 @@ impl Run<'_> {
                 (None, None) => None,
             }
         });
-        let changes = ChangeSet { version: self.index, changes: changes.collect() };
+        let changes = ChangeSet { version: self.index, at: Timestamp(self.now), by, changes: changes.collect() };
         (self.after, changes)
     }
 }
 
 fn created_at(object: &AnyObject) -> i64 {
-    let meta = match object {
-        AnyObject::Node(node) => node.meta(),
-        AnyObject::Service(service) => service.meta(),
-        AnyObject::Task(task) => task.meta(),
-        AnyObject::Cluster(cluster) => cluster.meta(),
-    };
-    meta.map_or(0, |meta| meta.created_at)
+    object.meta().map_or(0, |meta| meta.created_at)
 }

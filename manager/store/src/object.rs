@@ -92,6 +92,11 @@ macro_rules! kinds {
                 match self { $(Self::$kind(object) => object.version(),)* }
             }
 
+            /// Version and times, absent only on an object that was never stored.
+            pub fn meta(&self) -> Option<&Meta> {
+                match self { $(Self::$kind(object) => object.meta(),)* }
+            }
+
             /// The proto form, `None` of an object message without an object.
             pub fn from_proto(object: Object) -> Option<Self> {
                 Some(match object.object? { $(object::Object::$kind(object) => Self::$kind(Arc::new(object)),)* })
