@@ -11,6 +11,8 @@
 //! | [`liveness`] | which nodes are alive |
 //! | [`assign`] | what a node is told |
 //! | [`roles`] | who is a manager, and which nodes may go |
+//! | [`explain`], [`what_if`] | why something waits, and what would happen if something changed |
+//! | [`journal`] | what a change means in words ([`names`]: what things are called) |
 //! | [`validate_spec`], [`update`], [`defaults`] | what a user may ask for, and what is meant by what was left out |
 //!
 //! Invariants of every planner: no clock, no randomness, no I/O; planning again on the state its plan leads to gives
@@ -40,9 +42,12 @@ pub mod assign;
 pub mod constraint;
 pub mod defaults;
 pub mod enforcer;
+pub mod explain;
 pub mod global;
 pub mod job;
+pub mod journal;
 pub mod liveness;
+pub mod names;
 pub mod orchestrator;
 pub mod plan;
 pub mod reaper;
@@ -55,6 +60,7 @@ pub mod status;
 pub mod task;
 pub mod update;
 pub mod validate_spec;
+pub mod what_if;
 
 pub use plan::Plan;
 pub use scope::Scope;

@@ -11,6 +11,7 @@
 //! planned on; what tasks reserve on a node never exceeds what it has, and is free again only when an agent (or the
 //! reaper) said that the task is over.
 
+pub mod explain;
 pub(crate) mod filter;
 mod group;
 mod pool;

@@ -2,27 +2,30 @@
 
 use skep_common::net::server::Caller;
 use skep_proto::v1::{
-    Cluster, CreateServiceRequest, GetClusterRequest, GetObjectRequest, ListNodesReply, ListNodesRequest,
-    ListServicesReply, ListServicesRequest, ListTasksReply, ListTasksRequest, Node, RemoveNodeReply, RemoveNodeRequest,
-    RemoveServiceReply, Service, Task, UpdateClusterRequest, UpdateNodeRequest, UpdateServiceRequest, WatchRequest,
-    control_server::Control,
+    Cluster, CreateServiceRequest, ExplainReply, ExplainRequest, GetClusterRequest, GetObjectRequest, ListNodesReply,
+    ListNodesRequest, ListServicesReply, ListServicesRequest, ListTasksReply, ListTasksRequest, Node, RemoveNodeReply,
+    RemoveNodeRequest, RemoveServiceReply, Service, Task, UpdateClusterRequest, UpdateNodeRequest,
+    UpdateServiceRequest, WatchRequest, WhatIfReply, WhatIfRequest, control_server::Control,
 };
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    cluster, nodes, services, tasks,
+    cluster, explain, nodes, services, tasks,
     watch::{self, WatchStream},
+    what_if::WhatIf,
 };
-use crate::swarm::Swarm;
+use crate::{journal::Journal, swarm::Swarm};
 
 /// What people ask of the swarm.
 pub(crate) struct ControlService {
     swarm: Swarm,
+    journal: Journal,
+    what_if: WhatIf,
 }
 
 impl ControlService {
-    pub(crate) fn new(swarm: Swarm) -> Self {
-        Self { swarm }
+    pub(crate) fn new(swarm: Swarm, journal: Journal) -> Self {
+        Self { swarm, journal, what_if: WhatIf::default() }
     }
 }
 
@@ -89,6 +92,14 @@ impl Control for ControlService {
 
     async fn list_tasks(&self, request: Request<ListTasksRequest>) -> Result<Response<ListTasksReply>, Status> {
         answer!(self, request, tasks::list)
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainReply>, Status> {
+        Ok(Response::new(explain::explain(&self.swarm, &self.journal, request.into_inner()).await?))
+    }
+
+    async fn what_if(&self, request: Request<WhatIfRequest>) -> Result<Response<WhatIfReply>, Status> {
+        Ok(Response::new(self.what_if.play(&self.swarm, request.into_inner()).await?))
     }
 
     type WatchStream = WatchStream;
