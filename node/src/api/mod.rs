@@ -18,6 +18,7 @@ mod logs;
 mod networks;
 mod nodes;
 mod ping;
+mod reasons;
 mod request;
 mod router;
 mod server;

@@ -9,7 +9,7 @@ pub(crate) use self::{
     spec::{FailureAction, LogDriverArgs, Order, ResourceArgs, RestartArgs, SpecArgs},
     update::{ServiceUpdateArgs, SpecChanges},
 };
-use super::{Filter, KeyValue, Scale, Spread, UlimitValue};
+use super::{Filter, KeyValue, Scale, ServiceExplainArgs, Spread, UlimitValue};
 
 /// `skep service …`.
 #[derive(Debug, Subcommand)]
@@ -23,6 +23,8 @@ pub(crate) enum ServiceCommand {
     Ps(ServiceTasksArgs),
     /// Show everything about services
     Inspect(ServiceInspectArgs),
+    /// Say why a service waits, how each node stands for it, and what happened to it
+    Explain(ServiceExplainArgs),
     /// Change a service
     Update(Box<ServiceUpdateArgs>),
     /// Change how many tasks services have

@@ -8,6 +8,7 @@ mod event;
 mod image;
 mod network;
 mod node;
+mod reasons;
 mod service;
 mod spec;
 mod swarm;
@@ -17,7 +18,8 @@ mod task;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    container::*, event::*, image::*, network::*, node::*, service::*, spec::*, swarm::*, system::*, task::*,
+    container::*, event::*, image::*, network::*, node::*, reasons::*, service::*, spec::*, swarm::*, system::*,
+    task::*,
 };
 
 /// Every error's body.
