@@ -96,6 +96,14 @@ pub const LOG_ENTRIES_FOR_SLOW_FOLLOWERS: u64 = 500;
 /// More managers than this make every write slower and nothing safer.
 pub const ADVISED_MANAGERS: usize = 7;
 
+// ---- journal -----------------------------------------------------------------------------------
+
+/// How long a manager remembers who changed what.
+pub const JOURNAL_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Bytes of a manager's journal.
+pub const JOURNAL_BYTES: u64 = 64 << 20;
+
 // ---- certificates ------------------------------------------------------------------------------
 
 /// Life of a node's certificate.

@@ -80,5 +80,5 @@ pub(crate) fn transaction(
     let empty = View::default();
     let mut tx = TxBuilder::new(&empty, now);
     tx.create(cluster).create(node);
-    Ok(tx.build())
+    Ok(Transaction { by: "swarm init".to_owned(), ..tx.build() })
 }

@@ -29,7 +29,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 
 /// One component of the leader: a pure decision and what may change it.
 pub(crate) trait Reconciler: Send + 'static {
-    /// For the log.
+    /// For the log and the journal.
     const NAME: &'static str;
 
     /// The changes that may change the decision.
@@ -89,7 +89,8 @@ enum Outcome {
 impl Term {
     /// Proposes all of a plan and reports the worst that became of a part of it.
     async fn carry_out(&self, name: &str, transactions: Vec<Transaction>) -> Outcome {
-        let proposals = transactions.into_iter().map(|transaction| self.raft.propose_in(self.number, transaction));
+        let signed = transactions.into_iter().map(|transaction| Transaction { by: name.to_owned(), ..transaction });
+        let proposals = signed.map(|transaction| self.raft.propose_in(self.number, transaction));
         let outcomes = stream::iter(proposals).buffered(PIPELINE).map(|result| match result {
             Ok(applied) => {
                 for change in &applied.changes.changes {

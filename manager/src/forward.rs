@@ -222,7 +222,7 @@ fn never_sent(error: &(dyn Error + 'static)) -> bool {
 /// By the names of our methods: whether a call changes nothing, so that making it twice does no harm.
 fn only_reads<T>(call: &http::Request<T>) -> bool {
     let method = call.uri().path().rsplit('/').next().unwrap_or_default();
-    method.starts_with("Get") || method.starts_with("List")
+    method.starts_with("Get") || method.starts_with("List") || matches!(method, "Explain" | "WhatIf")
 }
 
 /// Takes a request in whole, so that it can be made again.
@@ -245,6 +245,7 @@ mod tests {
     fn only_calls_that_read_are_made_twice() {
         let call = |path: &str| http::Request::builder().uri(path).body(()).unwrap();
         assert!(only_reads(&call("/skep.v1.Control/GetNode")) && only_reads(&call("/skep.v1.Control/ListTasks")));
+        assert!(only_reads(&call("/skep.v1.Control/Explain")) && only_reads(&call("/skep.v1.Control/WhatIf")));
         for path in ["/skep.v1.Control/CreateService", "/skep.v1.Ca/IssueCertificate", "/skep.v1.Membership/Leave", "/"]
         {
             assert!(!only_reads(&call(path)), "{path}");

@@ -11,6 +11,7 @@
 //! | `dispatcher` | agents: sessions, liveness, assignments, reports |
 //! | `control` | what people ask |
 //! | `ca_service`, `membership_service` | nodes getting certificates, managers joining and leaving consensus |
+//! | `journal` | who changed what, and what became of it, kept for weeks |
 //! | `log_broker` | log lines gathered from the nodes |
 //! | `forward`, `local` | calls passed on to the leader; this node's own calls |
 //! | `swarm`, `burst`, `answer`, `role_source`, `peers` | reading, watching and writing the state, and what callers are told |
@@ -24,6 +25,7 @@ mod control;
 mod dispatcher;
 mod drive;
 mod forward;
+mod journal;
 mod lead;
 mod leader_term;
 mod local;

@@ -1,6 +1,6 @@
 //! The manager as one thing that starts, serves and stops.
 //!
-//! Owns the member of the Raft group, the server on port 2377 and the tasks that stand on them.
+//! Owns the member of the Raft group, the journal, the server on port 2377 and the tasks that stand on them.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -32,6 +32,7 @@ use crate::{
     control::ControlService,
     dispatcher::DispatcherService,
     forward::{LeaderRoute, OnLeader},
+    journal::{self, Journal, Log},
     lead::Lead,
     local::{LocalControl, LocalControlClient, LocalService},
     log_broker::LogBroker,
@@ -39,6 +40,9 @@ use crate::{
     role_source::StoredRoles,
     swarm::Swarm,
 };
+
+/// Directory of the journal, in the manager's own.
+const JOURNAL: &str = "journal";
 
 /// A running manager. Clones are the same manager.
 #[derive(Clone)]
@@ -121,6 +125,7 @@ impl Manager {
             }
             Start::Resume => (Open::Resume, Entrance::Known),
         };
+        let journal_dir = data_dir.join(JOURNAL);
         let raft_config = RaftConfig {
             dir: data_dir,
             open,
@@ -131,15 +136,20 @@ impl Manager {
         };
         let store = Store::new(View::default());
         let raft = RaftNode::start(raft_config, store.clone(), dialer.clone(), clock.clone()).await?;
-        let swarm = Swarm { store: store.clone(), raft: raft.clone(), clock };
+        let swarm = Swarm { store: store.clone(), raft: raft.clone(), clock, by: "manager".into() };
 
+        let journal = Journal::new(journal_dir.clone(), raft.vault());
         let route = LeaderRoute::new(&raft, dialer.clone());
         let (dispatcher, term) = watch::channel(None);
         let (status, status_receiver) = watch::channel(ManagerStatus::default());
-        let control = OnLeader::new(ControlServer::new(ControlService::new(swarm.clone())), route.clone());
-        let membership = OnLeader::new(MembershipServer::new(MembershipService::new(swarm.clone())), route.clone());
-        let ca = OnLeader::new(CaServer::new(CaService::new(swarm.clone(), identity.clone())), route)
-            .except(&["/skep.v1.Ca/GetRootCa"]);
+        let control = OnLeader::new(ControlServer::new(ControlService::new(swarm.clone(), journal)), route.clone());
+        let membership =
+            OnLeader::new(MembershipServer::new(MembershipService::new(swarm.signed("membership"))), route.clone());
+        let ca = OnLeader::new(
+            CaServer::new(CaService::new(swarm.signed("certificate authority"), identity.clone())),
+            route,
+        )
+        .except(&["/skep.v1.Ca/GetRootCa"]);
         let agents = DispatcherService::new(term, raft.leadership());
 
         let mut routes = RoutesBuilder::default();
@@ -158,6 +168,8 @@ impl Manager {
         let tasks = TaskTracker::new();
         tasks.spawn(server.serve(stop.clone()));
         tasks.spawn(Lead { swarm: swarm.clone(), status, dispatcher, stop: stop.clone() }.follow());
+        let log = Log::open(&journal_dir, raft.vault(), journal::Limits::default(), swarm.now());
+        tasks.spawn(journal::keep(log, store.clone(), swarm.clock.clone(), stop.clone()));
         tasks.close();
 
         let control = LocalControl::new(LocalService::new(control, caller.clone()));

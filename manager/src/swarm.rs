@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use skep_common::clock::{Clock, Timestamp};
+use skep_common::{
+    clock::{Clock, Timestamp},
+    net::server::Caller,
+};
 use skep_proto::v1::Transaction;
 use skep_raft::{Applied, ProposeError, RaftNode};
 use skep_store::{ApplyError, Store, View};
@@ -22,9 +25,26 @@ pub(crate) struct Swarm {
     pub(crate) store: Arc<Store>,
     pub(crate) raft: RaftNode,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Who writes, for the journal.
+    pub(crate) by: Arc<str>,
 }
 
 impl Swarm {
+    /// The same swarm, written to in another name.
+    pub(crate) fn signed(&self, by: &str) -> Self {
+        Self { by: by.into(), ..self.clone() }
+    }
+
+    /// The same swarm, written to for whoever made a call of the control service: a person at the node it came in at.
+    pub(crate) fn for_user(&self, caller: &Caller) -> Result<Self, Status> {
+        let id = caller.node_id()?;
+        let view = self.view();
+        let hostname = view.node(id).and_then(|node| node.description.as_ref()).map(|known| known.hostname.as_str());
+        // A name that several nodes share says nothing.
+        let name = hostname.filter(|hostname| view.find_node(hostname).is_ok()).unwrap_or(id);
+        Ok(self.signed(&format!("user via {name}")))
+    }
+
     /// Wall time.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
@@ -49,7 +69,7 @@ impl Swarm {
     ) -> Result<Applied, Status> {
         let mut view = self.read().await?;
         for _ in 0..ATTEMPTS {
-            let transaction = decide(&view)?;
+            let transaction = Transaction { by: self.by.as_ref().to_owned(), ..decide(&view)? };
             match self.raft.propose(transaction).await {
                 Ok(applied) => return Ok(applied),
                 // Where a conflict was found, what it conflicts with is applied.

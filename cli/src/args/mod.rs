@@ -3,6 +3,7 @@
 mod daemon;
 mod image;
 mod node;
+mod reasons;
 mod service;
 mod swarm;
 mod system;
@@ -14,6 +15,7 @@ pub(crate) use self::{
     daemon::DaemonArgs,
     image::{ImageCommand, ImageListArgs, ImageLoadArgs},
     node::{NodeCommand, NodeInspectArgs, NodeListArgs, NodeRemoveArgs, NodeTasksArgs, NodeUpdateArgs},
+    reasons::{DeployArgs, ServiceExplainArgs, TaskCommand, WhatIfCommand},
     service::*,
     swarm::{
         Availability, SwarmCommand, SwarmInitArgs, SwarmJoinArgs, SwarmJoinTokenArgs, SwarmLeaveArgs, SwarmRole,
@@ -47,6 +49,12 @@ pub(crate) enum Command {
     /// Manage services
     #[command(subcommand)]
     Service(ServiceCommand),
+    /// Ask about tasks
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// Say what would happen if something changed, and change nothing
+    #[command(subcommand)]
+    WhatIf(WhatIfCommand),
     /// Manage this node's images
     #[command(subcommand)]
     Image(ImageCommand),

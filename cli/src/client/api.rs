@@ -7,8 +7,8 @@ use hyper::body::Frame;
 use skep_dockerapi::{
     filters::Filters,
     types::{
-        ContainerSummary, Created, ImageSummary, Info, InitRequest, JobRun, JoinRequest, Node, NodeSpec, Service,
-        ServiceSpec, Swarm, SwarmSpec, Task, Updated, VersionInfo,
+        ContainerSummary, Created, Explanation, Forecast, ImageSummary, Info, InitRequest, JobRun, JoinRequest, Node,
+        NodeSpec, Service, ServiceSpec, Swarm, SwarmSpec, Task, Updated, VersionInfo,
     },
 };
 
@@ -172,6 +172,19 @@ impl Client {
 
     pub(crate) async fn task(&self, key: &str) -> Result<Task, ClientError> {
         self.get(Target::new(&["tasks", key])).await
+    }
+
+    pub(crate) async fn explain_service(&self, key: &str) -> Result<Explanation, ClientError> {
+        self.get(Target::new(&["skep", "services", key, "explain"])).await
+    }
+
+    pub(crate) async fn explain_task(&self, key: &str) -> Result<Explanation, ClientError> {
+        self.get(Target::new(&["skep", "tasks", key, "explain"])).await
+    }
+
+    /// What would happen if: one of the fields of [`WhatIf`](skep_dockerapi::types::WhatIf), a spec as it was given.
+    pub(crate) async fn what_if(&self, asked: &serde_json::Value) -> Result<Forecast, ClientError> {
+        self.post(Target::new(&["skep", "what-if"]), asked).await
     }
 
     pub(crate) async fn logs(&self, source: &LogSource, query: &LogQuery) -> Result<ByteStream, ClientError> {

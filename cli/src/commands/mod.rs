@@ -5,6 +5,7 @@
 
 mod daemon;
 mod events;
+mod explain;
 mod image;
 mod info;
 mod moment;
@@ -17,6 +18,7 @@ mod tasks;
 #[cfg(test)]
 mod testing;
 mod version;
+mod what_if;
 
 use std::process::ExitCode;
 
@@ -90,6 +92,8 @@ async fn dispatch(context: &mut Context, command: Command) -> Result<()> {
         Command::Swarm(command) => swarm::run(context, command).await,
         Command::Node(command) => node::run(context, command).await,
         Command::Service(command) => service::run(context, command).await,
+        Command::Task(command) => explain::run(context, command).await,
+        Command::WhatIf(command) => what_if::run(context, command).await,
         Command::Image(command) => image::run(context, command).await,
         Command::Ps(args) => ps::run(context, args).await,
         Command::Events(args) => events::run(context, args).await,

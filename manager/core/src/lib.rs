@@ -12,6 +12,8 @@
 //! | [`liveness`] | which nodes are alive |
 //! | [`assign`] | what a node is told |
 //! | [`roles`] | who is a manager, and which nodes may go |
+//! | [`explain`], [`what_if`] | why something waits, and what would happen if something changed |
+//! | [`journal`] | what a change means in words ([`names`]: what things are called) |
 //! | [`validate_spec`], [`update`], [`defaults`] | what a user may ask for, and what is meant by what was left out |
 //!
 //! Invariants of every planner: no clock, no randomness, no I/O; planning again on the state its plan leads to gives
@@ -47,9 +49,12 @@ pub mod cron;
 pub mod defaults;
 pub mod drain;
 pub mod enforcer;
+pub mod explain;
 pub mod global;
 pub mod job;
+pub mod journal;
 pub mod liveness;
+pub mod names;
 pub mod orchestrator;
 pub mod plan;
 pub mod policy;
@@ -66,6 +71,7 @@ pub mod task;
 pub mod tenants;
 pub mod update;
 pub mod validate_spec;
+pub mod what_if;
 
 pub use plan::Plan;
 pub use scope::Scope;

@@ -35,6 +35,7 @@ const SNAPSHOTS: &str = "snapshots";
 
 /// An opened directory.
 pub(crate) struct Opened {
+    pub(crate) seal: Arc<Seal>,
     pub(crate) owner: Owner,
     pub(crate) disk: Disk,
     pub(crate) contents: Contents,
@@ -94,13 +95,13 @@ pub(crate) fn open(dir: &Path, node_id: &str) -> Result<Opened, StartError> {
     if owner.node_id != node_id {
         return Err(StartError::OtherNode { dir: dir.to_owned(), owner: owner.node_id });
     }
-    let snapshots = Snapshots::open(dir.join(SNAPSHOTS), seal).map_err(|source| io_error(dir, source))?;
+    let snapshots = Snapshots::open(dir.join(SNAPSHOTS), seal.clone()).map_err(|source| io_error(dir, source))?;
     let loaded = snapshots.load().map_err(|source| io_error(dir, source))?;
     let newest = start_of_log(dir, &contents, loaded)?;
     if let Some((snapshot, _)) = &newest {
         join(&disk, &mut contents, snapshot).map_err(|error| error.at_start(&log))?;
     }
-    Ok(Opened { owner, disk, contents, snapshots, newest })
+    Ok(Opened { seal, owner, disk, contents, snapshots, newest })
 }
 
 /// The newest snapshot that can be read, if the log goes on from it.

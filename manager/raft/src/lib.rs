@@ -31,3 +31,4 @@ pub use leadership::{Leader, Leadership, Standing};
 pub use membership::MemberHealth;
 pub use network::RaftService;
 pub use node::{Applied, RaftNode};
+pub use seal::{Unsealable, Vault};

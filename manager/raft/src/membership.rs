@@ -93,7 +93,7 @@ impl Members {
         let view = self.store.view();
         let mut transaction = TxBuilder::new(&view, self.clock.now());
         transaction.assign_raft_id(node_id, addr);
-        let raft_id = self.proposer.propose(transaction.build(), Some(term)).await?.version;
+        let raft_id = self.proposer.propose(signed(transaction), Some(term)).await?.version;
         let member = Member { node_id: node_id.to_owned(), addr: addr.to_owned() };
         self.change(Change::AddNodes(BTreeMap::from([(raft_id, member)]))).await?;
         info!(node.id = node_id, raft_id, addr, "a new manager catches up");
@@ -314,7 +314,11 @@ fn record(view: &View, membership: &Membership, clock: &dyn Clock) -> Option<Tra
             transaction.update(Node { manager: wanted, ..Node::clone(node) });
         }
     }
-    (!transaction.is_empty()).then(|| transaction.build())
+    (!transaction.is_empty()).then(|| signed(transaction))
+}
+
+fn signed(transaction: TxBuilder<'_>) -> Transaction {
+    Transaction { by: "membership".to_owned(), ..transaction.build() }
 }
 
 /// The members that catch up, as this leader has seen them.

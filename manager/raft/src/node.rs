@@ -22,7 +22,7 @@ use tracing::info;
 
 use crate::{
     Leadership, MemberHealth, MembershipError, Open, ProposeError, RaftConfig, RaftService, ReadError, Standing,
-    StartError, Tuning,
+    StartError, Tuning, Vault,
     barrier::Barrier,
     dir::{self, Opened},
     health::Health,
@@ -45,6 +45,7 @@ pub struct RaftNode(Arc<Inner>);
 
 struct Inner {
     raft_id: u64,
+    vault: Vault,
     own: Member,
     tuning: Tuning,
     raft: Raft,
@@ -92,7 +93,7 @@ impl RaftNode {
             dir::open(&dir, &node_id)
         });
         let opened = opened.await.map_err(|error| StartError::Raft(error.to_string()))??;
-        let Opened { owner: Owner { raft_id, .. }, disk, contents, snapshots, newest } = opened;
+        let Opened { seal, owner: Owner { raft_id, .. }, disk, contents, snapshots, newest } = opened;
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let on_fatal = on_fatal.until(stop.clone());
@@ -143,6 +144,7 @@ impl RaftNode {
         info!(node.id = own.node_id, raft_id, "taking part in consensus");
         Ok(Self(Arc::new(Inner {
             raft_id,
+            vault: Vault(seal),
             own,
             tuning,
             raft,
@@ -264,6 +266,11 @@ impl RaftNode {
     /// The members, by Raft id.
     pub fn members(&self) -> Vec<MemberHealth> {
         self.0.members.list()
+    }
+
+    /// What the manager seals its own files with.
+    pub fn vault(&self) -> Vault {
+        self.0.vault.clone()
     }
 
     /// The service the other members call.

@@ -1,9 +1,9 @@
 //! Sealing what is kept on disk: AES-256-GCM-SIV under the member's own data key (DEK).
 //!
 //! Each value is bound to its place, so that none can be moved to another: an entry to its index, a chunk to its snapshot
-//! and number. A sealed value is nonce (12 bytes), ciphertext, tag (16 bytes).
+//! and number. What the manager keeps beside the log it seals through a [`Vault`], in places of their own. A sealed value is nonce (12 bytes), ciphertext, tag (16 bytes).
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use skep_common::{random, secret::Secret};
@@ -33,6 +33,8 @@ pub(crate) enum Place<'a> {
     Description(&'a str),
     /// A chunk of a snapshot, by the snapshot's id and the chunk's number.
     Chunk(&'a str, u64),
+    /// A value of the manager's own, by the name of its file and its number there.
+    Kept(&'a str, u64),
 }
 
 impl Place<'_> {
@@ -43,6 +45,7 @@ impl Place<'_> {
             Self::Record(name) => (1, *name, 0),
             Self::Description(name) => (2, *name, 0),
             Self::Chunk(snapshot, number) => (3, *snapshot, *number),
+            Self::Kept(file, number) => (4, *file, *number),
         };
         let mut bytes = vec![kind];
         bytes.extend_from_slice(&number.to_be_bytes());
@@ -58,6 +61,7 @@ impl fmt::Display for Place<'_> {
             Self::Record(name) => write!(f, "record {name}"),
             Self::Description(_) => f.write_str("description"),
             Self::Chunk(_, number) => write!(f, "chunk {number}"),
+            Self::Kept(file, number) => write!(f, "value {number} of {file}"),
         }
     }
 }
@@ -65,7 +69,7 @@ impl fmt::Display for Place<'_> {
 /// A sealed value was changed, moved, or sealed with another key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it was changed, or sealed with another key")]
-pub(crate) struct Unsealable;
+pub struct Unsealable;
 
 /// Seals and opens with one key.
 pub(crate) struct Seal {
@@ -103,6 +107,30 @@ impl fmt::Debug for Seal {
     }
 }
 
+/// The member's data key, lent to what else its manager keeps on disk. Clones are the same key.
+#[derive(Debug, Clone)]
+pub struct Vault(pub(crate) Arc<Seal>);
+
+impl Vault {
+    /// A vault with a new key that is kept nowhere: what it seals is lost with it.
+    pub fn ephemeral() -> Self {
+        Self(Arc::new(Seal::new(&new_key())))
+    }
+
+    /// Seals the value that is to be the `number`th of a file.
+    pub fn seal(&self, file: &str, number: u64, value: &[u8]) -> Vec<u8> {
+        self.0.seal(Place::Kept(file, number), value)
+    }
+
+    /// Opens the `number`th value of a file.
+    ///
+    /// # Errors
+    /// When it is not what was sealed for this place.
+    pub fn open(&self, file: &str, number: u64, sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
+        self.0.open(Place::Kept(file, number), sealed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,9 +149,13 @@ mod tests {
             changed[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(seal.open(place, &changed), Err(Unsealable));
         }
-        for elsewhere in
-            [Place::Chunk("snapshot", 4), Place::Chunk("other", 3), Place::Entry(3), Place::Record("snapshot")]
-        {
+        for elsewhere in [
+            Place::Chunk("snapshot", 4),
+            Place::Chunk("other", 3),
+            Place::Entry(3),
+            Place::Record("snapshot"),
+            Place::Kept("snapshot", 3),
+        ] {
             assert_eq!(seal.open(elsewhere, &sealed), Err(Unsealable), "{elsewhere}");
         }
         for cut in 0..sealed.len() {

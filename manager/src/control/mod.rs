@@ -4,12 +4,14 @@
 //! made from and is refused when the object has moved on; secrets of the cluster's root never leave.
 
 mod cluster;
+mod explain;
 mod filters;
 mod nodes;
 mod service;
 mod services;
 mod tasks;
 mod watch;
+mod what_if;
 
 pub(crate) use cluster::new_token;
 pub(crate) use service::ControlService;

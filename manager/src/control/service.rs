@@ -1,35 +1,40 @@
 //! The control service: each method is a line here and a function in the module of its object.
 
+use skep_common::net::server::Caller;
 use skep_proto::v1::{
-    Cluster, CreateServiceRequest, GetClusterRequest, GetObjectRequest, ListNodesReply, ListNodesRequest,
-    ListServicesReply, ListServicesRequest, ListTasksReply, ListTasksRequest, Node, RemoveNodeReply, RemoveNodeRequest,
-    RemoveServiceReply, Service, Task, UpdateClusterRequest, UpdateNodeRequest, UpdateServiceRequest, WatchRequest,
-    control_server::Control,
+    Cluster, CreateServiceRequest, ExplainReply, ExplainRequest, GetClusterRequest, GetObjectRequest, ListNodesReply,
+    ListNodesRequest, ListServicesReply, ListServicesRequest, ListTasksReply, ListTasksRequest, Node, RemoveNodeReply,
+    RemoveNodeRequest, RemoveServiceReply, Service, Task, UpdateClusterRequest, UpdateNodeRequest,
+    UpdateServiceRequest, WatchRequest, WhatIfReply, WhatIfRequest, control_server::Control,
 };
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    cluster, nodes, services, tasks,
+    cluster, explain, nodes, services, tasks,
     watch::{self, WatchStream},
+    what_if::WhatIf,
 };
-use crate::swarm::Swarm;
+use crate::{journal::Journal, swarm::Swarm};
 
 /// What people ask of the swarm.
 pub(crate) struct ControlService {
     swarm: Swarm,
+    journal: Journal,
+    what_if: WhatIf,
 }
 
 impl ControlService {
-    pub(crate) fn new(swarm: Swarm) -> Self {
-        Self { swarm }
+    pub(crate) fn new(swarm: Swarm, journal: Journal) -> Self {
+        Self { swarm, journal, what_if: WhatIf::default() }
     }
 }
 
-/// Delegates a unary method to a function of the state and the request.
+/// Delegates a unary method to a function of the state, as its caller writes it, and the request.
 macro_rules! answer {
-    ($self:ident, $request:ident, $function:path) => {
-        Ok(Response::new($function(&$self.swarm, $request.into_inner()).await?))
-    };
+    ($self:ident, $request:ident, $function:path) => {{
+        let swarm = $self.swarm.for_user(Caller::of(&$request)?)?;
+        Ok(Response::new($function(&swarm, $request.into_inner()).await?))
+    }};
 }
 
 #[async_trait]
@@ -91,6 +96,14 @@ impl Control for ControlService {
 
     async fn list_tasks(&self, request: Request<ListTasksRequest>) -> Result<Response<ListTasksReply>, Status> {
         answer!(self, request, tasks::list)
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainReply>, Status> {
+        Ok(Response::new(explain::explain(&self.swarm, &self.journal, request.into_inner()).await?))
+    }
+
+    async fn what_if(&self, request: Request<WhatIfRequest>) -> Result<Response<WhatIfReply>, Status> {
+        Ok(Response::new(self.what_if.play(&self.swarm, request.into_inner()).await?))
     }
 
     type WatchStream = WatchStream;

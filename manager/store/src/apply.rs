@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use skep_common::clock::Timestamp;
 use skep_proto::v1::{Action, AssignRaftId, ManagerStatus, Meta, ObjectKind, ObjectRef, Transaction, action};
 
 use crate::{
@@ -81,7 +82,7 @@ impl View {
         for action in transaction.actions {
             run.act(action)?;
         }
-        Ok(run.finish())
+        Ok(run.finish(transaction.by.as_str().into()))
     }
 
     /// The same state, after an entry at `index` that changed nothing.
@@ -152,7 +153,7 @@ impl Run {
         let Touched { before, after } = self.so_far(kind, id);
         at_version(before.as_ref(), kind, id, object.version())?;
         let after = after.ok_or_else(|| ApplyError::NotFound { kind, id: id.to_owned() })?;
-        self.put(before, object, after.created_at())
+        self.put(before, object, created_at(&after))
     }
 
     fn remove(&mut self, which: &ObjectRef) -> Result<(), ApplyError> {
@@ -181,7 +182,7 @@ impl Run {
         let manager = ManagerStatus { raft_id: self.index, addr: assign.addr.clone(), ..ManagerStatus::default() };
         Arc::make_mut(&mut node).manager = Some(manager);
         let node = AnyObject::Node(node);
-        let created_at = node.created_at();
+        let created_at = created_at(&node);
         self.put(before, node, created_at)
     }
 
@@ -203,13 +204,18 @@ impl Run {
         Ok(())
     }
 
-    fn finish(self) -> (View, ChangeSet) {
+    fn finish(self, by: Arc<str>) -> (View, ChangeSet) {
         let changes = self.touched.into_values().filter_map(|touched| match (touched.before, touched.after) {
             (None, Some(new)) => Some(Change::Create(new)),
             (Some(old), Some(new)) => Some(Change::Update { old, new }),
             (Some(old), None) => Some(Change::Remove(old)),
             (None, None) => None,
         });
-        (self.after, ChangeSet { version: self.index, changes: changes.collect() })
+        let changes = ChangeSet { version: self.index, at: Timestamp(self.now), by, changes: changes.collect() };
+        (self.after, changes)
     }
+}
+
+fn created_at(object: &AnyObject) -> i64 {
+    object.meta().map_or(0, |meta| meta.created_at)
 }

@@ -1,5 +1,8 @@
 //! What a transaction did, one change for every object it touched.
 
+use std::sync::Arc;
+
+use skep_common::clock::Timestamp;
 use skep_proto::v1::ObjectKind;
 
 use crate::object::AnyObject;
@@ -55,6 +58,10 @@ impl Change {
 pub struct ChangeSet {
     /// Index of the entry.
     pub version: u64,
+    /// The proposer's clock.
+    pub at: Timestamp,
+    /// Who proposed it; empty when that is not known.
+    pub by: Arc<str>,
     /// One for each object that is not as it was, by kind and id.
     pub changes: Vec<Change>,
 }

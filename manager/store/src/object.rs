@@ -92,9 +92,9 @@ macro_rules! kinds {
                 match self { $(Self::$kind(object) => object.version(),)* }
             }
 
-            /// When it was made; 0 if it was never stored.
-            pub(crate) fn created_at(&self) -> i64 {
-                match self { $(Self::$kind(object) => object.meta().map_or(0, |meta| meta.created_at),)* }
+            /// Version and times, absent only on an object that was never stored.
+            pub fn meta(&self) -> Option<&Meta> {
+                match self { $(Self::$kind(object) => object.meta(),)* }
             }
 
             /// Its meta, to be written. Copies the object unless this is the only share of it.

@@ -17,6 +17,7 @@ use futures::{
     Stream,
     channel::mpsc::{Receiver, Sender, channel},
 };
+use skep_common::clock::Timestamp;
 use skep_proto::v1::{ObjectKind, Task};
 
 use crate::{
@@ -45,6 +46,10 @@ pub enum Selector {
 pub struct WatchEvent {
     /// Index of the entry.
     pub version: u64,
+    /// The proposer's clock.
+    pub at: Timestamp,
+    /// Who proposed it; empty when that is not known.
+    pub by: Arc<str>,
     /// The changes, by kind and id; never empty.
     pub changes: Vec<Change>,
 }
@@ -133,7 +138,8 @@ impl Hub {
         }
         for (id, changes) in heard {
             let Some(watcher) = self.watchers.get_mut(&id) else { continue };
-            if let Err(error) = watcher.events.try_send(Arc::new(WatchEvent { version: set.version, changes })) {
+            let event = WatchEvent { version: set.version, at: set.at, by: set.by.clone(), changes };
+            if let Err(error) = watcher.events.try_send(Arc::new(event)) {
                 watcher.lagged.store(error.is_full(), Ordering::Release);
                 self.forget(id);
             }
@@ -197,7 +203,23 @@ fn delist<K: Ord>(lists: &mut BTreeMap<K, BTreeSet<u64>>, key: &K, id: u64) {
 
 #[cfg(test)]
 mod tests {
+    use futures::{FutureExt as _, StreamExt as _};
+    use skep_proto::v1::{Node, Transaction};
+
     use super::*;
+    use crate::{Store, TxBuilder, View};
+
+    #[test]
+    fn an_event_says_who_proposed_it_and_when() {
+        let store = Store::new(View::default());
+        let mut watcher = store.watch(Selector::All);
+        let view = store.view();
+        let mut tx = TxBuilder::new(&view, Timestamp(7));
+        tx.create(Node { id: "n".into(), ..Node::default() });
+        store.commit(3, &Transaction { by: "somebody".into(), ..tx.build() }).unwrap();
+        let event = watcher.next().now_or_never().unwrap().unwrap().unwrap();
+        assert_eq!((event.version, event.at, event.by.as_ref()), (3, Timestamp(7), "somebody"));
+    }
 
     #[test]
     fn watchers_that_come_and_go_leave_nothing_behind() {

@@ -5,5 +5,6 @@
 mod identity;
 mod logs;
 mod managers;
+mod reasons;
 mod services;
 mod support;

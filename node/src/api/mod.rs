@@ -19,6 +19,7 @@ mod logs;
 mod networks;
 mod nodes;
 mod ping;
+mod reasons;
 mod request;
 mod router;
 mod server;

@@ -13,7 +13,7 @@ use tower::ServiceExt as _;
 use tracing::debug;
 
 use super::{
-    containers, events, images, info, jobs, load, logs, networks, nodes, ping, services,
+    containers, events, images, info, jobs, load, logs, networks, nodes, ping, reasons, services,
     state::Api,
     swarm, tasks,
     version::{self, page_not_found},
@@ -53,6 +53,9 @@ pub(super) fn router(api: Api) -> Router {
         .route("/containers/{id}/logs", get(logs::of_container))
         .route("/networks", get(networks::list))
         .route("/networks/{id}", get(networks::inspect))
+        .route("/skep/services/{id}/explain", get(reasons::service))
+        .route("/skep/tasks/{id}/explain", get(reasons::task))
+        .route("/skep/what-if", post(reasons::what_if))
         .fallback(async || page_not_found())
         .method_not_allowed_fallback(async || page_not_found())
         .with_state(api)

@@ -11,7 +11,7 @@ pub(crate) use self::{
     spec::{FailureAction, LogDriverArgs, Order, ResourceArgs, RestartArgs, SpecArgs},
     update::{ServiceUpdateArgs, SpecChanges},
 };
-use super::{Filter, GenericCount, KeyValue, Scale, Spread, UlimitValue};
+use super::{Filter, GenericCount, KeyValue, Scale, ServiceExplainArgs, Spread, UlimitValue};
 use crate::output::Format;
 
 /// `skep service …`.
@@ -26,6 +26,8 @@ pub(crate) enum ServiceCommand {
     Ps(ServiceTasksArgs),
     /// Show everything about services
     Inspect(ServiceInspectArgs),
+    /// Say why a service waits, how each node stands for it, and what happened to it
+    Explain(ServiceExplainArgs),
     /// Change a service
     Update(Box<ServiceUpdateArgs>),
     /// Change how many tasks services have

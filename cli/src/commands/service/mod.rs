@@ -14,7 +14,7 @@ mod update;
 use anyhow::{Result, anyhow};
 
 use super::{
-    Context, Failures, filters, names,
+    Context, Failures, explain, filters, names,
     tasks::{self, Style},
 };
 use crate::{
@@ -28,6 +28,7 @@ pub(super) async fn run(context: &mut Context, command: ServiceCommand) -> Resul
         ServiceCommand::Ls(args) => list::run(context, args).await,
         ServiceCommand::Ps(args) => ps(context, args).await,
         ServiceCommand::Inspect(args) => inspect(context, args).await,
+        ServiceCommand::Explain(args) => explain::service(context, &args.service).await,
         ServiceCommand::Update(args) => update::run(context, *args).await,
         ServiceCommand::Scale(args) => scale::run(context, args).await,
         ServiceCommand::Rollback(args) => update::roll_back(context, &args.service, args.wait).await,

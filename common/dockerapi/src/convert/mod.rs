@@ -6,10 +6,11 @@
 
 mod cluster;
 mod event;
-mod job_run;
 mod generic;
+mod job_run;
 mod log;
 mod node;
+mod reasons;
 mod service;
 mod spec;
 mod task;
@@ -22,10 +23,11 @@ pub use self::{
         initial_cluster_spec,
     },
     event::{EVENT_FILTERS, event_from_watch, event_matches},
-    job_run::job_runs_to_docker,
     generic::generic_to_docker,
+    job_run::job_runs_to_docker,
     log::{LogFormat, MULTIPLEXED_STREAM, RAW_STREAM},
     node::{node_spec_from_docker, node_to_docker},
+    reasons::what_if_from_json,
     service::{insert_defaults, service_spec_from_docker, service_spec_to_docker, service_to_docker},
     spec::{task_spec_from_docker, task_spec_to_docker},
     task::task_to_docker,

@@ -10,6 +10,7 @@ mod image;
 mod job_run;
 mod network;
 mod node;
+mod reasons;
 mod service;
 mod spec;
 mod swarm;
@@ -19,8 +20,8 @@ mod task;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    container::*, event::*, generic::*, image::*, job_run::*, network::*, node::*, service::*, spec::*, swarm::*,
-    system::*, task::*,
+    container::*, event::*, generic::*, image::*, job_run::*, network::*, node::*, reasons::*, service::*, spec::*,
+    swarm::*, system::*, task::*,
 };
 
 /// Every error's body.

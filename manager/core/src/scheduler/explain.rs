@@ -1,17 +1,18 @@
 //! Why a task goes where it goes: every node as the planner sees it for this task.
 
 use skep_common::clock::Timestamp;
-use skep_proto::v1::{ObjectKind, Task};
+use skep_proto::v1::{Availability, Node, NodeState, ObjectKind, Task};
 use skep_store::{TxBuilder, View};
 
-use super::{group::Demand, pool::Pool, tree::Preference};
+use super::{filter::Misfit, group::Demand, pool::Pool, tree::Preference};
+use crate::enforcer;
 
 /// What the planner makes of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// Which node (id).
     pub node_id: String,
-    /// Why it cannot take the task, in Docker's words for one node; `None`: it fits.
+    /// Why it cannot take the task; `None`: it fits.
     pub misfit: Option<String>,
     /// How often tasks of this service version failed there lately. From
     /// [`NODE_FAILURES`](skep_common::limits::NODE_FAILURES) on the node comes last.
@@ -45,7 +46,7 @@ pub fn verdicts(view: &View, task: &Task, now: Timestamp) -> Vec<Verdict> {
             let known = demand.on(node);
             let verdict = Verdict {
                 node_id: pool.node(node).id.clone(),
-                misfit: misfit.map(|misfit| misfit.explain(1)),
+                misfit: misfit.map(|misfit| words(misfit, pool.node(node))),
                 failures: known.failures,
                 service_tasks: known.tasks,
                 tasks: pool.tasks(node),
@@ -67,4 +68,18 @@ fn without(view: &View, task: &Task, now: Timestamp) -> View {
     tx.remove(ObjectKind::Task, &task.id);
     // The task is there, at the version that was just read: nothing can refuse this.
     view.apply_owned(view.version() + 1, tx.build()).map_or_else(|_| view.clone(), |(view, _)| view)
+}
+
+/// What is said of a node by itself: where Docker's words leave open why it takes no tasks, more than those.
+fn words(misfit: Misfit, node: &Node) -> String {
+    if misfit != Misfit::Unavailable {
+        return misfit.explain(1).trim_end_matches(" on 1 node").to_owned();
+    }
+    let why = match (enforcer::state(node), enforcer::availability(node)) {
+        (NodeState::Ready, Availability::Drain) => "drained",
+        (NodeState::Ready, _) => "paused",
+        (NodeState::Down, _) => "down",
+        _ => "not heard of yet by the leader",
+    };
+    format!("not available for new tasks: {why}")
 }

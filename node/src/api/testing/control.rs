@@ -8,12 +8,13 @@ use std::{
 
 use futures::{Stream, StreamExt as _};
 use skep_proto::v1::{
-    Availability, Cluster, CreateServiceRequest, GetClusterRequest, GetObjectRequest, ListNodesReply, ListNodesRequest,
-    ListServicesReply, ListServicesRequest, ListTasksReply, ListTasksRequest, ManagerStatus, Meta, Node,
-    NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus, Object, Reachability, RemoveNodeReply,
-    RemoveNodeRequest, RemoveServiceReply, Service, ServiceSpec, ServiceWithStatus, Task, TaskState, TaskStatus,
-    UpdateClusterRequest, UpdateNodeRequest, UpdateServiceRequest, WatchMessage, WatchRequest, control_server::Control,
-    object, service_spec::Mode, watch_message::Action,
+    Availability, Cluster, CreateServiceRequest, ExplainReply, ExplainRequest, GetClusterRequest, GetObjectRequest,
+    JournalEntry, ListNodesReply, ListNodesRequest, ListServicesReply, ListServicesRequest, ListTasksReply,
+    ListTasksRequest, ManagerStatus, Meta, Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus,
+    NodeVerdict, Object, Reachability, RemoveNodeReply, RemoveNodeRequest, RemoveServiceReply, Service, ServiceSpec,
+    ServiceWithStatus, Task, TaskState, TaskStatus, UpdateClusterRequest, UpdateNodeRequest, UpdateServiceRequest,
+    WatchMessage, WatchRequest, WhatIfReply, WhatIfRequest, control_server::Control, explain_request, object,
+    service_spec::Mode, watch_message::Action, what_if_reply, what_if_request,
 };
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
@@ -333,6 +334,28 @@ impl Control for SharedState {
                 && (wanted.desired_states.is_empty() || wanted.desired_states.contains(&task.desired_state))
         };
         Ok(Response::new(ListTasksReply { tasks: state.tasks.values().filter(fits).cloned().collect() }))
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Answer<ExplainReply> {
+        let state = self.lock();
+        let text = match request.into_inner().what {
+            Some(explain_request::What::Service(key)) => name(state.find_service(&key)?.spec.as_ref()),
+            Some(explain_request::What::Task(key)) => find(&state.tasks, &key, "task", |_| false)?.id,
+            None => return Err(Status::invalid_argument("nothing is named")),
+        };
+        let node =
+            NodeVerdict { node_id: NODE.into(), hostname: "dk1".into(), fits: true, tasks: 2, ..Default::default() };
+        let entry = JournalEntry { at: TIME, version: 3, by: "user via dk1".into(), slot: 1, ..Default::default() };
+        Ok(Response::new(ExplainReply { text, nodes: vec![node], history: vec![entry] }))
+    }
+
+    async fn what_if(&self, request: Request<WhatIfRequest>) -> Answer<WhatIfReply> {
+        let Some(what_if_request::What::Drain(key)) = request.into_inner().what else {
+            return Err(Status::invalid_argument("only draining can be imagined here"));
+        };
+        let from_node = self.lock().find_node(&key)?.id;
+        let effect = what_if_reply::Effect { service: "web".into(), slot: 1, from_node, ..Default::default() };
+        Ok(Response::new(WhatIfReply { effects: vec![effect], summary: "one task".into() }))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchMessage, Status>> + Send>>;

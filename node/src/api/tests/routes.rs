@@ -222,3 +222,29 @@ async fn containers_are_shown() {
         );
     }
 }
+
+#[tokio::test]
+async fn reasons_are_given_and_changes_imagined() {
+    let bench = Bench::new(Place::Manager);
+    let id = bench.service("web", 1).await;
+    let expected = json!({
+        "Text": "web",
+        "Nodes": [{
+            "ID": NODE, "Hostname": "dk1", "Fits": true, "RecentFailures": 0, "TasksOfService": 0, "Tasks": 2, "Preferences": [],
+        }],
+        "History": [{ "Time": "2024-05-06T07:08:09.123456789Z", "Version": 3, "By": "user via dk1", "Slot": 1, "Text": "" }],
+    });
+    assert_eq!(bench.get(&format!("/v1.46/skep/services/{id}/explain")).await, (200, expected));
+    let (status, refused) = bench.get("/skep/tasks/nosuch/explain").await;
+    assert_eq!((status, &refused["message"]), (404, &json!("task nosuch not found")));
+
+    let (status, forecast) = bench.post("/skep/what-if", &json!({ "Drain": "dk1" })).await;
+    let effects = json!([{ "Service": "web", "Slot": 1, "From": NODE, "To": "" }]);
+    assert_eq!((status, &forecast["Effects"], &forecast["Summary"]), (200, &effects, &json!("one task")));
+    for wrong in [json!({}), json!({ "Drain": "dk1", "Lose": ["dk1"] }), json!({ "Explode": true })] {
+        let (status, _) = bench.post("/skep/what-if", &wrong).await;
+        assert_eq!(status, 400, "{wrong}");
+    }
+    let (status, _) = Bench::new(Place::Worker).get("/skep/services/web/explain").await;
+    assert_eq!(status, 503);
+}

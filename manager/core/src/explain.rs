@@ -1,0 +1,208 @@
+//! Why a service or a task waits, in one paragraph, and how every node stands for one more task of it.
+//!
+//! Owns nothing and decides nothing: it says what the planners have written down, in their words.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skep_common::{
+    clock::{Timestamp, duration},
+    limits,
+};
+use skep_proto::v1::{Availability, Service, Task, TaskState, UpdateState, service_spec::Mode};
+use skep_store::View;
+
+use crate::{
+    enforcer, job,
+    names::{self, count},
+    orchestrator::STOP_PATIENCE,
+    scheduler::explain::{Verdict, verdicts},
+    task::TaskExt,
+};
+
+/// What there is to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// One paragraph.
+    pub text: String,
+    /// How each node stands for one more task: the best first, those that cannot last.
+    pub nodes: Vec<Verdict>,
+}
+
+/// Explains a service.
+pub fn service(view: &View, service: &Service, now: Timestamp) -> Explanation {
+    let tasks: Vec<&Task> = view.tasks_of_service(&service.id).map(AsRef::as_ref).collect();
+    let mut waiting: BTreeMap<String, usize> = BTreeMap::new();
+    for reason in tasks.iter().filter_map(|task| waits(view, task, now)) {
+        *waiting.entry(reason).or_default() += 1;
+    }
+    let mut sentences = vec![size(service, &tasks)];
+    let rest = update(service)
+        .into_iter()
+        .chain(waiting.into_iter().map(|(reason, tasks)| format!("{} {reason}.", count(tasks, "task"))));
+    sentences.extend(rest.chain(places(service, &tasks)));
+    if sentences.len() == 1 {
+        sentences.push("It waits for nothing.".to_owned());
+    }
+    let specimen = Task {
+        service_id: service.id.clone(),
+        spec: service.spec.as_ref().and_then(|spec| spec.task.clone()),
+        spec_version: service.spec_version,
+        ..Task::default()
+    };
+    Explanation { text: sentences.join(" "), nodes: verdicts(view, &specimen, now) }
+}
+
+/// Explains a task.
+pub fn task(view: &View, task: &Task, now: Timestamp) -> Explanation {
+    let name = names::task(view, task);
+    let text = match waits(view, task, now) {
+        Some(reason) => format!("{name} is {reason}."),
+        None if task.is_terminal() => {
+            let later = |other: &&std::sync::Arc<Task>| other.replaces == task.id;
+            let successor = view.tasks_of_service(&task.service_id).find(later);
+            let after = successor.map_or(String::new(), |next| format!(" {} took its place.", names::short(&next.id)));
+            format!("{name} has ended: {}.{after}", end(task))
+        }
+        None => format!("{name} runs on {} and waits for nothing.", names::node_by_id(view, &task.node_id)),
+    };
+    Explanation { text, nodes: verdicts(view, task, now) }
+}
+
+/// How much of a service there is.
+fn size(service: &Service, tasks: &[&Task]) -> String {
+    let name = names::service(service);
+    let running = tasks.iter().filter(|task| task.is_wanted() && task.state() == TaskState::Running).count();
+    let spec = service.spec.clone().unwrap_or_default();
+    let complete = tasks.iter().filter(|task| task.state() == TaskState::Complete).count();
+    match &spec.mode {
+        Some(Mode::Replicated(mode)) => format!("{name} has {running} of {} replicas running.", mode.replicas),
+        _ if job::is_job(&spec) => format!("{name} has {} running and {complete} complete.", count(running, "task")),
+        _ => format!("{name} has {} running.", count(running, "task")),
+    }
+}
+
+/// Where an update stands that is not over.
+fn update(service: &Service) -> Option<String> {
+    let status = service.update_status.as_ref()?;
+    let what = match status.state() {
+        UpdateState::Updating => "An update is under way",
+        UpdateState::Paused => "The update is paused and waits for somebody to update the service again",
+        UpdateState::RollbackStarted => "A rollback is under way",
+        UpdateState::RollbackPaused => "The rollback is paused and waits for somebody to update the service again",
+        UpdateState::Unknown | UpdateState::Completed | UpdateState::RollbackCompleted => return None,
+    };
+    Some(if status.message.is_empty() { format!("{what}.") } else { format!("{what}: {}.", status.message) })
+}
+
+/// Replicas that no task stands for.
+fn places(service: &Service, tasks: &[&Task]) -> Vec<String> {
+    let Some(Mode::Replicated(mode)) = service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) else {
+        return Vec::new();
+    };
+    let slots = |wanted: bool| -> BTreeSet<u64> {
+        let staying = tasks.iter().filter(|task| !task.is_leaving() && task.is_wanted() == wanted);
+        staying.map(|task| task.slot).collect()
+    };
+    let (wanted, had) = (slots(true), slots(false));
+    let finished = had.difference(&wanted).count();
+    let missing = usize::try_from(mode.replicas).unwrap_or(usize::MAX).saturating_sub(wanted.len() + finished);
+    let mut sentences = Vec::new();
+    if finished > 0 {
+        sentences.push(format!("{} over, and the restart policy wants no successor.", count(finished, "replica")));
+    }
+    if missing > 0 {
+        sentences.push(format!("{} without a task yet.", count(missing, "replica")));
+    }
+    sentences
+}
+
+/// What a task is doing that is not over yet, so that "is" may stand before it; `None` when there is nothing.
+fn waits(view: &View, task: &Task, now: Timestamp) -> Option<String> {
+    let node = names::node_by_id(view, &task.node_id);
+    if !task.is_wanted() {
+        return task.may_run().then(|| format!("stopping on {node}{}", condition(view, &task.node_id)));
+    }
+    let not_before = Timestamp(task.restart.as_ref().map_or(0, |restart| restart.not_before));
+    let delay = not_before.since(now);
+    let status = task.status.clone().unwrap_or_default();
+    Some(match task.state() {
+        TaskState::New => "new: addresses and ports are not given yet".to_owned(),
+        TaskState::Pending if status.err.is_empty() => "pending: the scheduler has not looked at it yet".to_owned(),
+        TaskState::Pending => format!("pending: {}", status.err),
+        TaskState::Running => return None,
+        _ if task.is_terminal() && delay.is_zero() => format!("about to be replaced, having ended: {}", end(task)),
+        _ if task.is_terminal() => format!("to be replaced in {} s, having ended: {}", seconds(delay), end(task)),
+        _ if !delay.is_zero() => {
+            let attempts = task.restart.as_ref().map_or(0, |restart| restart.attempts);
+            format!(
+                "held back for {} s more by the restart delay (restart {attempts}){}",
+                seconds(delay),
+                after(view, task)
+            )
+        }
+        _ if task.desired_state() < TaskState::Running => held(view, task),
+        TaskState::Assigned => match condition(view, &task.node_id) {
+            "" => format!("assigned to {node}, which has not taken it yet"),
+            condition => format!("assigned to {node}{condition}"),
+        },
+        TaskState::Accepted | TaskState::Preparing => {
+            format!("being prepared on {node}{}", condition(view, &task.node_id))
+        }
+        _ => format!("being started on {node}{}", condition(view, &task.node_id)),
+    })
+}
+
+/// Whole seconds, the last one begun counted.
+fn seconds(span: std::time::Duration) -> u128 {
+    span.as_millis().div_ceil(1000)
+}
+
+/// What keeps a task back that could start: who was there before it has not stopped.
+fn held(view: &View, task: &Task) -> String {
+    let before = view
+        .tasks_of_slot(&task.service_id, task.slot)
+        .filter(|other| other.id != task.id && other.may_run() && (task.slot != 0 || other.node_id == task.node_id));
+    match before.max_by_key(|other| other.observed_at()) {
+        Some(other) => {
+            let container = other.spec.as_ref().and_then(|spec| spec.container.as_ref());
+            let grace =
+                container.and_then(|container| container.stop_grace_period).map_or(limits::STOP_GRACE, duration);
+            let node = names::node_by_id(view, &other.node_id);
+            let most = (grace + STOP_PATIENCE).as_secs();
+            format!("waiting for {} to stop on {node}, {most} s at most", names::short(&other.id))
+        }
+        None => "ready to start".to_owned(),
+    }
+}
+
+/// What came before a task, when that is known.
+fn after(view: &View, task: &Task) -> String {
+    let before = view.task(&task.replaces).filter(|before| before.is_terminal());
+    before.map_or(String::new(), |before| format!(", its predecessor having ended: {}", end(before)))
+}
+
+/// What is the matter with a node, to be put behind its name.
+fn condition(view: &View, node_id: &str) -> &'static str {
+    match view.node(node_id) {
+        None => ", which is gone",
+        Some(node) if enforcer::is_down(node) => ", which is down",
+        Some(node) if enforcer::availability(node) == Availability::Drain => ", which is drained",
+        Some(_) => "",
+    }
+}
+
+/// How a task ended.
+fn end(task: &Task) -> String {
+    let status = task.status.clone().unwrap_or_default();
+    let state = match status.state() {
+        TaskState::Complete => "complete",
+        TaskState::Shutdown => "stopped",
+        TaskState::Failed => "failed",
+        TaskState::Rejected => "rejected",
+        _ => "given up for lost",
+    };
+    if status.err.is_empty() { state.to_owned() } else { format!("{state}, {}", status.err) }
+}
+
+#[cfg(test)]
+mod tests;

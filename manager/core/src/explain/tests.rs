@@ -1,0 +1,152 @@
+use skep_proto::v1::{
+    Annotations, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, ReplicatedService, RestartState, ServiceSpec,
+    TaskStatus, UpdateStatus,
+};
+use skep_store::TxBuilder;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_secs(1000);
+
+fn node(id: &str, state: NodeState, availability: Availability) -> Node {
+    Node {
+        id: id.into(),
+        description: Some(NodeDescription { hostname: format!("host-{id}"), ..NodeDescription::default() }),
+        spec: Some(NodeSpec { availability: availability.into(), ..NodeSpec::default() }),
+        status: Some(NodeStatus { state: state.into(), ..NodeStatus::default() }),
+        ..Node::default()
+    }
+}
+
+fn web(replicas: u64) -> Service {
+    let annotations = Annotations { name: "web".into(), ..Annotations::default() };
+    let mode = Some(Mode::Replicated(ReplicatedService { replicas }));
+    let spec = ServiceSpec { annotations: Some(annotations), mode, ..ServiceSpec::default() };
+    Service { id: "s".into(), spec: Some(spec), ..Service::default() }
+}
+
+fn task_in(slot: u64, state: TaskState, node: &str) -> Task {
+    Task {
+        id: format!("t{slot}-{node}"),
+        service_id: "s".into(),
+        service: web(0).spec.unwrap().annotations,
+        slot,
+        node_id: node.into(),
+        status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }),
+        desired_state: TaskState::Running.into(),
+        ..Task::default()
+    }
+}
+
+fn view(service: Service, tasks: Vec<Task>) -> View {
+    let empty = View::default();
+    let mut tx = TxBuilder::new(&empty, NOW);
+    tx.create(node("a", NodeState::Ready, Availability::Active));
+    tx.create(node("b", NodeState::Ready, Availability::Drain));
+    tx.create(node("c", NodeState::Down, Availability::Active));
+    tx.create(service);
+    for task in tasks {
+        tx.create(task);
+    }
+    let tx = tx.build();
+    empty.apply(1, &tx).unwrap().0
+}
+
+fn said(service: Service, tasks: Vec<Task>) -> String {
+    let view = view(service, tasks);
+    super::service(&view, view.service("s").unwrap(), NOW).text
+}
+
+#[test]
+fn a_service_says_what_it_waits_for() {
+    use TaskState::*;
+    let waiting = |slot| {
+        let mut task = task_in(slot, Pending, "");
+        task.status.as_mut().unwrap().err = "no suitable node (insufficient resources on 3 nodes)".into();
+        task
+    };
+    let stopping = Task { desired_state: Shutdown.into(), ..task_in(1, Running, "b") };
+    let over = Task { desired_state: Shutdown.into(), ..task_in(1, Complete, "a") };
+    let paused = |mut service: Service| {
+        let (state, message) = (UpdateState::Paused.into(), "update paused due to failure".to_owned());
+        service.update_status = Some(UpdateStatus { state, message, ..UpdateStatus::default() });
+        service
+    };
+    let table = [
+        (said(web(1), vec![task_in(1, Running, "a")]), "web has 1 of 1 replicas running. It waits for nothing."),
+        (
+            said(web(3), vec![task_in(1, Running, "a"), waiting(2), waiting(3)]),
+            "web has 1 of 3 replicas running. \
+             2 tasks pending: no suitable node (insufficient resources on 3 nodes).",
+        ),
+        (
+            said(web(1), vec![stopping, task_in(1, Starting, "a")]),
+            "web has 0 of 1 replicas running. 1 task being started on host-a. \
+             1 task stopping on host-b, which is drained.",
+        ),
+        (
+            said(web(1), vec![task_in(1, Assigned, "c")]),
+            "web has 0 of 1 replicas running. 1 task assigned to host-c, which is down.",
+        ),
+        (
+            said(web(2), vec![over]),
+            "web has 0 of 2 replicas running. 1 replica over, and the restart policy wants no successor. \
+             1 replica without a task yet.",
+        ),
+        (
+            said(paused(web(1)), vec![task_in(1, Running, "a")]),
+            "web has 1 of 1 replicas running. The update is paused and waits for somebody to update the service \
+             again: update paused due to failure.",
+        ),
+    ];
+    for (said, expected) in table {
+        assert_eq!(said, expected);
+    }
+}
+
+#[test]
+fn a_task_says_what_it_waits_for() {
+    use TaskState::*;
+    let mut failed = Task { desired_state: Shutdown.into(), ..task_in(1, Failed, "a") };
+    failed.status.as_mut().unwrap().err = "task: non-zero exit (1)".into();
+    let mut held = Task { desired_state: Ready.into(), replaces: failed.id.clone(), ..task_in(1, Ready, "a") };
+    held.id = "next".into();
+    let stopping = Task { desired_state: Shutdown.into(), ..task_in(2, Running, "b") };
+    let after_stop = Task { desired_state: Ready.into(), ..task_in(2, Ready, "a") };
+    let mut delayed = held.clone();
+    let not_before = (NOW + std::time::Duration::from_millis(3500)).as_nanos();
+    delayed.restart = Some(RestartState { attempts: 3, not_before, ..RestartState::default() });
+    let table = [
+        (task_in(1, Running, "a"), vec![], "web.1 runs on host-a and waits for nothing."),
+        (failed.clone(), vec![held.clone()], "web.1 has ended: failed, task: non-zero exit (1). next took its place."),
+        (
+            delayed,
+            vec![failed.clone()],
+            "web.1 is held back for 4 s more by the restart delay (restart 3), its predecessor having ended: failed, \
+             task: non-zero exit (1).",
+        ),
+        (held, vec![failed], "web.1 is ready to start."),
+        (after_stop, vec![stopping], "web.2 is waiting for t2-b to stop on host-b, 70 s at most."),
+    ];
+    for (task, others, expected) in table {
+        let view = view(web(1), others.into_iter().chain([task.clone()]).collect());
+        assert_eq!(super::task(&view, view.task(&task.id).unwrap(), NOW).text, expected);
+    }
+}
+
+#[test]
+fn every_node_is_in_the_table_the_fit_first() {
+    let view = view(web(1), vec![task_in(1, TaskState::Running, "a")]);
+    let explained = super::service(&view, view.service("s").unwrap(), NOW);
+    let table: Vec<_> = explained
+        .nodes
+        .iter()
+        .map(|verdict| (verdict.node_id.as_str(), verdict.misfit.as_deref(), verdict.service_tasks))
+        .collect();
+    let expected = [
+        ("a", None, 1),
+        ("b", Some("not available for new tasks: drained"), 0),
+        ("c", Some("not available for new tasks: down"), 0),
+    ];
+    assert_eq!(table, expected);
+}

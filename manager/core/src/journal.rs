@@ -1,0 +1,122 @@
+//! What a change means, in words for a person: the entries of the journal.
+//!
+//! Owns nothing and decides nothing. Invariants: the words come from the change alone (the state only lends names); no
+//! value that may be a secret gets into them (an environment has "changed", never how); each is of bounded length.
+
+mod node;
+mod service;
+mod task;
+
+use skep_proto::v1::{Cluster, JournalEntry};
+use skep_store::{AnyObject, Change, View, WatchEvent};
+
+/// Longest text of an entry, in bytes.
+pub const MAX_TEXT: usize = 512;
+
+/// What a person would want to know of an event, in the order it happened. `view` is at least as new.
+pub fn entries(view: &View, event: &WatchEvent) -> Vec<JournalEntry> {
+    let entry = |(about, text)| JournalEntry {
+        at: event.at.as_nanos(),
+        version: event.version,
+        by: event.by.as_ref().to_owned(),
+        ..entry(about, text)
+    };
+    event.changes.iter().flat_map(|change| told(view, change)).map(entry).collect()
+}
+
+/// How everything stands that changed after `version` while nobody looked, oldest change first.
+pub fn since(view: &View, version: u64) -> Vec<JournalEntry> {
+    let changed = view.objects().filter(|object| object.version() > version);
+    let mut entries: Vec<JournalEntry> = changed
+        .filter_map(|object| {
+            let text = match &object {
+                AnyObject::Task(task) => task::standing(view, task),
+                AnyObject::Service(service) => service::standing(service),
+                AnyObject::Node(node) => node::standing(node),
+                AnyObject::Cluster(_) => return None,
+            };
+            let at = object.meta().map_or(0, |meta| meta.updated_at);
+            Some(JournalEntry { at, version: object.version(), ..entry(About::of(&object), text) })
+        })
+        .collect();
+    entries.sort_by_key(|entry| entry.version);
+    entries
+}
+
+/// Whom an entry concerns.
+#[derive(Debug, Clone, Default)]
+struct About {
+    service_id: String,
+    task_id: String,
+    node_id: String,
+    slot: u64,
+}
+
+impl About {
+    fn of(object: &AnyObject) -> Self {
+        match object {
+            AnyObject::Task(task) => Self {
+                service_id: task.service_id.clone(),
+                task_id: task.id.clone(),
+                node_id: task.node_id.clone(),
+                slot: task.slot,
+            },
+            AnyObject::Service(service) => Self { service_id: service.id.clone(), ..Self::default() },
+            AnyObject::Node(node) => Self { node_id: node.id.clone(), ..Self::default() },
+            AnyObject::Cluster(_) => Self::default(),
+        }
+    }
+}
+
+fn entry(about: About, mut text: String) -> JournalEntry {
+    text.truncate(text.floor_char_boundary(MAX_TEXT));
+    let About { service_id, task_id, node_id, slot } = about;
+    JournalEntry { service_id, task_id, node_id, slot, text, ..JournalEntry::default() }
+}
+
+fn told(view: &View, change: &Change) -> Vec<(About, String)> {
+    let texts = match change {
+        Change::Create(AnyObject::Task(task)) => vec![task::made(view, task)],
+        Change::Update { old: AnyObject::Task(old), new: AnyObject::Task(new) } => task::changed(view, old, new),
+        Change::Create(AnyObject::Service(service)) => vec![service::created(service)],
+        Change::Update { old: AnyObject::Service(old), new: AnyObject::Service(new) } => service::changed(old, new),
+        Change::Remove(AnyObject::Service(_)) => vec!["removed".to_owned()],
+        Change::Create(AnyObject::Node(node)) => vec![node::joined(node)],
+        Change::Update { old: AnyObject::Node(old), new: AnyObject::Node(new) } => node::changed(old, new),
+        Change::Remove(AnyObject::Node(_)) => vec!["removed from the swarm".to_owned()],
+        Change::Create(AnyObject::Cluster(_)) => vec!["the swarm was made".to_owned()],
+        Change::Update { old: AnyObject::Cluster(old), new: AnyObject::Cluster(new) } => cluster_changed(old, new),
+        // That a finished task is forgotten is housekeeping.
+        Change::Remove(_) | Change::Update { .. } => Vec::new(),
+    };
+    let about = About::of(change.object());
+    texts.into_iter().map(|text| (about.clone(), text)).collect()
+}
+
+fn cluster_changed(old: &Cluster, new: &Cluster) -> Vec<String> {
+    let mut texts = Vec::new();
+    if old.spec != new.spec {
+        texts.push("the swarm's settings changed".to_owned());
+    }
+    let (old, new) = (old.join_tokens.clone().unwrap_or_default(), new.join_tokens.clone().unwrap_or_default());
+    for (role, changed) in [("worker", old.worker != new.worker), ("manager", old.manager != new.manager)] {
+        if changed {
+            texts.push(format!("the {role} join token was replaced"));
+        }
+    }
+    texts
+}
+
+/// What became of labels, each in a few words.
+fn labels(
+    old: &std::collections::BTreeMap<String, String>,
+    new: &std::collections::BTreeMap<String, String>,
+) -> Vec<String> {
+    let set = new.iter().filter(|(key, value)| old.get(*key) != Some(value));
+    let set = set.map(|(key, value)| format!("label {key}={value} set"));
+    let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| format!("label {key} removed"));
+    set.chain(gone).collect()
+}
+
+#[cfg(test)]
+mod tests;

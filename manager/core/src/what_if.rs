@@ -1,0 +1,214 @@
+//! What would go where if something changed: the real planners on a copy of the state.
+//!
+//! Owns nothing. First everything that is under way is played to its end, so that only what the change brings about is
+//! told; then the change is made and played to its end. Invariants: the state asked about stays as it is; the same
+//! question has the same answer; time passes only in the copy, and is bounded.
+
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skep_common::{
+    clock::Timestamp,
+    id::{Ids as _, SeededIds},
+};
+use skep_proto::v1::{Availability, Node, NodeState, Service, ServiceSpec};
+use skep_store::View;
+
+use self::world::World;
+use crate::{
+    names::{self, count},
+    task::TaskExt,
+    update,
+};
+
+/// Effects listed at most; the summary counts all of them.
+pub const MAX_EFFECTS: usize = 10_000;
+
+/// What is to be imagined.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Scenario {
+    /// The node (id) is drained.
+    Drain(String),
+    /// These nodes (ids) go down together.
+    Lose(BTreeSet<String>),
+    /// The service is created, or the one of its name updated. The spec must be one that is admitted.
+    Deploy(Box<ServiceSpec>),
+}
+
+/// What would become of one place of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// The service's name.
+    pub service: String,
+    /// The slot; 0 for a task of a global service.
+    pub slot: u64,
+    /// Name of the node where it is.
+    pub from: Option<String>,
+    /// Name of the node where it would be.
+    pub to: Option<String>,
+    /// Why it would be nowhere.
+    pub reason: String,
+}
+
+/// What would happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forecast {
+    /// By service and slot; bounded.
+    pub effects: Vec<Effect>,
+    /// One sentence.
+    pub summary: String,
+}
+
+/// The nodes with a label, given as `key=value`; `None` when it is not given so.
+pub fn nodes_with_label(view: &View, label: &str) -> Option<BTreeSet<String>> {
+    let (key, value) = label.split_once('=')?;
+    let has = |node: &&std::sync::Arc<Node>| {
+        let annotations = node.spec.as_ref().and_then(|spec| spec.annotations.as_ref());
+        annotations.and_then(|annotations| annotations.labels.get(key)).is_some_and(|found| found == value)
+    };
+    Some(view.nodes().filter(has).map(|node| node.id.clone()).collect())
+}
+
+/// Plays a scenario on a copy of the state.
+pub fn play(view: &View, scenario: &Scenario, now: Timestamp) -> Forecast {
+    let mut ids = SeededIds::new(view.version());
+    let new_service = ids.next_id();
+    let mut world = World::new(view.clone(), now, ids);
+    world.settle();
+    let before = world.view().clone();
+    let what = imagine(&mut world, scenario, new_service);
+    let at_rest = world.settle();
+    let after = world.view();
+
+    let mut tally = Tally::default();
+    let (old, new) = (places(&before), places(after));
+    let keys: BTreeSet<&Key> = old.keys().chain(new.keys()).collect();
+    let mut effects: Vec<Effect> =
+        keys.into_iter().filter_map(|key| effect(key, old.get(key), new.get(key), &mut tally)).collect();
+    effects.truncate(MAX_EFFECTS);
+    let rest = if at_rest { "" } else { "; not all of it would be over within an hour" };
+    Forecast { effects, summary: format!("If {what}, {}{rest}.", tally.words()) }
+}
+
+/// Makes the change and says what it is.
+fn imagine(world: &mut World, scenario: &Scenario, new_service: String) -> String {
+    let name = |world: &World, id: &str| names::node_by_id(world.view(), id).to_owned();
+    match scenario {
+        Scenario::Drain(id) => {
+            let what = format!("{} were drained", name(world, id));
+            world.edit_node(id, |node| node.spec.get_or_insert_default().set_availability(Availability::Drain));
+            what
+        }
+        Scenario::Lose(nodes) => {
+            let named: Vec<String> = nodes.iter().map(|id| name(world, id)).collect();
+            let since = world.now().as_nanos();
+            for id in nodes {
+                world.edit_node(id, |node| {
+                    let status = node.status.get_or_insert_default();
+                    status.set_state(NodeState::Down);
+                    status.since = since;
+                });
+            }
+            format!("{} were lost", if named.is_empty() { "no node".to_owned() } else { named.join(", ") })
+        }
+        Scenario::Deploy(spec) => {
+            let asked = Service { spec: Some(ServiceSpec::clone(spec)), ..Service::default() };
+            let service = names::service(&asked).to_owned();
+            let (view, now) = (world.view().clone(), world.now());
+            match view.service_by_name(&service) {
+                Some(known) => {
+                    world.write(|tx| tx.update(update::updated(known, ServiceSpec::clone(spec), now)));
+                    format!("{service} were updated")
+                }
+                None => {
+                    world.write(|tx| tx.create(update::created(new_service, ServiceSpec::clone(spec), now)));
+                    format!("{service} were created")
+                }
+            }
+        }
+    }
+}
+
+/// Service, slot, and of a global service the node, all by name.
+type Key = (String, u64, String);
+
+/// Who holds a place.
+struct Holder {
+    task_id: String,
+    node: Option<String>,
+    reason: String,
+}
+
+/// Every place that is to be held, and by whom.
+fn places(view: &View) -> BTreeMap<Key, Holder> {
+    let wanted = view.tasks().filter(|task| task.is_wanted() && !task.is_terminal() && !task.service_id.is_empty());
+    wanted
+        .map(|task| {
+            let service = task.service.as_ref().map_or(task.service_id.as_str(), |service| service.name.as_str());
+            let node = Some(names::node_by_id(view, &task.node_id).to_owned());
+            let placed = task.may_run();
+            let of_node = node.clone().filter(|_| task.slot == 0).unwrap_or_default();
+            let reason = task.status.as_ref().map_or("", |status| status.err.as_str());
+            let holder = Holder { task_id: task.id.clone(), node: node.filter(|_| placed), reason: reason.to_owned() };
+            ((service.to_owned(), task.slot, of_node), holder)
+        })
+        .collect()
+}
+
+/// What a place has come to, counted; `None` when nothing has happened to it.
+fn effect(key: &Key, old: Option<&Holder>, new: Option<&Holder>, tally: &mut Tally) -> Option<Effect> {
+    let (service, slot, _) = key.clone();
+    let from = old.and_then(|holder| holder.node.clone());
+    let to = new.and_then(|holder| holder.node.clone());
+    let same_task = old.map(|holder| &holder.task_id) == new.map(|holder| &holder.task_id);
+    // Still there, or still nowhere.
+    if old.is_some() && from == to && (same_task || to.is_none()) {
+        return None;
+    }
+    let reason = match new {
+        None if slot == 0 => "one task on each node, and this one is no longer fit".to_owned(),
+        None => "its place is given up".to_owned(),
+        Some(holder) if holder.node.is_none() => match holder.reason.as_str() {
+            "" => "it has no node yet".to_owned(),
+            reason => reason.to_owned(),
+        },
+        Some(_) => String::new(),
+    };
+    match (&from, &to) {
+        (Some(from), Some(to)) if from == to => tally.replaced += 1,
+        (Some(_), Some(_)) => tally.moved += 1,
+        (None, Some(_)) => tally.started += 1,
+        (_, None) if new.is_some() => tally.stranded += 1,
+        (_, None) => tally.stopped += 1,
+    }
+    Some(Effect { service, slot, from, to, reason })
+}
+
+/// How many places came to what.
+#[derive(Debug, Default)]
+struct Tally {
+    moved: usize,
+    replaced: usize,
+    started: usize,
+    stranded: usize,
+    stopped: usize,
+}
+
+impl Tally {
+    fn words(&self) -> String {
+        let parts = [
+            (self.started, "would start"),
+            (self.moved, "would move"),
+            (self.replaced, "would be replaced where it is"),
+            (self.stranded, "would find no place"),
+            (self.stopped, "would stop for good"),
+        ];
+        let said: Vec<String> =
+            parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n, "task"))).collect();
+        if said.is_empty() { "nothing would move".to_owned() } else { said.join(", ") }
+    }
+}
+
+#[cfg(test)]
+mod tests;

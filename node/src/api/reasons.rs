@@ -1,0 +1,36 @@
+//! `/skep/…`: why something waits, and what would happen if something changed. Not in Docker.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use skep_dockerapi::{
+    convert::what_if_from_json,
+    types::{Explanation, Forecast, WhatIf},
+};
+use skep_proto::v1::{ExplainRequest, explain_request::What};
+
+use super::{call::call, error::ApiError, request::Spec, state::Api};
+
+/// `GET /skep/services/{id}/explain`.
+pub(super) async fn service(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Explanation>, ApiError> {
+    explain(&api, What::Service(key)).await
+}
+
+/// `GET /skep/tasks/{id}/explain`.
+pub(super) async fn task(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Explanation>, ApiError> {
+    explain(&api, What::Task(key)).await
+}
+
+async fn explain(api: &Api, what: What) -> Result<Json<Explanation>, ApiError> {
+    let reply = call(api.control()?.explain(ExplainRequest { what: Some(what) })).await?;
+    Ok(Json(reply.into()))
+}
+
+/// `POST /skep/what-if`.
+pub(super) async fn what_if(State(api): State<Api>, Spec(asked): Spec<WhatIf>) -> Result<Json<Forecast>, ApiError> {
+    let mut control = api.control()?;
+    let request = what_if_from_json(asked)?;
+    let reply = call(Box::pin(control.what_if(request))).await?;
+    Ok(Json(reply.into()))
+}
