@@ -148,7 +148,9 @@ fn note(scheduler: &mut Scheduler, changes: &[ChangeSet]) {
 
 fn filled(view: View, objects: impl IntoIterator<Item = skep_store::AnyObject>) -> View {
     let mut tx = TxBuilder::new(&view, NOW);
-    objects.into_iter().for_each(|object| drop(tx.create(object)));
+    for object in objects {
+        tx.create(object);
+    }
     let tx = tx.build();
     view.apply_owned(view.version() + 1, tx).unwrap().0
 }
