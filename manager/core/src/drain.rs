@@ -45,8 +45,6 @@ pub(crate) fn add_turns<'v>(
             }
             room -= 1;
         }
-        // Nobody can say that a lost task still runs, so there is nothing to start beside.
-        let order = if reason.is_lost() { UpdateOrder::StopFirst } else { order };
         turns.insert(held.place, Turn { cause: reason.cause(), order });
     }
 }

@@ -93,7 +93,7 @@ fn is_lost(view: &View, task: &Task, now: Timestamp, planner: &mut Planner<'_>) 
 /// Keeps so many tasks of a place, the present one included, and forgets the oldest. The last one of a finished place
 /// stays in any case: it is what says that the place is finished.
 fn forget_oldest(tasks: &mut [(&Task, Fate)], limit: usize) {
-    tasks.sort_by_key(|(task, _)| Reverse((task.is_wanted(), task.created_at(), &task.id)));
+    tasks.sort_by_key(|(task, _)| Reverse((task.is_wanted(), task.is_last(), task.created_at(), &task.id)));
     let mut kept = 0;
     for (task, fate) in tasks.iter_mut() {
         let over = kept >= limit.max(1) && matches!(fate, Fate::History | Fate::Orphaned);

@@ -29,7 +29,7 @@ use crate::{
     task::{TaskExt, advanced},
 };
 use group::Group;
-use pool::Pool;
+use pool::{Index, Pool};
 
 /// Places all PENDING tasks that can be placed, and writes on the others why not.
 pub fn plan(view: &View, now: Timestamp) -> Plan {
@@ -43,10 +43,14 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
     }
     let mut pool = Pool::of(view);
     let mut unplaced = Vec::new();
-    for mut tasks in groups.into_values() {
+    // Where this plan puts tasks of a service, whatever version they are of.
+    let mut placed: BTreeMap<&str, Vec<Index>> = BTreeMap::new();
+    for ((service_id, ..), mut tasks) in groups {
         tasks.sort_unstable_by_key(|task| (task.slot, &task.id));
-        let mut group = Group::of(view, &tasks, &pool, now);
+        let placed = placed.entry(service_id).or_default();
+        let mut group = Group::of(view, &tasks, &pool, placed, now);
         let left = tasks.into_iter().filter(|task| !place(&mut pool, &mut group, task, now, &mut planner)).collect();
+        placed.extend(group.taken());
         unplaced.push((group, left));
     }
     // Only now: a reason given while others are still being placed would not be the one found when looking again.

@@ -30,6 +30,8 @@ struct Known {
     penalty: u64,
     /// Wanted tasks of the service there.
     tasks: u64,
+    /// Those of them that are this group's.
+    taken: u64,
 }
 
 /// The placing of one group.
@@ -41,8 +43,9 @@ pub(super) struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    /// A group of tasks with equal specs; there is at least one.
-    pub(super) fn of(view: &View, tasks: &[&'a Arc<Task>], pool: &Pool<'_>, now: Timestamp) -> Self {
+    /// A group of tasks with equal specs; there is at least one. `placed`: where the same plan has put other tasks of the
+    /// service, which the state does not show yet.
+    pub(super) fn of(view: &View, tasks: &[&'a Arc<Task>], pool: &Pool<'_>, placed: &[Index], now: Timestamp) -> Self {
         let task = tasks[0];
         let mut known: BTreeMap<Index, Known> = BTreeMap::new();
         if !task.service_id.is_empty() {
@@ -53,6 +56,11 @@ impl<'a> Group<'a> {
                 for node in recent_failures(other, task.spec_version, now).filter_map(|node| pool.find(node)) {
                     known.entry(node).or_default().penalty += 1;
                 }
+            }
+        }
+        if !task.service_id.is_empty() {
+            for node in placed {
+                known.entry(*node).or_default().tasks += 1;
             }
         }
         for node in known.values_mut() {
@@ -87,7 +95,13 @@ impl<'a> Group<'a> {
         pool.add_task(node, self.filters.reserved());
         let known = self.known.entry(node).or_default();
         known.tasks += 1;
+        known.taken += 1;
         self.order.insert((known.penalty, known.tasks, pool.tasks(node), node));
+    }
+
+    /// The nodes that have taken tasks, once for each.
+    pub(super) fn taken(&self) -> impl Iterator<Item = Index> {
+        self.known.iter().flat_map(|(node, known)| (0..known.taken).map(|_| *node))
     }
 
     /// A task that was made for its node, and is counted there already, runs there if it fits.
