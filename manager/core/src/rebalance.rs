@@ -80,10 +80,9 @@ pub(crate) fn verdict<'a>(
     now: Timestamp,
 ) -> Verdict {
     let is_requested = service.rebalance_requested_at != 0;
-    let is_calm = held
-        .iter()
-        .all(|held| held.is_settled() && held.holder.is_some_and(|task| misplaced(view, service, task).is_none()));
-    if !(is_requested || is_on(service)) || !is_calm {
+    let stays = |task: &Task| misplaced(view, service, task).is_none();
+    let is_calm = || held.iter().all(|held| held.is_settled() && held.holder.is_some_and(|task| stays(task)));
+    if !(is_requested || is_on(service)) || !is_calm() {
         return Verdict::Stay;
     }
     let stopped = stopping.map(|task| desired(task, TaskState::Shutdown));
