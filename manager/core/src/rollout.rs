@@ -62,6 +62,14 @@ pub(crate) fn is_update(cause: TaskCause) -> bool {
     matches!(cause, TaskCause::Update | TaskCause::Rollback)
 }
 
+/// How many more places a policy lets be disturbed while so many are.
+pub(crate) fn room(config: &UpdateConfig, disturbed: usize) -> usize {
+    match usize::try_from(config.parallelism) {
+        Ok(0) | Err(_) => usize::MAX,
+        Ok(parallelism) => parallelism.saturating_sub(disturbed),
+    }
+}
+
 /// Whether a task is the first of its version in its place, moves apart.
 fn is_first(task: &Task) -> bool {
     task.restart.as_ref().is_none_or(|restart| restart.attempts == 0)
@@ -203,11 +211,7 @@ impl<'v> Rollout<'v> {
         }
         let cause = if self.is_rollback() { TaskCause::Rollback } else { TaskCause::Update };
         let turn = Turn { cause, order: self.config.order() };
-        let room = match usize::try_from(self.config.parallelism) {
-            Ok(0) | Err(_) => usize::MAX,
-            Ok(parallelism) => parallelism.saturating_sub(self.busy),
-        };
-        self.waiting.iter().take(room).map(|(_, place)| (*place, turn)).collect()
+        self.waiting.iter().take(room(&self.config, self.busy)).map(|(_, place)| (*place, turn)).collect()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "Docker compares in single precision; so 7 of 10 is 0.7")]
