@@ -15,7 +15,7 @@ use crate::{
     defaults,
     enforcer::{Misplaced, misplaced},
     restart,
-    rollout::Turn,
+    rollout::{Turn, room},
     task::{Place, TaskExt},
     tenants::Held,
 };
@@ -29,10 +29,7 @@ pub(crate) fn add_turns<'v>(
 ) {
     let config = service.spec.as_ref().and_then(|spec| spec.update).unwrap_or_else(defaults::update_config);
     let order = config.order();
-    let mut room = match usize::try_from(config.parallelism) {
-        Ok(0) | Err(_) => usize::MAX,
-        Ok(parallelism) => parallelism.saturating_sub(held.iter().filter(|held| moves(view, service, held)).count()),
-    };
+    let mut room = room(&config, held.iter().filter(|held| moves(view, service, held)).count());
     for held in held.iter().filter(|held| held.successor.is_none()) {
         let Some(task) = held.holder.filter(|task| !task.is_terminal()) else { continue };
         let Some(reason) = misplaced(view, service, task) else { continue };
@@ -45,8 +42,6 @@ pub(crate) fn add_turns<'v>(
             }
             room -= 1;
         }
-        // Nobody can say that a lost task still runs, so there is nothing to start beside.
-        let order = if reason.is_lost() { UpdateOrder::StopFirst } else { order };
         turns.insert(held.place, Turn { cause: reason.cause(), order });
     }
 }

@@ -89,8 +89,13 @@ fn tend_all<'v>(view: &'v View, service: &Arc<Service>, now: Timestamp, ids: &mu
         let held: Vec<Held<'_, '_>> =
             layout.kept.iter().map(|place| Held::of(view, &service, *place, &places[place], now)).collect();
         let rollout = Rollout::of(view, &service, &held, now);
-        let is_calm = rollout.is_over() && !is_global && layout.empty.is_empty() && layout.given_up.is_empty();
-        let verdict = if is_calm { rebalance::verdict(view, &service, &held, now) } else { Verdict::Stay };
+        let verdict = if rollout.is_over() && !is_global && layout.empty.is_empty() {
+            let surplus = held.iter().flat_map(|held| &held.surplus);
+            let stopping = surplus.chain(layout.given_up.iter().flat_map(|place| &places[place].staying));
+            rebalance::verdict(view, &service, &held, stopping.copied(), now)
+        } else {
+            Verdict::Stay
+        };
         let next = rollout.next(&service, now).or_else(|| (verdict == Verdict::Met).then(|| rebalance::met(&service)));
         let Some(next) = next else { break (layout, held, rollout, verdict) };
         service = Arc::new(next);
@@ -208,8 +213,10 @@ impl<'v> Tending<'_, 'v> {
     /// Gives a holder whose turn it is its replacement. Says whether it gets one.
     fn replace(&mut self, held: &Held<'_, 'v>, holder: &Task, turn: Turn) -> bool {
         let next = if is_update(turn.cause) { Some(RestartState::default()) } else { self.after_move(holder) };
+        // A holder that does not run, or of which nobody can say that it still does, is nothing to start beside.
+        let runs = holder.state() == TaskState::Running && !enforcer::is_silent(self.view, &holder.node_id);
         match next {
-            Some(next) if turn.order == UpdateOrder::StartFirst && holder.state() == TaskState::Running => {
+            Some(next) if turn.order == UpdateOrder::StartFirst && runs => {
                 let is_free = self.is_free(held.tenants, Some(holder));
                 let successor = self.make(held.place, next, is_free, turn.cause, holder.id.clone());
                 self.planner.step_for(self.service, [Write::Create(successor)]);
@@ -228,9 +235,10 @@ impl<'v> Tending<'_, 'v> {
         next: Option<RestartState>,
         cause: TaskCause,
     ) -> bool {
-        let end = Write::UpdateTask(desired(task, TaskState::Shutdown));
+        let mut ended = desired(task, TaskState::Shutdown);
         let Some(next) = next else {
-            self.planner.step([end]);
+            ended.restart.get_or_insert_default().finished = beside.is_none();
+            self.planner.step([Write::UpdateTask(ended)]);
             return false;
         };
         let not_before = Timestamp(next.not_before);
@@ -241,7 +249,7 @@ impl<'v> Tending<'_, 'v> {
         // Beside a holder it is still that one which is to be replaced.
         let replaces = beside.unwrap_or(task).id.clone();
         let successor = self.make(held.place, next, is_free, cause, replaces);
-        self.planner.step_for(self.service, [end, Write::Create(successor)]);
+        self.planner.step_for(self.service, [Write::UpdateTask(ended), Write::Create(successor)]);
         true
     }
 

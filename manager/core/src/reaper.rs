@@ -101,7 +101,7 @@ fn forget_oldest(tasks: &mut [(&Task, Fate)], limit: usize) {
     // Of a job's place it is the task of the newest run that completed.
     let done = |task: &Task| task.job_iteration != 0 && task.state() == TaskState::Complete;
     tasks.sort_by_key(|(task, _)| {
-        Reverse((task.is_wanted(), task.job_iteration, done(task), task.created_at(), &task.id))
+        Reverse((task.is_wanted(), task.job_iteration, done(task), task.is_last(), task.created_at(), &task.id))
     });
     let mut kept = 0;
     for (task, fate) in tasks.iter_mut() {

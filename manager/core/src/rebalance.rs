@@ -17,7 +17,7 @@ use skep_store::{TxBuilder, View};
 
 use crate::{
     enforcer::misplaced,
-    scheduler,
+    restart, scheduler,
     task::{Place, TaskExt, advanced, desired, make_task},
     tenants::Held,
 };
@@ -70,18 +70,23 @@ pub fn moves(view: &View, service: &Service, now: Timestamp) -> Vec<Move> {
     moves
 }
 
-/// What to do for a service of which nothing is under way but what is `held`.
-pub(crate) fn verdict(view: &View, service: &Service, held: &[Held<'_, '_>], now: Timestamp) -> Verdict {
+/// What to do for a service that is not being updated and has all its places. `stopping`: tasks that the same plan tells
+/// to stop.
+pub(crate) fn verdict<'a>(
+    view: &View,
+    service: &Service,
+    held: &[Held<'_, '_>],
+    stopping: impl Iterator<Item = &'a Arc<Task>>,
+    now: Timestamp,
+) -> Verdict {
     let is_requested = service.rebalance_requested_at != 0;
-    let is_calm = held
-        .iter()
-        .all(|held| held.is_settled() && held.holder.is_some_and(|task| misplaced(view, service, task).is_none()));
-    if !(is_requested || is_on(service)) || !is_calm {
+    let stays = |task: &Task| misplaced(view, service, task).is_none();
+    let is_calm = || held.iter().all(|held| held.is_settled() && held.holder.is_some_and(|task| stays(task)));
+    if !(is_requested || is_on(service)) || !is_calm() {
         return Verdict::Stay;
     }
-    // Whatever is told to stop by the same plan no longer counts.
-    let surplus = held.iter().flat_map(|held| &held.surplus).map(|task| desired(task, TaskState::Shutdown));
-    let Some(view) = &with(view, now, |tx| surplus.fold(tx, TxBuilder::update)) else { return Verdict::Stay };
+    let stopped = stopping.map(|task| desired(task, TaskState::Shutdown));
+    let Some(view) = &with(view, now, |tx| stopped.fold(tx, TxBuilder::update)) else { return Verdict::Stay };
     match next_move(view, service, now) {
         None if is_requested => Verdict::Met,
         None => Verdict::Stay,
@@ -124,7 +129,9 @@ fn next_move(view: &View, service: &Service, now: Timestamp) -> Option<Move> {
         tasks.len() >= least && view.node(node).is_some_and(|from| same_preferences(service, from, to))
     });
     let (from, tasks) = sources.max_by_key(|(node, tasks)| (tasks.len(), std::cmp::Reverse(**node)))?;
-    let task = tasks.iter().filter(|task| task.state() == TaskState::Running).min_by_key(|task| task.slot)?;
+    // One that the policy wants to run once at most is not to be moved for beauty's sake.
+    let may_move = |task: &&&Arc<Task>| task.state() == TaskState::Running && restart::after_move(task).is_some();
+    let task = tasks.iter().filter(may_move).min_by_key(|task| task.slot)?;
     Some(Move { slot: task.slot, task_id: task.id.clone(), from_node: (*from).to_owned(), to_node: target })
 }
 

@@ -27,7 +27,7 @@ pub fn after_end(task: &Task, now: Timestamp) -> Option<RestartState> {
     if !wanted {
         return None;
     }
-    let mut state = task.restart.clone().unwrap_or_default();
+    let mut state = RestartState { finished: false, ..task.restart.clone().unwrap_or_default() };
     let window = duration(policy.map_or(0, |p| p.window));
     let window_over = !window.is_zero() && now >= Timestamp(state.window_started) + window;
     if state.attempts == 0 || window_over {
@@ -54,7 +54,7 @@ fn note_end(failures: &mut Vec<NodeFailure>, task: &Task, now: Timestamp) {
     let failed = matches!(task.state(), TaskState::Failed | TaskState::Rejected);
     failures.push(NodeFailure {
         node_id: if failed { task.node_id.clone() } else { String::new() },
-        at: now.as_nanos(),
+        at: task.observed_at().as_nanos(),
         ran: nanos(backoff::ran(task)),
     });
 }
@@ -86,6 +86,11 @@ mod tests {
             restart: Some(restart),
             ..Task::default()
         }
+    }
+
+    fn taken_in(mut task: Task, at: i64) -> Task {
+        task.status.get_or_insert_default().applied_at = Timestamp::from_secs(at).as_nanos();
+        task
     }
 
     fn policy(condition: RestartCondition) -> RestartPolicy {
@@ -135,14 +140,14 @@ mod tests {
     fn failures_are_remembered_with_their_node_for_a_while() {
         let fail = |node: &str, state: RestartState, at: i64| {
             let task = ended(TaskState::Rejected, policy(RestartCondition::Any), state);
-            after_end(&Task { node_id: node.into(), ..task }, Timestamp::from_secs(at)).unwrap()
+            after_end(&taken_in(Task { node_id: node.into(), ..task }, at), Timestamp::from_secs(at)).unwrap()
         };
         let nodes = |state: &RestartState| state.failures.iter().map(|f| f.node_id.clone()).collect::<Vec<_>>();
         let state = fail("b", fail("a", RestartState::default(), 1000), 1010);
         assert_eq!(nodes(&state), ["a", "b"]);
         assert_eq!(nodes(&fail("c", state.clone(), 1305)), ["b", "c"]);
-        let completed =
-            Task { node_id: "d".into(), ..ended(TaskState::Complete, policy(RestartCondition::Any), state.clone()) };
+        let completed = ended(TaskState::Complete, policy(RestartCondition::Any), state.clone());
+        let completed = taken_in(Task { node_id: "d".into(), ..completed }, 1011);
         assert_eq!(nodes(&after_end(&completed, Timestamp::from_secs(1011)).unwrap()), ["a", "b", ""]);
         let many = (0..100).fold(state, |state, n| fail("x", state, 1010 + n));
         assert_eq!(many.failures.len(), MAX_FAILURES);

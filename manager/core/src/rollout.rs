@@ -22,7 +22,7 @@ use skep_store::View;
 use crate::{
     backoff, defaults,
     task::{Place, TaskExt},
-    tenants::{Held, is_given_up},
+    tenants::Held,
     update::is_dirty,
 };
 
@@ -62,6 +62,19 @@ pub(crate) fn is_update(cause: TaskCause) -> bool {
     matches!(cause, TaskCause::Update | TaskCause::Rollback)
 }
 
+/// How many more places a policy lets be disturbed while so many are.
+pub(crate) fn room(config: &UpdateConfig, disturbed: usize) -> usize {
+    match usize::try_from(config.parallelism) {
+        Ok(0) | Err(_) => usize::MAX,
+        Ok(parallelism) => parallelism.saturating_sub(disturbed),
+    }
+}
+
+/// Whether a task is the first of its version in its place, moves apart.
+fn is_first(task: &Task) -> bool {
+    task.restart.as_ref().is_none_or(|restart| restart.attempts == 0)
+}
+
 /// How a service is to be updated at the moment: a rollback has a policy of its own.
 fn config(service: &Service, state: UpdateState) -> UpdateConfig {
     let spec = service.spec.as_ref();
@@ -98,7 +111,8 @@ impl<'v> Rollout<'v> {
                 continue;
             }
             let stays_behind = held.successor.is_some() && held.holder.is_some_and(|old| is_dirty(view, service, old));
-            rollout.unfinished += usize::from(stays_behind && !is_given_up(newest, now));
+            // Once its new task has ended the place had its turn: from then on it is the restart policy's.
+            rollout.unfinished += usize::from(stays_behind && is_first(newest) && !newest.is_terminal());
             rollout.watch(newest, now);
         }
         rollout.waiting.sort_unstable();
@@ -107,42 +121,44 @@ impl<'v> Rollout<'v> {
 
     /// Takes in how the newest task of a place is doing, which is one of the version in force.
     fn watch(&mut self, task: &Task, now: Timestamp) {
-        let monitor = defaults::update_monitor(&self.config);
-        let restart = task.restart.as_ref();
-        let before = restart.map_or(&[][..], |restart| &restart.failures);
-        let mut early = before.iter().filter(|end| Timestamp(end.at) >= self.since && duration(end.ran) <= monitor);
-        let first_early = early.next();
-        let ended_itself = matches!(task.state(), TaskState::Complete | TaskState::Failed | TaskState::Rejected);
-        if ended_itself && task.created_at() >= self.since && backoff::ran(task) <= monitor {
+        if let Some(end) = self.early_end(task) {
             self.failed += 1;
-            self.culprit.clone_from(&task.id);
-        } else if first_early.is_some() {
-            self.failed += 1;
-            if self.culprit.is_empty() {
+            self.watched_from = self.watched_from.max(end);
+            if task.is_terminal() {
+                self.culprit.clone_from(&task.id);
+            } else if self.culprit.is_empty() {
                 self.culprit.clone_from(&task.replaces);
             }
         }
-        let mut watch_from = |at: Timestamp| self.watched_from = self.watched_from.max(at);
-        if let Some(end) = first_early {
-            watch_from(Timestamp(end.at));
-        }
-        // The first task of its version in the place.
-        if restart.is_none_or(|restart| restart.attempts == 0) && !task.replaces.is_empty() {
-            watch_from(if task.is_terminal() { task.observed_at() } else { task.created_at() });
-        }
-        if !is_update(task.cause()) || !task.is_wanted() || task.is_terminal() {
+        if task.is_terminal() || !task.is_wanted() {
             return;
         }
-        let calm = task.running_at().map(|at| at + duration(self.config.delay));
-        if let Some(calm) = calm {
-            watch_from(calm);
+        if is_first(task) && !task.replaces.is_empty() {
+            self.watched_from = self.watched_from.max(task.created_at());
         }
-        if task.state() < TaskState::Running {
+        if !is_update(task.cause()) {
+            return;
+        }
+        let Some(calm) = task.running_at().map(|at| at + duration(self.config.delay)) else {
             self.busy += 1;
-        } else if let Some(calm) = calm.filter(|calm| *calm > now) {
+            return;
+        };
+        self.watched_from = self.watched_from.max(calm);
+        if calm > now {
             self.busy += 1;
             self.due = Some(self.due.map_or(calm, |other| other.min(calm)));
         }
+    }
+
+    /// When, since this update began, a task of the version in force first ended early in the place that is this task's
+    /// now.
+    fn early_end(&self, task: &Task) -> Option<Timestamp> {
+        let before = task.restart.as_ref().map_or(&[][..], |restart| &restart.failures);
+        let before = before.iter().map(|end| (Timestamp(end.at), duration(end.ran)));
+        let ended_itself = matches!(task.state(), TaskState::Complete | TaskState::Failed | TaskState::Rejected);
+        let its_own = ended_itself.then(|| (task.observed_at(), backoff::ran(task)));
+        let monitor = defaults::update_monitor(&self.config);
+        before.chain(its_own).find(|(at, ran)| *at >= self.since && *ran <= monitor).map(|(at, _)| at)
     }
 
     /// Whether nothing is to be updated and nothing updated is watched.
@@ -195,11 +211,7 @@ impl<'v> Rollout<'v> {
         }
         let cause = if self.is_rollback() { TaskCause::Rollback } else { TaskCause::Update };
         let turn = Turn { cause, order: self.config.order() };
-        let room = match usize::try_from(self.config.parallelism) {
-            Ok(0) | Err(_) => usize::MAX,
-            Ok(parallelism) => parallelism.saturating_sub(self.busy),
-        };
-        self.waiting.iter().take(room).map(|(_, place)| (*place, turn)).collect()
+        self.waiting.iter().take(room(&self.config, self.busy)).map(|(_, place)| (*place, turn)).collect()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "Docker compares in single precision; so 7 of 10 is 0.7")]

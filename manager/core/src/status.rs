@@ -98,6 +98,7 @@ fn cut(text: &mut String) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use skep_proto::v1::RestartState;
     use skep_store::TxBuilder;
 
     use super::*;
@@ -167,6 +168,28 @@ mod tests {
         let at_once =
             apply(&view(TaskState::Assigned), &[report("n", TaskState::Running), report("n", TaskState::Failed)]);
         assert_eq!(at_once.task("t").unwrap().running_at(), None);
+    }
+
+    #[test]
+    fn a_task_in_backoff_says_so_until_its_start_is_due() {
+        let told = |failed_in_a_row, now: i64, state| {
+            let before = view(TaskState::Assigned);
+            let mut task = Task::clone(before.task("t").unwrap());
+            task.restart = Some(RestartState { failed_in_a_row, not_before: 9, ..RestartState::default() });
+            task.status.get_or_insert_default().message = "in backoff".into();
+            let mut tx = TxBuilder::new(&before, Timestamp(1));
+            tx.update(task);
+            let before = before.apply(2, &tx.build()).unwrap().0;
+            let mut report = report("n", state);
+            report.update.status.get_or_insert_default().message = "prepared".into();
+            let plan = plan(&before, &[report], Timestamp(now));
+            let after = before.apply(3, &plan.transactions[0]).unwrap().0;
+            after.task("t").unwrap().status.clone().unwrap().message
+        };
+        assert_eq!(told(2, 7, TaskState::Ready), "in backoff");
+        assert_eq!(told(2, 9, TaskState::Ready), "prepared");
+        assert_eq!(told(1, 7, TaskState::Ready), "prepared");
+        assert_eq!(told(2, 7, TaskState::Rejected), "prepared");
     }
 
     #[test]

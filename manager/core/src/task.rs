@@ -39,6 +39,9 @@ pub trait TaskExt {
     /// When it may become RUNNING at the earliest.
     fn not_before(&self) -> Timestamp;
 
+    /// Whether nothing was to follow it when it ended: it is what says that its place is finished.
+    fn is_last(&self) -> bool;
+
     /// Whether it follows failures in a row and its start is put off for that.
     fn waits_in_backoff(&self, now: Timestamp) -> bool;
 }
@@ -82,6 +85,10 @@ impl TaskExt for Task {
 
     fn not_before(&self) -> Timestamp {
         Timestamp(self.restart.as_ref().map_or(0, |restart| restart.not_before))
+    }
+
+    fn is_last(&self) -> bool {
+        self.restart.as_ref().is_some_and(|restart| restart.finished)
     }
 
     fn waits_in_backoff(&self, now: Timestamp) -> bool {

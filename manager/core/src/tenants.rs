@@ -45,10 +45,11 @@ impl<'a> Tenants<'a> {
         wanted.max_by_key(|task| (!task.is_terminal(), task.state(), Reverse(&task.id)))
     }
 
-    /// The last task that was made of those the place counts.
+    /// The task a finished place ended with. What was tried beside it and came to nothing does not count, however late.
     pub(crate) fn last(&self) -> Option<&'a Arc<Task>> {
         let is_replaced = |task: &Task| self.staying.iter().any(|other| other.replaces == task.id);
-        self.staying.iter().copied().max_by_key(|task| (!is_replaced(task), task.created_at(), Reverse(&task.id)))
+        let lateness = |task: &Task| (task.is_last(), !is_replaced(task), task.created_at());
+        self.staying.iter().copied().max_by_key(|task| (lateness(task), Reverse(&task.id)))
     }
 
     /// All of them.

@@ -102,7 +102,8 @@ fn spec_version(service: &Service, new: &ServiceSpec) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use skep_proto::v1::{Meta, ReplicatedService, TaskSpec, service_spec::Mode};
+    use skep_proto::v1::{Annotations, Meta, Node, NodeSpec, ReplicatedService, TaskSpec, service_spec::Mode};
+    use skep_store::TxBuilder;
 
     use super::*;
 
@@ -130,6 +131,36 @@ mod tests {
         assert_eq!((scaled.spec_version, scaled.previous_spec_version), (4, 4));
         let forced = updated(&service, forced(&service), NOW);
         assert_eq!((forced.spec_version, forced.previous_spec_version, forced.previous_spec), (9, 4, service.spec));
+    }
+
+    #[test]
+    fn a_task_is_dirty_when_another_one_would_be_made_in_its_place() {
+        let empty = View::default();
+        let mut tx = TxBuilder::new(&empty, NOW);
+        let labels = [("zone".to_owned(), "east".to_owned())].into();
+        let spec =
+            NodeSpec { annotations: Some(Annotations { labels, ..Annotations::default() }), ..NodeSpec::default() };
+        tx.create(Node { id: "n".into(), spec: Some(spec), ..Node::default() });
+        let view = empty.apply(1, &tx.build()).unwrap().0;
+
+        let constrained = |zone: &str| {
+            let constraints = vec![format!("node.labels.zone=={zone}")];
+            TaskSpec { placement: Some(Placement { constraints, ..Placement::default() }), ..TaskSpec::default() }
+        };
+        let forced = TaskSpec { force_update: 1, ..constrained("east") };
+        for (asked, version, made, node, expected) in [
+            (TaskSpec::default(), 4, TaskSpec::default(), "n", false),
+            (TaskSpec::default(), 3, TaskSpec::default(), "n", false),
+            (constrained("east"), 3, TaskSpec::default(), "n", false),
+            (constrained("west"), 3, TaskSpec::default(), "n", true),
+            (constrained("east"), 3, TaskSpec::default(), "", true),
+            (forced, 3, TaskSpec::default(), "n", true),
+        ] {
+            let spec = ServiceSpec { task: Some(asked.clone()), ..ServiceSpec::default() };
+            let service = Service { spec: Some(spec), spec_version: 4, ..Service::default() };
+            let task = Task { spec: Some(made), spec_version: version, node_id: node.into(), ..Task::default() };
+            assert_eq!(is_dirty(&view, &service, &task), expected, "{asked:?} {version} {node}");
+        }
     }
 
     #[test]
