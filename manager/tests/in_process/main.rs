@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails here fails a test")]
 
 mod identity;
+mod jobs;
 mod logs;
 mod managers;
 mod reasons;

@@ -208,6 +208,7 @@ async fn a_schedule_makes_a_job_and_its_labels() {
     });
     assert_eq!(sent["Labels"], labels);
     assert_eq!(sent["Mode"], json!({"ReplicatedJob": {"MaxConcurrent": 2, "TotalCompletions": 3}}));
+    let daemon = FakeDaemon::new().on("POST /v1.46/services/create", json!({"ID": "s1"}));
     prints(&daemon, &["service", "create", "--schedule", "@daily", "--mode", "global-job", "busybox"]).await;
     assert_eq!(daemon.sent("POST /v1.46/services/create")["Mode"], json!({"GlobalJob": {}}));
     let (_, result) = run(&daemon, &["service", "create", "--max-concurrent", "2", "busybox"]).await;

@@ -159,6 +159,9 @@ async fn work(mut client: DispatcherClient<Channel>, session_id: String) -> Resu
 fn reports(task: &Task) -> Vec<TaskStatusUpdate> {
     let states: &[TaskState] = match task.desired_state() {
         TaskState::Running => &[TaskState::Accepted, TaskState::Preparing, TaskState::Starting, TaskState::Running],
+        TaskState::Complete => {
+            &[TaskState::Accepted, TaskState::Preparing, TaskState::Starting, TaskState::Running, TaskState::Complete]
+        }
         TaskState::Ready => &[TaskState::Accepted, TaskState::Preparing, TaskState::Ready],
         desired if desired >= TaskState::Shutdown => &[TaskState::Shutdown],
         _ => &[],

@@ -9,7 +9,7 @@ use std::{
 use futures::{Stream, StreamExt as _};
 use skep_proto::v1::{
     Availability, Cluster, CreateServiceRequest, ExplainReply, ExplainRequest, GetClusterRequest, GetObjectRequest,
-    JournalEntry, ListNodesReply, ListNodesRequest, ListServicesReply, ListServicesRequest, ListTasksReply,
+    JobRun, JournalEntry, ListNodesReply, ListNodesRequest, ListServicesReply, ListServicesRequest, ListTasksReply,
     ListTasksRequest, ManagerStatus, Meta, Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus,
     NodeVerdict, Object, Reachability, RemoveNodeReply, RemoveNodeRequest, RemoveServiceReply, Service, ServiceSpec,
     ServiceWithStatus, Task, TaskState, TaskStatus, UpdateClusterRequest, UpdateNodeRequest, UpdateServiceRequest,
@@ -312,11 +312,16 @@ impl Control for SharedState {
     }
 
     async fn run_job(&self, request: Request<GetObjectRequest>) -> Answer<Service> {
-        let service = self.lock().find_service(&request.into_inner().key)?;
-        match service.job {
-            Some(_) => Ok(Response::new(service)),
-            None => Err(Status::failed_precondition("this service cannot be run now")),
+        let mut state = self.lock();
+        let mut service = state.find_service(&request.into_inner().key)?;
+        if !matches!(service.spec.as_ref().and_then(|spec| spec.mode.as_ref()), Some(Mode::ReplicatedJob(_))) {
+            return Err(Status::failed_precondition("service web cannot be run now"));
         }
+        let job = service.job.get_or_insert_default();
+        job.iteration += 1;
+        job.runs.push(JobRun { iteration: job.iteration, started_at: TIME, ..JobRun::default() });
+        state.services.insert(service.id.clone(), service.clone());
+        Ok(Response::new(service))
     }
 
     async fn get_task(&self, request: Request<GetObjectRequest>) -> Answer<Task> {

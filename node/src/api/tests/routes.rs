@@ -120,6 +120,28 @@ async fn a_service_is_made_shown_changed_and_removed() {
 }
 
 #[tokio::test]
+async fn a_job_is_run_and_its_runs_are_listed() {
+    let bench = Bench::new(Place::Manager);
+    bench.service("web", 1).await;
+    let (_, mut spec) = bench.get("/services/web").await;
+    spec = spec["Spec"].take();
+    spec["Name"] = json!("job");
+    spec["Mode"] = json!({ "ReplicatedJob": {} });
+    assert_eq!(bench.post("/services/create", &spec).await.0, 201);
+    assert_eq!(bench.get("/services/job/runs").await, (200, json!([])));
+    let (status, run) = bench.ask(Method::POST, "/services/job/run", String::new()).await;
+    assert_eq!((status, &run["Spec"]["Name"]), (200, &json!("job")));
+    let (_, runs) = bench.get("/services/job/runs").await;
+    assert_eq!(
+        (&runs[0]["Iteration"], &runs[0]["Outcome"], runs[0].get("FinishedAt")),
+        (&json!(0), &json!("running"), None)
+    );
+    let (status, refused) = bench.ask(Method::POST, "/services/web/run", String::new()).await;
+    assert!(status >= 400 && refused["message"].as_str().unwrap().contains("cannot be run now"), "{status} {refused}");
+    assert_eq!(bench.get("/services/nosuch/runs").await.0, 404);
+}
+
+#[tokio::test]
 async fn a_node_is_shown_and_changed() {
     let bench = Bench::new(Place::Manager);
     let (_, nodes) = bench.get("/nodes?filters=%7B%22role%22%3A%5B%22manager%22%5D%7D").await;
