@@ -36,8 +36,8 @@ pub fn verdicts(view: &View, task: &Task, now: Timestamp) -> Vec<Verdict> {
     let placement = task.spec.as_ref().and_then(|spec| spec.placement.as_ref());
     let preferences = placement.map_or(&[][..], |placement| &placement.spread_over);
     let (mut tasks, mut failures): (BTreeMap<&str, u64>, BTreeMap<&str, u64>) = Default::default();
-    for other in view.tasks_of_service(&task.service_id).filter(|other| other.is_wanted() && other.id != task.id) {
-        *tasks.entry(&other.node_id).or_default() += 1;
+    for other in view.tasks_of_service(&task.service_id).filter(|other| other.is_wanted()) {
+        *tasks.entry(&other.node_id).or_default() += u64::from(other.id != task.id);
         let restart = other.restart.as_ref().filter(|_| other.spec_version == task.spec_version);
         for failure in restart.map_or(&[][..], |restart| &restart.failures) {
             if now.since(Timestamp(failure.at)) < limits::NODE_FAILURE_WINDOW {
