@@ -16,12 +16,11 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use skep_common::clock::Clock;
 use skep_core::journal;
-use skep_proto::v1::JournalEntry;
-use skep_store::{Selector, Store};
+use skep_store::{Selector, Store, View, WatchEvent, Watcher};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -35,42 +34,52 @@ use crate::burst::burst;
 /// How often old files are looked for when nothing is written.
 const PERIOD: Duration = Duration::from_secs(3600);
 
-/// Writes down what the store tells until `stop`. What happened while nobody listened is told by how it stands.
-pub(crate) async fn keep(log: Log, store: Arc<Store>, clock: Arc<dyn Clock>, stop: CancellationToken) {
-    stop.run_until_cancelled(follow(log, store, clock)).await;
+/// Writes down what the store tells from this call on, until `stop`. What happened while nobody listened is told by how it
+/// stands.
+pub(crate) fn keep(
+    log: Log,
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> {
+    let begun = store.view_and_watch(Selector::All);
+    async move {
+        stop.run_until_cancelled(follow(log, begun, store, clock)).await;
+    }
 }
 
-async fn follow(mut log: Log, store: Arc<Store>, clock: Arc<dyn Clock>) {
+async fn follow(
+    log: Log,
+    (mut view, mut watcher): (View, Watcher),
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+) -> Option<()> {
+    let now = clock.now();
+    let mut log = write(log, move |log| log.open(now)).await?;
     let mut seen = log.last();
     loop {
-        let (view, mut watcher) = store.view_and_watch(Selector::All);
         // A manager that has seen nothing yet has nothing to go on from: its journal begins here.
         if seen > 0 {
-            let since = seen;
             let (latest, now) = (view.clone(), clock.now());
-            let Some(next) = write(log, move |log| log.append(&journal::since(&latest, since), now)).await else {
-                return;
-            };
-            log = next;
+            log = write(log, move |log| log.append(&journal::since(&latest, seen), now)).await?;
         }
         seen = seen.max(view.version());
-        loop {
-            let events = tokio::select! {
-                events = burst(&mut watcher) => events,
-                () = tokio::time::sleep(PERIOD) => Some(Vec::new()),
-            };
-            let Some(events) = events else { break };
+        while let Some(events) = next(&mut watcher).await {
             seen = events.last().map_or(seen, |event| event.version);
             let (view, now) = (store.view(), clock.now());
-            let append = move |log: &mut Log| {
-                let entries: Vec<JournalEntry> =
-                    events.iter().flat_map(|event| journal::entries(&view, event)).collect();
-                log.append(&entries, now);
-            };
-            let Some(next) = write(log, append).await else { return };
-            log = next;
+            log = write(log, move |log| {
+                events.iter().for_each(|event| log.append(&journal::entries(&view, event), now));
+                log.tidy(now);
+            })
+            .await?;
         }
+        (view, watcher) = store.view_and_watch(Selector::All);
     }
+}
+
+/// What happened next, or nothing after a while; `None` when something was missed.
+async fn next(watcher: &mut Watcher) -> Option<Vec<Arc<WatchEvent>>> {
+    tokio::time::timeout(PERIOD, burst(watcher)).await.unwrap_or_else(|_| Some(Vec::new()))
 }
 
 /// Writes on a thread that may wait for the disk.

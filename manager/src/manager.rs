@@ -168,7 +168,7 @@ impl Manager {
         let tasks = TaskTracker::new();
         tasks.spawn(server.serve(stop.clone()));
         tasks.spawn(Lead { swarm: swarm.clone(), status, dispatcher, stop: stop.clone() }.follow());
-        let log = Log::open(&journal_dir, raft.vault(), journal::Limits::default(), swarm.now());
+        let log = Log::new(journal_dir, raft.vault(), journal::Limits::default());
         tasks.spawn(journal::keep(log, store.clone(), swarm.clock.clone(), stop.clone()));
         tasks.close();
 

@@ -1,8 +1,8 @@
 //! Why a service or a task waits, and what happened to it. Only reads.
 
-use skep_common::{clock::Timestamp, limits::JOURNAL_AGE};
+use skep_common::limits::JOURNAL_AGE;
 use skep_core::{explain, names};
-use skep_proto::v1::{ExplainReply, ExplainRequest, JournalEntry, NodeVerdict, explain_request::What};
+use skep_proto::v1::{ExplainReply, ExplainRequest, NodeVerdict, explain_request::What};
 use skep_store::View;
 use tokio::task::spawn_blocking;
 use tonic::Status;
@@ -36,16 +36,16 @@ pub(super) async fn explain(swarm: &Swarm, journal: &Journal, request: ExplainRe
         }
     };
     // Both may take a moment: there may be many nodes, and a long journal.
-    let found = spawn_blocking(move || (explain(), history(&journal, &about, now)));
+    let found = spawn_blocking(move || (explain(), journal.newest(&about, now - JOURNAL_AGE, HISTORY)));
     let (explanation, history) =
         found.await.map_err(|error| Status::internal(format!("the explanation failed: {error}")))?;
+    let mut text = explanation.text;
+    let history = history.unwrap_or_else(|error| {
+        text += &format!(" What happened before is not known: the journal cannot be read ({error}).");
+        Vec::new()
+    });
     let nodes = explanation.nodes.into_iter().map(|verdict| verdict_of(&view, verdict)).collect();
-    Ok(ExplainReply { text: explanation.text, nodes, history: history? })
-}
-
-fn history(journal: &Journal, about: &About, now: Timestamp) -> Result<Vec<JournalEntry>, Status> {
-    let found = journal.newest(about, now - JOURNAL_AGE, HISTORY);
-    found.map_err(|error| Status::internal(format!("the journal cannot be read: {error}")))
+    Ok(ExplainReply { text, nodes, history })
 }
 
 fn verdict_of(view: &View, verdict: skep_core::scheduler::explain::Verdict) -> NodeVerdict {

@@ -7,7 +7,7 @@ use std::{
     fs::{self, DirBuilder, File},
     io::{self, Write as _},
     os::unix::fs::DirBuilderExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -65,12 +65,15 @@ struct Open {
 }
 
 impl Log {
-    /// The journal in `dir`, which is made when it is not there.
-    pub(crate) fn open(dir: &Path, vault: Vault, limits: Limits, now: Timestamp) -> Self {
-        let mut log = Self { dir: dir.to_owned(), vault, limits, last: 0, open: None, failing: false };
-        let opened = log.find_end().and_then(|()| log.prune(now));
-        log.note(opened);
-        log
+    /// The journal in `dir`; not looked at yet.
+    pub(crate) fn new(dir: PathBuf, vault: Vault, limits: Limits) -> Self {
+        Self { dir, vault, limits, last: 0, open: None, failing: false }
+    }
+
+    /// Finds the end of what is there, or makes the directory. To be called once, before anything is appended.
+    pub(crate) fn open(&mut self, now: Timestamp) {
+        let opened = self.find_end().and_then(|()| self.prune(now));
+        self.note(opened);
     }
 
     /// Version of the newest record; 0 = there is none.
@@ -81,19 +84,26 @@ impl Log {
     /// Writes entries, oldest version first. Those of versions that are there already are left out.
     pub(crate) fn append(&mut self, entries: &[JournalEntry], now: Timestamp) {
         let known = self.last;
-        let appended = entries
-            .chunk_by(|a, b| a.version == b.version)
-            .filter(|entries| entries[0].version > known)
-            .flat_map(|entries| entries.chunks(MAX_ENTRIES))
-            .try_for_each(|entries| self.write(entries, now));
-        let appended = appended.and_then(|()| if self.is_over(now) { self.prune(now) } else { Ok(()) });
-        self.note(appended);
+        let fresh = entries.chunk_by(|a, b| a.version == b.version).filter(|entries| entries[0].version > known);
+        let mut records = fresh.flat_map(|entries| entries.chunks(MAX_ENTRIES)).peekable();
+        if records.peek().is_some() {
+            let written = records.try_for_each(|entries| self.write(entries, now));
+            self.note(written);
+        }
+    }
+
+    /// Lets go of what is too old, if it is time to look.
+    pub(crate) fn tidy(&mut self, now: Timestamp) {
+        if self.is_over(now)
+            && let Err(error) = self.prune(now)
+        {
+            self.note(Err(error));
+        }
     }
 
     /// Finds the newest record and whether its file can be continued.
     fn find_end(&mut self) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
-        for (back, number) in segment::list(&self.dir)?.into_iter().rev().enumerate() {
+        for (back, number) in self.files()?.into_iter().rev().enumerate() {
             let contents = segment::read(&self.dir, number, &self.vault)?;
             let first = contents.records.first().and_then(|record| record.entries.first());
             if back == 0 && contents.end == End::Whole {
@@ -143,15 +153,21 @@ impl Log {
     /// Begins a new file and lets go of what is too much or too old.
     fn begin(&mut self, now: Timestamp) -> io::Result<()> {
         self.prune(now)?;
-        let number = segment::list(&self.dir)?.last().map_or(0, |newest| newest + 1);
+        let number = self.files()?.last().map_or(0, |newest| newest + 1);
         let file = segment::open(&self.dir, number)?;
         self.open = Some(Open { number, file, bytes: 0, records: 0, begun: now });
         Ok(())
     }
 
+    /// The numbers of the files, oldest first; the directory is there afterwards.
+    fn files(&self) -> io::Result<Vec<u64>> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        segment::list(&self.dir)
+    }
+
     fn prune(&self, now: Timestamp) -> io::Result<()> {
         let mut kept = 0;
-        for number in segment::list(&self.dir)?.into_iter().rev() {
+        for number in self.files()?.into_iter().rev() {
             let path = segment::path(&self.dir, number);
             let metadata = fs::metadata(&path)?;
             kept += metadata.len();

@@ -67,7 +67,12 @@ impl Journal {
     /// When the directory cannot be read.
     pub(crate) fn newest(&self, about: &About, oldest: Timestamp, limit: usize) -> io::Result<Vec<JournalEntry>> {
         let mut found = Vec::new();
-        for number in segment::list(&self.dir)?.into_iter().rev() {
+        let files = match segment::list(&self.dir) {
+            // Nothing was ever written.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            files => files?,
+        };
+        for number in files.into_iter().rev() {
             let records = match segment::read(&self.dir, number, &self.vault) {
                 Ok(contents) => self.whole_part(number, contents),
                 // It was let go just now, and all that are older with it.

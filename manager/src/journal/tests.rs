@@ -5,7 +5,7 @@ use std::{
 };
 
 use skep_common::clock::{ManualClock, Timestamp};
-use skep_proto::v1::Node;
+use skep_proto::v1::{JournalEntry, Node};
 use skep_raft::Vault;
 use skep_store::{TxBuilder, View};
 use tempfile::TempDir;
@@ -31,7 +31,13 @@ impl Home {
     }
 
     fn open(&self) -> Log {
-        Log::open(&self.path().join("journal"), self.vault.clone(), self.limits, NOW)
+        let mut log = self.log();
+        log.open(NOW);
+        log
+    }
+
+    fn log(&self) -> Log {
+        Log::new(self.path().join("journal"), self.vault.clone(), self.limits)
     }
 
     fn journal(&self) -> Journal {
@@ -168,7 +174,8 @@ fn size_and_age_are_bounded() {
     // A day later another file is begun; a month later the old ones are gone.
     home.limits = Limits::default();
     let now = Timestamp::from(std::time::SystemTime::now());
-    let mut log = Log::open(&home.path().join("journal"), home.vault.clone(), home.limits, now);
+    let mut log = home.log();
+    log.open(now);
     let before = home.files().len();
     log.append(&entries(501..=501), now);
     assert_eq!(home.files().len(), before + 1);
@@ -184,7 +191,6 @@ fn a_disk_that_cannot_be_written_stops_nobody() {
     log.append(&entries(1..=3), NOW);
     assert_eq!(log.last(), 0);
     fs::remove_file(home.path().join("journal")).unwrap();
-    fs::create_dir(home.path().join("journal")).unwrap();
     log.append(&entries(4..=5), NOW);
     assert_eq!(home.versions(), [5, 4]);
 }
@@ -196,7 +202,7 @@ async fn what_is_applied_is_written_down_and_what_was_missed_is_told_by_how_it_s
     let store = Store::new(View::default());
     let keep = |stop: &CancellationToken| {
         let clock = Arc::new(ManualClock::new(NOW));
-        tokio::spawn(keep(home.open(), store.clone(), clock, stop.clone()))
+        tokio::spawn(keep(home.log(), store.clone(), clock, stop.clone()))
     };
     let mut expected = vec![(1, "canary".to_owned())];
     let standing = "not heard of yet by the leader";

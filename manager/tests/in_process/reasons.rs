@@ -61,7 +61,7 @@ async fn a_waiting_service_is_explained_also_after_a_restart() {
     let verdicts: Vec<_> = explained.nodes.iter().map(|node| (node.hostname.as_str(), node.fits)).collect();
     assert_eq!(verdicts.iter().filter(|verdict| ["w1", "w2"].contains(&verdict.0) && !verdict.1).count(), 2);
     assert_eq!(told(&explained, "user via ", "created: 1 replica of "), 1);
-    assert_eq!(told(&explained, "orchestrator", "made: "), 1);
+    assert_eq!(told(&explained, "orchestrator", "made"), 1);
     assert!(explained.history.is_sorted_by(|newer, older| newer.version >= older.version));
 
     let task = manager.tasks("far").await.remove(0);

@@ -5,10 +5,10 @@ use axum::{
     extract::{Path, State},
 };
 use skep_dockerapi::{
-    convert::what_if_from_json,
+    convert::{omit_defaults, service_to_docker, what_if_from_json},
     types::{Explanation, Forecast, WhatIf},
 };
-use skep_proto::v1::{ExplainRequest, explain_request::What};
+use skep_proto::v1::{ExplainRequest, ListServicesRequest, explain_request::What};
 
 use super::{call::call, error::ApiError, request::Spec, state::Api};
 
@@ -27,9 +27,18 @@ async fn explain(api: &Api, what: What) -> Result<Json<Explanation>, ApiError> {
     Ok(Json(reply.into()))
 }
 
-/// `POST /skep/what-if`.
-pub(super) async fn what_if(State(api): State<Api>, Spec(asked): Spec<WhatIf>) -> Result<Json<Forecast>, ApiError> {
+/// `POST /skep/what-if`. A spec to deploy may be what `inspect` shows, with the defaults written out: where the service
+/// leaves them open, they are no change.
+pub(super) async fn what_if(State(api): State<Api>, Spec(mut asked): Spec<WhatIf>) -> Result<Json<Forecast>, ApiError> {
     let mut control = api.control()?;
+    if let Some(spec) = &mut asked.deploy {
+        let like = ListServicesRequest { name_prefixes: vec![spec.name.clone()], ..ListServicesRequest::default() };
+        let found = call(control.list_services(like)).await?.services;
+        let mut present = found.iter().filter_map(|entry| Some(service_to_docker(entry.service.as_ref()?).spec));
+        if let Some(present) = present.find(|present| present.name == spec.name) {
+            omit_defaults(spec, &present);
+        }
+    }
     let request = what_if_from_json(asked)?;
     let reply = call(Box::pin(control.what_if(request))).await?;
     Ok(Json(reply.into()))

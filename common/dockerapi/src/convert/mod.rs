@@ -27,7 +27,7 @@ pub use self::{
     job_run::job_runs_to_docker,
     log::{LogFormat, MULTIPLEXED_STREAM, RAW_STREAM},
     node::{node_spec_from_docker, node_to_docker},
-    reasons::what_if_from_json,
+    reasons::{omit_defaults, what_if_from_json},
     service::{insert_defaults, service_spec_from_docker, service_spec_to_docker, service_to_docker},
     spec::{task_spec_from_docker, task_spec_to_docker},
     task::task_to_docker,

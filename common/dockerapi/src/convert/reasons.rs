@@ -2,10 +2,10 @@
 
 use skep_proto::v1::{self as proto, what_if_request::What};
 
-use super::{Invalid, service_spec_from_docker};
+use super::{Invalid, insert_defaults, service_spec_from_docker};
 use crate::{
     time::Time,
-    types::{Effect, Explanation, Forecast, HistoryEntry, NodeVerdict, WhatIf},
+    types::{Effect, Explanation, Forecast, HistoryEntry, NodeVerdict, ServiceSpec, WhatIf},
 };
 
 impl From<proto::ExplainReply> for Explanation {
@@ -81,9 +81,54 @@ pub fn what_if_from_json(asked: WhatIf) -> Result<proto::WhatIfRequest, Invalid>
     }
 }
 
+/// Undoes [`insert_defaults`] wherever it wrote out what `present`, the service's own spec, leaves open: a spec that was
+/// read with defaults is again the one it was read from, and only what was edited differs.
+pub fn omit_defaults(spec: &mut ServiceSpec, present: &ServiceSpec) {
+    fn undo<T: Clone + PartialEq>(field: &mut T, filled: &T, present: &T) {
+        if field == filled {
+            field.clone_from(present);
+        }
+    }
+    let mut filled = present.clone();
+    insert_defaults(&mut filled);
+    let (task, full, open) = (&mut spec.task_template, &filled.task_template, &present.task_template);
+    if let (Some(task), Some(full), Some(open)) = (&mut task.container_spec, &full.container_spec, &open.container_spec)
+    {
+        undo(&mut task.stop_grace_period, &full.stop_grace_period, &open.stop_grace_period);
+        undo(&mut task.dns_config, &full.dns_config, &open.dns_config);
+    }
+    undo(&mut task.resources, &full.resources, &open.resources);
+    undo(&mut task.placement, &full.placement, &open.placement);
+    undo(&mut task.restart_policy, &full.restart_policy, &open.restart_policy);
+    undo(&mut spec.update_config, &filled.update_config, &present.update_config);
+    undo(&mut spec.rollback_config, &filled.rollback_config, &present.rollback_config);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{ContainerSpec, RestartPolicy};
+
+    #[test]
+    fn a_spec_read_with_defaults_is_the_one_it_was_read_from_but_for_what_was_edited() {
+        let mut present = ServiceSpec { name: "web".into(), ..ServiceSpec::default() };
+        present.task_template.container_spec = Some(ContainerSpec { image: "a".into(), ..ContainerSpec::default() });
+        present.task_template.restart_policy =
+            Some(RestartPolicy { max_attempts: Some(3), ..RestartPolicy::default() });
+        let mut read = present.clone();
+        insert_defaults(&mut read);
+        assert_ne!(read, present);
+        let mut again = read.clone();
+        omit_defaults(&mut again, &present);
+        assert_eq!(again, present);
+
+        let mut edited = read;
+        edited.task_template.container_spec.as_mut().unwrap().stop_grace_period = Some(1);
+        omit_defaults(&mut edited, &present);
+        let mut expected = present.clone();
+        expected.task_template.container_spec.as_mut().unwrap().stop_grace_period = Some(1);
+        assert_eq!(edited, expected);
+    }
 
     #[test]
     fn exactly_one_thing_is_imagined() {

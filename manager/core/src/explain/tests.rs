@@ -1,6 +1,6 @@
 use skep_proto::v1::{
-    Annotations, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, ReplicatedService, RestartState, ServiceSpec,
-    TaskStatus, UpdateStatus,
+    Annotations, Node, NodeDescription, NodeFailure, NodeSpec, NodeState, NodeStatus, ReplicatedService, RestartState,
+    ServiceSpec, TaskStatus, UpdateStatus,
 };
 use skep_store::TxBuilder;
 
@@ -149,4 +149,12 @@ fn every_node_is_in_the_table_the_fit_first() {
         ("c", Some("not available for new tasks: down"), 0),
     ];
     assert_eq!(table, expected);
+
+    let failure = NodeFailure { node_id: "a".into(), at: NOW.as_nanos(), ran: 0 };
+    let restart = RestartState { failures: vec![failure], ..RestartState::default() };
+    let again = Task { restart: Some(restart), ..task_in(1, TaskState::Running, "b") };
+    let view = self::view(web(1), vec![again.clone()]);
+    let explained = super::task(&view, view.task(&again.id).unwrap(), NOW);
+    let on_a = explained.nodes.iter().find(|verdict| verdict.node_id == "a").unwrap();
+    assert_eq!((on_a.recent_failures, on_a.tasks_of_service), (1, 0), "a task's own failures count, itself does not");
 }

@@ -9,7 +9,7 @@ use crate::names::count;
 
 pub(super) fn created(service: &Service) -> String {
     let spec = service.spec.clone().unwrap_or_default();
-    format!("created: {} of {}", size(&spec), image(&spec))
+    format!("created: {} of {}", size(&spec), tagged(image(&spec)))
 }
 
 /// How a service stands that changed while nobody looked.
@@ -102,6 +102,13 @@ fn image(spec: &ServiceSpec) -> &str {
     container.map_or("no image", |container| container.image.as_str())
 }
 
+/// An image without its digest, where it has a tag as well.
+fn tagged(image: &str) -> &str {
+    let name = image.split_once('@').map_or(image, |(name, _)| name);
+    // A colon before the last slash is a registry's port.
+    if name.rsplit('/').next().is_some_and(|last| last.contains(':')) { name } else { image }
+}
+
 /// What differs between two specs. Values that may be secret are not shown.
 fn parts(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
     let mut parts = Vec::new();
@@ -109,8 +116,11 @@ fn parts(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
         parts.push(format!("{} instead of {}", size(new), size(old)));
     }
     let (old_task, new_task) = (old.task.clone().unwrap_or_default(), new.task.clone().unwrap_or_default());
-    if image(old) != image(new) {
-        parts.push(format!("image {} instead of {}", image(new), image(old)));
+    let (before, after) = (image(old), image(new));
+    if tagged(before) != tagged(after) {
+        parts.push(format!("image {} instead of {}", tagged(after), tagged(before)));
+    } else if before != after {
+        parts.push(format!("image {after} instead of {before}"));
     }
     parts.extend(named(&task_parts(&old_task, &new_task)));
     let of = |spec: &ServiceSpec| spec.annotations.clone().unwrap_or_default().labels;

@@ -8,7 +8,8 @@ use crate::{names, task::TaskExt};
 
 pub(super) fn made(view: &View, task: &Task) -> String {
     let why = match task.cause() {
-        TaskCause::Unknown | TaskCause::Replica => "made: its place was empty".to_owned(),
+        TaskCause::Unknown => "made".to_owned(),
+        TaskCause::Replica => "made: its place was empty".to_owned(),
         TaskCause::Restart => "made: its predecessor ended".to_owned(),
         TaskCause::Update => "made for the update".to_owned(),
         TaskCause::Rollback => "made for the rollback".to_owned(),

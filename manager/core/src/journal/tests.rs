@@ -146,9 +146,12 @@ fn services() {
     };
     let table: Vec<(Vec<String>, &[&str])> = vec![
         (texts(Change::Create(service(1, "a").into())), &["created: 1 replica of a"]),
+        (texts(Change::Create(service(1, "h:5/a:1@sha256:0").into())), &["created: 1 replica of h:5/a:1"]),
+        (texts(Change::Create(service(1, "h:5/a@sha256:0").into())), &["created: 1 replica of h:5/a@sha256:0"]),
         (texts(Change::Remove(service(1, "a").into())), &["removed"]),
         (update(service(3, "a"), service(5, "a")), &["scaled from 3 to 5"]),
         (update(service(3, "a"), service(3, "b")), &["updated: image b instead of a"]),
+        (update(service(3, "a:1@x"), service(3, "a:1@y")), &["updated: image a:1@y instead of a:1@x"]),
         (
             update(service(3, "a"), service(5, "b")),
             &["updated: 5 replicas instead of 3 replicas, image b instead of a"],

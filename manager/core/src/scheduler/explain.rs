@@ -1,7 +1,7 @@
 //! Why a task goes where it goes: every node as the planner sees it for this task.
 
 use skep_common::clock::Timestamp;
-use skep_proto::v1::{Availability, Node, NodeState, ObjectKind, Task};
+use skep_proto::v1::{Availability, Node, NodeState, Task, TaskState, TaskStatus};
 use skep_store::{TxBuilder, View};
 
 use super::{filter::Misfit, group::Demand, pool::Pool, tree::Preference};
@@ -59,13 +59,13 @@ pub fn verdicts(view: &View, task: &Task, now: Timestamp) -> Vec<Verdict> {
     ranked.into_iter().map(|(_, verdict)| verdict).collect()
 }
 
-/// The state in which a task takes up nothing.
+/// The state in which a task waits for its place: it takes up nothing, and where it failed is still held against nodes.
 fn without(view: &View, task: &Task, now: Timestamp) -> View {
-    if view.task(&task.id).is_none() {
-        return view.clone();
-    }
+    let Some(placed) = view.task(&task.id).filter(|task| !task.node_id.is_empty()) else { return view.clone() };
+    let status = TaskStatus { state: TaskState::Pending.into(), ..TaskStatus::default() };
+    let waiting = Task { node_id: String::new(), status: Some(status), ..Task::clone(placed) };
     let mut tx = TxBuilder::new(view, now);
-    tx.remove(ObjectKind::Task, &task.id);
+    tx.update(waiting);
     // The task is there, at the version that was just read: nothing can refuse this.
     view.apply_owned(view.version() + 1, tx.build()).map_or_else(|_| view.clone(), |(view, _)| view)
 }
