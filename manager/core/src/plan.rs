@@ -88,27 +88,42 @@ impl<'a> Planner<'a> {
 
     fn guarded_step(&mut self, service: Option<&Service>, writes: impl IntoIterator<Item = Write>) {
         let writes: Vec<Write> = writes.into_iter().collect();
-        let bytes = writes.iter().map(|write| write.encoded_len() + ACTION_OVERHEAD).sum::<usize>() + ACTION_OVERHEAD;
-        if self.actions + writes.len() > limits::MAX_TRANSACTION_ACTIONS
-            || self.bytes + bytes > limits::MAX_TRANSACTION_BYTES
-        {
-            self.close();
-        }
-        self.actions += writes.len();
-        self.bytes += bytes;
+        self.make_room(writes.len(), writes.iter().map(Write::encoded_len).sum());
         if let Some(service) = service
             && self.expected.insert(service.id.clone())
         {
             self.open.expect(ObjectKind::Service, &service.id);
         }
         for write in writes {
-            match write {
-                Write::Create(task) => self.open.create(task),
-                Write::UpdateTask(task) => self.open.update(task),
-                Write::UpdateNode(node) => self.open.update(node),
-                Write::RemoveTask(id) => self.open.remove(ObjectKind::Task, &id),
-            };
+            self.add(write);
         }
+    }
+
+    /// A step of one change.
+    pub(crate) fn step_one(&mut self, write: Write) {
+        self.make_room(1, write.encoded_len());
+        self.add(write);
+    }
+
+    /// Begins another transaction when the open one cannot take so much more.
+    fn make_room(&mut self, actions: usize, bytes: usize) {
+        let bytes = bytes + (actions + 1) * ACTION_OVERHEAD;
+        if self.actions + actions > limits::MAX_TRANSACTION_ACTIONS
+            || self.bytes + bytes > limits::MAX_TRANSACTION_BYTES
+        {
+            self.close();
+        }
+        self.actions += actions;
+        self.bytes += bytes;
+    }
+
+    fn add(&mut self, write: Write) {
+        match write {
+            Write::Create(task) => self.open.create(task),
+            Write::UpdateTask(task) => self.open.update(task),
+            Write::UpdateNode(node) => self.open.update(node),
+            Write::RemoveTask(id) => self.open.remove(ObjectKind::Task, &id),
+        };
     }
 
     /// Something becomes due at `at`.
