@@ -129,9 +129,7 @@ fn run(shape: Shape) -> Times {
     let started = Instant::now();
     let mut changes = Vec::with_capacity(plan.transactions.len());
     for transaction in plan.transactions {
-        let (next, change) = view.apply_owned(view.version() + 1, transaction).unwrap();
-        view = next;
-        changes.push(change);
+        changes.push(view.advance(view.version() + 1, transaction).unwrap());
     }
     let applied = started.elapsed();
     let cpu = on_cpu() - cpu;
@@ -144,8 +142,7 @@ fn run(shape: Shape) -> Times {
 
 fn step(scheduler: &mut Scheduler, view: &mut View) {
     for transaction in scheduler.plan(view, NOW).transactions {
-        let (next, changes) = view.apply_owned(view.version() + 1, transaction).unwrap();
-        *view = next;
+        let changes = view.advance(view.version() + 1, transaction).unwrap();
         note(scheduler, &[changes]);
     }
 }
@@ -154,13 +151,14 @@ fn note(scheduler: &mut Scheduler, changes: &[ChangeSet]) {
     changes.iter().flat_map(|set| &set.changes).for_each(|change| scheduler.note(change));
 }
 
-fn filled(view: View, objects: impl IntoIterator<Item = skep_store::AnyObject>) -> View {
+fn filled(mut view: View, objects: impl IntoIterator<Item = skep_store::AnyObject>) -> View {
     let mut tx = TxBuilder::new(&view, NOW);
     for object in objects {
         tx.create(object);
     }
     let tx = tx.build();
-    view.apply_owned(view.version() + 1, tx).unwrap().0
+    view.advance(view.version() + 1, tx).unwrap();
+    view
 }
 
 fn id(kind: char, number: usize) -> String {

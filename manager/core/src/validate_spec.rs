@@ -10,14 +10,15 @@ use skep_common::{
 use skep_proto::{
     Message,
     v1::{
-        Annotations, Availability, ClusterSpec, ContainerSpec, EndpointMode, FailureAction, NetworkMode, NodeRole,
-        NodeSpec, Placement, Resources, RestartCondition, RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig,
-        UpdateOrder, service_spec::Mode,
+        Annotations, Availability, ClusterSpec, ContainerSpec, EndpointMode, FailureAction, GenericResource,
+        NetworkMode, NodeRole, NodeSpec, Placement, Resources, RestartCondition, RestartPolicy, ServiceSpec, TaskSpec,
+        UpdateConfig, UpdateOrder, generic_resource::Value, service_spec::Mode,
     },
 };
 
 use crate::{
     constraint::{Constraint, ConstraintError},
+    scheduler::spread::{self, PreferenceError},
     update,
 };
 
@@ -35,6 +36,12 @@ pub enum InvalidSpec {
     /// A placement constraint.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),
+    /// A placement preference.
+    #[error(transparent)]
+    Preference(#[from] PreferenceError),
+    /// A generic resource that is not so many of a kind.
+    #[error("invalid argument for resource {0}")]
+    Generic(String),
     /// There is no container in it.
     #[error("ContainerSpec: missing in service spec")]
     NoContainer,
@@ -182,8 +189,9 @@ fn task(spec: &TaskSpec) -> Result<(), InvalidSpec> {
 fn resources(resources: Option<&Resources>) -> Result<(), InvalidSpec> {
     let Some(Resources { nano_cpus, memory_bytes, generic }) = resources else { return Ok(()) };
     let (nano_cpus, memory_bytes) = (*nano_cpus, *memory_bytes);
-    if !generic.is_empty() {
-        return Err(InvalidSpec::Unsupported("generic resources are"));
+    let is_count = |resource: &&GenericResource| matches!(resource.value, Some(Value::Discrete(1..)));
+    if let Some(resource) = generic.iter().find(|resource| !is_count(resource)) {
+        return Err(InvalidSpec::Generic(resource.kind.clone()));
     }
     if nano_cpus != 0 && nano_cpus < MIN_NANO_CPUS {
         #[expect(clippy::cast_precision_loss, reason = "for display; such a small number loses nothing")]
@@ -207,7 +215,7 @@ fn placement(placement: Option<&Placement>) -> Result<(), InvalidSpec> {
     for constraint in &placement.constraints {
         Constraint::parse(constraint)?;
     }
-    if placement.spread_over.is_empty() { Ok(()) } else { Err(InvalidSpec::Unsupported("placement preferences are")) }
+    placement.spread_over.iter().try_for_each(|preference| Ok(spread::check(preference)?))
 }
 
 fn container(spec: &ContainerSpec) -> Result<(), InvalidSpec> {
@@ -343,6 +351,22 @@ mod tests {
             "constraint expected one operator from ==, !="
         );
         assert_eq!(refusal(|s| task_of(s).placement = constrain("node.id==x")), "accepted");
+        let spread = |text: &str| Some(Placement { spread_over: vec![text.into()], ..Placement::default() });
+        assert_eq!(refusal(|s| task_of(s).placement = spread("node.labels.zone")), "accepted");
+        assert_eq!(
+            refusal(|s| task_of(s).placement = spread("zone")),
+            "placement preference 'zone' is invalid: tasks can be spread over node.labels.KEY or engine.labels.KEY"
+        );
+        let generic = |value: Value| {
+            move |s: &mut ServiceSpec| {
+                let generic = vec![GenericResource { kind: "gpu".into(), value: Some(value) }];
+                let reservations = Some(Resources { generic, ..Default::default() });
+                task_of(s).resources = Some(ResourceRequirements { reservations, ..ResourceRequirements::default() });
+            }
+        };
+        assert_eq!(refusal(generic(Value::Discrete(2))), "accepted");
+        assert_eq!(refusal(generic(Value::Named("a".into()))), "invalid argument for resource gpu");
+        assert_eq!(refusal(generic(Value::Discrete(-2))), "invalid argument for resource gpu");
         assert_eq!(
             refusal(|s| s.mode = Some(Mode::Replicated(ReplicatedService { replicas: u64::MAX }))),
             "the number of replicas cannot be more than 100000"

@@ -65,6 +65,7 @@ fn without(view: &View, task: &Task, now: Timestamp) -> View {
     }
     let mut tx = TxBuilder::new(view, now);
     tx.remove(ObjectKind::Task, &task.id);
+    let tx = tx.build();
     // The task is there, at the version that was just read: nothing can refuse this.
-    view.apply_owned(view.version() + 1, tx.build()).map_or_else(|_| view.clone(), |(view, _)| view)
+    view.apply(view.version() + 1, &tx).map_or_else(|_| view.clone(), |(view, _)| view)
 }
