@@ -28,6 +28,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Carried by reference count from the log to the wire.
         .bytes(".skep.v1.RaftEntry.batch")
         .bytes(".skep.v1.SnapshotChunk.data")
+        // An action is as large as the largest object otherwise, and a plan may hold a hundred thousand.
+        .boxed(".skep.v1.Object.object.node")
+        .boxed(".skep.v1.Object.object.service")
+        .boxed(".skep.v1.Object.object.task")
+        .boxed(".skep.v1.Object.object.cluster")
         // These two hold secrets; lib.rs gives them a Debug that keeps quiet.
         .skip_debug(["skep.v1.RootCa", "skep.v1.JoinTokens", "skep.v1.IssueCertificateRequest"])
         .compile_fds(descriptors)?;

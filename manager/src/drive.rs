@@ -7,7 +7,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use skep_common::{
     clock::{Clock, Timestamp},
     net::backoff::Backoff,
@@ -157,8 +157,30 @@ async fn run<R: Reconciler>(reconciler: &mut R, term: &Term) {
             }
             Outcome::Unled => return term.over.cancelled().await,
         }
-        view = term.store.view();
+        view = catch_up(reconciler, term, &mut watcher);
     }
+}
+
+/// The state, once the reconciler was noted every watched change that led to it and none beyond.
+fn catch_up<R: Reconciler>(reconciler: &mut R, term: &Term, watcher: &mut Watcher) -> View {
+    let mut events = Vec::new();
+    let mut view = term.store.told_view();
+    while let Some(event) = watcher.next().now_or_never() {
+        let Some(Ok(event)) = event else {
+            let anew = term.store.view_and_watch(reconciler.watches());
+            (view, *watcher) = anew;
+            reconciler.reset();
+            return view;
+        };
+        if event.version > view.version() {
+            view = term.store.told_view();
+        }
+        events.push(event);
+    }
+    for change in events.iter().flat_map(|event| &event.changes) {
+        reconciler.note(change, &view);
+    }
+    view
 }
 
 /// Waits for a reason to plan and lets the reconciler know all there are.

@@ -27,7 +27,7 @@ impl LeaderTerm {
         loops.spawn(drive(Cron::new(), term.clone()));
         loops.spawn(drive(Orchestrator::new(), term.clone()));
         loops.spawn(drive(Allocator, term.clone()));
-        loops.spawn(drive(Scheduler, term.clone()));
+        loops.spawn(drive(Scheduler::default(), term.clone()));
         loops.spawn(drive(Reaper::new(), term.clone()));
         loops.spawn(drive(Roles::new(term.raft.clone()), term.clone()));
         let dispatcher = DispatcherTerm::begin(&term, &mut loops);

@@ -104,31 +104,53 @@ impl<'a> Planner<'a> {
 
     fn guarded_step(&mut self, service: Option<&Service>, writes: impl IntoIterator<Item = Write>) {
         let writes: Vec<Write> = writes.into_iter().collect();
-        let bytes = writes.iter().map(|write| write.encoded_len() + ACTION_OVERHEAD).sum::<usize>() + ACTION_OVERHEAD;
-        if self.actions + writes.len() > limits::MAX_TRANSACTION_ACTIONS
-            || self.bytes + bytes > limits::MAX_TRANSACTION_BYTES
-        {
-            self.close();
-        }
+        let (actions, bytes) = (writes.len(), writes.iter().map(Write::encoded_len).sum());
+        self.make_room(actions, bytes);
         if service.is_some_and(|service| self.changed.contains(&service.id)) {
             return;
         }
-        self.actions += writes.len();
-        self.bytes += bytes;
+        self.take_up(actions, bytes);
         if let Some(service) = service
             && self.expected.insert(service.id.clone())
         {
             self.open.expect(ObjectKind::Service, &service.id);
         }
         for write in writes {
-            match write {
-                Write::Create(task) => self.open.create(task),
-                Write::UpdateTask(task) => self.open.update(task),
-                Write::UpdateNode(node) => self.open.update(node),
-                Write::UpdateService(service) => self.open.update(*service),
-                Write::RemoveTask(id) => self.open.remove(ObjectKind::Task, &id),
-            };
+            self.add(write);
         }
+    }
+
+    /// A step of one change.
+    pub(crate) fn step_one(&mut self, write: Write) {
+        let bytes = write.encoded_len();
+        self.make_room(1, bytes);
+        self.take_up(1, bytes);
+        self.add(write);
+    }
+
+    /// Begins another transaction when the open one cannot take so much more.
+    fn make_room(&mut self, actions: usize, bytes: usize) {
+        let bytes = bytes + (actions + 1) * ACTION_OVERHEAD;
+        if self.actions + actions > limits::MAX_TRANSACTION_ACTIONS
+            || self.bytes + bytes > limits::MAX_TRANSACTION_BYTES
+        {
+            self.close();
+        }
+    }
+
+    fn take_up(&mut self, actions: usize, bytes: usize) {
+        self.actions += actions;
+        self.bytes += bytes + (actions + 1) * ACTION_OVERHEAD;
+    }
+
+    fn add(&mut self, write: Write) {
+        match write {
+            Write::Create(task) => self.open.create(task),
+            Write::UpdateTask(task) => self.open.update(task),
+            Write::UpdateNode(node) => self.open.update(node),
+            Write::UpdateService(service) => self.open.update(*service),
+            Write::RemoveTask(id) => self.open.remove(ObjectKind::Task, &id),
+        };
     }
 
     /// Something becomes due at `at`.

@@ -121,9 +121,7 @@ fn place(pool: &mut Pool, group: &mut Group<'_>, task: &Task, now: Timestamp, pl
             Task { generic_resources: given, ..advanced(task, TaskState::Assigned, message, now) }
         })
     };
-    let is_placed = placed.is_some();
-    planner.step(placed.map(Write::UpdateTask));
-    is_placed
+    placed.map(|placed| planner.step_one(Write::UpdateTask(placed))).is_some()
 }
 
 /// Why tasks wait, found once for all that ask the same.

@@ -21,6 +21,7 @@ use skep_proto::{
 use crate::{
     constraint::{Constraint, ConstraintError},
     policy::{self, InvalidPolicy},
+    scheduler::spread::{self, PreferenceError},
 };
 
 /// Least CPU share that can be reserved or set as a limit, in billionths of a CPU.
@@ -40,6 +41,9 @@ pub enum InvalidSpec {
     /// A label that is a setting.
     #[error(transparent)]
     Policy(#[from] InvalidPolicy),
+    /// A placement preference.
+    #[error(transparent)]
+    Preference(#[from] PreferenceError),
     /// There is no container in it.
     #[error("ContainerSpec: missing in service spec")]
     NoContainer,
@@ -270,7 +274,7 @@ fn placement(placement: Option<&Placement>) -> Result<(), InvalidSpec> {
     for constraint in &placement.constraints {
         Constraint::parse(constraint)?;
     }
-    Ok(())
+    placement.spread_over.iter().try_for_each(|preference| Ok(spread::check(preference)?))
 }
 
 fn endpoint(spec: &EndpointSpec) -> Result<(), InvalidSpec> {
@@ -414,6 +418,22 @@ mod tests {
             "constraint expected one operator from ==, !="
         );
         assert_eq!(refusal(|s| task_of(s).placement = constrain("node.id==x")), "accepted");
+        let spread = |text: &str| Some(Placement { spread_over: vec![text.into()], ..Placement::default() });
+        assert_eq!(refusal(|s| task_of(s).placement = spread("node.labels.zone")), "accepted");
+        assert_eq!(
+            refusal(|s| task_of(s).placement = spread("zone")),
+            "placement preference 'zone' is invalid: tasks can be spread over node.labels.KEY or engine.labels.KEY"
+        );
+        let generic = |value: Value| {
+            move |s: &mut ServiceSpec| {
+                let generic = vec![GenericResource { kind: "gpu".into(), value: Some(value) }];
+                let reservations = Some(Resources { generic, ..Default::default() });
+                task_of(s).resources = Some(ResourceRequirements { reservations, ..ResourceRequirements::default() });
+            }
+        };
+        assert_eq!(refusal(generic(Value::Discrete(2))), "accepted");
+        assert_eq!(refusal(generic(Value::Named("a".into()))), "invalid argument for resource gpu");
+        assert_eq!(refusal(generic(Value::Discrete(-2))), "invalid argument for resource gpu");
         assert_eq!(
             refusal(|s| s.mode = Some(Mode::Replicated(ReplicatedService { replicas: u64::MAX }))),
             "the number of replicas cannot be more than 100000"

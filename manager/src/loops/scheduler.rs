@@ -1,13 +1,17 @@
-//! Gives waiting tasks a node: PENDING → ASSIGNED. Writes `Task.node_id`, and on tasks that fit nowhere the reason.
+//! Gives waiting tasks a node: PENDING → ASSIGNED. Writes `Task.node_id` and `Task.generic_resources`, and on tasks that
+//! fit nowhere the reason.
+//!
+//! What is known of the nodes is kept between plans: see [`scheduler::Scheduler`].
 
 use skep_common::clock::Timestamp;
 use skep_core::{Plan, scheduler};
 use skep_proto::v1::ObjectKind;
-use skep_store::{Selector, View};
+use skep_store::{Change, Selector, View};
 
 use crate::drive::Reconciler;
 
-pub(crate) struct Scheduler;
+#[derive(Default)]
+pub(crate) struct Scheduler(scheduler::Scheduler);
 
 impl Reconciler for Scheduler {
     const NAME: &'static str = "scheduler";
@@ -16,7 +20,15 @@ impl Reconciler for Scheduler {
         Selector::Kinds(vec![ObjectKind::Task, ObjectKind::Node])
     }
 
+    fn note(&mut self, change: &Change, _view: &View) {
+        self.0.note(change);
+    }
+
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+
     fn plan(&mut self, view: &View, now: Timestamp) -> Plan {
-        scheduler::plan(view, now)
+        self.0.plan(view, now)
     }
 }

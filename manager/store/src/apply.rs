@@ -4,15 +4,15 @@
 //! in between, and the whole transaction is refused; the proposer looks again and plans anew. Changes that a transaction
 //! makes to one object see each other, so all of them carry the version from before it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use skep_common::clock::Timestamp;
 use skep_proto::v1::{Action, AssignRaftId, ManagerStatus, Meta, ObjectKind, ObjectRef, Transaction, action};
 
 use crate::{
     change::{Change, ChangeSet},
-    key::Key,
     object::{AnyObject, kind_name},
+    table::Place,
     view::View,
 };
 
@@ -66,23 +66,31 @@ impl View {
     /// # Errors
     /// A refused transaction changes nothing but the version: the caller goes on with [`View::skip`].
     pub fn apply(&self, index: u64, transaction: &Transaction) -> Result<(Self, ChangeSet), ApplyError> {
-        self.apply_owned(index, transaction.clone())
+        let mut next = self.clone();
+        let changes = next.advance(index, transaction.clone())?;
+        Ok((next, changes))
     }
 
-    /// [`View::apply`] of a transaction that nobody else needs: its objects become those of the state without a copy.
+    /// Makes this state the one after the entry at `index`; says what changed. What no other view shares is changed in
+    /// place, and the transaction's objects become those of the state without a copy.
     ///
     /// # Errors
-    /// The same.
-    pub fn apply_owned(&self, index: u64, transaction: Transaction) -> Result<(Self, ChangeSet), ApplyError> {
+    /// A refused transaction changes nothing, not even the version.
+    pub fn advance(&mut self, index: u64, transaction: Transaction) -> Result<ChangeSet, ApplyError> {
         for expected in &transaction.expect {
             self.check(expected)?;
         }
-        let mut run = Run { after: self.clone(), index, now: transaction.now, touched: BTreeMap::new() };
-        run.after.set_version(index);
+        let touched = Vec::with_capacity(transaction.actions.len());
+        let mut run = Run { after: self, index, now: transaction.now, touched, removed: false };
         for action in transaction.actions {
-            run.act(action)?;
+            if let Err(refusal) = run.act(action) {
+                run.undo();
+                return Err(refusal);
+            }
         }
-        Ok(run.finish(transaction.by.as_str().into()))
+        let changes = run.finish(transaction.by.as_str().into());
+        self.set_version(index);
+        Ok(changes)
     }
 
     /// The same state, after an entry at `index` that changed nothing.
@@ -109,21 +117,32 @@ fn known_kind(object: &ObjectRef) -> Result<ObjectKind, ApplyError> {
 }
 
 /// A transaction half applied.
-struct Run {
-    after: View,
+struct Run<'a> {
+    after: &'a mut View,
     index: u64,
     now: i64,
-    touched: BTreeMap<(ObjectKind, Key), Touched>,
+    /// Each object once, in the order they were first touched.
+    touched: Vec<Touched>,
+    /// Whether one of them was removed.
+    removed: bool,
 }
 
-/// What a transaction made of an object so far; `None` is: not there.
-#[derive(Clone)]
+/// What a transaction made of an object; `None` is: not there.
 struct Touched {
     before: Option<AnyObject>,
     after: Option<AnyObject>,
 }
 
-impl Run {
+/// An object as a transaction finds it.
+struct Found {
+    /// In `touched`, if the transaction touched it already.
+    touched: Option<usize>,
+    place: Option<Place>,
+    before: Option<AnyObject>,
+    after: Option<AnyObject>,
+}
+
+impl Run<'_> {
     fn act(&mut self, action: Action) -> Result<(), ApplyError> {
         let object = |object: skep_proto::v1::Object| {
             AnyObject::from_proto(object).ok_or(ApplyError::Malformed("an object message without an object"))
@@ -141,30 +160,32 @@ impl Run {
         if id.is_empty() {
             return Err(ApplyError::Malformed("an object without an id"));
         }
-        let Touched { before, after } = self.so_far(kind, id);
-        if after.is_some() {
+        let found = self.find(kind, id);
+        if found.after.is_some() {
             return Err(ApplyError::Exists { kind, id: id.to_owned() });
         }
-        self.put(before, object, self.now)
+        self.put(found, object, self.now)
     }
 
     fn update(&mut self, object: AnyObject) -> Result<(), ApplyError> {
         let (kind, id) = (object.kind(), object.id());
-        let Touched { before, after } = self.so_far(kind, id);
-        at_version(before.as_ref(), kind, id, object.version())?;
-        let after = after.ok_or_else(|| ApplyError::NotFound { kind, id: id.to_owned() })?;
-        self.put(before, object, created_at(&after))
+        let found = self.find(kind, id);
+        at_version(found.before.as_ref(), kind, id, object.version())?;
+        let Some(after) = &found.after else { return Err(ApplyError::NotFound { kind, id: id.to_owned() }) };
+        let created_at = created_at(after);
+        self.put(found, object, created_at)
     }
 
     fn remove(&mut self, which: &ObjectRef) -> Result<(), ApplyError> {
         let (kind, id) = (known_kind(which)?, which.id.as_str());
-        let Touched { before, after } = self.so_far(kind, id);
-        at_version(before.as_ref(), kind, id, which.version)?;
-        if after.is_none() {
+        let found = self.find(kind, id);
+        at_version(found.before.as_ref(), kind, id, which.version)?;
+        if found.after.is_none() {
             return Err(ApplyError::NotFound { kind, id: id.to_owned() });
         }
         self.after.take(kind, id);
-        self.touched.insert((kind, Key::from(id)), Touched { before, after: None });
+        self.removed = true;
+        self.touch(found.touched, found.before, None);
         Ok(())
     }
 
@@ -176,43 +197,68 @@ impl Run {
             return Err(ApplyError::Malformed("two Raft ids from one entry"));
         }
         let (kind, id) = (ObjectKind::Node, &assign.node_id);
-        let Touched { before, after: Some(AnyObject::Node(mut node)) } = self.so_far(kind, id) else {
+        let found = self.find(kind, id);
+        let Some(AnyObject::Node(mut node)) = found.after.clone() else {
             return Err(ApplyError::NotFound { kind, id: id.clone() });
         };
         let manager = ManagerStatus { raft_id: self.index, addr: assign.addr.clone(), ..ManagerStatus::default() };
         Arc::make_mut(&mut node).manager = Some(manager);
         let node = AnyObject::Node(node);
         let created_at = created_at(&node);
-        self.put(before, node, created_at)
+        self.put(found, node, created_at)
     }
 
-    fn so_far(&self, kind: ObjectKind, id: &str) -> Touched {
-        self.touched.get(&(kind, Key::from(id))).cloned().unwrap_or_else(|| {
-            let object = self.after.object(kind, id);
-            Touched { before: object.clone(), after: object }
-        })
+    fn find(&self, kind: ObjectKind, id: &str) -> Found {
+        let place = self.after.place(kind, id);
+        let after = place.and_then(|place| self.after.at(kind, place));
+        // Whatever is as it was has an earlier entry's version.
+        let is_new = after.as_ref().map_or(self.removed, |object| object.version() == self.index);
+        let is_it = |object: &AnyObject| object.kind() == kind && object.id() == id;
+        let same = |touched: &Touched| touched.before.as_ref().or(touched.after.as_ref()).is_some_and(is_it);
+        let touched = if is_new { self.touched.iter().position(same) } else { None };
+        let before = touched.map_or(&after, |at| &self.touched[at].before).clone();
+        Found { touched, place, before, after }
     }
 
-    fn put(&mut self, before: Option<AnyObject>, mut object: AnyObject, created_at: i64) -> Result<(), ApplyError> {
+    fn put(&mut self, found: Found, mut object: AnyObject, created_at: i64) -> Result<(), ApplyError> {
         if let Some(name) = self.after.name_taken(&object) {
             return Err(ApplyError::NameTaken { kind: object.kind(), name });
         }
         *object.meta_mut() = Meta { version: self.index, created_at, updated_at: self.now };
-        let key = (object.kind(), Key::from(object.id()));
-        self.after.put(object.clone());
-        self.touched.insert(key, Touched { before, after: Some(object) });
+        self.after.put(found.place, object.clone());
+        self.touch(found.touched, found.before, Some(object));
         Ok(())
     }
 
-    fn finish(self, by: Arc<str>) -> (View, ChangeSet) {
-        let changes = self.touched.into_values().filter_map(|touched| match (touched.before, touched.after) {
+    fn touch(&mut self, touched: Option<usize>, before: Option<AnyObject>, after: Option<AnyObject>) {
+        match touched {
+            Some(at) => self.touched[at].after = after,
+            None => self.touched.push(Touched { before, after }),
+        }
+    }
+
+    /// Puts everything back. Names first: one may have gone from one object to another.
+    fn undo(self) {
+        for Touched { after, .. } in &self.touched {
+            if let Some(after) = after {
+                self.after.take(after.kind(), after.id());
+            }
+        }
+        for before in self.touched.into_iter().filter_map(|touched| touched.before) {
+            self.after.put(None, before);
+        }
+    }
+
+    fn finish(self, by: Arc<str>) -> ChangeSet {
+        let changes = self.touched.into_iter().filter_map(|touched| match (touched.before, touched.after) {
             (None, Some(new)) => Some(Change::Create(new)),
             (Some(old), Some(new)) => Some(Change::Update { old, new }),
             (Some(old), None) => Some(Change::Remove(old)),
             (None, None) => None,
         });
-        let changes = ChangeSet { version: self.index, at: Timestamp(self.now), by, changes: changes.collect() };
-        (self.after, changes)
+        let mut changes: Vec<Change> = changes.collect();
+        changes.sort_by(|a, b| (a.kind(), a.object().id()).cmp(&(b.kind(), b.object().id())));
+        ChangeSet { version: self.index, at: Timestamp(self.now), by, changes }
     }
 }
 

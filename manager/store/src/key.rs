@@ -6,58 +6,75 @@
 use std::{cmp::Ordering, sync::Arc};
 
 /// Longest text that stands in the key. Ids are 25 characters.
-const SHORT: usize = 30;
+const SHORT: usize = 4 * size_of::<u64>() - 1;
 
 /// A text that is cheap to copy and to compare.
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Key {
-    /// Filled up with zeros.
-    Short(u8, [u8; SHORT]),
+    /// The text in big-endian words, filled up with zeros; the last byte is the length. So words compare as texts do.
+    Short([u64; 4]),
     Long(Arc<str>),
 }
 
 impl Key {
-    fn bytes(&self) -> &[u8] {
+    /// Whether it is the key of a text that begins with `prefix`.
+    pub(crate) fn starts_with(&self, prefix: &str) -> bool {
         match self {
-            Self::Short(len, bytes) => &bytes[..usize::from(*len)],
-            Self::Long(text) => text.as_bytes(),
+            Self::Short(words) => {
+                let bytes = bytes(words);
+                let len = usize::from(bytes[SHORT]);
+                bytes[..len].starts_with(prefix.as_bytes())
+            }
+            Self::Long(text) => text.starts_with(prefix),
         }
     }
+}
 
-    pub(crate) fn starts_with(&self, prefix: &str) -> bool {
-        self.bytes().starts_with(prefix.as_bytes())
+fn bytes(words: &[u64; 4]) -> [u8; SHORT + 1] {
+    let mut bytes = [0; SHORT + 1];
+    for (chunk, word) in bytes.chunks_exact_mut(size_of::<u64>()).zip(words) {
+        chunk.copy_from_slice(&word.to_be_bytes());
     }
+    bytes
 }
 
 impl Default for Key {
     /// The empty text: before all others.
     fn default() -> Self {
-        Self::Short(0, [0; SHORT])
+        Self::Short([0; 4])
     }
 }
 
 impl From<&str> for Key {
     fn from(text: &str) -> Self {
-        match u8::try_from(text.len()) {
-            Ok(len) if text.len() <= SHORT => {
-                let mut bytes = [0; SHORT];
-                bytes[..text.len()].copy_from_slice(text.as_bytes());
-                Self::Short(len, bytes)
-            }
-            _ => Self::Long(text.into()),
+        let Some(len) = u8::try_from(text.len()).ok().filter(|len| usize::from(*len) <= SHORT) else {
+            return Self::Long(text.into());
+        };
+        let mut bytes = [0; SHORT + 1];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        bytes[SHORT] = len;
+        let mut words = [0; 4];
+        for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(size_of::<u64>())) {
+            *word = chunk.iter().fold(0, |word, byte| (word << 8) | u64::from(*byte));
         }
+        Self::Short(words)
     }
 }
 
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
-            (Self::Short(len, bytes), Self::Short(other_len, other_bytes)) => {
-                bytes.cmp(other_bytes).then(len.cmp(other_len))
-            }
-            _ => self.bytes().cmp(other.bytes()),
+            (Self::Short(words), Self::Short(others)) => words.cmp(others),
+            (Self::Long(text), Self::Long(other)) => text.cmp(other),
+            (Self::Short(words), Self::Long(text)) => short_to_long(words, text),
+            (Self::Long(text), Self::Short(words)) => short_to_long(words, text).reverse(),
         }
     }
+}
+
+fn short_to_long(words: &[u64; 4], text: &str) -> Ordering {
+    let bytes = bytes(words);
+    bytes[..usize::from(bytes[SHORT])].cmp(text.as_bytes())
 }
 
 impl PartialOrd for Key {
@@ -65,14 +82,6 @@ impl PartialOrd for Key {
         Some(self.cmp(other))
     }
 }
-
-impl PartialEq for Key {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Key {}
 
 #[cfg(test)]
 mod tests {

@@ -23,7 +23,7 @@ pub use self::{
     apply::ApplyError,
     change::{Change, ChangeSet},
     lookup::LookupError,
-    object::{AnyObject, StoreObject, kind_name},
+    object::{AnyObject, IntoObject, StoreObject, kind_name},
     snapshot::RestoreError,
     store::Store,
     transaction::TxBuilder,

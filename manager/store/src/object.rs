@@ -41,6 +41,18 @@ pub enum AnyObject {
     Cluster(Arc<Cluster>),
 }
 
+/// What can be written in a transaction.
+pub trait IntoObject {
+    /// The proto form. Copies a shared object unless this is the last share of it.
+    fn into_object(self) -> Object;
+}
+
+impl IntoObject for AnyObject {
+    fn into_object(self) -> Object {
+        self.into_proto()
+    }
+}
+
 macro_rules! kinds {
     ($($kind:ident { unique: $unique:literal, names: |$it:ident| $names:expr })*) => {
         $(
@@ -60,6 +72,18 @@ macro_rules! kinds {
                 fn names(&self) -> impl Iterator<Item = &str> {
                     let $it = self;
                     $names.filter(|name: &&str| !name.is_empty())
+                }
+            }
+
+            impl IntoObject for $kind {
+                fn into_object(self) -> Object {
+                    Object { object: Some(object::Object::$kind(Box::new(self))) }
+                }
+            }
+
+            impl IntoObject for Arc<$kind> {
+                fn into_object(self) -> Object {
+                    Arc::unwrap_or_clone(self).into_object()
                 }
             }
 
@@ -104,15 +128,12 @@ macro_rules! kinds {
 
             /// The proto form, `None` of an object message without an object.
             pub fn from_proto(object: Object) -> Option<Self> {
-                Some(match object.object? { $(object::Object::$kind(object) => Self::$kind(Arc::new(object)),)* })
+                Some(match object.object? { $(object::Object::$kind(object) => Self::$kind(Arc::new(*object)),)* })
             }
 
             /// The proto form. Copies the object unless this is the last share of it.
             pub fn into_proto(self) -> Object {
-                let object = match self {
-                    $(Self::$kind(object) => object::Object::$kind(Arc::unwrap_or_clone(object)),)*
-                };
-                Object { object: Some(object) }
+                match self { $(Self::$kind(object) => object.into_object(),)* }
             }
         }
     };

@@ -48,7 +48,7 @@ impl View {
             if view.object(object.kind(), object.id()).is_some() {
                 return Err(RestoreError::Twice(object.id().to_owned()));
             }
-            view.put(object);
+            view.put(None, object);
             found += 1;
         }
         if found != header.objects {

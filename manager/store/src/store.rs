@@ -13,7 +13,7 @@ use crate::{
     watch::{Hub, Selector, Watcher},
 };
 
-/// The live state. Reading waits for nobody but another reader's clone of a pointer.
+/// The live state. Whoever reads it waits for at most one entry that is being applied.
 #[derive(Default)]
 pub struct Store {
     view: RwLock<View>,
@@ -28,7 +28,7 @@ impl Store {
 
     /// The present state.
     pub fn view(&self) -> View {
-        // A panic while the lock was held leaves the old or the new pointer, both whole.
+        // Poisoned or not: the process does not outlive a panic.
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -46,24 +46,21 @@ impl Store {
     /// The same.
     pub fn commit_owned(&self, index: u64, transaction: Transaction) -> Result<ChangeSet, ApplyError> {
         let mut hub = self.hub();
-        let before = self.view();
-        match before.apply_owned(index, transaction) {
-            Ok((after, changes)) => {
-                self.set(after);
-                hub.publish(&changes);
-                Ok(changes)
-            }
-            Err(error) => {
-                self.set(before.skip(index));
-                Err(error)
-            }
+        let applied = self.write(|view| {
+            let applied = view.advance(index, transaction);
+            view.set_version(index);
+            applied
+        });
+        if let Ok(changes) = &applied {
+            hub.publish(changes);
         }
+        applied
     }
 
     /// Notes an entry at `index` that holds no transaction.
     pub fn skip(&self, index: u64) {
         let _hub = self.hub();
-        self.set(self.view().skip(index));
+        self.write(|view| view.set_version(index));
     }
 
     /// Puts another state in place (a snapshot was installed): every watcher must start again.
@@ -71,6 +68,13 @@ impl Store {
         let mut hub = self.hub();
         self.set(view);
         hub.lag_all();
+    }
+
+    /// The present state, after every watcher was told all that led to it: what is not in a watcher's queue yet is not
+    /// in this view.
+    pub fn told_view(&self) -> View {
+        let _hub = self.hub();
+        self.view()
     }
 
     /// Hears of changes from now on.
@@ -89,7 +93,11 @@ impl Store {
     }
 
     fn set(&self, view: View) {
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
+        self.write(|old| *old = view);
+    }
+
+    fn write<R>(&self, write: impl FnOnce(&mut View) -> R) -> R {
+        write(&mut self.view.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

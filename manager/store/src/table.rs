@@ -45,6 +45,11 @@ impl<T: StoreObject> Table<T> {
         self.at(*self.by_id.get(&Key::from(id))?)
     }
 
+    /// The place of the object with this id.
+    pub(crate) fn place(&self, id: &Key) -> Option<Place> {
+        self.by_id.get(id).copied()
+    }
+
     /// The object at a place.
     pub(crate) fn at(&self, place: Place) -> Option<&Arc<T>> {
         self.places.get(place)?.as_ref()
@@ -72,31 +77,33 @@ impl<T: StoreObject> Table<T> {
         from.take_while(move |(id, _)| id.starts_with(prefix)).filter_map(|(_, place)| self.at(*place))
     }
 
-    /// Puts `object` in place of the one with its id. Says where, and gives the old one back.
-    pub(crate) fn put(&mut self, object: Arc<T>) -> (Place, Option<Arc<T>>) {
+    /// Puts a new object in. Says where.
+    pub(crate) fn add(&mut self, object: Arc<T>) -> Place {
         let id = Key::from(object.id());
-        let Some(place) = self.by_id.get(&id).copied() else {
-            let place = self.free.pop_back().unwrap_or(self.places.len());
-            for name in object.names() {
-                self.by_name.insert((name.into(), id.clone()), place);
-            }
-            self.by_id.insert(id, place);
-            if place < self.places.len() {
-                self.places.set(place, Some(object));
-            } else {
-                self.places.push_back(Some(object));
-            }
-            return (place, None);
-        };
+        let place = self.free.pop_back().unwrap_or(self.places.len());
+        for name in object.names() {
+            self.by_name.insert((name.into(), id.clone()), place);
+        }
+        self.by_id.insert(id, place);
+        if place < self.places.len() {
+            self.places.set(place, Some(object));
+        } else {
+            self.places.push_back(Some(object));
+        }
+        place
+    }
+
+    /// Puts `object` in place of the one with its id, which is there and given back.
+    pub(crate) fn set(&mut self, place: Place, object: Arc<T>) -> Option<Arc<T>> {
         if let Some(old) = self.at(place).filter(|old| !old.names().eq(object.names())).cloned() {
             for name in old.names() {
-                self.by_name.remove(&(name.into(), id.clone()));
+                self.by_name.remove(&(name.into(), old.id().into()));
             }
             for name in object.names() {
-                self.by_name.insert((name.into(), id.clone()), place);
+                self.by_name.insert((name.into(), object.id().into()), place);
             }
         }
-        (place, self.places.set(place, Some(object)))
+        self.places.set(place, Some(object))
     }
 
     /// Takes an object out. Says where it was.

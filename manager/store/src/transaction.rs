@@ -3,7 +3,7 @@
 use skep_common::clock::Timestamp;
 use skep_proto::v1::{Action, AssignRaftId, ObjectKind, ObjectRef, Transaction, action};
 
-use crate::{object::AnyObject, view::View};
+use crate::{object::IntoObject, view::View};
 
 /// Collects changes that shall happen together or not at all.
 #[derive(Debug)]
@@ -19,13 +19,13 @@ impl<'a> TxBuilder<'a> {
     }
 
     /// A new object. Its meta is set when it is applied.
-    pub fn create(&mut self, object: impl Into<AnyObject>) -> &mut Self {
-        self.act(action::Action::Create(object.into().into_proto()))
+    pub fn create(&mut self, object: impl IntoObject) -> &mut Self {
+        self.act(action::Action::Create(object.into_object()))
     }
 
     /// A changed object; the version in its meta is the one that was read.
-    pub fn update(&mut self, object: impl Into<AnyObject>) -> &mut Self {
-        self.act(action::Action::Update(object.into().into_proto()))
+    pub fn update(&mut self, object: impl IntoObject) -> &mut Self {
+        self.act(action::Action::Update(object.into_object()))
     }
 
     /// Removes the object at the version the view has.

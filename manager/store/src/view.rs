@@ -182,14 +182,41 @@ impl View {
         &self.tables.tasks
     }
 
-    pub(crate) fn put(&mut self, object: AnyObject) {
+    /// Where an object is in its table.
+    pub(crate) fn place(&self, kind: ObjectKind, id: &str) -> Option<Place> {
+        let id = &Key::from(id);
+        match kind {
+            ObjectKind::Node => self.tables.nodes.place(id),
+            ObjectKind::Service => self.tables.services.place(id),
+            ObjectKind::Task => self.tables.tasks.place(id),
+            ObjectKind::Cluster => self.tables.clusters.place(id),
+        }
+    }
+
+    pub(crate) fn at(&self, kind: ObjectKind, place: Place) -> Option<AnyObject> {
+        match kind {
+            ObjectKind::Node => self.tables.nodes.at(place).cloned().map(Into::into),
+            ObjectKind::Service => self.tables.services.at(place).cloned().map(Into::into),
+            ObjectKind::Task => self.tables.tasks.at(place).cloned().map(Into::into),
+            ObjectKind::Cluster => self.tables.clusters.at(place).cloned().map(Into::into),
+        }
+    }
+
+    /// Puts an object in place of the one with its id, which has this place; `None`: there is none.
+    pub(crate) fn put(&mut self, place: Option<Place>, object: AnyObject) {
+        fn put<T: StoreObject>(table: &mut Table<T>, place: Option<Place>, object: Arc<T>) -> (Place, Option<Arc<T>>) {
+            match place {
+                Some(place) => (place, table.set(place, object)),
+                None => (table.add(object), None),
+            }
+        }
         let tables = Arc::make_mut(&mut self.tables);
         match object {
-            AnyObject::Node(node) => drop(tables.nodes.put(node)),
-            AnyObject::Service(service) => drop(tables.services.put(service)),
-            AnyObject::Cluster(cluster) => drop(tables.clusters.put(cluster)),
+            AnyObject::Node(node) => drop(put(&mut tables.nodes, place, node)),
+            AnyObject::Service(service) => drop(put(&mut tables.services, place, service)),
+            AnyObject::Cluster(cluster) => drop(put(&mut tables.clusters, place, cluster)),
             AnyObject::Task(task) => {
-                let (place, old) = tables.tasks.put(task.clone());
+                let (place, old) = put(&mut tables.tasks, place, task.clone());
                 tables.index(place, old.as_deref(), Some(&task));
             }
         }

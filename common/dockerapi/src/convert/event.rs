@@ -22,14 +22,14 @@ pub fn event_from_watch(message: &WatchMessage, now: Time) -> Option<Event> {
     let (kind, id, meta, attributes) = match message.object.as_ref()? {
         Object { object: Some(object::Object::Node(node)) } => {
             let old = match old {
-                Some(object::Object::Node(old)) => Some(old),
+                Some(object::Object::Node(old)) => Some(old.as_ref()),
                 _ => None,
             };
             ("node", node.id.clone(), node.meta, node_attributes(node, old))
         }
         Object { object: Some(object::Object::Service(service)) } => {
             let old = match old {
-                Some(object::Object::Service(old)) => Some(old),
+                Some(object::Object::Service(old)) => Some(old.as_ref()),
                 _ => None,
             };
             ("service", service.id.clone(), service.meta, service_attributes(service, old))
@@ -140,7 +140,7 @@ mod tests {
         };
         let meta = Meta { version: 3, created_at: 1_000_000_001, updated_at: 2_000_000_002 };
         let service = Service { id: "s1".into(), meta: Some(meta), spec: Some(spec), ..Service::default() };
-        Object { object: Some(object::Object::Service(service)) }
+        Object { object: Some(object::Object::Service(Box::new(service))) }
     }
 
     fn message(action: Action, object: Object, old: Option<Object>) -> WatchMessage {
@@ -172,7 +172,7 @@ mod tests {
                 status: Some(NodeStatus { state: state.into(), ..NodeStatus::default() }),
                 ..Node::default()
             };
-            Object { object: Some(object::Object::Node(node)) }
+            Object { object: Some(object::Object::Node(Box::new(node))) }
         };
         let change = message(Action::Update, node(NodeState::Down), Some(node(NodeState::Ready)));
         let attributes = event_from_watch(&change, Time(0)).unwrap().actor.attributes;
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn tasks_have_no_events() {
-        let task = Object { object: Some(object::Object::Task(Task::default())) };
+        let task = Object { object: Some(object::Object::Task(Box::default())) };
         assert_eq!(event_from_watch(&message(Action::Create, task, None), Time(0)), None);
     }
 

@@ -156,5 +156,5 @@ fn every_node_is_in_the_table_the_fit_first() {
     let view = self::view(web(1), vec![again.clone()]);
     let explained = super::task(&view, view.task(&again.id).unwrap(), NOW);
     let on_a = explained.nodes.iter().find(|verdict| verdict.node_id == "a").unwrap();
-    assert_eq!((on_a.recent_failures, on_a.tasks_of_service), (1, 0), "a task's own failures count, itself does not");
+    assert_eq!((on_a.failures, on_a.service_tasks), (1, 0), "a task's own failures count, itself does not");
 }

@@ -66,8 +66,9 @@ fn without(view: &View, task: &Task, now: Timestamp) -> View {
     let waiting = Task { node_id: String::new(), status: Some(status), ..Task::clone(placed) };
     let mut tx = TxBuilder::new(view, now);
     tx.update(waiting);
+    let tx = tx.build();
     // The task is there, at the version that was just read: nothing can refuse this.
-    view.apply_owned(view.version() + 1, tx.build()).map_or_else(|_| view.clone(), |(view, _)| view)
+    view.apply(view.version() + 1, &tx).map_or_else(|_| view.clone(), |(view, _)| view)
 }
 
 /// What is said of a node by itself: where Docker's words leave open why it takes no tasks, more than those.

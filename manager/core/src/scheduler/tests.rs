@@ -1,11 +1,15 @@
 //! The scheduler against the slow way: for each task in turn, look at every node and take the best.
 
+mod cases;
+mod slow;
+
 use std::time::Duration;
 
 use proptest::{collection::vec, prelude::*};
 use skep_proto::v1::{
-    Availability, Node, NodeDescription, NodeFailure, NodeSpec, NodeState, NodeStatus, Placement, ResourceRequirements,
-    Resources, RestartState, TaskSpec, TaskStatus,
+    Annotations, Availability, EndpointSpec, GenericResource, Node, NodeDescription, NodeFailure, NodeSpec, NodeState,
+    NodeStatus, ObjectKind, Placement, PortConfig, PublishMode, ResourceRequirements, Resources, RestartState, Service,
+    ServiceSpec, TaskSpec, TaskStatus, generic_resource::Value,
 };
 use skep_store::TxBuilder;
 
@@ -15,20 +19,55 @@ const NOW: Timestamp = Timestamp::from_secs(10_000);
 
 #[derive(Debug, Clone)]
 struct Case {
-    /// CPUs, ready, active.
-    nodes: Vec<(i64, bool, bool)>,
+    nodes: Vec<NodeCase>,
     /// Service, node, wanted, in the order they were made.
     placed: Vec<(usize, usize, bool)>,
     /// Where each placed task's slot failed lately: node, seconds ago.
     failures: Vec<Vec<(usize, u64)>>,
-    /// CPUs and most tasks per node of each service; tasks that wait.
-    services: Vec<(i64, u64, usize)>,
+    services: Vec<ServiceCase>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct NodeCase {
+    cpus: i64,
+    ready: bool,
+    active: bool,
+    /// Of the labels `zone` and `rack`; 0: it has none.
+    labels: (u8, u8),
+    /// Named ones.
+    gpus: u8,
+}
+
+#[derive(Debug, Clone, Default)]
+struct ServiceCase {
+    cpus: i64,
+    max_replicas: u64,
+    gpus: i64,
+    /// A port of the node; 0: none.
+    port: u32,
+    /// Levels of preferences.
+    spread: usize,
+    /// Value of `zone` it is bound to; 0: none.
+    zone: u8,
+    waiting: usize,
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let nodes = vec((0..6i64, prop::bool::weighted(0.9), prop::bool::weighted(0.9)), 1..7);
-    let services = vec((0..3i64, 0..3u64, 0..8usize), 1..4);
-    (nodes, services).prop_flat_map(|(nodes, services)| {
+    let usually = || prop::bool::weighted(0.9);
+    let node = (0..6i64, usually(), usually(), (0..3u8, 0..3u8), 0..3u8);
+    let node = node.prop_map(|(cpus, ready, active, labels, gpus)| NodeCase { cpus, ready, active, labels, gpus });
+    let rarely = |what: std::ops::Range<i64>| prop_oneof![3 => Just(0), 1 => what];
+    let service = (0..3i64, 0..3u64, rarely(1..3), rarely(1..3), 0..3usize, rarely(1..3), 0..8usize);
+    let service = service.prop_map(|(cpus, max_replicas, gpus, port, spread, zone, waiting)| ServiceCase {
+        cpus,
+        max_replicas,
+        gpus,
+        port: u32::try_from(port).unwrap(),
+        spread,
+        zone: u8::try_from(zone).unwrap(),
+        waiting,
+    });
+    (vec(node, 1..8), vec(service, 1..4)).prop_flat_map(|(nodes, services)| {
         let placed = vec((0..services.len(), 0..nodes.len(), prop::bool::weighted(0.8)), 0..12);
         let failures = vec(vec((0..nodes.len(), 0..600u64), 0..8), 12);
         (Just(nodes), placed, failures, Just(services)).prop_map(|(nodes, placed, failures, services)| Case {
@@ -40,12 +79,57 @@ fn case() -> impl Strategy<Value = Case> {
     })
 }
 
-fn task(case: &Case, id: String, service: usize, slot: u64) -> Task {
-    let (cpus, max_replicas, _) = case.services[service];
-    let reservations = Some(Resources { nano_cpus: cpus, memory_bytes: 0, ..Default::default() });
+fn label(value: u8) -> String {
+    format!("v{value}")
+}
+
+fn node(id: String, case: &NodeCase) -> Node {
+    let state = if case.ready { NodeState::Ready } else { NodeState::Down };
+    let availability = if case.active { Availability::Active } else { Availability::Pause };
+    let labels = [("zone", case.labels.0), ("rack", case.labels.1)].into_iter().filter(|(_, value)| *value > 0);
+    let labels = labels.map(|(key, value)| (key.to_owned(), label(value))).collect();
+    let gpu = |n| GenericResource { kind: "gpu".into(), value: Some(Value::Named(format!("gpu{n}"))) };
+    let resources =
+        Resources { nano_cpus: case.cpus, generic: (0..case.gpus).map(gpu).collect(), ..Resources::default() };
+    Node {
+        id,
+        spec: Some(NodeSpec {
+            availability: availability.into(),
+            annotations: Some(Annotations { labels, ..Annotations::default() }),
+            ..NodeSpec::default()
+        }),
+        status: Some(NodeStatus { state: state.into(), ..NodeStatus::default() }),
+        description: Some(NodeDescription { resources: Some(resources), ..NodeDescription::default() }),
+        ..Node::default()
+    }
+}
+
+fn service(number: usize, case: &ServiceCase) -> Service {
+    let port = PortConfig { published: case.port, mode: PublishMode::Host.into(), ..PortConfig::default() };
+    let ports = Some(port).filter(|port| port.published > 0).into_iter().collect();
+    let endpoint = Some(EndpointSpec { ports, ..EndpointSpec::default() });
+    Service {
+        id: format!("s{number}"),
+        spec: Some(ServiceSpec { endpoint, ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+fn task(id: String, service: usize, slot: u64, case: &ServiceCase) -> Task {
+    let gpus = GenericResource { kind: "gpu".into(), value: Some(Value::Discrete(case.gpus)) };
+    let generic = Some(gpus).filter(|_| case.gpus > 0).into_iter().collect();
+    let reservations = Some(Resources { nano_cpus: case.cpus, memory_bytes: 0, generic });
+    let levels = ["node.labels.zone", "node.labels.rack"].into_iter().map(str::to_owned);
+    let zone = (case.zone > 0).then(|| format!("node.labels.zone=={}", label(case.zone)));
+    let placement = Placement {
+        max_replicas: case.max_replicas,
+        spread_over: levels.take(case.spread).collect(),
+        constraints: zone.into_iter().collect(),
+        ..Placement::default()
+    };
     let spec = TaskSpec {
         resources: Some(ResourceRequirements { reservations, ..ResourceRequirements::default() }),
-        placement: Some(Placement { max_replicas, ..Placement::default() }),
+        placement: Some(placement),
         ..TaskSpec::default()
     };
     Task {
@@ -62,35 +146,27 @@ fn task(case: &Case, id: String, service: usize, slot: u64) -> Task {
 fn build(case: &Case) -> View {
     let empty = View::default();
     let mut tx = TxBuilder::new(&empty, NOW);
-    for (number, (cpus, ready, active)) in case.nodes.iter().enumerate() {
-        let state = if *ready { NodeState::Ready } else { NodeState::Down };
-        let availability = if *active { Availability::Active } else { Availability::Pause };
-        tx.create(Node {
-            id: format!("n{number}"),
-            spec: Some(NodeSpec { availability: availability.into(), ..NodeSpec::default() }),
-            status: Some(NodeStatus { state: state.into(), ..NodeStatus::default() }),
-            description: Some(NodeDescription {
-                resources: Some(Resources { nano_cpus: *cpus, memory_bytes: 0, ..Default::default() }),
-                ..NodeDescription::default()
-            }),
-            ..Node::default()
-        });
+    for (number, of_node) in case.nodes.iter().enumerate() {
+        tx.create(node(format!("n{number}"), of_node));
+    }
+    for (number, of_service) in case.services.iter().enumerate() {
+        tx.create(service(number, of_service));
     }
     for (number, (service, node, wanted)) in case.placed.iter().enumerate() {
         let failures = case.failures[number].iter().map(|(node, ago)| {
             let at = (NOW - Duration::from_secs(*ago)).as_nanos();
             NodeFailure { node_id: format!("n{node}"), at, ran: 0 }
         });
-        let mut placed = task(case, format!("placed{number}"), *service, number as u64 + 1);
+        let mut placed = task(format!("placed{number}"), *service, number as u64 + 1, &case.services[*service]);
         placed.node_id = format!("n{node}");
         placed.status = Some(TaskStatus { state: TaskState::Running.into(), ..TaskStatus::default() });
         placed.set_desired_state(if *wanted { TaskState::Running } else { TaskState::Shutdown });
         placed.restart = Some(RestartState { failures: failures.collect(), ..RestartState::default() });
         tx.create(placed);
     }
-    for (service, (_, _, waiting)) in case.services.iter().enumerate() {
-        for number in 0..*waiting {
-            tx.create(task(case, format!("waiting{service}-{number}"), service, 100 + number as u64));
+    for (service, of_service) in case.services.iter().enumerate() {
+        for number in 0..of_service.waiting {
+            tx.create(task(format!("waiting{service}-{number}"), service, 100 + number as u64, of_service));
         }
     }
     let tx = tx.build();
@@ -101,47 +177,88 @@ fn scheduled(view: &View) -> View {
     plan(view, NOW).transactions.iter().fold(view.clone(), |view, tx| view.apply(view.version() + 1, tx).unwrap().0)
 }
 
-/// The node for one task, the slow way: by id of the node.
-fn best(view: &View, task: &Task) -> Option<String> {
-    let cpus = |task: &Task| task.spec.clone().unwrap().resources.unwrap().reservations.unwrap().nano_cpus;
-    let most = task.spec.as_ref().unwrap().placement.as_ref().unwrap().max_replicas;
-    let of_service: Vec<&Arc<Task>> =
-        view.tasks_of_service(&task.service_id).filter(|other| other.is_wanted() && other.id != task.id).collect();
-    let key = |node: &Node| {
-        let there: Vec<&Arc<Task>> = view.tasks_of_node(&node.id).collect();
-        let of_service_there = of_service.iter().filter(|other| other.node_id == node.id).count();
-        let failures = of_service.iter().flat_map(|other| other.restart.iter().flat_map(|restart| &restart.failures));
-        let failed = failures
-            .filter(|failure| failure.node_id == node.id && NOW.since(Timestamp(failure.at)) < Duration::from_secs(300))
-            .count();
-        let free = node.description.as_ref().unwrap().resources.clone().unwrap().nano_cpus
-            - there.iter().filter(|other| other.may_run()).map(|other| cpus(other)).sum::<i64>();
-        let fits = node.status.as_ref().unwrap().state() == NodeState::Ready
-            && node.spec.as_ref().unwrap().availability() == Availability::Active
-            && cpus(task) <= free.max(0)
-            && (most == 0 || (of_service_there as u64) < most);
-        let total = there.iter().filter(|other| other.is_wanted()).count();
-        fits.then(|| (if failed >= 5 { failed } else { 0 }, of_service_there, total, node.id.clone()))
-    };
-    view.nodes().filter_map(|node| key(node)).min().map(|(.., id)| id)
-}
-
-/// Places the waiting tasks one by one, the slow way.
-fn placed_slowly(view: &View) -> View {
-    let mut waiting: Vec<Arc<Task>> = view.tasks_in_state(TaskState::Pending).cloned().collect();
-    waiting.sort_by_key(|task| (task.service_id.clone(), task.slot));
-    waiting.into_iter().fold(view.clone(), |view, task| {
-        let Some(node) = best(&view, &task) else { return view };
-        let mut tx = TxBuilder::new(&view, NOW);
-        let placed = advanced(&task, TaskState::Assigned, "", NOW);
-        tx.update(Task { node_id: node, ..placed });
-        let tx = tx.build();
-        view.apply(view.version() + 1, &tx).unwrap().0
-    })
-}
-
 fn placement(view: &View) -> BTreeMap<String, String> {
     view.tasks().map(|task| (task.id.clone(), task.node_id.clone())).collect()
+}
+
+/// What happens between two plans.
+#[derive(Debug, Clone)]
+enum Event {
+    /// Plan, and write this much of it, in percent: proposals can be refused.
+    Plan(usize),
+    Node(usize, NodeCase),
+    NodeGone(usize),
+    /// One of the tasks ends.
+    Ends(usize),
+    Made(usize),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let node = (0..6i64, any::<bool>(), prop::bool::weighted(0.9), (0..3u8, 0..3u8), 0..3u8);
+    let node = node.prop_map(|(cpus, ready, active, labels, gpus)| NodeCase { cpus, ready, active, labels, gpus });
+    prop_oneof![
+        3 => prop_oneof![Just(100), 0..100usize].prop_map(Event::Plan),
+        2 => (0..10usize, node).prop_map(|(number, node)| Event::Node(number, node)),
+        1 => (0..10usize).prop_map(Event::NodeGone),
+        2 => any::<prop::sample::Index>().prop_map(|index| Event::Ends(index.index(64))),
+        2 => (0..4usize).prop_map(Event::Made),
+    ]
+}
+
+/// A state that somebody changes, and a scheduler that hears of it.
+struct Kept {
+    view: View,
+    scheduler: Scheduler,
+    services: Vec<ServiceCase>,
+    made: usize,
+}
+
+impl Kept {
+    fn happens(&mut self, event: &Event) {
+        let view = self.view.clone();
+        let mut tx = TxBuilder::new(&view, NOW);
+        match event {
+            Event::Plan(percent) => {
+                let plan = self.scheduler.plan(&view, NOW);
+                assert_eq!(plan, super::plan(&view, NOW));
+                for mut transaction in plan.transactions {
+                    transaction.actions.truncate(transaction.actions.len() * percent / 100);
+                    self.write(&transaction);
+                }
+                return;
+            }
+            Event::Node(number, case) => {
+                let changed = node(format!("n{number}"), case);
+                match view.node(&changed.id) {
+                    Some(old) => tx.update(Node { meta: old.meta, ..changed }),
+                    None => tx.create(changed),
+                };
+            }
+            Event::NodeGone(number) => {
+                if view.node(&format!("n{number}")).is_some() {
+                    tx.remove(ObjectKind::Node, &format!("n{number}"));
+                }
+            }
+            Event::Ends(nth) => {
+                if let Some(task) = view.tasks().filter(|task| task.may_run()).nth(*nth) {
+                    tx.update(advanced(task, TaskState::Failed, "ended", NOW));
+                }
+            }
+            Event::Made(service) => {
+                let service = service % self.services.len();
+                self.made += 1;
+                let id = format!("made{}", self.made);
+                tx.create(task(id, service, 1000 + self.made as u64, &self.services[service]));
+            }
+        }
+        self.write(&tx.build());
+    }
+
+    fn write(&mut self, transaction: &skep_proto::v1::Transaction) {
+        let (next, changes) = self.view.apply(self.view.version() + 1, transaction).unwrap();
+        self.view = next;
+        changes.changes.iter().for_each(|change| self.scheduler.note(change));
+    }
 }
 
 proptest! {
@@ -151,25 +268,42 @@ proptest! {
     fn tasks_go_where_the_slow_way_puts_them(case in case()) {
         let view = build(&case);
         let after = scheduled(&view);
-        prop_assert_eq!(placement(&after), placement(&placed_slowly(&view)));
+        prop_assert_eq!(placement(&after), placement(&slow::placed(&view)));
         for task in after.tasks_in_state(TaskState::Pending) {
             let err = &task.status.as_ref().unwrap().err;
             prop_assert!(err.starts_with("no suitable node ("), "{} says {:?}", task.id, err);
         }
         prop_assert!(plan(&after, NOW).is_empty());
+        slow::nothing_is_given_twice(&view, &after);
+    }
+
+    #[test]
+    fn what_is_kept_changes_no_plan(case in case(), history in vec(event(), 1..20)) {
+        let mut kept = Kept { view: build(&case), scheduler: Scheduler::default(), services: case.services, made: 0 };
+        for event in history.iter().chain([&Event::Plan(100)]) {
+            kept.happens(event);
+        }
+        prop_assert!(kept.scheduler.plan(&kept.view, NOW).is_empty());
+    }
+
+    #[test]
+    fn the_first_verdict_is_where_the_task_goes(case in case()) {
+        let view = build(&case);
+        let first = plan(&view, NOW).transactions.iter().flat_map(|tx| tx.actions.clone()).find_map(written);
+        let Some(task) = first else { return Ok(()) };
+        let verdicts = explain::verdicts(&view, view.task(&task.id).unwrap(), NOW);
+        prop_assert_eq!(verdicts.len(), view.node_count());
+        let fit = verdicts.first().filter(|verdict| verdict.misfit.is_none()).map(|verdict| verdict.node_id.as_str());
+        prop_assert_eq!(fit.unwrap_or_default(), task.node_id);
     }
 }
 
-#[test]
-fn a_node_that_failed_a_service_often_lately_comes_last() {
-    let failed = |times: usize, ago: u64| Case {
-        nodes: vec![(4, true, true); 2],
-        placed: vec![(0, 1, true), (0, 1, true)],
-        failures: vec![vec![(0, ago); times], Vec::new()],
-        services: vec![(0, 0, 1)],
-    };
-    let chosen = |case: &Case| scheduled(&build(case)).task("waiting0-0").unwrap().node_id.clone();
-    assert_eq!(chosen(&failed(4, 10)), "n0");
-    assert_eq!(chosen(&failed(5, 10)), "n1", "although two of its tasks are there");
-    assert_eq!(chosen(&failed(5, 301)), "n0");
+fn written(action: skep_proto::v1::Action) -> Option<Task> {
+    match action.action? {
+        skep_proto::v1::action::Action::Update(object) => match object.object? {
+            skep_proto::v1::object::Object::Task(task) => Some(*task),
+            _ => None,
+        },
+        _ => None,
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use skep_proto::v1::{
-    ManagerStatus, Meta, Node, Object, ObjectKind, ObjectRef, Service, Task, Transaction, action::Action, object,
+    ManagerStatus, Meta, Object, ObjectKind, ObjectRef, Service, Transaction, action::Action, object,
 };
 
 use crate::AnyObject;
@@ -100,9 +100,9 @@ impl Model {
 
 fn key(object: &object::Object) -> (i32, String) {
     match object {
-        object::Object::Node(Node { id, .. }) => (ObjectKind::Node as i32, id.clone()),
-        object::Object::Service(Service { id, .. }) => (ObjectKind::Service as i32, id.clone()),
-        object::Object::Task(Task { id, .. }) => (ObjectKind::Task as i32, id.clone()),
+        object::Object::Node(node) => (ObjectKind::Node as i32, node.id.clone()),
+        object::Object::Service(service) => (ObjectKind::Service as i32, service.id.clone()),
+        object::Object::Task(task) => (ObjectKind::Task as i32, task.id.clone()),
         object::Object::Cluster(cluster) => (ObjectKind::Cluster as i32, cluster.id.clone()),
     }
 }

@@ -115,7 +115,7 @@ impl State {
     }
 
     fn tell(&self, action: Action, service: Service, old: Option<Service>) {
-        let object = |service| Object { object: Some(object::Object::Service(service)) };
+        let object = |service| Object { object: Some(object::Object::Service(Box::new(service))) };
         let message = WatchMessage {
             action: action.into(),
             object: Some(object(service)),
