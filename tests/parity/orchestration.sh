@@ -41,20 +41,24 @@ part() { printf '\n\n== %s\n' "$*"; }
 run() { heading docker "$@"; answer "$@"; }
 heading() { printf '\n$ %s\n' "$*" | mask; }
 answer() {
-  timeout 60 docker "$@" 2>&1 | settled | mask
+  timeout 40 docker "$@" 2>&1 | settled | mask
   local status=${PIPESTATUS[0]}
   [ "$status" = 0 ] || echo "[exit $status]"
+  [ "$status" != 124 ] || late
 }
+late() { [ $((patience -= 1)) -gt 0 ] || { echo "[too many steps came to no end]"; exit 1; }; }
+patience=5
 
 # until_is TEXT ARGS…: waits until the command prints this, whatever the order of its lines.
 until_is() {
   local want=$1 got; shift
-  for _ in $(seq 600); do
+  for _ in $(seq 300); do
     got=$(docker "$@" 2>/dev/null | sort | paste -sd' ')
     [ "$got" = "$want" ] && return
     sleep 0.1
   done
   echo "[gave up: \"docker $*\" printed \"$got\", not \"$want\"]"
+  late
 }
 update_is() { until_is "$2" service inspect "$1" --format '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}'; }
 ps() {
@@ -221,8 +225,13 @@ waits picky --constraint node.labels.color==red
 run node update --label-add color=red "$node"
 until_is Running service ps picky --format '{{slice .CurrentState 0 7}}' --filter desired-state=running
 run node update --label-rm color "$node"
-until_is 'Pending Rejecte' service ps picky --format '{{slice .CurrentState 0 7}}'
-ps picky
+newest() { docker service ps "$1" --no-trunc --format '{{.CurrentState}} | {{.Error}}' | head -1 | mask; }
+for _ in $(seq 100); do
+  case $(newest picky) in *'no suitable node'*) break ;; esac
+  sleep 0.1
+done
+heading the newest task of picky
+newest picky
 waits large --reserve-memory 100000g
 waits gpu --generic-resource gpu=2
 run service inspect gpu --format '{{json .Spec.TaskTemplate.Resources.Reservations}}'

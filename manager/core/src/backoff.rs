@@ -2,7 +2,7 @@
 //!
 //! The first failure waits as long as the policy says, as in Docker; each further one in a row twice as long, up to
 //! [`MAX_DELAY`], give or take a tenth, so that programs that failed together do not all come back together. A task
-//! that ran for long enough ends the row. The label [`LABEL`]`=off` keeps the policy's delay for every restart.
+//! that ran for long enough ends the row. The label of [`RestartBackoff`] keeps the policy's delay for every restart.
 //!
 //! Invariant: the delay follows from the task alone.
 
@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use skep_proto::v1::{RestartPolicy, Task, TaskState};
 
-use crate::{defaults, task::TaskExt};
-
-/// The service's label that turns the backoff `on` or `off`; absent = on.
-pub const LABEL: &str = "skep.restart-backoff";
+use crate::{
+    defaults,
+    policy::{self, RestartBackoff},
+    task::TaskExt,
+};
 
 /// Longest delay, before the tenth more or less. A policy that asks for more gets more.
 pub const MAX_DELAY: Duration = Duration::from_secs(5 * 60);
@@ -31,13 +32,13 @@ pub(crate) fn failed_in_a_row(task: &Task) -> u64 {
         return 0;
     }
     let before = task.restart.as_ref().map_or(0, |restart| restart.failed_in_a_row);
-    let delay = defaults::restart_delay(policy(task));
+    let delay = defaults::restart_delay(restart_policy(task));
     if ran(task) > LONG_RUN.max(delay.saturating_mul(LONG_RUN_DELAYS)) { 1 } else { before.saturating_add(1) }
 }
 
 /// The wait before the successor of a task that is over, the `failures`-th in a row to fail.
 pub(crate) fn delay(task: &Task, failures: u64) -> Duration {
-    let configured = defaults::restart_delay(policy(task));
+    let configured = defaults::restart_delay(restart_policy(task));
     if failures <= 1 {
         return configured;
     }
@@ -62,10 +63,11 @@ fn jitter(id: &str) -> u32 {
 }
 
 fn is_off(task: &Task) -> bool {
-    task.service.as_ref().and_then(|service| service.labels.get(LABEL)).is_some_and(|value| value == "off")
+    let RestartBackoff(on) = policy::of(task.service.as_ref().map(|service| &service.labels));
+    !on
 }
 
-fn policy(task: &Task) -> Option<&RestartPolicy> {
+fn restart_policy(task: &Task) -> Option<&RestartPolicy> {
     task.spec.as_ref().and_then(|spec| spec.restart.as_ref())
 }
 
@@ -75,6 +77,7 @@ mod tests {
     use skep_proto::v1::{Annotations, RestartState, TaskSpec, TaskStatus};
 
     use super::*;
+    use crate::policy::Policy as _;
 
     fn failed(id: &str, delay: u64, before: u64, ran: u64) -> Task {
         let restart = RestartPolicy { delay: Some(nanos(Duration::from_secs(delay))), ..RestartPolicy::default() };
@@ -148,7 +151,7 @@ mod tests {
     #[test]
     fn the_label_keeps_the_delay_as_it_is() {
         let mut task = failed("t", 5, 0, 0);
-        let labels = [(LABEL.to_owned(), "off".to_owned())].into();
+        let labels = [(RestartBackoff::LABEL.to_owned(), "off".to_owned())].into();
         task.service = Some(Annotations { labels, ..Annotations::default() });
         let failures = failed_in_a_row(&Task { restart: None, ..task.clone() });
         assert_eq!((failures, delay(&task, failures)), (0, Duration::from_secs(5)));

@@ -1,6 +1,6 @@
 //! Spreading the tasks of a service anew when nodes came (back) after it was placed.
 //!
-//! Only on request: for good by the label [`LABEL`]`=on`, or once by `Service.rebalance_requested_at`, which is taken
+//! Only on request: for good by the label of [`Rebalance`], or once by `Service.rebalance_requested_at`, which is taken
 //! back here when nothing is left to do. One task at a time, started first at its new node: the scheduler is asked where
 //! one more task of the service would go, and the fullest node gives one up if that makes the spread better.
 //!
@@ -17,13 +17,11 @@ use skep_store::{TxBuilder, View};
 
 use crate::{
     enforcer::misplaced,
+    policy::{self, Rebalance},
     restart, scheduler,
     task::{Place, TaskExt, advanced, desired, make_task},
     tenants::Held,
 };
-
-/// The service's label that keeps its tasks spread: `on` or `off`; absent = off.
-pub const LABEL: &str = "skep.rebalance";
 
 /// Time between two moves of a service.
 pub const COOL_DOWN: Duration = Duration::from_secs(30);
@@ -103,8 +101,8 @@ pub(crate) fn met(service: &Service) -> Service {
 }
 
 fn is_on(service: &Service) -> bool {
-    let annotations = service.spec.as_ref().and_then(|spec| spec.annotations.as_ref());
-    annotations.and_then(|annotations| annotations.labels.get(LABEL)).is_some_and(|value| value == "on")
+    let Rebalance(on) = policy::of(service.spec.as_ref().and_then(policy::labels));
+    on
 }
 
 fn last_move(view: &View, service: &Service) -> Option<Timestamp> {

@@ -31,7 +31,11 @@ use skep_common::clock::Timestamp;
 use skep_proto::v1::{Task, TaskState};
 use skep_store::{Change, View};
 
-use self::{ask::Shape, group::Group, pool::Pool};
+use self::{
+    ask::Shape,
+    group::Group,
+    pool::{Index, Pool},
+};
 use crate::{
     Plan,
     plan::{Planner, Write},
@@ -85,12 +89,17 @@ impl Scheduler {
             !place(pool, &mut group, task, now, &mut planner)
         });
         let mut unplaced = Vec::new();
-        for mut tasks in groups.into_values() {
+        // Where this plan puts tasks of a service, whatever version they are of.
+        let mut taken: BTreeMap<&str, Vec<Index>> = BTreeMap::new();
+        for ((service_id, _), mut tasks) in groups {
             tasks.sort_unstable_by_key(|task| (task.slot, &task.id));
+            let taken = taken.entry(service_id).or_default();
             let mut group = Group::of(view, tasks[0], pool, now);
+            group.also(taken);
             tasks.retain(|task| !place(pool, &mut group, task, now, &mut planner));
+            taken.extend(group.taken());
             if !tasks.is_empty() {
-                unplaced.push((group, tasks));
+                unplaced.push((service_id, taken.len(), group, tasks));
             }
         }
         // Only now: a reason given while others are still being placed would not be the one found when looking again.
@@ -99,7 +108,8 @@ impl Scheduler {
             let group = Group::of(view, task, pool, now);
             reasons.explain(pool, &group, &[task], &mut planner);
         }
-        for (group, left) in unplaced {
+        for (service_id, known, mut group, left) in unplaced {
+            group.also(&taken[service_id][known..]);
             reasons.explain(pool, &group, &left, &mut planner);
         }
         planner.finish()

@@ -9,8 +9,9 @@ use crate::support::{
 };
 use skep_common::clock;
 use skep_proto::v1::{
-    ClusterSpec, CreateServiceRequest, GetObjectRequest, ListNodesRequest, ListServicesRequest, ListTasksRequest, Node,
-    NodeState, ObjectKind, Task, UpdateServiceRequest, WatchRequest, watch_message::Action,
+    ClusterSpec, CreateServiceRequest, EndpointSpec, GetObjectRequest, GlobalJob, ListNodesRequest,
+    ListServicesRequest, ListTasksRequest, Node, NodeState, ObjectKind, PortConfig, Task, UpdateConfig,
+    UpdateServiceRequest, WatchRequest, service_spec::Mode, watch_message::Action,
 };
 use tonic::Code;
 
@@ -95,11 +96,17 @@ async fn bad_requests_are_told_apart_and_change_nothing() {
     );
 
     let version = manager.service("web").await.meta.unwrap().version;
-    let mut other_image = spec("web", 1);
-    other_image.task.as_mut().unwrap().container.as_mut().unwrap().image = "docker.io/library/nginx:latest".into();
+    let mut published = spec("web", 1);
+    published.endpoint = Some(EndpointSpec { ports: vec![PortConfig::default()], ..Default::default() });
+    let mut sloppy = spec("web", 1);
+    sloppy.update = Some(UpdateConfig { max_failure_ratio: 2.0, ..Default::default() });
+    let mut job = spec("web", 1);
+    job.mode = Some(Mode::GlobalJob(GlobalJob {}));
     let refused = [
         (spec("www", 1), Code::Unimplemented, "renaming services is not supported"),
-        (other_image, Code::Unimplemented, "is not supported by this version"),
+        (published, Code::Unimplemented, "published ports are not supported by this version"),
+        (sloppy, Code::InvalidArgument, "update-maxfailureratio cannot be less than 0 or bigger than 1"),
+        (job, Code::Unimplemented, "service mode change is not allowed"),
     ];
     for (spec, code, text) in refused {
         let update = UpdateServiceRequest { key: "web".into(), version, spec: Some(spec), ..Default::default() };

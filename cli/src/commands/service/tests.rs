@@ -87,8 +87,8 @@ async fn jobs_are_listed_with_what_is_done() {
 
 #[tokio::test]
 async fn a_job_is_asked_for_as_docker_asks() {
-    let daemon = FakeDaemon::new().on("POST /v1.46/services/create", json!({"ID": "s1"}));
     let create = async |line: &str| {
+        let daemon = FakeDaemon::new().on("POST /v1.46/services/create", json!({"ID": "s1"}));
         let words = ["service", "create", "-d"].into_iter().chain(line.split(' ')).chain(["busybox"]);
         let result = run(&daemon, &words.collect::<Vec<_>>()).await.1;
         result.map(|()| daemon.sent("POST /v1.46/services/create"))

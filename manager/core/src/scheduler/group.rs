@@ -57,6 +57,8 @@ pub(super) struct Group<'a> {
     demand: Demand<'a>,
     walk: Walk,
     tree: Option<Tree>,
+    /// Where tasks of the group went.
+    taken: Vec<Index>,
 }
 
 /// Which list of nodes a group goes along.
@@ -197,12 +199,24 @@ impl<'a> Group<'a> {
             class => class,
         };
         let walk = Walk { class: own.unwrap_or(ANY), own: own.is_some(), in_vain: 0 };
-        Self { demand, walk, tree: None }
+        Self { demand, walk, tree: None, taken: Vec::new() }
+    }
+
+    /// Takes in where other tasks of the service were put that the state does not show yet.
+    pub(super) fn also(&mut self, others: &[Index]) {
+        for node in others {
+            self.demand.known.entry(*node).or_default().tasks += 1;
+        }
+    }
+
+    /// Where tasks of the group went, each node as often as it took one.
+    pub(super) fn taken(&self) -> &[Index] {
+        &self.taken
     }
 
     /// Finds a node for the next task of the group. It takes the task: says which node, and what the task is given.
     pub(super) fn place(&mut self, pool: &mut Pool) -> Option<(Index, Vec<GenericResource>)> {
-        let Self { demand, walk, tree } = self;
+        let Self { demand, walk, tree, taken } = self;
         if !demand.of_service {
             let node = demand.best(pool, walk, &mut Leaf::default())?.3;
             return Some((node, pool.add_task(node, demand.ask.wanted(), &demand.ports)));
@@ -218,6 +232,7 @@ impl<'a> Group<'a> {
         let before = demand.preference(pool, node);
         let given = pool.add_task(node, demand.ask.wanted(), &demand.ports);
         demand.known.entry(node).or_default().tasks += 1;
+        taken.push(node);
         let now = demand.preference(pool, node);
         tree.changed(at, Some((before, now)), |leaf| demand.best(pool, walk, leaf));
         Some((node, given))

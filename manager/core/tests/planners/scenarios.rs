@@ -21,7 +21,11 @@
 use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path, sync::Arc, time::Duration};
 
 use skep_common::clock::nanos;
-use skep_core::{backoff, rebalance, task::TaskExt};
+use skep_core::{
+    policy::{Policy as _, Rebalance, RestartBackoff},
+    rebalance,
+    task::TaskExt,
+};
 use skep_proto::v1::{
     Availability, ContainerSpec, DrainPace, FailureAction, GlobalService, NodeState, Placement, ReplicatedService,
     ResourceRequirements, RestartCondition, RestartPolicy, ServiceSpec, Task, TaskSpec, TaskState, UpdateConfig,
@@ -361,7 +365,7 @@ fn change(spec: &mut ServiceSpec, options: &[&str]) -> Option<Option<Program>> {
             "window" => restart.window = nanos(span_of(value)?),
             "attempts" => restart.max_attempts = value.parse().ok()?,
             "backoff" | "rebalance" => {
-                let label = if key == "backoff" { backoff::LABEL } else { rebalance::LABEL };
+                let label = if key == "backoff" { RestartBackoff::LABEL } else { Rebalance::LABEL };
                 let labels = &mut spec.annotations.get_or_insert_default().labels;
                 labels.insert(label.into(), value.into());
             }

@@ -124,7 +124,7 @@ mod tests {
         assert!(!first.converged);
         assert_eq!(
             shown(&first),
-            ["job progress: 0 out of 3 complete", "active tasks: 0 out of 2 tasks", "1/3:", "2/3:", "3/3:"]
+            ["job progress: 0 out of 3 complete", "active tasks: 0 out of 2 tasks", "1/3: ", "2/3: ", "3/3: "]
         );
         let some = [task(0, 1, "complete"), task(1, 1, "running"), task(1, 0, "complete")];
         let second = tally.observe(&service, &some, &active);
