@@ -36,6 +36,7 @@
 //! - `Task`, the object: made by [`orchestrator`]; removed by [`reaper`]
 //! - `Task.desired_state`, `Task.restart`: [`orchestrator`]
 //! - `Task.node_id`: [`scheduler`], once; of a global service's task [`orchestrator`], when it makes it
+//! - `Task.generic_resources`: [`scheduler`], once, when it assigns the task or confirms where it is
 //! - `Task.status` while NEW: [`allocator`]; while PENDING: [`scheduler`]; from ASSIGNED on: [`status`], that is the
 //!   task's node; and ORPHANED, when that node is silent for good: [`reaper`]
 //! - `Task.spec`, `.spec_version`, `.service`, `.slot`, `.cause`, `.replaces`: never change

@@ -68,6 +68,13 @@ impl Scheduler {
         self.pool = Pool::default();
     }
 
+    /// Looks at all nodes if that is still to be done: now that there is nothing to place rather than when there is.
+    pub fn prepare(&mut self, view: &View) {
+        if self.pool.is_new() {
+            self.pool.sync(view);
+        }
+    }
+
     /// See [`plan`].
     pub fn plan(&mut self, view: &View, now: Timestamp) -> Plan {
         let mut planner = Planner::new(view, now);

@@ -424,16 +424,6 @@ mod tests {
             refusal(|s| task_of(s).placement = spread("zone")),
             "placement preference 'zone' is invalid: tasks can be spread over node.labels.KEY or engine.labels.KEY"
         );
-        let generic = |value: Value| {
-            move |s: &mut ServiceSpec| {
-                let generic = vec![GenericResource { kind: "gpu".into(), value: Some(value) }];
-                let reservations = Some(Resources { generic, ..Default::default() });
-                task_of(s).resources = Some(ResourceRequirements { reservations, ..ResourceRequirements::default() });
-            }
-        };
-        assert_eq!(refusal(generic(Value::Discrete(2))), "accepted");
-        assert_eq!(refusal(generic(Value::Named("a".into()))), "invalid argument for resource gpu");
-        assert_eq!(refusal(generic(Value::Discrete(-2))), "invalid argument for resource gpu");
         assert_eq!(
             refusal(|s| s.mode = Some(Mode::Replicated(ReplicatedService { replicas: u64::MAX }))),
             "the number of replicas cannot be more than 100000"

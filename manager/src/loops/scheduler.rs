@@ -29,6 +29,10 @@ impl Reconciler for Scheduler {
     }
 
     fn plan(&mut self, view: &View, now: Timestamp) -> Plan {
-        self.0.plan(view, now)
+        let plan = self.0.plan(view, now);
+        if plan.is_empty() {
+            self.0.prepare(view);
+        }
+        plan
     }
 }

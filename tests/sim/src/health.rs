@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skep_common::clock::Timestamp;
-use skep_core::task::TaskExt;
+use skep_core::{task::TaskExt, update::is_dirty};
 use skep_proto::v1::{NodeState, Task, TaskState, UpdateState, service_spec::Mode};
 use skep_store::View;
 
@@ -50,7 +50,7 @@ fn updates_are_over(view: &View, now: Timestamp) -> Step {
         let waits = wanted().any(|task| task.state() == TaskState::Pending || is_delayed(task, now));
         must!(!goes_on || waits, "the update of {} does not end: {:?}", service.id, service.update_status);
         let paused = matches!(state, UpdateState::Paused | UpdateState::RollbackPaused);
-        let old = wanted().filter(|task| task.spec_version != service.spec_version).count();
+        let old = wanted().filter(|task| is_dirty(view, service, task)).count();
         must!(old == 0 || paused || waits, "{} has {old} tasks of an old spec, and is {state:?}", service.id);
     }
     Ok(())

@@ -126,9 +126,7 @@ impl Attributes {
 
 #[cfg(test)]
 mod tests {
-    use skep_proto::v1::{
-        Annotations, Meta, NodeDescription, NodeState, NodeStatus, ReplicatedService, ServiceSpec, Task,
-    };
+    use skep_proto::v1::{Annotations, Meta, NodeDescription, NodeState, NodeStatus, ReplicatedService, ServiceSpec};
 
     use super::*;
 

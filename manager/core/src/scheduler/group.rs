@@ -26,18 +26,21 @@ const IN_VAIN: usize = 64;
 /// What a service has on a node.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Known {
-    /// Recent failures of this spec there; 0 while there are few.
-    pub(super) penalty: u64,
-    /// Recent failures of this spec there, however few.
+    /// Recent failures of this spec there.
     pub(super) failures: u64,
     /// Wanted tasks of the service there.
     pub(super) tasks: u64,
 }
 
 impl Known {
+    /// What sends the node to the end: the failures, when they are many.
+    fn penalty(self) -> u64 {
+        if self.failures < limits::NODE_FAILURES as u64 { 0 } else { self.failures }
+    }
+
     /// Whether the node counts as one that the service has nothing on.
     fn is_nothing(self) -> bool {
-        self.penalty == 0 && self.tasks == 0
+        self.penalty() == 0 && self.tasks == 0
     }
 }
 
@@ -98,9 +101,6 @@ impl<'a> Demand<'a> {
                 self.known.entry(node).or_default().failures += 1;
             }
         }
-        for node in self.known.values_mut().filter(|node| node.failures >= limits::NODE_FAILURES as u64) {
-            node.penalty = node.failures;
-        }
     }
 
     pub(super) fn ask(&self) -> &Ask {
@@ -130,7 +130,7 @@ impl<'a> Demand<'a> {
     /// How a node compares with others of its branch.
     pub(super) fn preference(&self, pool: &Pool, node: Index) -> Preference {
         let known = self.on(node);
-        (known.penalty, known.tasks, pool.tasks(node), node)
+        (known.penalty(), known.tasks, pool.tasks(node), node)
     }
 
     /// Whether a node can take one more task of the group.
@@ -162,6 +162,18 @@ impl<'a> Demand<'a> {
     fn held_on(&self, node: &Node) -> bool {
         let mut holding = self.view.tasks_of_node(&node.id).filter(|task| holds_port(task));
         holding.any(|task| host_ports(self.view, task).any(|port| self.ports.contains(&port)))
+    }
+
+    /// The spread of the service as it is.
+    fn tree(&self, pool: &mut Pool, walk: &mut Walk) -> Tree {
+        let mut tree = Tree::of(pool.lists(walk.class), &self.tally(pool));
+        for (node, _) in self.known.iter().filter(|(_, known)| !known.is_nothing()) {
+            if let Some(leaf) = tree.leaf(&self.ask.spread().values(pool.node(*node))) {
+                leaf.known.insert(self.preference(pool, *node));
+            }
+        }
+        tree.settle(|leaf| self.best(pool, walk, leaf));
+        tree
     }
 
     /// The best node of a leaf.
@@ -258,19 +270,6 @@ impl<'a> Group<'a> {
     pub(super) fn explain_preassigned(&self, pool: &Pool, node_id: &str) -> String {
         let node = pool.find(node_id);
         no_suitable_node(node.map_or(Some(Misfit::Unavailable), |node| self.demand.fits_preassigned(pool, node).err()))
-    }
-}
-
-impl Demand<'_> {
-    fn tree(&self, pool: &mut Pool, walk: &mut Walk) -> Tree {
-        let mut tree = Tree::of(pool.lists(walk.class), &self.tally(pool));
-        for (node, _) in self.known.iter().filter(|(_, known)| !known.is_nothing()) {
-            if let Some(leaf) = tree.leaf(&self.ask.spread().values(pool.node(*node))) {
-                leaf.known.insert(self.preference(pool, *node));
-            }
-        }
-        tree.settle(|leaf| self.best(pool, walk, leaf));
-        tree
     }
 }
 

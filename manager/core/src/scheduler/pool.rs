@@ -4,7 +4,7 @@
 //! [`Pool::sync`] looks at that again, so a plan costs what changed and what it places, and not what there is.
 //!
 //! Nodes are numbered in the order of their ids. Invariant: after `sync` a pool that heard of every change is equal to
-//! one made of the view alone, but for the order in which it finds that out.
+//! one made of the view alone; only which nodes were already found unfit for what differs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -70,7 +70,7 @@ pub(super) struct Pool {
 impl Pool {
     /// Hears of a change in the state.
     pub(super) fn note(&mut self, change: &Change) {
-        if self.classes.is_empty() {
+        if self.is_new() {
             return;
         }
         match change {
@@ -87,11 +87,16 @@ impl Pool {
         }
     }
 
+    /// Whether it has not looked at the nodes yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.classes.is_empty()
+    }
+
     /// Makes the pool what the view says.
     pub(super) fn sync(&mut self, view: &View) {
         self.plans += 1;
         self.ports.clear();
-        if self.classes.is_empty() {
+        if self.is_new() {
             self.entries = view.nodes().map(|node| Entry::of(view, node)).collect();
             return self.classify();
         }

@@ -84,7 +84,8 @@ impl Free {
 
     /// Takes what is wanted, and says what of the generic resources that is: of names the smallest.
     pub(super) fn take(&mut self, wanted: &Wanted) -> Vec<GenericResource> {
-        self.take_amounts(wanted);
+        self.nano_cpus = self.nano_cpus.saturating_sub(wanted.nano_cpus);
+        self.memory_bytes = self.memory_bytes.saturating_sub(wanted.memory_bytes);
         let mut given = Vec::new();
         for (kind, count) in &wanted.generic {
             let Some(stock) = self.generic.get_mut(kind) else { continue };
@@ -119,11 +120,6 @@ impl Free {
                 _ => stock.count = stock.count.saturating_sub(amount(given)),
             }
         }
-    }
-
-    fn take_amounts(&mut self, wanted: &Wanted) {
-        self.nano_cpus = self.nano_cpus.saturating_sub(wanted.nano_cpus);
-        self.memory_bytes = self.memory_bytes.saturating_sub(wanted.memory_bytes);
     }
 }
 

@@ -87,7 +87,7 @@ fn each_filter_has_its_sentence() {
             ServiceCase { zone: 1, ..ServiceCase::default() },
             "scheduling constraints not satisfied on 1 node",
         ),
-        (NodeCase { active: false, ..plain((0, 0)) }, ServiceCase::default(), "1 node not available for new tasks"),
+        (NodeCase { active: false, ..plain((0, 0)) }, ServiceCase::default(), "not available for new tasks: down"),
     ];
     for (node, service, words) in cases {
         let view = build(&waiting(vec![node], ServiceCase { waiting: 1, ..service }));
