@@ -50,7 +50,9 @@ fn updates_are_over(view: &View, now: Timestamp) -> Step {
         let waits = wanted().any(|task| task.state() == TaskState::Pending || is_delayed(task, now));
         must!(!goes_on || waits, "the update of {} does not end: {:?}", service.id, service.update_status);
         let paused = matches!(state, UpdateState::Paused | UpdateState::RollbackPaused);
-        let old = wanted().filter(|task| is_dirty(view, service, task)).count();
+        let old = wanted().filter(|task| is_dirty(view, service, task));
+        let old =
+            old.filter(|task| !wanted().any(|other| came_to_nothing(view, other) && other.replaces == task.id)).count();
         must!(old == 0 || paused || waits, "{} has {old} tasks of an old spec, and is {state:?}", service.id);
     }
     Ok(())
@@ -59,6 +61,11 @@ fn updates_are_over(view: &View, now: Timestamp) -> Step {
 /// Whether a task's start is put off: it failed too often.
 fn is_delayed(task: &Task, now: Timestamp) -> bool {
     task.restart.as_ref().is_some_and(|restart| Timestamp(restart.not_before) > now)
+}
+
+/// Whether a task was started beside another, failed, and is not tried again: the other goes on.
+fn came_to_nothing(view: &View, task: &Task) -> bool {
+    task.is_terminal() && view.task(&task.replaces).is_some_and(|holder| holder.is_wanted() && !holder.is_terminal())
 }
 
 /// A wanted task runs, unless there is no room for it anywhere; any other is over.
@@ -73,7 +80,7 @@ fn task_is_settled(view: &View, task: &Task, nodes: &BTreeMap<String, Node>, now
         must!(!err.is_empty() && !fits_somewhere(view, task), "{} waits, and says: {err:?}", task.id);
         return Ok(());
     }
-    if is_delayed(task, now) {
+    if is_delayed(task, now) || came_to_nothing(view, task) {
         return Ok(());
     }
     must!(task.desired_state() == TaskState::Running, "{} still waits to start", task.id);

@@ -122,9 +122,6 @@ pub(crate) struct ServiceCreateArgs {
     /// Limit of processes, repeatable
     #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
     pub(crate) ulimits: Vec<UlimitValue>,
-    /// Tasks of a job that run at a time [default: all]
-    #[arg(long, value_name = "N")]
-    pub(crate) max_concurrent: Option<u64>,
     #[command(flatten)]
     pub(crate) schedule: ScheduleArgs,
     #[command(flatten)]

@@ -87,7 +87,7 @@ fn each_filter_has_its_sentence() {
             ServiceCase { zone: 1, ..ServiceCase::default() },
             "scheduling constraints not satisfied on 1 node",
         ),
-        (NodeCase { active: false, ..plain((0, 0)) }, ServiceCase::default(), "not available for new tasks: down"),
+        (NodeCase { active: false, ..plain((0, 0)) }, ServiceCase::default(), "1 node not available for new tasks"),
     ];
     for (node, service, words) in cases {
         let view = build(&waiting(vec![node], ServiceCase { waiting: 1, ..service }));
@@ -141,7 +141,7 @@ fn a_verdict_says_what_is_known_of_each_node() {
         [
             verdict("n1", None, 2, 0, "v2"),
             verdict("n0", None, 0, 1, "v1"),
-            verdict("n2", Some("1 node not available for new tasks"), 0, 0, "v2"),
+            verdict("n2", Some("not available for new tasks: down"), 0, 0, "v2"),
         ]
     );
     // One that has its place is judged as if it had none.
