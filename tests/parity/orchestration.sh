@@ -244,6 +244,8 @@ ps narrow
 run service rm picky large gpu foreign narrow
 
 part a drained node
+# Docker takes the tasks of every service at once; skep leaves one that starts first where it is until its replacement runs.
+docker service update --detach --update-order stop-first web >/dev/null
 run node update --availability drain "$node"
 until_is 'Pending Pending' service ps web --format '{{slice .CurrentState 0 7}}' --filter desired-state=running
 ps web --filter desired-state=running

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use skep_core::update;
 use skep_proto::v1::{
     ListNodesRequest, ListServicesRequest, ListTasksRequest, Node, Service, Task, service_spec::Mode,
 };
@@ -91,9 +92,9 @@ fn task_name(task: &Task) -> String {
     }
 }
 
-/// Whether a task was made from its service's present spec.
+/// Whether a task is what its service asks for now: no update would replace it.
 fn up_to_date(task: &Task, view: &View) -> bool {
-    view.service(&task.service_id).is_some_and(|service| service.spec_version == task.spec_version)
+    view.service(&task.service_id).is_some_and(|service| !update::is_dirty(view, service, task))
 }
 
 fn any<T>(wanted: &[T], fits: impl Fn(&T) -> bool) -> bool {

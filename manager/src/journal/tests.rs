@@ -1,3 +1,5 @@
+//! The journal on a real directory: order, bounds, and what is left after a crash or damage.
+
 use std::{
     fs,
     os::unix::fs::{FileExt as _, PermissionsExt as _},

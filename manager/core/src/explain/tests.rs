@@ -1,3 +1,5 @@
+//! What is said of services and tasks that wait, and of those that do not.
+
 use skep_proto::v1::{
     Annotations, Node, NodeDescription, NodeFailure, NodeSpec, NodeState, NodeStatus, ReplicatedService, RestartState,
     ServiceSpec, TaskStatus, UpdateStatus,

@@ -1,3 +1,5 @@
+//! What each kind of change becomes in the journal.
+
 use std::sync::Arc;
 
 use skep_common::clock::Timestamp;

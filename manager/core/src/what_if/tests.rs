@@ -1,3 +1,5 @@
+//! What is foretold for small swarms, and that nothing is changed by asking.
+
 use skep_proto::v1::{
     Annotations, ContainerSpec, GlobalService, NodeDescription, NodeSpec, NodeStatus, Placement, ReplicatedService,
     TaskSpec, service_spec::Mode,
