@@ -112,6 +112,7 @@ pub const RPCS: &[Rpc] = &[
     rpc("/skep.v1.Control/ListServices", Callers::Managers),
     rpc("/skep.v1.Control/UpdateService", Callers::Managers),
     rpc("/skep.v1.Control/RemoveService", Callers::Managers),
+    rpc("/skep.v1.Control/RebalanceService", Callers::Managers),
     rpc("/skep.v1.Control/RunJob", Callers::Managers),
     rpc("/skep.v1.Control/GetTask", Callers::Managers),
     rpc("/skep.v1.Control/ListTasks", Callers::Managers),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,7 +22,7 @@ const LEADERS: usize = 5;
 /// The service's tasks by slot, as one state of the swarm has them.
 type Slots = BTreeMap<u64, Vec<Value>>;
 
-fn slots(socket: &PathBuf) -> Result<Slots> {
+fn slots(socket: &Path) -> Result<Slots> {
     let filters = "%7B%22service%22%3A%5B%22web%22%5D%7D";
     let tasks = request(socket, "GET", &format!("/tasks?filters={filters}"), None)?;
     let mut slots = Slots::new();

@@ -7,8 +7,8 @@ use hyper::body::Frame;
 use skep_dockerapi::{
     filters::Filters,
     types::{
-        ContainerSummary, Created, Explanation, Forecast, ImageSummary, Info, InitRequest, JobRun, JoinRequest, Node,
-        NodeSpec, Service, ServiceSpec, Swarm, SwarmSpec, Task, Updated, VersionInfo,
+        ContainerSummary, Created, Explanation, Forecast, ImageSummary, Info, InitRequest, JobRun, JoinRequest, Move,
+        Node, NodeSpec, Service, ServiceSpec, Swarm, SwarmSpec, Task, Updated, VersionInfo,
     },
 };
 
@@ -150,6 +150,12 @@ impl Client {
     ) -> Result<Updated, ClientError> {
         let target = Target::new(&["services", id, "update"]).with("version", &version.to_string());
         self.post(if rollback { target.with("rollback", "previous") } else { target }, spec).await
+    }
+
+    /// Has tasks moved to where they would be placed now, or only says which.
+    pub(crate) async fn service_rebalance(&self, key: &str, dry_run: bool) -> Result<Vec<Move>, ClientError> {
+        let target = Target::new(&["services", key, "rebalance"]).with_flag("dry-run", dry_run);
+        self.post(target, &serde_json::Value::Null).await
     }
 
     /// Begins a run of a job.

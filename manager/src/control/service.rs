@@ -3,9 +3,10 @@
 use skep_common::net::server::Caller;
 use skep_proto::v1::{
     Cluster, CreateServiceRequest, ExplainReply, ExplainRequest, GetClusterRequest, GetObjectRequest, ListNodesReply,
-    ListNodesRequest, ListServicesReply, ListServicesRequest, ListTasksReply, ListTasksRequest, Node, RemoveNodeReply,
-    RemoveNodeRequest, RemoveServiceReply, Service, Task, UpdateClusterRequest, UpdateNodeRequest,
-    UpdateServiceRequest, WatchRequest, WhatIfReply, WhatIfRequest, control_server::Control,
+    ListNodesRequest, ListServicesReply, ListServicesRequest, ListTasksReply, ListTasksRequest, Node,
+    RebalanceServiceReply, RebalanceServiceRequest, RemoveNodeReply, RemoveNodeRequest, RemoveServiceReply, Service,
+    Task, UpdateClusterRequest, UpdateNodeRequest, UpdateServiceRequest, WatchRequest, WhatIfReply, WhatIfRequest,
+    control_server::Control,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -84,6 +85,13 @@ impl Control for ControlService {
 
     async fn remove_service(&self, request: Request<GetObjectRequest>) -> Result<Response<RemoveServiceReply>, Status> {
         answer!(self, request, services::remove)
+    }
+
+    async fn rebalance_service(
+        &self,
+        request: Request<RebalanceServiceRequest>,
+    ) -> Result<Response<RebalanceServiceReply>, Status> {
+        answer!(self, request, services::rebalance)
     }
 
     async fn run_job(&self, request: Request<GetObjectRequest>) -> Result<Response<Service>, Status> {

@@ -4,10 +4,11 @@ use skep_common::{
     id::{Ids as _, RandomIds},
     limits::MAX_LIST,
 };
-use skep_core::{job, update, validate_spec};
+use skep_core::{job, rebalance, update, validate_spec};
 use skep_proto::v1::{
-    CreateServiceRequest, GetObjectRequest, ListServicesReply, ListServicesRequest, ObjectKind, RemoveServiceReply,
-    Service, ServiceWithStatus, TaskState, UpdateServiceRequest, service_spec::Mode,
+    CreateServiceRequest, GetObjectRequest, ListServicesReply, ListServicesRequest, ObjectKind, RebalanceServiceReply,
+    RebalanceServiceRequest, RemoveServiceReply, Service, ServiceWithStatus, TaskState, UpdateServiceRequest,
+    rebalance_service_reply, service_spec::Mode,
 };
 use skep_store::{StoreObject as _, TxBuilder, View};
 use tonic::Status;
@@ -100,6 +101,41 @@ pub(super) async fn run(swarm: &Swarm, request: GetObjectRequest) -> Result<Serv
     write.await?;
     info!(service = id, "a run of a job was asked for");
     stored(&swarm.view(), &id)
+}
+
+/// Says which tasks would run better elsewhere and, unless it is only asked what would be, has them moved.
+pub(super) async fn rebalance(
+    swarm: &Swarm,
+    request: RebalanceServiceRequest,
+) -> Result<RebalanceServiceReply, Status> {
+    let view = swarm.read().await?;
+    let service = view.find_service(&request.key).map_err(|error| answer::not_found(&error))?;
+    if !matches!(service.spec.as_ref().and_then(|spec| spec.mode.as_ref()), Some(Mode::Replicated(_))) {
+        return Err(Status::failed_precondition("only a replicated service can be rebalanced"));
+    }
+    let hostname = |id: &str| {
+        let description = view.node(id).and_then(|node| node.description.as_ref());
+        description.map_or_else(|| id.to_owned(), |description| description.hostname.clone())
+    };
+    let moves = rebalance::moves(&view, service, swarm.now()).into_iter().map(|it| rebalance_service_reply::Move {
+        slot: it.slot,
+        task_id: it.task_id,
+        from_node: hostname(&it.from_node),
+        to_node: hostname(&it.to_node),
+    });
+    let reply = RebalanceServiceReply { moves: moves.collect() };
+    if !request.dry_run && !reply.moves.is_empty() {
+        let id = service.id.clone();
+        let write = swarm.write(|view| {
+            let service = view.find_service(&id).map_err(|error| answer::not_found(&error))?;
+            let mut tx = TxBuilder::new(view, swarm.now());
+            tx.update(Service { rebalance_requested_at: swarm.now().as_nanos(), ..Service::clone(service) });
+            Ok(tx.build())
+        });
+        write.await?;
+        info!(service = id, moves = reply.moves.len(), "a service is to be spread anew");
+    }
+    Ok(reply)
 }
 
 /// A service and how far it has come; of a job, how far the newest run has.

@@ -6,11 +6,16 @@ use axum::{
 };
 use skep_dockerapi::{
     convert::{omit_defaults, service_to_docker, what_if_from_json},
-    types::{Explanation, Forecast, WhatIf},
+    types::{Explanation, Forecast, Move, WhatIf},
 };
-use skep_proto::v1::{ExplainRequest, ListServicesRequest, explain_request::What};
+use skep_proto::v1::{ExplainRequest, ListServicesRequest, RebalanceServiceRequest, explain_request::What};
 
-use super::{call::call, error::ApiError, request::Spec, state::Api};
+use super::{
+    call::call,
+    error::ApiError,
+    request::{Params, Spec},
+    state::Api,
+};
 
 /// `GET /skep/services/{id}/explain`.
 pub(super) async fn service(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Explanation>, ApiError> {
@@ -20,6 +25,17 @@ pub(super) async fn service(State(api): State<Api>, Path(key): Path<String>) -> 
 /// `GET /skep/tasks/{id}/explain`.
 pub(super) async fn task(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Explanation>, ApiError> {
     explain(&api, What::Task(key)).await
+}
+
+/// `POST /services/{id}/rebalance`: has tasks moved to where they would be placed now, and says which. `dry-run` only says.
+pub(super) async fn rebalance(
+    State(api): State<Api>,
+    Path(key): Path<String>,
+    params: Params,
+) -> Result<Json<Vec<Move>>, ApiError> {
+    let request = RebalanceServiceRequest { key, dry_run: params.flag("dry-run") };
+    let reply = call(api.control()?.rebalance_service(request)).await?;
+    Ok(Json(reply.moves.into_iter().map(Move::from).collect()))
 }
 
 async fn explain(api: &Api, what: What) -> Result<Json<Explanation>, ApiError> {

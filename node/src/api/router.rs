@@ -38,6 +38,7 @@ pub(super) fn router(api: Api) -> Router {
         .route("/services/create", post(services::create))
         .route("/services/{id}", get(services::inspect).merge(delete(services::remove)))
         .route("/services/{id}/update", post(services::update))
+        .route("/services/{id}/rebalance", post(reasons::rebalance))
         .route("/services/{id}/run", post(jobs::run))
         .route("/services/{id}/runs", get(jobs::runs))
         .route("/services/{id}/logs", get(logs::of_service))

@@ -34,6 +34,8 @@ pub(crate) enum ServiceCommand {
     Scale(ServiceScaleArgs),
     /// Go back to what a service was before its last update
     Rollback(ServiceRollbackArgs),
+    /// Move tasks, one after the other, to where they would be placed now
+    Rebalance(ServiceRebalanceArgs),
     /// Begin a run of a job, now
     Run(ServiceRunArgs),
     /// List the runs of a scheduled job
@@ -200,6 +202,16 @@ pub(crate) struct ServiceScaleArgs {
 pub(crate) struct ServiceRollbackArgs {
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+    /// Id or name
+    pub(crate) service: String,
+}
+
+/// `skep service rebalance`.
+#[derive(Debug, Args)]
+pub(crate) struct ServiceRebalanceArgs {
+    /// Only say which tasks would move
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Id or name
     pub(crate) service: String,
 }

@@ -6,6 +6,7 @@ mod create;
 mod environment;
 mod list;
 mod logs;
+mod rebalance;
 mod runs;
 mod scale;
 mod spec;
@@ -32,6 +33,7 @@ pub(super) async fn run(context: &mut Context, command: ServiceCommand) -> Resul
         ServiceCommand::Update(args) => update::run(context, *args).await,
         ServiceCommand::Scale(args) => scale::run(context, args).await,
         ServiceCommand::Rollback(args) => update::roll_back(context, &args.service, args.wait).await,
+        ServiceCommand::Rebalance(args) => rebalance::run(context, &args.service, args.dry_run).await,
         ServiceCommand::Run(args) => runs::begin(context, &args.service).await,
         ServiceCommand::Runs(args) => runs::list(context, &args.service).await,
         ServiceCommand::Rm(args) => remove(context, args).await,

@@ -5,7 +5,7 @@ use skep_proto::v1::{self as proto, what_if_request::What};
 use super::{Invalid, insert_defaults, service_spec_from_docker};
 use crate::{
     time::Time,
-    types::{Effect, Explanation, Forecast, HistoryEntry, NodeVerdict, ServiceSpec, WhatIf},
+    types::{Effect, Explanation, Forecast, HistoryEntry, Move, NodeVerdict, ServiceSpec, WhatIf},
 };
 
 impl From<proto::ExplainReply> for Explanation {
@@ -15,6 +15,12 @@ impl From<proto::ExplainReply> for Explanation {
             nodes: reply.nodes.into_iter().map(NodeVerdict::from).collect(),
             history: reply.history.into_iter().map(HistoryEntry::from).collect(),
         }
+    }
+}
+
+impl From<proto::rebalance_service_reply::Move> for Move {
+    fn from(one: proto::rebalance_service_reply::Move) -> Self {
+        Self { slot: one.slot, task_id: one.task_id, from_node: one.from_node, to_node: one.to_node }
     }
 }
 

@@ -95,6 +95,21 @@ pub struct Forecast {
     pub summary: String,
 }
 
+/// A task that would run better elsewhere: `/services/{id}/rebalance` lists them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Move {
+    /// Its slot.
+    pub slot: u64,
+    /// Its id.
+    #[serde(rename = "TaskID")]
+    pub task_id: String,
+    /// Name of the node it is on.
+    pub from_node: String,
+    /// Name of the node it would go to.
+    pub to_node: String,
+}
+
 /// What would become of one task.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

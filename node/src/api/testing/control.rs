@@ -11,10 +11,11 @@ use skep_proto::v1::{
     Availability, Cluster, CreateServiceRequest, ExplainReply, ExplainRequest, GetClusterRequest, GetObjectRequest,
     JobRun, JournalEntry, ListNodesReply, ListNodesRequest, ListServicesReply, ListServicesRequest, ListTasksReply,
     ListTasksRequest, ManagerStatus, Meta, Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus,
-    NodeVerdict, Object, Reachability, RemoveNodeReply, RemoveNodeRequest, RemoveServiceReply, Service, ServiceSpec,
-    ServiceWithStatus, Task, TaskState, TaskStatus, UpdateClusterRequest, UpdateNodeRequest, UpdateServiceRequest,
-    WatchMessage, WatchRequest, WhatIfReply, WhatIfRequest, control_server::Control, explain_request, object,
-    service_spec::Mode, watch_message::Action, what_if_reply, what_if_request,
+    NodeVerdict, Object, Reachability, RebalanceServiceReply, RebalanceServiceRequest, RemoveNodeReply,
+    RemoveNodeRequest, RemoveServiceReply, Service, ServiceSpec, ServiceWithStatus, Task, TaskState, TaskStatus,
+    UpdateClusterRequest, UpdateNodeRequest, UpdateServiceRequest, WatchMessage, WatchRequest, WhatIfReply,
+    WhatIfRequest, control_server::Control, explain_request, object, rebalance_service_reply, service_spec::Mode,
+    watch_message::Action, what_if_reply, what_if_request,
 };
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
@@ -309,6 +310,19 @@ impl Control for SharedState {
         state.tasks.retain(|_, task| task.service_id != service.id);
         state.tell(Action::Remove, service, None);
         Ok(Response::new(RemoveServiceReply {}))
+    }
+
+    async fn rebalance_service(&self, request: Request<RebalanceServiceRequest>) -> Answer<RebalanceServiceReply> {
+        let RebalanceServiceRequest { key, dry_run } = request.into_inner();
+        let mut state = self.lock();
+        let mut service = state.find_service(&key)?;
+        if !dry_run {
+            service.rebalance_requested_at = TIME;
+            state.services.insert(service.id.clone(), service);
+        }
+        let to_node = if dry_run { "asked" } else { "moved" };
+        let one = rebalance_service_reply::Move { slot: 2, to_node: to_node.into(), ..Default::default() };
+        Ok(Response::new(RebalanceServiceReply { moves: vec![one] }))
     }
 
     async fn run_job(&self, request: Request<GetObjectRequest>) -> Answer<Service> {

@@ -142,6 +142,17 @@ async fn a_job_is_run_and_its_runs_are_listed() {
 }
 
 #[tokio::test]
+async fn a_service_is_spread_anew_or_only_asked_about() {
+    let bench = Bench::new(Place::Manager);
+    bench.service("web", 1).await;
+    for (query, to) in [("?dry-run=1", "asked"), ("", "moved")] {
+        let (status, moves) = bench.ask(Method::POST, &format!("/services/web/rebalance{query}"), String::new()).await;
+        assert_eq!((status, &moves[0]["Slot"], &moves[0]["ToNode"]), (200, &json!(2), &json!(to)));
+    }
+    assert_eq!(bench.ask(Method::POST, "/services/nosuch/rebalance", String::new()).await.0, 404);
+}
+
+#[tokio::test]
 async fn a_node_is_shown_and_changed() {
     let bench = Bench::new(Place::Manager);
     let (_, nodes) = bench.get("/nodes?filters=%7B%22role%22%3A%5B%22manager%22%5D%7D").await;
