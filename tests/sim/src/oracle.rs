@@ -160,11 +160,14 @@ fn within_attempts(task: &Task) -> Step {
     Ok(())
 }
 
-/// Whether a service's tasks may be started before those they replace have stopped.
+/// Whether a task may be started before the one it replaces has stopped: the service has it so, or had it so when a
+/// predecessor was started beside that one.
 fn may_start_first(view: &View, task: &Task) -> bool {
     let spec = view.service(&task.service_id).and_then(|service| service.spec.as_ref());
     let configs = spec.into_iter().flat_map(|spec| [&spec.update, &spec.rollback]);
+    let goes_on = |other: &std::sync::Arc<Task>| other.id != task.id && other.replaces == task.replaces;
     configs.flatten().any(|config| config.order() == UpdateOrder::StartFirst)
+        || !task.replaces.is_empty() && view.tasks_of_service(&task.service_id).any(goes_on)
 }
 
 /// An update has no more tasks under way at a time than it may.
