@@ -21,6 +21,7 @@ use skep_store::View;
 
 use crate::{
     backoff, defaults,
+    enforcer::misplaced,
     task::{Place, TaskExt},
     tenants::Held,
     update::is_dirty,
@@ -113,14 +114,15 @@ impl<'v> Rollout<'v> {
             let stays_behind = held.successor.is_some() && held.holder.is_some_and(|old| is_dirty(view, service, old));
             // Once its new task has ended the place had its turn: from then on it is the restart policy's.
             rollout.unfinished += usize::from(stays_behind && is_first(newest) && !newest.is_terminal());
-            rollout.watch(newest, now);
+            rollout.watch(newest, misplaced(view, service, newest).is_some(), now);
         }
         rollout.waiting.sort_unstable();
         rollout
     }
 
-    /// Takes in how the newest task of a place is doing, which is one of the version in force.
-    fn watch(&mut self, task: &Task, now: Timestamp) {
+    /// Takes in how the newest task of a place is doing, which is one of the version in force. One that `leaves` its node
+    /// is replaced for that, and no longer the update's business.
+    fn watch(&mut self, task: &Task, leaves: bool, now: Timestamp) {
         if let Some(end) = self.early_end(task) {
             self.failed += 1;
             self.watched_from = self.watched_from.max(end);
@@ -136,7 +138,7 @@ impl<'v> Rollout<'v> {
         if is_first(task) && !task.replaces.is_empty() {
             self.watched_from = self.watched_from.max(task.created_at());
         }
-        if !is_update(task.cause()) {
+        if leaves || !is_update(task.cause()) {
             return;
         }
         let Some(calm) = task.running_at().map(|at| at + duration(self.config.delay)) else {

@@ -22,8 +22,8 @@ pub enum Bug {
     ForgetfulLog,
     /// An agent goes on after a gap in its assignments as if there were none.
     IgnoredGap,
-    /// The leader tells an agent that its reports are taken in before they are committed.
-    EarlyReceipt,
+    /// The reaper forgets a task as soon as it is not wanted, not when it has stopped.
+    HastyReaper,
 }
 
 impl Bug {
@@ -38,7 +38,7 @@ impl Bug {
         Self::HastyUpdate,
         Self::ForgetfulLog,
         Self::IgnoredGap,
-        Self::EarlyReceipt,
+        Self::HastyReaper,
     ];
 }
 

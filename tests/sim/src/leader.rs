@@ -17,8 +17,9 @@ use skep_core::{
     liveness::Liveness,
     orchestrator, reaper, scheduler,
     status::{self, Report},
+    task::TaskExt as _,
 };
-use skep_proto::v1::{NodeState, Object, Task, TaskCause, TaskState, TaskStatusUpdate, action, object};
+use skep_proto::v1::{NodeState, Object, ObjectKind, Task, TaskCause, TaskState, TaskStatusUpdate, action, object};
 use skep_store::{AnyObject, Change, ChangeSet, TxBuilder, View};
 
 use crate::{
@@ -210,6 +211,7 @@ impl Leader {
             }
             Loop::Allocator => allocator::plan(view, now),
             Loop::Scheduler => scheduler::plan(view, now),
+            Loop::Reaper if context.bugs.has(Bug::HastyReaper) => forget_unwanted(view, now),
             Loop::Reaper => reaper::plan(view, &self.places, now),
             Loop::Liveness => {
                 self.ready_nodes_were_heard(context, view)?;
@@ -349,10 +351,6 @@ impl Leader {
                 must!(live, "reports of {id} were taken over session {session}, which is over");
                 let own = status::check(view, id, &updates);
                 must!(own.is_ok(), "{own:?}");
-                if context.bugs.has(Bug::EarlyReceipt) {
-                    let message = ToAgent::Taken { session: session.clone(), updates: updates.clone() };
-                    network::to_agent(context, node, &session, message);
-                }
                 self.reports.push(Delivery { node: id.clone(), session, updates });
                 self.call(context, Loop::Statuses);
             }
@@ -442,6 +440,16 @@ fn stop_nothing_updated(plan: &mut Plan) {
             _ => true,
         });
     }
+}
+
+/// [`Bug::HastyReaper`].
+fn forget_unwanted(view: &View, now: Timestamp) -> Plan {
+    let mut tx = TxBuilder::new(view, now);
+    for task in view.tasks().filter(|task| !task.is_wanted()) {
+        tx.remove(ObjectKind::Task, &task.id);
+    }
+    let transactions = if tx.is_empty() { Vec::new() } else { vec![tx.build()] };
+    Plan { transactions, wake_at: None }
 }
 
 /// [`Bug::BackwardStatus`].

@@ -443,7 +443,8 @@ fn is_calm(view: &View, service: &Service) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    // The same histories every time, so that whoever sees a failure sees the one that made it; another seed is another 400.
+    #![proptest_config(ProptestConfig { cases: 400, rng_seed: proptest::test_runner::RngSeed::Fixed(1), ..ProptestConfig::default() })]
 
     #[test]
     fn the_laws_hold_in_every_state(seed: u64, events in vec(event(), 1..80)) {
