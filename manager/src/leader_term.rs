@@ -10,7 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::{
     dispatcher::DispatcherTerm,
     drive::{Term, drive},
-    loops::{Allocator, Cron, Orchestrator, Reaper, Roles, Scheduler},
+    loops::{Allocator, Cron, Orchestrator, Reaper, Roles, Scheduler, Scoped},
 };
 
 /// One term of leading.
@@ -24,11 +24,11 @@ impl LeaderTerm {
     /// Starts all of it. Everything committed before the term must be applied.
     pub(crate) fn begin(term: Term) -> Self {
         let mut loops = JoinSet::new();
-        loops.spawn(drive(Cron::new(), term.clone()));
-        loops.spawn(drive(Orchestrator::new(), term.clone()));
+        loops.spawn(drive(Scoped::new(Cron), term.clone()));
+        loops.spawn(drive(Scoped::new(Orchestrator), term.clone()));
         loops.spawn(drive(Allocator, term.clone()));
         loops.spawn(drive(Scheduler::default(), term.clone()));
-        loops.spawn(drive(Reaper::new(), term.clone()));
+        loops.spawn(drive(Scoped::new(Reaper), term.clone()));
         loops.spawn(drive(Roles::new(term.raft.clone()), term.clone()));
         let dispatcher = DispatcherTerm::begin(&term, &mut loops);
         Self { term, loops, dispatcher }

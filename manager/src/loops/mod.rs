@@ -14,3 +14,4 @@ pub(crate) use orchestrator::Orchestrator;
 pub(crate) use reaper::Reaper;
 pub(crate) use roles::Roles;
 pub(crate) use scheduler::Scheduler;
+pub(crate) use scoped::Scoped;

@@ -3,42 +3,17 @@
 //! Removes tasks; writes ORPHANED.
 
 use skep_common::clock::Timestamp;
-use skep_core::{Plan, reaper};
-use skep_store::{Change, Selector, View};
+use skep_core::{Plan, Scope, reaper};
+use skep_store::View;
 
-use super::scoped::Scoped;
-use crate::drive::Reconciler;
+use super::scoped::ByService;
 
-pub(crate) struct Reaper {
-    scope: Scoped,
-}
+pub(crate) struct Reaper;
 
-impl Reaper {
-    pub(crate) fn new() -> Self {
-        Self { scope: Scoped::all() }
-    }
-}
-
-impl Reconciler for Reaper {
+impl ByService for Reaper {
     const NAME: &'static str = "reaper";
 
-    fn watches(&self) -> Selector {
-        Selector::All
-    }
-
-    fn note(&mut self, change: &Change, view: &View) {
-        self.scope.note(change, view);
-    }
-
-    fn reset(&mut self) {
-        self.scope.widen();
-    }
-
-    fn plan(&mut self, view: &View, now: Timestamp) -> Plan {
-        reaper::plan(view, self.scope.scope(), now)
-    }
-
-    fn done(&mut self) {
-        self.scope.clear();
+    fn plan(&mut self, view: &View, scope: &Scope, now: Timestamp) -> Plan {
+        reaper::plan(view, scope, now)
     }
 }

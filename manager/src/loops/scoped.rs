@@ -1,31 +1,55 @@
-//! Which services a loop has yet to look at.
+//! What the loops that go service by service have in common.
 //!
-//! Owns the scope. Invariant: a service leaves it only once what was planned for it is written.
+//! Owns which services a loop has yet to look at. Invariant: a service leaves the scope only once what was planned for it
+//! is written.
 
-use skep_core::Scope;
-use skep_store::{Change, View};
+use skep_common::clock::Timestamp;
+use skep_core::{Plan, Scope};
+use skep_store::{Change, Selector, View};
 
-/// The services that changed since a loop last did its work.
-pub(super) struct Scoped(Scope);
+use crate::drive::Reconciler;
 
-impl Scoped {
-    pub(super) fn all() -> Self {
-        Self(Scope::All)
+/// A decision about the services in a scope.
+pub(crate) trait ByService: Send + 'static {
+    /// For the log.
+    const NAME: &'static str;
+
+    /// What is to be written for them.
+    fn plan(&mut self, view: &View, scope: &Scope, now: Timestamp) -> Plan;
+}
+
+/// A loop around it that looks at the services that changed since it last did its work.
+pub(crate) struct Scoped<P> {
+    scope: Scope,
+    planner: P,
+}
+
+impl<P: ByService> Scoped<P> {
+    pub(crate) fn new(planner: P) -> Self {
+        Self { scope: Scope::All, planner }
+    }
+}
+
+impl<P: ByService> Reconciler for Scoped<P> {
+    const NAME: &'static str = P::NAME;
+
+    fn watches(&self) -> Selector {
+        Selector::All
     }
 
-    pub(super) fn scope(&self) -> &Scope {
-        &self.0
+    fn note(&mut self, change: &Change, view: &View) {
+        self.scope.note(change, view);
     }
 
-    pub(super) fn note(&mut self, change: &Change, view: &View) {
-        self.0.note(change, view);
+    fn reset(&mut self) {
+        self.scope = Scope::All;
     }
 
-    pub(super) fn widen(&mut self) {
-        self.0 = Scope::All;
+    fn plan(&mut self, view: &View, now: Timestamp) -> Plan {
+        self.planner.plan(view, &self.scope, now)
     }
 
-    pub(super) fn clear(&mut self) {
-        self.0 = Scope::none();
+    fn done(&mut self) {
+        self.scope = Scope::none();
     }
 }
