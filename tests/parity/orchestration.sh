@@ -37,11 +37,14 @@ settled() {
     }'
 }
 
+# docker sorts tasks by name, and whether a node's id comes before a slot's number is chance.
+slots_first() { awk '/\.ID \|/ { later = later $0 "\n"; next } { print } END { printf "%s", later }'; }
+
 part() { printf '\n\n== %s\n' "$*"; }
 run() { heading docker "$@"; answer "$@"; }
 heading() { printf '\n$ %s\n' "$*" | mask; }
 answer() {
-  timeout 40 docker "$@" 2>&1 | settled | mask
+  timeout 40 docker "$@" 2>&1 | settled | mask | slots_first
   local status=${PIPESTATUS[0]}
   [ "$status" = 0 ] || echo "[exit $status]"
   [ "$status" != 124 ] || late
