@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # What the stock docker CLI shows of a swarm that updates, rolls back, fails, waits and runs jobs. Any engine behind the
-# socket must show the same: ids, times and the node's name are masked, everything else is printed as it came.
+# socket must show the same: ids, times and the nodes' names are masked, everything else is printed as it came.
 #
 # Usage: tests/parity/orchestration.sh unix://SOCKET >OUT
 #
-# The engine is the one node of its swarm, has no services, and has the image skep/demo:1 (scripts/demo-image).
+# The engine is one of a swarm of three managers without services, all with the image skep/demo:1 (scripts/demo-image).
 # README.md beside this file says how the recording of the real Docker Engine was made.
 set -uo pipefail
 export DOCKER_HOST=${1:?usage: orchestration.sh unix://SOCKET} DOCKER_CLI_HINTS=false LC_ALL=C
 node=$(docker info --format '{{.Name}}') || exit 1
+nodes=$(docker node ls --format '{{.Hostname}}' | sort) || exit 1
 
 image=skep/demo:1
 stay='trap "exit 0" TERM; sleep 1000 & wait' # a program that stops when it is asked to
@@ -18,7 +19,7 @@ mask() {
     -e 's/\b[a-z0-9]{25}\b/ID/g' -e 's/^[a-z0-9]{12}( +|: )/ID\1/' \
     -e 's/([Ll]ess than a|[Aa]bout an?|[0-9]+) (second|minute|hour)s? ago/AGO/g' \
     -e 's/[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]+( ?[+-]00:?00)?( UTC|Z)?/TIME/g' \
-    -e "s/\b$node\b/NODE/g" -e 's/ {3,}/   /g' -e 's/[[:blank:]]+$//'
+    -e "s/\b(${nodes//$'\n'/|})\b/NODE/g" -e 's/ {3,}/   /g' -e 's/[[:blank:]]+$//'
 }
 
 # Which moments a progress display shows is chance. What counts is how it ends: the sum where the service converged, and
@@ -218,41 +219,41 @@ part tasks that wait
 waits() { # NAME FLAGS…: a service whose task stays pending, and why
   local name=$1; shift
   create -d --name "$name" "$@" $image sh -c "$stay"
+  until_reason "$name"
+  ps "$name"
+}
+until_reason() {
   for _ in $(seq 100); do
-    case $(docker service ps "$name" --format '{{.Error}}') in *node*) break ;; esac
+    case $(docker service ps "$1" --filter desired-state=running --format '{{.Error}}') in *'no suitable node'*) break ;; esac
     sleep 0.1
   done
-  ps "$name"
 }
 waits picky --constraint node.labels.color==red
 run node update --label-add color=red "$node"
 until_is Running service ps picky --format '{{slice .CurrentState 0 7}}' --filter desired-state=running
 run node update --label-rm color "$node"
-newest() { docker service ps "$1" --no-trunc --format '{{.CurrentState}} | {{.Error}}' | head -1 | mask; }
-for _ in $(seq 100); do
-  case $(newest picky) in *'no suitable node'*) break ;; esac
-  sleep 0.1
-done
+until_reason picky
 heading the newest task of picky
-newest picky
+docker service ps picky --no-trunc --format '{{.CurrentState}} | {{.Error}}' | head -1 | mask
 waits large --reserve-memory 100000g
 waits gpu --generic-resource gpu=2
 run service inspect gpu --format '{{json .Spec.TaskTemplate.Resources.Reservations}}'
 run service inspect --pretty gpu
 waits foreign --constraint node.platform.os==plan9
-create --name narrow --replicas 1 --replicas-max-per-node 1 --update-monitor 1s $image sh -c "$stay"
-run service scale -d narrow=2
-until_is 'Pending Running' service ps narrow --format '{{slice .CurrentState 0 7}}'
+create --name narrow --replicas 3 --replicas-max-per-node 1 --update-monitor 1s $image sh -c "$stay"
+run service scale -d narrow=4
+until_is 'Pending Running Running Running' service ps narrow --format '{{slice .CurrentState 0 7}}'
+until_reason narrow
 ps narrow
 run service rm picky large gpu foreign narrow
 
-part a drained node
+part drained nodes
 # Docker takes the tasks of every service at once; skep leaves one that starts first where it is until its replacement runs.
 docker service update --detach --update-order stop-first web >/dev/null
-run node update --availability drain "$node"
+for name in $nodes; do run node update --availability drain "$name"; done
 until_is 'Pending Pending' service ps web --format '{{slice .CurrentState 0 7}}' --filter desired-state=running
 ps web --filter desired-state=running
-run node update --availability active "$node"
+for name in $nodes; do run node update --availability active "$name"; done
 until_is 'Running Running' service ps web --format '{{slice .CurrentState 0 7}}' --filter desired-state=running
 counts --filter name=web
 

@@ -7,11 +7,11 @@ use skep_tests::Cluster;
 
 #[test]
 fn updates_jobs_and_waiting_look_as_in_docker() -> Result<()> {
-    let cluster = Cluster::up(1, 0)?;
+    let cluster = Cluster::up(3, 0)?;
     let parity = Path::new(env!("CARGO_MANIFEST_DIR")).join("parity");
     let recorded = fs::read_to_string(parity.join("orchestration.txt"))?;
     let output = Command::new(parity.join("orchestration.sh"))
-        .arg(format!("unix://{}", cluster.path("n1", "skep.sock").display()))
+        .arg(format!("unix://{}", cluster.path("n2", "skep.sock").display()))
         .env("DOCKER_CONFIG", "/nonexistent")
         .output()?;
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
