@@ -134,6 +134,32 @@ status web
 run service inspect web --format '{{json .Spec.UpdateConfig}} {{.Spec.TaskTemplate.ForceUpdate}}'
 run service update --rollback --force web
 
+part every setting is changed
+create -d --name all --replicas 0 --constraint node.role==manager --placement-pref spread=node.labels.rack --label tier=x \
+  --container-label k=v --env A=1 --limit-cpu 0.4 --limit-pids 40 --hostname first --user nobody --workdir /tmp --init \
+  --stop-signal SIGTERM --read-only --tty $image sleep 1000
+setting() { update -d "$@" all; run service inspect all --format '{{json .Spec}}'; run service inspect --pretty all; }
+setting --constraint-add node.labels.color!=blue --constraint-rm node.role==manager --replicas-max-per-node 4 \
+  --placement-pref-add spread=node.labels.row --placement-pref-rm spread=node.labels.rack --generic-resource-add ssd=1 \
+  --limit-cpu 0.5 --limit-memory 32m --limit-pids 50 --reserve-cpu .02 --reserve-memory 8m
+setting --restart-condition on-failure --restart-delay 2s --restart-max-attempts 3 --restart-window 20s \
+  --update-parallelism 3 --update-delay 1s --update-monitor 2s --update-failure-action continue --update-max-failure-ratio .3 \
+  --update-order start-first --rollback-parallelism 4 --rollback-delay 3s --rollback-monitor 4s \
+  --rollback-failure-action continue --rollback-max-failure-ratio .4 --rollback-order start-first
+setting --container-label-add a=b --env-rm A --env-add C=3 --hostname second --user root --workdir / --label-rm tier --label-add t=y \
+  --stop-grace-period 3s --stop-signal SIGINT --tty=false --read-only=false --init=false --entrypoint 'sh -c' --args exit
+setting --generic-resource-rm ssd --group-add 5 --ulimit-add nofile=100:200 --cap-add NET_ADMIN --cap-drop CHOWN \
+  --sysctl-add net.core.somaxconn=10 --image skep/demo:2 --limit-pids 0 --limit-cpu 0 --limit-memory 0 --replicas-max-per-node 0
+setting --group-rm 5 --ulimit-rm nofile --cap-drop NET_ADMIN --sysctl-rm net.core.somaxconn --container-label-rm k --env-rm C
+update -d --rollback all
+run service inspect all --format '{{json .Spec}}'
+run service rm all
+create -d --mode replicated-job --name count --replicas 0 --max-concurrent 1 $image true
+update -d --max-concurrent 2 count
+run service inspect count --format '{{json .Spec.Mode}}'
+update -d --replicas 3 count
+run service rm count
+
 part an update that fails pauses after the first task
 create --name frail --replicas 2 --update-monitor 1s --update-delay 5s --restart-condition none \
   --rollback-monitor 1s --rollback-parallelism 0 $image sh -c "$stay"
