@@ -96,6 +96,7 @@ pub const RPCS: &[Rpc] = &[
     rpc("/skep.v1.Raft/OfferSnapshot", Callers::Managers),
     upload("/skep.v1.Raft/InstallSnapshot", Callers::Managers),
     membership("/skep.v1.Membership/Join", Callers::StoredManagers),
+    membership("/skep.v1.Membership/Announce", Callers::Managers),
     membership("/skep.v1.Membership/Leave", Callers::Managers),
     rpc("/skep.v1.Dispatcher/Session", Callers::Nodes),
     rpc("/skep.v1.Dispatcher/Heartbeat", Callers::Nodes),

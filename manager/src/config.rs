@@ -43,8 +43,11 @@ pub enum Start {
         /// Tried in turn, with backoff, until one answers or the manager is shut down.
         remotes: Vec<String>,
     },
-    /// Opens the state in `data_dir` again.
-    Resume,
+    /// Opens the state in `data_dir` again, and tells the swarm where this manager is reached now.
+    Resume {
+        /// Managers (host:port) to tell it to, as those of `Join`; its own address among them when it may be alone.
+        remotes: Vec<String>,
+    },
 }
 
 /// What the first entry of a new swarm is made from.

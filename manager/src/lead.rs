@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::{
-    ManagerStatus, burst::burst, dispatcher::DispatcherTerm, drive::Term, leader_term::LeaderTerm, peers, swarm::Swarm,
+    ManagerStatus, Membership, burst::burst, dispatcher::DispatcherTerm, drive::Term, leader_term::LeaderTerm, peers,
+    swarm::Swarm,
 };
 
 /// How often the status is looked at without news.
@@ -24,6 +25,8 @@ pub(crate) struct Lead {
     pub(crate) swarm: Swarm,
     pub(crate) status: watch::Sender<ManagerStatus>,
     pub(crate) dispatcher: watch::Sender<Option<Arc<DispatcherTerm>>>,
+    /// Cancelled when the others say that this member is none, which its own log may never tell it.
+    pub(crate) disowned: CancellationToken,
     pub(crate) stop: CancellationToken,
 }
 
@@ -35,7 +38,9 @@ impl Lead {
         let mut term: Option<LeaderTerm> = None;
         loop {
             let now = leadership.borrow_and_update().clone();
-            let membership = (*standing.borrow_and_update()).into();
+            let standing_now = *standing.borrow_and_update();
+            let disowned = self.disowned.is_cancelled();
+            let membership = if disowned { Membership::Removed } else { standing_now.into() };
             self.settle(&mut term, &now);
             let managers = peers::managers(&self.swarm.view(), &now);
             let status = ManagerStatus { membership, is_leader: term.is_some(), managers };
@@ -46,6 +51,7 @@ impl Lead {
             });
             tokio::select! {
                 () = self.stop.cancelled() => break,
+                () = self.disowned.cancelled(), if !disowned => {}
                 changed = leadership.changed() => if changed.is_err() { break },
                 changed = standing.changed() => if changed.is_err() { break },
                 events = burst(&mut nodes) => if events.is_none() { nodes = self.watch_nodes() },

@@ -16,6 +16,7 @@
 //! | `forward`, `local` | calls passed on to the leader; this node's own calls |
 //! | `swarm`, `burst`, `answer`, `role_source`, `peers` | reading, watching and writing the state, and what callers are told |
 
+mod announce;
 mod answer;
 mod bootstrap;
 mod burst;

@@ -2,20 +2,19 @@
 //!
 //! Owns the member of the Raft group, the journal, the server on port 2377 and the tasks that stand on them.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, sync::Arc};
 
 use skep_common::{
     authz::Peer,
     limits::MEMBERSHIP_DEADLINE,
     net::{
-        backoff::Backoff,
-        dial::{Dialer, Expect},
+        dial::Dialer,
         server::{Caller, RpcServer},
     },
 };
 use skep_core::validate_spec::InvalidSpec;
 use skep_proto::v1::{
-    JoinRequest, LeaveRequest, LogOptions, NodeRole, Transaction, ca_server::CaServer, control_client::ControlClient,
+    LeaveRequest, LogOptions, NodeRole, Transaction, ca_server::CaServer, control_client::ControlClient,
     control_server::ControlServer, dispatcher_server::DispatcherServer, membership_client::MembershipClient,
     membership_server::MembershipServer,
 };
@@ -23,11 +22,13 @@ use skep_raft::{FIRST_RAFT_ID, OnFatal, Open, RaftConfig, RaftNode, Standing, St
 use skep_store::{Store, View};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{Code, Request, Status, service::RoutesBuilder};
+use tonic::{Request, Status, service::RoutesBuilder};
 use tracing::{info, warn};
 
 use crate::{
-    LogSelector, LogStream, ManagerConfig, ManagerStatus, Start, bootstrap,
+    LogSelector, LogStream, ManagerConfig, ManagerStatus, Start,
+    announce::{self, Announced},
+    bootstrap,
     ca_service::CaService,
     control::ControlService,
     dispatcher::DispatcherService,
@@ -56,6 +57,10 @@ struct Inner {
     control: LocalControl,
     membership: MembershipClient<LocalService<MembershipServer<MembershipService>>>,
     logs: LogBroker,
+    dialer: Dialer,
+    advertise_addr: String,
+    /// Cancelled once the others have said that this manager is none of them any more.
+    disowned: CancellationToken,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -85,8 +90,8 @@ pub enum ManagerError {
 
 /// What is left of the start once consensus runs.
 enum Entrance {
-    /// This manager has its place.
-    Known,
+    /// This manager has had its place; the others hear where it is reached.
+    Return { remotes: Vec<String> },
     /// The swarm begins with this.
     Found(Transaction),
     /// The others have to take it in.
@@ -121,9 +126,9 @@ impl Manager {
                 (Open::Create { raft_id: FIRST_RAFT_ID }, Entrance::Found(first))
             }
             Start::Join { remotes } => {
-                (Open::Create { raft_id: join(&dialer, &remotes, &advertise_addr).await? }, Entrance::Join)
+                (Open::Create { raft_id: announce::join(&dialer, &remotes, &advertise_addr).await? }, Entrance::Join)
             }
-            Start::Resume => (Open::Resume, Entrance::Known),
+            Start::Resume { remotes } => (Open::Resume, Entrance::Return { remotes }),
         };
         let journal_dir = data_dir.join(JOURNAL);
         let raft_config = RaftConfig {
@@ -164,10 +169,12 @@ impl Manager {
         let caller = Caller::direct(Peer::Node { node_id, role: NodeRole::Manager }, listen.local_addr()?);
         let server = RpcServer::new(listen, identity.clone(), Arc::new(roles), routes.routes());
 
-        let stop = CancellationToken::new();
+        let (stop, disowned) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
         tasks.spawn(server.serve(stop.clone()));
-        tasks.spawn(Lead { swarm: swarm.clone(), status, dispatcher, stop: stop.clone() }.follow());
+        tasks.spawn(
+            Lead { swarm: swarm.clone(), status, dispatcher, disowned: disowned.clone(), stop: stop.clone() }.follow(),
+        );
         let log = Log::new(journal_dir, raft.vault(), journal::Limits::default());
         tasks.spawn(journal::keep(log, store.clone(), swarm.clock.clone(), stop.clone()));
         tasks.close();
@@ -175,11 +182,14 @@ impl Manager {
         let control = LocalControl::new(LocalService::new(control, caller.clone()));
         let manager = Self {
             inner: Arc::new(Inner {
-                logs: LogBroker::new(store, ControlClient::new(control.clone()), dialer, stop.clone()),
+                logs: LogBroker::new(store, ControlClient::new(control.clone()), dialer.clone(), stop.clone()),
                 membership: MembershipClient::new(LocalService::new(membership, caller)),
                 status: status_receiver,
                 control,
                 swarm,
+                dialer,
+                advertise_addr,
+                disowned,
                 stop,
                 tasks,
             }),
@@ -195,7 +205,9 @@ impl Manager {
     async fn enter(&self, entrance: Entrance) -> Result<(), ManagerError> {
         let raft = &self.inner.swarm.raft;
         match entrance {
-            Entrance::Known => {}
+            Entrance::Return { remotes } => {
+                self.inner.tasks.spawn(self.clone().announce(remotes));
+            }
             Entrance::Found(first) => {
                 raft.bootstrap(first).await?;
                 info!("a new swarm was made");
@@ -211,6 +223,16 @@ impl Manager {
             }
         }
         Ok(())
+    }
+
+    /// Tells the others where this manager is reached now.
+    async fn announce(self, remotes: Vec<String>) {
+        let Inner { swarm, dialer, advertise_addr, disowned, stop, .. } = &*self.inner;
+        let announced = announce::announce(dialer, &remotes, swarm.raft.raft_id(), advertise_addr);
+        if stop.run_until_cancelled(announced).await == Some(Announced::Removed) {
+            warn!("the other managers have removed this one from the swarm's consensus");
+            disowned.cancel();
+        }
     }
 
     /// A client of the control service with the rights of this node; on a follower its calls go on to the leader.
@@ -271,32 +293,4 @@ impl Manager {
         self.inner.tasks.wait().await;
         self.inner.swarm.raft.shutdown().await;
     }
-}
-
-/// Asks the managers in turn, until one makes this node a member and says under which Raft id.
-async fn join(dialer: &Dialer, remotes: &[String], addr: &str) -> Result<u64, ManagerError> {
-    if remotes.is_empty() {
-        return Err(ManagerError::Refused("no manager to join is known".to_owned()));
-    }
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-    loop {
-        for remote in remotes {
-            let mut request = Request::new(JoinRequest { addr: addr.to_owned() });
-            request.set_timeout(MEMBERSHIP_DEADLINE);
-            match MembershipClient::new(dialer.channel(remote, Expect::Manager)).join(request).await {
-                Ok(reply) => return Ok(reply.into_inner().raft_id),
-                Err(status) if is_final(status.code()) => {
-                    return Err(ManagerError::Refused(status.message().to_owned()));
-                }
-                Err(status) => info!(remote, reason = status.message(), "could not join the managers yet"),
-            }
-        }
-        backoff.wait().await;
-    }
-}
-
-/// Whether asking again is of no use. A manager that lags behind refuses a node it has not heard of yet, so a refusal for
-/// want of rights is not final.
-fn is_final(code: Code) -> bool {
-    matches!(code, Code::InvalidArgument | Code::Unimplemented)
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use skep_common::net::server::Caller;
 use skep_proto::v1::{
-    JoinReply, JoinRequest, LeaveReply, LeaveRequest, Node, NodeRole, NodeSpec, RaftMember,
-    membership_server::Membership,
+    AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Node, NodeRole, NodeSpec,
+    RaftMember, membership_server::Membership,
 };
 use skep_store::TxBuilder;
 use tonic::{Request, Response, Status, async_trait};
@@ -56,6 +56,20 @@ impl Membership for MembershipService {
         };
         let members: BTreeMap<u64, RaftMember> = self.swarm.raft.members().into_iter().map(member).collect();
         Ok(Response::new(JoinReply { raft_id, members }))
+    }
+
+    async fn announce(&self, request: Request<AnnounceRequest>) -> Result<Response<AnnounceReply>, Status> {
+        let node_id = Caller::of(&request)?.node_id()?.to_owned();
+        let AnnounceRequest { raft_id, addr } = request.into_inner();
+        check_addr(&addr)?;
+        let raft = &self.swarm.raft;
+        // "No member" makes the caller forget its state: a leader that is none any more must not say it.
+        raft.read_barrier().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        if !raft.members().iter().any(|member| member.raft_id == raft_id && member.node_id == node_id) {
+            return Err(Status::not_found("this manager is not a member of the swarm's consensus any more"));
+        }
+        raft.update_member_addr(raft_id, &addr).await.map_err(|error| answer::unchanged(&error))?;
+        Ok(Response::new(AnnounceReply {}))
     }
 
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveReply>, Status> {

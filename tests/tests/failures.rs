@@ -214,6 +214,30 @@ fn a_node_that_is_cut_off_is_replaced_and_gives_up_its_surplus() -> Result<()> {
 
 /// Frozen, not dead: its connections stay open, and it believes for a moment that it still leads when it thaws.
 #[test]
+fn a_manager_that_comes_back_under_another_address_is_one_of_the_quorum() -> Result<()> {
+    let cluster = Cluster::bare(&NODES)?;
+    cluster.skep("n1", &["swarm", "init"])?.success()?;
+    let token = cluster.skep("n1", &["swarm", "join-token", "-q", "manager"])?.success()?;
+    for node in ["n2", "n3"] {
+        cluster.skep(node, &["swarm", "join", "--token", token.trim(), "10.78.0.1:2377"])?.success()?;
+    }
+    cluster.script(&["kill", "n3"])?.success()?;
+    for (change, address) in [("del", "10.78.0.3/24"), ("add", "10.78.0.103/24")] {
+        cluster.script(&["exec", "n3", "ip", "addr", change, address, "dev", "eth0"])?.success()?;
+    }
+    cluster.script(&["start", "n3"])?.success()?;
+    until("n3 is reached under its new address", || {
+        let format = "{{.Status.Addr}} {{.ManagerStatus.Addr}} {{.ManagerStatus.Reachability}} {{.Status.State}}";
+        let node = cluster.docker("n1", &["node", "inspect", "n3", "--format", format])?.success()?;
+        Ok((node.trim() == "10.78.0.103 10.78.0.103:2377 reachable ready").then_some(()))
+    })?;
+    // Without n3's vote there is no quorum any more.
+    cluster.script(&["kill", "n2"])?.success()?;
+    write(&cluster, "n1", "voted")?;
+    cluster.down()
+}
+
+#[test]
 fn a_leader_that_freezes_is_replaced_and_follows_when_it_thaws() -> Result<()> {
     let cluster = Cluster::up(3, 0)?;
     service(&cluster, "web", "3")?;

@@ -8,9 +8,9 @@ use crate::support::{
 use skep_common::net::dial::Expect;
 use skep_manager::Membership;
 use skep_proto::v1::{
-    ClusterSpec, CreateServiceRequest, GetClusterRequest, ListNodesRequest, NodeRole, NodeSpec, PeerManager,
-    Reachability, SessionRequest, UpdateNodeRequest, control_client::ControlClient,
-    dispatcher_client::DispatcherClient,
+    ClusterSpec, CreateServiceRequest, GetClusterRequest, JoinRequest, ListNodesRequest, NodeRole, NodeSpec,
+    PeerManager, Reachability, SessionRequest, UpdateNodeRequest, control_client::ControlClient,
+    dispatcher_client::DispatcherClient, membership_client::MembershipClient,
 };
 use tonic::{Code, Status};
 
@@ -136,6 +136,33 @@ async fn managers_become_workers_and_the_last_one_may_not() {
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert_eq!(refused.message(), "attempting to demote the last manager of the swarm");
     for manager in &managers {
+        manager.manager.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manager_that_returns_says_where_it_is_and_hears_whether_it_still_is_one() {
+    let mut managers = three_managers(ClusterSpec::default()).await;
+    let lead = leader(&managers).await;
+    let away = managers.remove((lead + 1) % 3);
+    let others: Vec<String> = managers.iter().map(|manager| manager.addr.clone()).collect();
+    away.manager.shutdown().await;
+
+    let back = away.return_elsewhere(others.clone()).await;
+    eventually("the others reach it where it is now", || async {
+        let known = managers[0].node(&back.member.id).await.manager?;
+        (known.addr == back.addr && known.reachability() == Reachability::Reachable).then_some(())
+    })
+    .await;
+
+    // It joins anew, and what it had written under its former id comes back.
+    back.manager.shutdown().await;
+    let mut membership = MembershipClient::new(back.member.dialer.channel(&others[0], Expect::Manager));
+    membership.join(JoinRequest { addr: back.addr.clone() }).await.unwrap();
+    let back = back.return_elsewhere(others).await;
+    let mut status = back.manager.status();
+    status.wait_for(|status| status.membership == Membership::Removed).await.unwrap();
+    for manager in managers.iter().chain([&back]) {
         manager.manager.shutdown().await;
     }
 }

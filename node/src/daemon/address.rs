@@ -78,6 +78,24 @@ pub(super) fn advertise(given: Option<&str>, interfaces: &[Interface]) -> Result
     }
 }
 
+/// The IP to tell the others from now on, if it is another than `was`: the interface that was asked for has another, or
+/// an IP that was found is this machine's no more and the one on the way to the managers takes its place. An IP that was
+/// asked for stays: it need not be on this machine at all.
+pub(super) fn moved(
+    asked: Option<&str>,
+    was: IpAddr,
+    interfaces: &[Interface],
+    way: impl FnOnce() -> Option<IpAddr>,
+) -> Option<IpAddr> {
+    let has = |ip| interfaces.iter().any(|interface| interface.ip == ip);
+    let now = match asked {
+        Some(asked) => advertise(Some(asked), interfaces).ok()?.ip(),
+        None if has(was) => was,
+        None => way().filter(|ip| has(*ip)).or_else(|| Some(advertise(None, interfaces).ok()?.ip()))?,
+    };
+    (now != was).then_some(now)
+}
+
 /// The address this machine has on the way to `remote`; nothing is sent.
 pub(super) fn towards(remote: &str) -> Option<IpAddr> {
     let remote = remote.parse::<SocketAddr>().ok()?;
@@ -152,6 +170,24 @@ mod tests {
         let text = advertise(None, &two).unwrap_err().to_string();
         assert!(text.contains("10.0.0.5 on eth0 and 10.9.0.5 on eth1"), "{text}");
         assert!(advertise(None, &[]).is_err());
+    }
+
+    #[test]
+    fn an_address_follows_the_machine_unless_it_was_asked_for() {
+        let have = [interface("eth0", "10.0.0.7"), interface("eth1", "10.9.0.7")];
+        let (old, new): (IpAddr, IpAddr) = ("10.0.0.5".parse().unwrap(), "10.0.0.7".parse().unwrap());
+        let way = || Some(new);
+        // asked, was, way: moved to
+        assert_eq!(moved(None, old, &have, way), Some(new));
+        assert_eq!(moved(None, new, &have, || None), None, "it is still there");
+        assert_eq!(moved(None, old, &have, || None), None, "two to choose from and no way");
+        assert_eq!(moved(None, old, &have[..1], || None), Some(new), "the only one");
+        assert_eq!(moved(None, old, &have, || Some([127, 0, 0, 1].into())), None, "nobody reaches loopback");
+        assert_eq!(moved(Some("eth0"), old, &have, way), Some(new));
+        assert_eq!(moved(Some("eth0:99"), new, &have, way), None);
+        assert_eq!(moved(Some("eth7"), old, &have, way), None, "the interface is gone");
+        assert_eq!(moved(Some("10.0.0.5"), old, &have, way), None, "asked for");
+        assert_eq!(moved(Some("203.0.113.1"), "203.0.113.1".parse().unwrap(), &have, way), None, "outside a NAT");
     }
 
     #[test]

@@ -24,6 +24,7 @@ use skep_common::{
 use skep_manager::{Bootstrap, Membership, Start};
 use skep_proto::v1::{Availability, NodeDescription, NodeRole};
 use skep_runtime::Runtime;
+use skep_worker::Managers;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -142,10 +143,29 @@ impl LocalSwarm {
             record.joining = None;
             self.inner.dir.save(&record).map_err(|error| BringUp::Failed(error.to_string()))?;
         }
+        self.follow_address(&mut record);
         let identity =
             Identity::load(&self.inner.dir.identity()).map_err(|error| BringUp::Failed(error.to_string()))?;
         self.activate(record, identity, remotes, None).await?;
         Ok(())
+    }
+
+    /// A machine may have another address than when it joined.
+    fn follow_address(&self, record: &mut Record) {
+        let Ok(interfaces) = address::interfaces() else { return };
+        let managers = Managers::open(self.inner.dir.managers(), Vec::new()).list();
+        let way = || managers.iter().find_map(|manager| address::towards(&manager.addr));
+        let Some(ip) = address::moved(record.advertise.as_deref(), record.advertise_addr.ip(), &interfaces, way) else {
+            return;
+        };
+        info!(was = %record.advertise_addr.ip(), is = %ip, "this machine has another address; the swarm will be told");
+        if record.listen_addr.ip() == record.advertise_addr.ip() {
+            record.listen_addr.set_ip(ip);
+        }
+        record.advertise_addr.set_ip(ip);
+        if let Err(error) = self.inner.dir.save(record) {
+            warn!(%error, "the new address could not be noted; it will be found again at the next start");
+        }
     }
 
     /// Asks the managers in turn for a certificate, until one gives it or one refuses.
@@ -278,6 +298,7 @@ impl Swarm for LocalSwarm {
         let record = Record {
             listen_addr: address::listen(&options.listen_addr, &interfaces)?,
             advertise_addr: address::advertise(options.advertise_addr.as_deref(), &interfaces)?,
+            advertise: options.advertise_addr.clone(),
             joining: None,
         };
         let (identity, bootstrap) = found(&options, &self.inner.description).map_err(internal)?;
@@ -307,6 +328,7 @@ impl Swarm for LocalSwarm {
         let record = Record {
             listen_addr: address::listen(&options.listen_addr, &interfaces)?,
             advertise_addr,
+            advertise: options.advertise_addr,
             joining: Some(Joining {
                 remotes: options.remote_addrs,
                 token: options.token,

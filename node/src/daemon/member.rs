@@ -286,7 +286,9 @@ impl Shared {
     /// Starts the manager of a node that was one before, or has just been promoted.
     async fn resume_manager(&self) -> Result<(), ManagerError> {
         if self.dir.manager().exists() {
-            match self.start_manager(Start::Resume).await {
+            let own = self.record.advertise_addr.to_string();
+            let remotes = self.other_managers().chain([own]).collect();
+            match self.start_manager(Start::Resume { remotes }).await {
                 Err(MemberError::Manager(ManagerError::Wiped(_))) => {
                     warn!("this manager's log is gone: it joins anew, under a new Raft id");
                     self.wipe_manager();
@@ -294,14 +296,17 @@ impl Shared {
                 other => return other.map_err(into_manager),
             }
         }
-        let own = self.identity.current().node_id().to_owned();
-        let remotes = self.managers.list().into_iter().filter(|manager| manager.node_id != own);
-        let start = Start::Join { remotes: remotes.map(|manager| manager.addr).collect() };
+        let start = Start::Join { remotes: self.other_managers().collect() };
         let joined = self.start_manager(start).await.map_err(into_manager);
         if joined.is_err() {
             self.wipe_manager();
         }
         joined
+    }
+
+    fn other_managers(&self) -> impl Iterator<Item = String> {
+        let own = self.identity.current().node_id().to_owned();
+        self.managers.list().into_iter().filter(move |manager| manager.node_id != own).map(|manager| manager.addr)
     }
 
     async fn start_manager(&self, start: Start) -> Result<(), MemberError> {

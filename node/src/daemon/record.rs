@@ -23,6 +23,9 @@ pub(super) struct Record {
     pub(super) listen_addr: SocketAddr,
     /// host:port of 2377 the others reach this node under; the node-to-node service is on the same host.
     pub(super) advertise_addr: SocketAddr,
+    /// What the user asked to be advertised, an IP or an interface; without, the address was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) advertise: Option<String>,
     /// Set until the node has its certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) joining: Option<Joining>,
@@ -120,6 +123,7 @@ mod tests {
         Record {
             listen_addr: "0.0.0.0:2377".parse().unwrap(),
             advertise_addr: "10.0.0.1:2377".parse().unwrap(),
+            advertise: Some("eth0".to_owned()),
             joining: Some(Joining {
                 remotes: vec!["10.0.0.2:2377".to_owned()],
                 token: "SWMTKN-1-x".to_owned(),

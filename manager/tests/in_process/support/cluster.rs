@@ -150,7 +150,13 @@ impl TestManager {
     pub(crate) async fn restart(self) -> Self {
         self.manager.shutdown().await;
         let listen = TcpListener::bind(self.addr.replace("127.0.0.1", "0.0.0.0")).await.unwrap();
-        Self::start_at(self.member, Start::Resume, self.dir, listen, self.addr).await
+        Self::start_at(self.member, Start::Resume { remotes: vec![self.addr.clone()] }, self.dir, listen, self.addr)
+            .await
+    }
+
+    /// Starts a manager that was shut down again, under another address, knowing these managers.
+    pub(crate) async fn return_elsewhere(self, remotes: Vec<String>) -> Self {
+        Self::start(self.member, Start::Resume { remotes }, self.dir).await
     }
 
     pub(crate) fn control(&self) -> LocalControlClient {
