@@ -9,12 +9,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skep_common::{clock::Timestamp, limits};
-use skep_proto::v1::{GenericResource, Node, Task};
+use skep_proto::v1::{GenericResource, Task};
 use skep_store::View;
 
 use super::{
     ask::Ask,
-    filter::{HostPort, Misfit, holds_port, host_ports, no_suitable_node},
+    filter::{HostPort, Misfit, host_ports, no_suitable_node},
     pool::{ANY, ClassId, Index, Pool},
     tree::{Leaf, Preference, Tally, Tree},
 };
@@ -80,13 +80,12 @@ impl<'a> Demand<'a> {
         let mut demand = Self {
             view,
             ask: Ask::of(task),
-            ports: BTreeSet::new(),
+            ports: host_ports(task).collect(),
             max_replicas: placement.map_or(0, |placement| placement.max_replicas),
             known: BTreeMap::new(),
             of_service: !task.service_id.is_empty(),
         };
         if demand.of_service {
-            demand.ports = host_ports(view, task).collect();
             demand.know(task, pool, now);
         }
         demand
@@ -145,23 +144,13 @@ impl<'a> Demand<'a> {
 
     fn fits_beside(&self, pool: &Pool, node: Index, of_service: u64) -> Result<(), Misfit> {
         self.ask.check(pool.node(node), pool.free(node))?;
-        if !self.ports.is_empty() && self.ports_in_use(pool, node) {
+        if !self.ports.is_disjoint(pool.ports(node)) {
             Err(Misfit::HostPort)
         } else if self.max_replicas != 0 && of_service >= self.max_replicas {
             Err(Misfit::MaxReplicas)
         } else {
             Ok(())
         }
-    }
-
-    fn ports_in_use(&self, pool: &Pool, node: Index) -> bool {
-        let promised = pool.ports(node).is_some_and(|promised| !promised.is_disjoint(&self.ports));
-        promised || self.held_on(pool.node(node))
-    }
-
-    fn held_on(&self, node: &Node) -> bool {
-        let mut holding = self.view.tasks_of_node(&node.id).filter(|task| holds_port(task));
-        holding.any(|task| host_ports(self.view, task).any(|port| self.ports.contains(&port)))
     }
 
     /// The spread of the service as it is.
