@@ -9,13 +9,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skep_common::{clock::Timestamp, limits};
-use skep_proto::v1::{GenericResource, Task};
+use skep_proto::v1::{GenericResource, Task, TaskCause};
 use skep_store::View;
 
 use super::{
     ask::Ask,
     filter::{HostPort, Misfit, host_ports, no_suitable_node},
     pool::{ANY, ClassId, Index, Pool},
+    spread::Values,
     tree::{Leaf, Preference, Tally, Tree},
 };
 use crate::task::TaskExt;
@@ -52,6 +53,8 @@ pub(super) struct Demand<'a> {
     /// Per node; 0 = no limit.
     max_replicas: u64,
     known: BTreeMap<Index, Known>,
+    /// Where the task runs that is moved. It is not among the known ones, for it will be gone.
+    leaves: Option<Index>,
     of_service: bool,
 }
 
@@ -83,6 +86,7 @@ impl<'a> Demand<'a> {
             ports: host_ports(task).collect(),
             max_replicas: placement.map_or(0, |placement| placement.max_replicas),
             known: BTreeMap::new(),
+            leaves: None,
             of_service: !task.service_id.is_empty(),
         };
         if demand.of_service {
@@ -92,9 +96,12 @@ impl<'a> Demand<'a> {
     }
 
     fn know(&mut self, task: &Task, pool: &Pool, now: Timestamp) {
+        let leaving = moved(task);
         for other in self.view.tasks_of_service(&task.service_id).filter(|other| other.is_wanted()) {
-            if let Some(node) = pool.find(&other.node_id) {
-                self.known.entry(node).or_default().tasks += 1;
+            match pool.find(&other.node_id) {
+                Some(node) if other.id == leaving => self.leaves = Some(node),
+                Some(node) => self.known.entry(node).or_default().tasks += 1,
+                None => {}
             }
             for node in recent_failures(other, task.spec_version, now).filter_map(|node| pool.find(node)) {
                 self.known.entry(node).or_default().failures += 1;
@@ -104,6 +111,11 @@ impl<'a> Demand<'a> {
 
     pub(super) fn ask(&self) -> &Ask {
         &self.ask
+    }
+
+    /// The values a node has for the preferences.
+    pub(super) fn values(&self, pool: &Pool, node: Index) -> Values {
+        self.ask.spread().values(pool.node(node))
     }
 
     pub(super) fn on(&self, node: Index) -> Known {
@@ -120,7 +132,7 @@ impl<'a> Demand<'a> {
         let mut tally = Tally::default();
         if !self.ask.spread().is_empty() {
             for (node, known) in self.known.iter().filter(|(_, known)| known.tasks > 0) {
-                tally.add(&self.ask.spread().values(pool.node(*node)), known.tasks);
+                tally.add(&self.values(pool, *node), known.tasks);
             }
         }
         tally
@@ -134,7 +146,7 @@ impl<'a> Demand<'a> {
 
     /// Whether a node can take one more task of the group.
     pub(super) fn fits(&self, pool: &Pool, node: Index) -> Result<(), Misfit> {
-        self.fits_beside(pool, node, self.on(node).tasks)
+        self.fits_beside(pool, node, self.on(node).tasks + u64::from(self.leaves == Some(node)))
     }
 
     /// Whether a task that was made for its node, and is counted there already, can run there.
@@ -157,7 +169,7 @@ impl<'a> Demand<'a> {
     fn tree(&self, pool: &mut Pool, walk: &mut Walk) -> Tree {
         let mut tree = Tree::of(pool.lists(walk.class), &self.tally(pool));
         for (node, _) in self.known.iter().filter(|(_, known)| !known.is_nothing()) {
-            if let Some(leaf) = tree.leaf(&self.ask.spread().values(pool.node(*node))) {
+            if let Some(leaf) = tree.leaf(&self.values(pool, *node)) {
                 leaf.known.insert(self.preference(pool, *node));
             }
         }
@@ -260,6 +272,11 @@ impl<'a> Group<'a> {
         let node = pool.find(node_id);
         no_suitable_node(node.map_or(Some(Misfit::Unavailable), |node| self.demand.fits_preassigned(pool, node).err()))
     }
+}
+
+/// The task (id) that runs until this one does, somewhere else for a better spread; empty: there is none.
+pub(super) fn moved(task: &Task) -> &str {
+    if task.cause() == TaskCause::Rebalance { &task.replaces } else { "" }
 }
 
 /// Where tasks of this spec failed lately before this one took their slot.
