@@ -6,12 +6,20 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use skep_tests::{Cluster, Task, until};
 
-/// The variables of a task's container that tell it what it was given.
-fn given(task: &Task) -> Result<Vec<String>> {
-    ensure!(task.pid > 0, "{task:?} has no process");
-    let environment = fs::read(format!("/proc/{}/environ", task.pid))?;
-    let variables = environment.split(|byte| *byte == 0).map(|variable| String::from_utf8_lossy(variable).into_owned());
-    Ok(variables.filter(|variable| variable.starts_with("DOCKER_RESOURCE_")).collect())
+/// Waits until the program of a service's one task runs, and checks where, and what it is told that it was given.
+fn is_given(cluster: &Cluster, service: &str, node: &str, expected: &[&str]) -> Result<Task> {
+    let task = cluster.wait_running("n1", service, 1)?.remove(0);
+    ensure!(task.node == node && task.pid > 0, "{task:?} is not on {node}");
+    until(&format!("{expected:?} in the environment of {service}"), || {
+        // A process has its own environment from when it executes the program.
+        let environment = fs::read(format!("/proc/{}/environ", task.pid))?;
+        let variables = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        let mut given: Vec<_> = variables.filter(|variable| variable.starts_with("DOCKER_RESOURCE_")).collect();
+        given.sort_unstable();
+        ensure!(given == expected, "it was given {given:?}");
+        Ok(Some(()))
+    })?;
+    Ok(task)
 }
 
 /// Writes what a node has into its configuration and starts its daemon with that.
@@ -44,22 +52,17 @@ fn tasks_go_where_their_resources_are_and_are_told_which_are_theirs() -> Result<
     until("what n2 has", || Ok((has("n2")? == json!([gpu("UUID1"), gpu("UUID2"), gpu("UUID3")])).then_some(())))?;
     let count = |kind: &str, count: u64| json!({"DiscreteResourceSpec": {"Kind": kind, "Value": count}});
     until("what n3 has", || Ok((has("n3")? == json!([count("gpu", 1), count("ssd", 5)])).then_some(())))?;
-    let pretty = cluster.docker("n1", &["node", "inspect", "--pretty", "n2"])?.success()?;
-    ensure!(pretty.contains("gpu:\t\tUUID1, UUID2, UUID3"), "{pretty}");
     let id = |node: &str| cluster.docker("n1", &["node", "inspect", node, "--format", "{{.ID}}"])?.success();
     let (n2, n3) = (id("n2")?, id("n3")?);
 
     create(&cluster, "train", &["gpu=2"])?;
-    let train = cluster.wait_running("n1", "train", 1)?;
-    ensure!((&train[0].node, given(&train[0])?) == (&n2, vec!["DOCKER_RESOURCE_GPU=UUID1,UUID2".to_owned()]));
-    let inspected = cluster.docker("n1", &["inspect", "--type", "task", &train[0].id])?.success()?;
+    let train = is_given(&cluster, "train", &n2, &["DOCKER_RESOURCE_GPU=UUID1,UUID2"])?;
+    let inspected = cluster.docker("n1", &["inspect", "--type", "task", &train.id])?.success()?;
     let inspected: Value = serde_json::from_str(&inspected)?;
     ensure!(inspected[0]["GenericResources"] == json!([gpu("UUID1"), gpu("UUID2")]), "{inspected}");
 
     create(&cluster, "store", &["ssd=2", "gpu=1"])?;
-    let store = cluster.wait_running("n1", "store", 1)?;
-    let both = ["DOCKER_RESOURCE_GPU=1", "DOCKER_RESOURCE_SSD=2"].map(str::to_owned);
-    ensure!((&store[0].node, given(&store[0])?) == (&n3, both.to_vec()));
+    is_given(&cluster, "store", &n3, &["DOCKER_RESOURCE_GPU=1", "DOCKER_RESOURCE_SSD=2"])?;
 
     // One is left on n2 and none on n3.
     create(&cluster, "more", &["gpu=2"])?;
@@ -69,8 +72,7 @@ fn tasks_go_where_their_resources_are_and_are_told_which_are_theirs() -> Result<
         Ok(tasks.first().filter(|task| task.state == "pending" && task.error == waits).map(|_| ()))
     })?;
     cluster.docker("n1", &["service", "rm", "train"])?.success()?;
-    let more = cluster.wait_running("n1", "more", 1)?;
-    ensure!((&more[0].node, given(&more[0])?) == (&n2, vec!["DOCKER_RESOURCE_GPU=UUID1,UUID2".to_owned()]));
+    is_given(&cluster, "more", &n2, &["DOCKER_RESOURCE_GPU=UUID1,UUID2"])?;
 
     let args = ["service", "create", "-d", "--name", "named", "--generic-resource", "gpu=UUID3", "skep/demo:1"];
     let refused = cluster.docker("n1", &args)?.refusal()?;

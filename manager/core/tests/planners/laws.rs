@@ -671,6 +671,24 @@ fn an_updated_task_whose_node_goes_is_not_waited_for() {
     live_through(0, &events);
 }
 
+/// A task that may run once at most, cannot be updated and has to leave its node: it does, and the service comes to rest.
+#[test]
+fn what_cannot_be_updated_and_has_to_leave_is_not_tried_for_ever() {
+    let wish = Wish { replicas: 1, condition: RestartCondition::None, ..Wish::default() };
+    let start_first = UpdateConfig { order: UpdateOrder::StartFirst.into(), ..UpdateConfig::default() };
+    live_through(
+        0,
+        &[
+            Event::AddService(1, wish),
+            Event::Tick(1),
+            Event::Update(1, 3, start_first),
+            Event::Availability(0, Availability::Drain),
+            Event::AddNode(1),
+            Event::Tick(1),
+        ],
+    );
+}
+
 /// How many histories, and which. Without being told otherwise the same ones every time, so that whoever sees a failure
 /// sees what others see. `SKEP_LAWS_CASES=20000` is so many new ones; with `SKEP_LAWS_SEED` they are those of that seed,
 /// as a failure says.
