@@ -3,7 +3,8 @@
 use std::{fs, process::Command};
 
 use anyhow::{Result, ensure};
-use skep_tests::Cluster;
+use serde_json::json;
+use skep_tests::{Cluster, request};
 
 #[test]
 fn wrong_input_is_refused_and_changes_nothing() -> Result<()> {
@@ -47,6 +48,20 @@ fn wrong_input_is_refused_and_changes_nothing() -> Result<()> {
         let text = &answer.stderr;
         if answer.ok || !text.to_lowercase().contains(&says.to_lowercase()) || text.contains("panicked") {
             wrong.push(format!("docker {call}: {}{text}", answer.stdout));
+        }
+    }
+    // What the CLI cannot say.
+    let bodies = [
+        (json!({"Sometimes": {}}), "Unrecognized service mode \"Sometimes\""),
+        (json!({"Sometimes": {}, "Global": {}}), "Unrecognized service mode \"Sometimes\""),
+        (json!({"Replicated": {"Replicas": 1}, "Global": {}}), "must specify only one service mode"),
+    ];
+    for (mode, says) in bodies {
+        let container = json!({"ContainerSpec": {"Image": "skep/demo:1"}});
+        let body = json!({"Name": "x", "Mode": mode, "TaskTemplate": container});
+        match request(&cluster.path("n1", "skep.sock"), "POST", "/services/create", Some(&body)) {
+            Err(error) if error.to_string().contains(&format!(": 400 {}", json!({"message": says}))) => {}
+            answer => wrong.push(format!("{body}: {answer:?}")),
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));

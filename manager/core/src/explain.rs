@@ -16,7 +16,7 @@ use crate::{
     names::{self, count},
     orchestrator::STOP_PATIENCE,
     scheduler::explain::{Verdict, verdicts},
-    task::TaskExt,
+    task::{TaskExt, specimen},
 };
 
 /// What there is to say.
@@ -43,13 +43,7 @@ pub fn service(view: &View, service: &Service, now: Timestamp) -> Explanation {
     if sentences.len() == 1 {
         sentences.push("It waits for nothing.".to_owned());
     }
-    let specimen = Task {
-        service_id: service.id.clone(),
-        spec: service.spec.as_ref().and_then(|spec| spec.task.clone()),
-        spec_version: service.spec_version,
-        ..Task::default()
-    };
-    Explanation { text: sentences.join(" "), nodes: verdicts(view, &specimen, now) }
+    Explanation { text: sentences.join(" "), nodes: verdicts(view, &specimen(service), now) }
 }
 
 /// Explains a task.

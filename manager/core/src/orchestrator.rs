@@ -30,7 +30,7 @@ use crate::{
     replicated, restart,
     rollout::{Rollout, Turn, is_update},
     task::{Place, TaskExt, desired, make_task},
-    tenants::{Held, Tenants, is_given_up, places},
+    tenants::{Held, RETRY, Tenants, is_given_up, places},
     update::is_dirty,
 };
 
@@ -201,6 +201,9 @@ impl<'v> Tending<'_, 'v> {
         } else if task.is_terminal() {
             if beside.is_none() || !is_given_up(task, self.now) {
                 return self.succeed(held, task, beside, self.after_end(task), TaskCause::Restart);
+            }
+            if beside.is_some_and(|holder| enforcer::misplaced(self.view, self.service, holder).is_some()) {
+                self.planner.wake_at(task.observed_at() + RETRY);
             }
         } else if let Some(reason) = beside.and_then(|_| enforcer::misplaced(self.view, self.service, task)) {
             return self.succeed(held, task, beside, self.after_move(task), reason.cause());

@@ -1,25 +1,25 @@
 //! Spreading the tasks of a service anew when nodes came (back) after it was placed.
 //!
 //! Only on request: for good by the label of [`Rebalance`], or once by `Service.rebalance_requested_at`, which is taken
-//! back here when nothing is left to do. One task at a time, started first at its new node: the scheduler is asked where
-//! one more task of the service would go, and the fullest node gives one up if that makes the spread better.
+//! back here when nothing is left to do. One task at a time, started first at its new node: one that would stand better
+//! elsewhere by the order in which the scheduler places tasks, over all levels of the service's preferences
+//! ([`leveling`]).
 //!
-//! Invariants: a move takes a task from a node to one that has at least two fewer of the service; never while a task of
-//! the service is missing or an update is under way, nor within [`COOL_DOWN`] of the move before.
+//! Invariants: a move leaves the spread of the service better than it was, so that no task goes back and forth; never
+//! while a task of the service is missing or an update is under way, nor within [`COOL_DOWN`] of the move before.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use skep_common::{clock::Timestamp, id::SeededIds};
-use skep_proto::v1::{
-    Node, RestartState, Service, Task, TaskCause, TaskState, action::Action, object::Object, service_spec::Mode,
-};
+use skep_proto::v1::{RestartState, Service, Task, TaskCause, TaskState, service_spec::Mode};
 use skep_store::{TxBuilder, View};
 
 use crate::{
     enforcer::misplaced,
     policy::{self, Rebalance},
-    restart, scheduler,
-    task::{Place, TaskExt, advanced, desired, make_task},
+    restart,
+    scheduler::leveling,
+    task::{Place, TaskExt, advanced, desired, make_task, specimen},
     tenants::Held,
 };
 
@@ -114,54 +114,26 @@ fn next_move(view: &View, service: &Service, now: Timestamp) -> Option<Move> {
     if !matches!(service.spec.as_ref()?.mode, Some(Mode::Replicated(_))) {
         return None;
     }
-    let mut on_node: BTreeMap<&str, Vec<&Arc<Task>>> = BTreeMap::new();
-    for task in view.tasks_of_service(&service.id).filter(|task| task.is_wanted()) {
-        on_node.entry(&task.node_id).or_default().push(task);
-    }
-    // Before the scheduler is asked: with one task everywhere at most, no node has two fewer than another.
-    on_node.values().find(|tasks| tasks.len() > 1)?;
-    let target = choice(view, service, now)?;
-    let least = on_node.get(target.as_str()).map_or(0, Vec::len) + 2;
-    let to = view.node(&target)?;
-    let sources = on_node.iter().filter(|(node, tasks)| {
-        tasks.len() >= least && view.node(node).is_some_and(|from| same_preferences(service, from, to))
-    });
-    let (from, tasks) = sources.max_by_key(|(node, tasks)| (tasks.len(), std::cmp::Reverse(**node)))?;
     // One that the policy wants to run once at most is not to be moved for beauty's sake.
-    let may_move = |task: &&&Arc<Task>| task.state() == TaskState::Running && restart::after_move(task).is_some();
-    let task = tasks.iter().filter(may_move).min_by_key(|task| task.slot)?;
-    Some(Move { slot: task.slot, task_id: task.id.clone(), from_node: (*from).to_owned(), to_node: target })
-}
-
-/// Where the scheduler would put one more task of the service.
-fn choice(view: &View, service: &Service, now: Timestamp) -> Option<String> {
-    let mut more = another(view, service, 0, now);
-    more.status.get_or_insert_default().set_state(TaskState::Pending);
-    let id = more.id.clone();
-    let asked = with(view, now, |tx| tx.create(more))?;
-    let writes = scheduler::plan(&asked, now).transactions.into_iter().flat_map(|transaction| transaction.actions);
-    writes.filter_map(|action| action.action).find_map(|action| match action {
-        Action::Update(object) => match object.object {
-            Some(Object::Task(task)) if task.id == id && !task.node_id.is_empty() => Some(task.node_id),
-            _ => None,
-        },
-        _ => None,
-    })
+    let may_move = |task: &&Arc<Task>| {
+        task.is_wanted() && task.state() == TaskState::Running && restart::after_move(task).is_some()
+    };
+    let movable = view.tasks_of_service(&service.id).filter(may_move);
+    let (id, to_node) = leveling::next_move(view, &specimen(service), movable, now)?;
+    let task = view.task(id)?;
+    Some(Move { slot: task.slot, task_id: task.id.clone(), from_node: task.node_id.clone(), to_node })
 }
 
 /// The state as it would be after a move.
 fn moved(view: &View, service: &Service, step: &Move, now: Timestamp) -> Option<View> {
     let old = view.task(&step.task_id)?;
     let stopped = desired(&advanced(old, TaskState::Shutdown, "moved", now), TaskState::Shutdown);
-    let mut new = Task { node_id: step.to_node.clone(), ..another(view, service, step.slot, now) };
+    let ids = &mut SeededIds::new(view.version());
+    let place = Place::Slot(step.slot);
+    let mut new = make_task(service, place, TaskState::Running, RestartState::default(), ids, now);
+    new.node_id.clone_from(&step.to_node);
     new.status.get_or_insert_default().set_state(TaskState::Running);
     with(view, now, |tx| tx.update(stopped).create(new))
-}
-
-/// A task that will never be; its id is one nobody has.
-fn another(view: &View, service: &Service, slot: u64, now: Timestamp) -> Task {
-    let ids = &mut SeededIds::new(view.version());
-    make_task(service, Place::Slot(slot), TaskState::Running, RestartState::default(), ids, now)
 }
 
 fn with(
@@ -172,24 +144,4 @@ fn with(
     let mut tx = TxBuilder::new(view, now);
     edit(&mut tx);
     view.apply(view.version() + 1, &tx.build()).ok().map(|(view, _)| view)
-}
-
-/// Whether two nodes are alike to every spread preference of the service. Which of unlike ones has too many is the
-/// preferences' to say, not the count's.
-fn same_preferences(service: &Service, one: &Node, other: &Node) -> bool {
-    let placement = service.spec.as_ref().and_then(|spec| spec.task.as_ref()).and_then(|task| task.placement.as_ref());
-    let descriptors = placement.map_or(&[][..], |placement| &placement.spread_over);
-    descriptors.iter().all(|descriptor| value(one, descriptor) == value(other, descriptor))
-}
-
-fn value<'a>(node: &'a Node, descriptor: &str) -> &'a str {
-    let labels = if let Some(key) = descriptor.strip_prefix("node.labels.") {
-        let annotations = node.spec.as_ref().and_then(|spec| spec.annotations.as_ref());
-        annotations.and_then(|annotations| annotations.labels.get(key))
-    } else if let Some(key) = descriptor.strip_prefix("engine.labels.") {
-        node.description.as_ref().and_then(|description| description.engine_labels.get(key))
-    } else {
-        None
-    };
-    labels.map_or("", String::as_str)
 }

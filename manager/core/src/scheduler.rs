@@ -5,7 +5,8 @@
 //!
 //! A node takes a task when every filter lets it. Among those the tasks of a service are spread evenly over the values
 //! of its placement preferences, outermost first; then a node where the service failed often lately comes last, then
-//! fewest tasks of the service, then fewest tasks in all, then the smaller id. Tasks of one service and spec are a
+//! fewest tasks of the service, then fewest tasks in all, then the smaller id. By the same order a task that runs would
+//! stand better elsewhere or not ([`leveling`]). Tasks of one service and spec are a
 //! [`group`], and no node is looked at twice in vain: neither by a group, nor by the next group that asks the same
 //! ([`class`]), nor by the next plan ([`pool`]).
 //!
@@ -18,6 +19,7 @@ mod class;
 pub mod explain;
 pub(crate) mod filter;
 mod group;
+pub(crate) mod leveling;
 mod pool;
 mod resources;
 pub mod spread;
@@ -33,7 +35,7 @@ use skep_store::{Change, View};
 
 use self::{
     ask::Shape,
-    group::Group,
+    group::{Group, moved},
     pool::{Index, Pool},
 };
 use crate::{
@@ -78,12 +80,12 @@ impl Scheduler {
     /// See [`plan`].
     pub fn plan(&mut self, view: &View, now: Timestamp) -> Plan {
         let mut planner = Planner::new(view, now);
-        let (mut alone, mut groups) = (Vec::new(), BTreeMap::<(&str, u64), Vec<&Arc<Task>>>::new());
+        let (mut alone, mut groups) = (Vec::new(), BTreeMap::<(&str, u64, &str), Vec<&Arc<Task>>>::new());
         for task in view.tasks_in_state(TaskState::Pending).filter(|task| task.is_wanted()) {
             if task.service_id.is_empty() {
                 alone.push(task);
             } else {
-                groups.entry((&task.service_id, task.spec_version)).or_default().push(task);
+                groups.entry((&task.service_id, task.spec_version, moved(task))).or_default().push(task);
             }
         }
         if alone.is_empty() && groups.is_empty() {
@@ -98,7 +100,7 @@ impl Scheduler {
         let mut unplaced = Vec::new();
         // Where this plan puts tasks of a service, whatever version they are of.
         let mut taken: BTreeMap<&str, Vec<Index>> = BTreeMap::new();
-        for ((service_id, _), mut tasks) in groups {
+        for ((service_id, ..), mut tasks) in groups {
             tasks.sort_unstable_by_key(|task| (task.slot, &task.id));
             let taken = taken.entry(service_id).or_default();
             let mut group = Group::of(view, tasks[0], pool, now);

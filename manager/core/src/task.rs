@@ -6,7 +6,7 @@
 //! a task of a job READY → COMPLETE → SHUTDOWN → REMOVE.
 
 use skep_common::{clock::Timestamp, id::Ids};
-use skep_proto::v1::{RestartState, Service, Task, TaskState, TaskStatus};
+use skep_proto::v1::{Endpoint, RestartState, Service, Task, TaskState, TaskStatus};
 
 /// Questions about a task.
 pub trait TaskExt {
@@ -112,6 +112,19 @@ impl<'a> Place<'a> {
     }
 }
 
+/// What every task of a service has that is made now.
+pub(crate) fn specimen(service: &Service) -> Task {
+    let spec = service.spec.clone().unwrap_or_default();
+    Task {
+        service_id: service.id.clone(),
+        spec: spec.task,
+        spec_version: service.spec_version,
+        service: spec.annotations,
+        endpoint: spec.endpoint.map(|endpoint| Endpoint { spec: Some(endpoint) }),
+        ..Task::default()
+    }
+}
+
 /// A new task of a service, in state NEW.
 pub fn make_task(
     service: &Service,
@@ -121,7 +134,6 @@ pub fn make_task(
     ids: &mut dyn Ids,
     now: Timestamp,
 ) -> Task {
-    let spec = service.spec.clone().unwrap_or_default();
     let message = match restart.failed_in_a_row {
         failures if failures > 1 && restart.not_before > now.as_nanos() => {
             format!("restarting in backoff after {failures} failures")
@@ -134,12 +146,8 @@ pub fn make_task(
     };
     Task {
         id: ids.next_id(),
-        service_id: service.id.clone(),
         slot,
         node_id,
-        spec: spec.task,
-        spec_version: service.spec_version,
-        service: spec.annotations,
         status: Some(TaskStatus {
             state: TaskState::New.into(),
             timestamp: now.as_nanos(),
@@ -148,7 +156,7 @@ pub fn make_task(
         }),
         desired_state: desired.into(),
         restart: Some(restart),
-        ..Task::default()
+        ..specimen(service)
     }
 }
 
@@ -181,16 +189,21 @@ pub(crate) fn desired(task: &Task, desired: TaskState) -> Task {
 #[cfg(test)]
 mod tests {
     use skep_common::id::SeededIds;
-    use skep_proto::v1::{Annotations, ServiceSpec};
+    use skep_proto::v1::{Annotations, EndpointSpec, PortConfig, ServiceSpec};
 
     use super::*;
 
     #[test]
     fn a_made_task_carries_what_it_is_made_from() {
         let annotations = Annotations { name: "web".into(), ..Annotations::default() };
+        let endpoint = EndpointSpec { ports: vec![PortConfig { published: 80, ..Default::default() }], mode: 0 };
         let service = Service {
             id: "s1".into(),
-            spec: Some(ServiceSpec { annotations: Some(annotations.clone()), ..ServiceSpec::default() }),
+            spec: Some(ServiceSpec {
+                annotations: Some(annotations.clone()),
+                endpoint: Some(endpoint.clone()),
+                ..ServiceSpec::default()
+            }),
             spec_version: 7,
             ..Service::default()
         };
@@ -200,6 +213,7 @@ mod tests {
         assert_eq!((slotted.service_id.as_str(), slotted.slot, slotted.node_id.as_str()), ("s1", 3, ""));
         assert_eq!((slotted.state(), slotted.desired_state()), (TaskState::New, TaskState::Running));
         assert_eq!((slotted.spec_version, slotted.service.as_ref()), (7, Some(&annotations)));
+        assert_eq!(slotted.endpoint, Some(Endpoint { spec: Some(endpoint) }));
 
         let global =
             make_task(&service, Place::Node("n1"), TaskState::Ready, RestartState::default(), ids, Timestamp(9));

@@ -6,7 +6,7 @@
 //! Invariants: which tasks hold a place follows from the state alone; telling the others to stop changes nothing about
 //! it; a holder is given up for its successor only when that runs, or when the holder is of no more use.
 
-use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
 
 use skep_common::clock::Timestamp;
 use skep_proto::v1::{Service, Task, TaskState, UpdateState};
@@ -18,6 +18,9 @@ use crate::{
     task::{Place, TaskExt},
     update::is_dirty,
 };
+
+/// How long after the restart policy gave up its successor a task that has to leave its node is given another.
+pub(crate) const RETRY: Duration = Duration::from_secs(60);
 
 /// A service's tasks by place; of a job those of one run, of other services `run` is 0.
 pub(crate) fn places<'v>(view: &'v View, service_id: &str, run: u64, global: bool) -> BTreeMap<Place<'v>, Tenants<'v>> {
@@ -131,10 +134,13 @@ impl Tenure {
         }
         let holder_must_go = misplaced(view, service, holder).is_some();
         if is_given_up(successor, now) {
+            let is_retried = holder_must_go && successor.observed_at() + RETRY <= now;
             return match successor.state() {
                 TaskState::Complete => Self::Successor,
                 // A new attempt is due.
-                _ if holder_must_go || began_after(service, successor) => Self::Holder,
+                _ if is_retried || began_after(service, successor) => Self::Holder,
+                // The policy wants none.
+                _ if holder_must_go && restart::after_move(holder).is_none() => Self::Successor,
                 _ => Self::Shared,
             };
         }

@@ -6,7 +6,7 @@
 //! Invariant: two specs of a service with equal versions ask for equal tasks.
 
 use skep_common::clock::Timestamp;
-use skep_proto::v1::{Placement, Service, ServiceSpec, Task, TaskSpec, UpdateState, UpdateStatus};
+use skep_proto::v1::{EndpointSpec, Placement, Service, ServiceSpec, Task, TaskSpec, UpdateState, UpdateStatus};
 use skep_store::View;
 
 use crate::{enforcer, job};
@@ -54,7 +54,7 @@ pub fn rolled_back(service: &Service, now: Timestamp) -> Option<Service> {
 /// Whether tasks made from `old` are not what `new` asks for, so that they would have to be replaced.
 /// Replicas, labels of the service, and how to update or roll back do not concern tasks that exist.
 pub fn task_changed(old: &ServiceSpec, new: &ServiceSpec) -> bool {
-    old.task != new.task
+    old.task != new.task || !same_endpoint(old.endpoint.as_ref(), new.endpoint.as_ref())
 }
 
 /// Whether a task is not what its service asks for. One made from another version of the spec is still as good as new
@@ -64,8 +64,12 @@ pub fn is_dirty(view: &View, service: &Service, task: &Task) -> bool {
     if task.spec_version == service.spec_version {
         return false;
     }
-    let wanted = service.spec.as_ref().and_then(|spec| spec.task.as_ref());
-    let (Some(wanted), Some(made)) = (wanted, &task.spec) else { return true };
+    let Some(spec) = &service.spec else { return true };
+    let endpoint = task.endpoint.as_ref().and_then(|endpoint| endpoint.spec.as_ref());
+    if !same_endpoint(spec.endpoint.as_ref(), endpoint) {
+        return true;
+    }
+    let (Some(wanted), Some(made)) = (&spec.task, &task.spec) else { return true };
     wanted != made && !(same_but_for_constraints(wanted, made) && satisfied(view, wanted, &task.node_id))
 }
 
@@ -76,6 +80,12 @@ pub(crate) fn placement_in_force<'a>(view: &View, service: &'a Service, task: &'
         false => service.spec.as_ref().and_then(|spec| spec.task.as_ref()),
     };
     spec.and_then(|spec| spec.placement.as_ref())
+}
+
+/// Whether two endpoints ask for the same; none asks for what an empty one does.
+fn same_endpoint(one: Option<&EndpointSpec>, other: Option<&EndpointSpec>) -> bool {
+    let none = EndpointSpec::default();
+    one.unwrap_or(&none) == other.unwrap_or(&none)
 }
 
 fn same_but_for_constraints(one: &TaskSpec, other: &TaskSpec) -> bool {
@@ -102,7 +112,9 @@ fn spec_version(service: &Service, new: &ServiceSpec) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use skep_proto::v1::{Annotations, Meta, Node, NodeSpec, ReplicatedService, TaskSpec, service_spec::Mode};
+    use skep_proto::v1::{
+        Annotations, Endpoint, Meta, Node, NodeSpec, PortConfig, ReplicatedService, TaskSpec, service_spec::Mode,
+    };
     use skep_store::TxBuilder;
 
     use super::*;
@@ -129,6 +141,13 @@ mod tests {
         let mode = Some(Mode::Replicated(ReplicatedService { replicas: 5 }));
         let scaled = updated(&service, ServiceSpec { mode, ..service.spec.clone().unwrap() }, NOW);
         assert_eq!((scaled.spec_version, scaled.previous_spec_version), (4, 4));
+        let endpoint = Some(EndpointSpec::default());
+        let said = updated(&service, ServiceSpec { endpoint, ..service.spec.clone().unwrap() }, NOW);
+        assert_eq!(said.spec_version, 4, "an empty endpoint is none");
+        let ports = vec![PortConfig { published: 80, ..PortConfig::default() }];
+        let endpoint = Some(EndpointSpec { ports, ..EndpointSpec::default() });
+        let published = updated(&service, ServiceSpec { endpoint, ..service.spec.clone().unwrap() }, NOW);
+        assert_eq!(published.spec_version, 9);
         let forced = updated(&service, forced(&service), NOW);
         assert_eq!((forced.spec_version, forced.previous_spec_version, forced.previous_spec), (9, 4, service.spec));
     }
@@ -160,6 +179,16 @@ mod tests {
             let service = Service { spec: Some(spec), spec_version: 4, ..Service::default() };
             let task = Task { spec: Some(made), spec_version: version, node_id: node.into(), ..Task::default() };
             assert_eq!(is_dirty(&view, &service, &task), expected, "{asked:?} {version} {node}");
+        }
+
+        let ports = |port| EndpointSpec { ports: vec![PortConfig { published: port, ..Default::default() }], mode: 0 };
+        for (asked, made, expected) in [(80, 80, false), (80, 443, true)] {
+            let spec =
+                ServiceSpec { task: Some(TaskSpec::default()), endpoint: Some(ports(asked)), ..Default::default() };
+            let service = Service { spec: Some(spec), spec_version: 4, ..Service::default() };
+            let endpoint = Some(Endpoint { spec: Some(ports(made)) });
+            let task = Task { spec: Some(TaskSpec::default()), spec_version: 3, endpoint, ..Task::default() };
+            assert_eq!(is_dirty(&view, &service, &task), expected, "{asked} {made}");
         }
     }
 

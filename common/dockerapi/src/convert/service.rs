@@ -84,7 +84,7 @@ pub fn service_spec_to_docker(spec: &proto::ServiceSpec) -> ServiceSpec {
 /// A service's spec as a client sends it.
 ///
 /// # Errors
-/// [`Invalid`]: wrong words, two modes, and what [`task_spec_from_docker`] refuses.
+/// [`Invalid`]: wrong words, an unknown mode, two modes, and what [`task_spec_from_docker`] refuses.
 pub fn service_spec_from_docker(spec: ServiceSpec) -> Result<proto::ServiceSpec, Invalid> {
     Ok(proto::ServiceSpec {
         annotations: Some(Annotations { name: spec.name, labels: spec.labels }),
@@ -115,7 +115,10 @@ fn mode_to_docker(mode: &Mode) -> ServiceMode {
 }
 
 fn mode_from_docker(mode: ServiceMode) -> Result<Mode, Invalid> {
-    let ServiceMode { replicated, global, replicated_job, global_job } = mode;
+    let ServiceMode { replicated, global, replicated_job, global_job, unknown } = mode;
+    if let Some(unknown) = unknown {
+        return Err(Invalid(format!("Unrecognized service mode {unknown:?}")));
+    }
     let mut modes = [
         replicated.map(|mode| Mode::Replicated(proto::ReplicatedService { replicas: mode.replicas.unwrap_or(1) })),
         global.map(|Empty {}| Mode::Global(GlobalService {})),
@@ -231,5 +234,46 @@ pub fn insert_defaults(spec: &mut ServiceSpec) {
         if config.monitor == 0 {
             config.monitor = nanos(limits::UPDATE_MONITOR);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode;
+
+    fn mode(json: &str) -> Result<Mode, String> {
+        let spec: ServiceSpec = decode::request(json.as_bytes()).map_err(|error| error.to_string())?;
+        mode_from_docker(spec.mode).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_service_has_one_mode_that_is_known() {
+        let one = Ok(Mode::Replicated(proto::ReplicatedService { replicas: 1 }));
+        for nothing_said in ["{}", r#"{"Mode":null}"#, r#"{"Mode":{}}"#, r#"{"Mode":{"Sometimes":null,"Global":null}}"#]
+        {
+            assert_eq!(mode(nothing_said), one, "{nothing_said}");
+        }
+        assert_eq!(mode(r#"{"mode":{"GLOBAL":{}}}"#), Ok(Mode::Global(GlobalService {})));
+        assert_eq!(
+            mode(r#"{"Mode":{"ReplicatedJob":{"MaxConcurrent":2}}}"#),
+            Ok(Mode::ReplicatedJob(proto::ReplicatedJob { max_concurrent: 2, total_completions: 2 }))
+        );
+        let unknown = Err("Unrecognized service mode \"Sometimes\"".to_owned());
+        for said in
+            [r#"{"Mode":{"Sometimes":{}}}"#, r#"{"Mode":{"Sometimes":0}}"#, r#"{"Mode":{"Global":{},"Sometimes":{}}}"#]
+        {
+            assert_eq!(mode(said), unknown, "{said}");
+        }
+        let two = mode(r#"{"Mode":{"Global":{},"Replicated":{"Replicas":2}}}"#);
+        assert_eq!(two, Err("must specify only one service mode".to_owned()));
+        assert_eq!(
+            mode(r#"{"Mode":{"Replicated":{"Often":3}}}"#),
+            Err("not supported yet: Mode.Replicated.Often".to_owned())
+        );
+        assert_eq!(
+            mode(r#"{"Mode":"Global"}"#),
+            Err("invalid JSON: Mode: invalid type: string \"Global\", expected a service mode".to_owned())
+        );
     }
 }

@@ -1,8 +1,11 @@
 //! Services: `/services`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 
 use super::{Empty, TaskSpec, Version, zero};
 use crate::time::Time;
@@ -90,9 +93,10 @@ pub struct ServiceSpec {
     pub endpoint_spec: Option<EndpointSpec>,
 }
 
-/// How many tasks: exactly one of these.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+/// How many tasks: exactly one of these. Here a key says something by being there, whatever it holds, so that one nobody
+/// knows is not passed over.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct ServiceMode {
     /// A number.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,6 +110,39 @@ pub struct ServiceMode {
     /// One per node, run to completion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub global_job: Option<Empty>,
+    /// A mode there is not.
+    #[serde(skip)]
+    pub unknown: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for ServiceMode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ModeVisitor)
+    }
+}
+
+struct ModeVisitor;
+
+impl<'de> Visitor<'de> for ModeVisitor {
+    type Value = ServiceMode;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a service mode")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<ServiceMode, A::Error> {
+        let mut mode = ServiceMode::default();
+        while let Some(key) = entries.next_key::<String>()? {
+            match key.to_ascii_lowercase().as_str() {
+                "replicated" => mode.replicated = entries.next_value()?,
+                "global" => mode.global = entries.next_value()?,
+                "replicatedjob" => mode.replicated_job = entries.next_value()?,
+                "globaljob" => mode.global_job = entries.next_value()?,
+                _ => mode.unknown = entries.next_value::<Option<IgnoredAny>>()?.map(|_| key).or(mode.unknown),
+            }
+        }
+        Ok(mode)
+    }
 }
 
 /// A number of tasks that run to completion.

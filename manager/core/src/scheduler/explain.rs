@@ -41,7 +41,7 @@ pub fn verdicts(view: &View, task: &Task, now: Timestamp) -> Vec<Verdict> {
         .all()
         .map(|node| {
             let misfit = demand.fits(&pool, node).err();
-            let values = demand.ask().spread().values(pool.node(node));
+            let values = demand.values(&pool, node);
             let on_the_way = tally.on_the_way(&values);
             let known = demand.on(node);
             let verdict = Verdict {

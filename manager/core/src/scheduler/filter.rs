@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use skep_proto::v1::{Availability, Node, NodeState, Placement, PortConfig, PublishMode, Task};
-use skep_store::View;
 
-use crate::{constraint::same_architecture, enforcer, task::TaskExt};
+use crate::{constraint::same_architecture, enforcer};
 
 /// Why a node cannot take a task, in the order the questions are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,17 +63,12 @@ pub(super) fn is_available(node: &Node) -> bool {
 /// A port of a node itself: its protocol and its number.
 pub(super) type HostPort = (i32, u32);
 
-/// The ports of its node that a task takes: what its service publishes there, as the service is now.
-pub(super) fn host_ports(view: &View, task: &Task) -> impl Iterator<Item = HostPort> {
-    let spec = view.service(&task.service_id).and_then(|service| service.spec.as_ref());
-    let ports = spec.and_then(|spec| spec.endpoint.as_ref()).map_or(&[][..], |endpoint| &endpoint.ports);
+/// The ports of its node that a task takes, whatever its service publishes by now.
+pub(super) fn host_ports(task: &Task) -> impl Iterator<Item = HostPort> {
+    let spec = task.endpoint.as_ref().and_then(|endpoint| endpoint.spec.as_ref());
+    let ports = spec.map_or(&[][..], |spec| &spec.ports);
     let on_host = |port: &&PortConfig| port.mode() == PublishMode::Host && port.published != 0;
     ports.iter().filter(on_host).map(|port| (port.protocol, port.published))
-}
-
-/// Whether a task's ports are taken on its node.
-pub(super) fn holds_port(task: &Task) -> bool {
-    task.may_run()
 }
 
 /// Whether a node is of one of the platforms a placement names; an empty field of one stands for any.

@@ -9,13 +9,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skep_common::{clock::Timestamp, limits};
-use skep_proto::v1::{GenericResource, Node, Task};
+use skep_proto::v1::{GenericResource, Task, TaskCause};
 use skep_store::View;
 
 use super::{
     ask::Ask,
-    filter::{HostPort, Misfit, holds_port, host_ports, no_suitable_node},
+    filter::{HostPort, Misfit, host_ports, no_suitable_node},
     pool::{ANY, ClassId, Index, Pool},
+    spread::Values,
     tree::{Leaf, Preference, Tally, Tree},
 };
 use crate::task::TaskExt;
@@ -52,6 +53,8 @@ pub(super) struct Demand<'a> {
     /// Per node; 0 = no limit.
     max_replicas: u64,
     known: BTreeMap<Index, Known>,
+    /// Where the task runs that is moved. It is not among the known ones, for it will be gone.
+    leaves: Option<Index>,
     of_service: bool,
 }
 
@@ -80,22 +83,25 @@ impl<'a> Demand<'a> {
         let mut demand = Self {
             view,
             ask: Ask::of(task),
-            ports: BTreeSet::new(),
+            ports: host_ports(task).collect(),
             max_replicas: placement.map_or(0, |placement| placement.max_replicas),
             known: BTreeMap::new(),
+            leaves: None,
             of_service: !task.service_id.is_empty(),
         };
         if demand.of_service {
-            demand.ports = host_ports(view, task).collect();
             demand.know(task, pool, now);
         }
         demand
     }
 
     fn know(&mut self, task: &Task, pool: &Pool, now: Timestamp) {
+        let leaving = moved(task);
         for other in self.view.tasks_of_service(&task.service_id).filter(|other| other.is_wanted()) {
-            if let Some(node) = pool.find(&other.node_id) {
-                self.known.entry(node).or_default().tasks += 1;
+            match pool.find(&other.node_id) {
+                Some(node) if other.id == leaving => self.leaves = Some(node),
+                Some(node) => self.known.entry(node).or_default().tasks += 1,
+                None => {}
             }
             for node in recent_failures(other, task.spec_version, now).filter_map(|node| pool.find(node)) {
                 self.known.entry(node).or_default().failures += 1;
@@ -105,6 +111,11 @@ impl<'a> Demand<'a> {
 
     pub(super) fn ask(&self) -> &Ask {
         &self.ask
+    }
+
+    /// The values a node has for the preferences.
+    pub(super) fn values(&self, pool: &Pool, node: Index) -> Values {
+        self.ask.spread().values(pool.node(node))
     }
 
     pub(super) fn on(&self, node: Index) -> Known {
@@ -121,7 +132,7 @@ impl<'a> Demand<'a> {
         let mut tally = Tally::default();
         if !self.ask.spread().is_empty() {
             for (node, known) in self.known.iter().filter(|(_, known)| known.tasks > 0) {
-                tally.add(&self.ask.spread().values(pool.node(*node)), known.tasks);
+                tally.add(&self.values(pool, *node), known.tasks);
             }
         }
         tally
@@ -135,7 +146,7 @@ impl<'a> Demand<'a> {
 
     /// Whether a node can take one more task of the group.
     pub(super) fn fits(&self, pool: &Pool, node: Index) -> Result<(), Misfit> {
-        self.fits_beside(pool, node, self.on(node).tasks)
+        self.fits_beside(pool, node, self.on(node).tasks + u64::from(self.leaves == Some(node)))
     }
 
     /// Whether a task that was made for its node, and is counted there already, can run there.
@@ -145,7 +156,7 @@ impl<'a> Demand<'a> {
 
     fn fits_beside(&self, pool: &Pool, node: Index, of_service: u64) -> Result<(), Misfit> {
         self.ask.check(pool.node(node), pool.free(node))?;
-        if !self.ports.is_empty() && self.ports_in_use(pool, node) {
+        if !self.ports.is_disjoint(pool.ports(node)) {
             Err(Misfit::HostPort)
         } else if self.max_replicas != 0 && of_service >= self.max_replicas {
             Err(Misfit::MaxReplicas)
@@ -154,21 +165,11 @@ impl<'a> Demand<'a> {
         }
     }
 
-    fn ports_in_use(&self, pool: &Pool, node: Index) -> bool {
-        let promised = pool.ports(node).is_some_and(|promised| !promised.is_disjoint(&self.ports));
-        promised || self.held_on(pool.node(node))
-    }
-
-    fn held_on(&self, node: &Node) -> bool {
-        let mut holding = self.view.tasks_of_node(&node.id).filter(|task| holds_port(task));
-        holding.any(|task| host_ports(self.view, task).any(|port| self.ports.contains(&port)))
-    }
-
     /// The spread of the service as it is.
     fn tree(&self, pool: &mut Pool, walk: &mut Walk) -> Tree {
         let mut tree = Tree::of(pool.lists(walk.class), &self.tally(pool));
         for (node, _) in self.known.iter().filter(|(_, known)| !known.is_nothing()) {
-            if let Some(leaf) = tree.leaf(&self.ask.spread().values(pool.node(*node))) {
+            if let Some(leaf) = tree.leaf(&self.values(pool, *node)) {
                 leaf.known.insert(self.preference(pool, *node));
             }
         }
@@ -271,6 +272,11 @@ impl<'a> Group<'a> {
         let node = pool.find(node_id);
         no_suitable_node(node.map_or(Some(Misfit::Unavailable), |node| self.demand.fits_preassigned(pool, node).err()))
     }
+}
+
+/// The task (id) that runs until this one does, somewhere else for a better spread; empty: there is none.
+pub(super) fn moved(task: &Task) -> &str {
+    if task.cause() == TaskCause::Rebalance { &task.replaces } else { "" }
 }
 
 /// Where tasks of this spec failed lately before this one took their slot.

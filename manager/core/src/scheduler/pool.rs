@@ -17,7 +17,7 @@ use skep_store::{AnyObject, Change, View};
 use super::{
     ask::{Ask, Shape},
     class::{Class, ListId},
-    filter::HostPort,
+    filter::{HostPort, host_ports},
     resources::{Free, Wanted},
     spread::Values,
 };
@@ -47,6 +47,8 @@ pub(super) struct Entry {
     pub(super) tasks: u64,
     /// What it has, less what tasks that may run have reserved.
     pub(super) free: Free,
+    /// The node's own ports that tasks which may run have taken.
+    ports: BTreeSet<HostPort>,
     stale: bool,
 }
 
@@ -59,8 +61,6 @@ pub(super) struct Pool {
     /// When each class was last asked for, in plans.
     used: Vec<u64>,
     plans: u64,
-    /// Ports promised in this plan.
-    ports: BTreeMap<Index, BTreeSet<HostPort>>,
     /// Nodes to look at again.
     stale: Vec<Index>,
     /// Nodes that came or went (ids).
@@ -95,7 +95,6 @@ impl Pool {
     /// Makes the pool what the view says.
     pub(super) fn sync(&mut self, view: &View) {
         self.plans += 1;
-        self.ports.clear();
         if self.is_new() {
             self.entries = view.nodes().map(|node| Entry::of(view, node)).collect();
             return self.classify();
@@ -136,8 +135,9 @@ impl Pool {
         self.entries[node].tasks
     }
 
-    pub(super) fn ports(&self, node: Index) -> Option<&BTreeSet<HostPort>> {
-        self.ports.get(&node)
+    /// The node's own ports that are taken.
+    pub(super) fn ports(&self, node: Index) -> &BTreeSet<HostPort> {
+        &self.entries[node].ports
     }
 
     // ---- classes -------------------------------------------------------------------------------
@@ -198,12 +198,11 @@ impl Pool {
 
     /// Reserves for a task that the node already counts; what it is given of the generic resources.
     pub(super) fn reserve(&mut self, node: Index, wanted: &Wanted, ports: &BTreeSet<HostPort>) -> Vec<GenericResource> {
-        if !ports.is_empty() {
-            self.ports.entry(node).or_default().extend(ports);
-        }
         // What is planned is not yet written, and may never be.
         self.mark(node);
-        self.entries[node].free.take(wanted)
+        let entry = &mut self.entries[node];
+        entry.ports.extend(ports);
+        entry.free.take(wanted)
     }
 
     fn touch(&mut self, node_id: &str) {
@@ -234,11 +233,13 @@ impl Pool {
 impl Entry {
     fn of(view: &View, node: &Arc<Node>) -> Self {
         let capacity = node.description.as_ref().and_then(|description| description.resources.as_ref());
-        let mut entry = Self { node: node.clone(), tasks: 0, free: Free::all(capacity), stale: false };
+        let mut entry =
+            Self { node: node.clone(), tasks: 0, free: Free::all(capacity), ports: BTreeSet::new(), stale: false };
         for task in view.tasks_of_node(&node.id) {
             entry.tasks += u64::from(task.is_wanted());
             if task.may_run() {
                 entry.free.hold(task);
+                entry.ports.extend(host_ports(task));
             }
         }
         entry

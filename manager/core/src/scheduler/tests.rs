@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use proptest::{collection::vec, prelude::*};
 use skep_proto::v1::{
-    Annotations, Availability, EndpointSpec, GenericResource, Node, NodeDescription, NodeFailure, NodeSpec, NodeState,
-    NodeStatus, ObjectKind, Placement, PortConfig, PublishMode, ResourceRequirements, Resources, RestartState, Service,
-    ServiceSpec, TaskSpec, TaskStatus, generic_resource::Value,
+    Annotations, Availability, Endpoint, EndpointSpec, GenericResource, Node, NodeDescription, NodeFailure, NodeSpec,
+    NodeState, NodeStatus, ObjectKind, Placement, PortConfig, PublishMode, ResourceRequirements, Resources,
+    RestartState, TaskSpec, TaskStatus, generic_resource::Value,
 };
 use skep_store::TxBuilder;
 
@@ -104,15 +104,10 @@ fn node(id: String, case: &NodeCase) -> Node {
     }
 }
 
-fn service(number: usize, case: &ServiceCase) -> Service {
+fn endpoint(case: &ServiceCase) -> Endpoint {
     let port = PortConfig { published: case.port, mode: PublishMode::Host.into(), ..PortConfig::default() };
     let ports = Some(port).filter(|port| port.published > 0).into_iter().collect();
-    let endpoint = Some(EndpointSpec { ports, ..EndpointSpec::default() });
-    Service {
-        id: format!("s{number}"),
-        spec: Some(ServiceSpec { endpoint, ..Default::default() }),
-        ..Default::default()
-    }
+    Endpoint { spec: Some(EndpointSpec { ports, ..EndpointSpec::default() }) }
 }
 
 fn task(id: String, service: usize, slot: u64, case: &ServiceCase) -> Task {
@@ -137,6 +132,7 @@ fn task(id: String, service: usize, slot: u64, case: &ServiceCase) -> Task {
         service_id: format!("s{service}"),
         slot,
         spec: Some(spec),
+        endpoint: Some(endpoint(case)),
         status: Some(TaskStatus { state: TaskState::Pending.into(), ..TaskStatus::default() }),
         desired_state: TaskState::Running.into(),
         ..Task::default()
@@ -148,9 +144,6 @@ fn build(case: &Case) -> View {
     let mut tx = TxBuilder::new(&empty, NOW);
     for (number, of_node) in case.nodes.iter().enumerate() {
         tx.create(node(format!("n{number}"), of_node));
-    }
-    for (number, of_service) in case.services.iter().enumerate() {
-        tx.create(service(number, of_service));
     }
     for (number, (service, node, wanted)) in case.placed.iter().enumerate() {
         let failures = case.failures[number].iter().map(|(node, ago)| {

@@ -1,11 +1,13 @@
 //! The planners together, on a small swarm whose nodes do at once what they are told.
 //!
-//! `jobs` lets jobs run, by hand and by schedule; `scenarios` plays the scripts in `tests/scenarios` and compares what they print; `laws` lets random users and
-//! random faults loose and checks what must hold in every state.
+//! `jobs` lets jobs run, by hand and by schedule; `scenarios` plays the scripts in `tests/scenarios` and compares what they
+//! print; `spread` lets nodes return and counts what moves; `laws` lets random users and random faults loose and checks
+//! what must hold in every state.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod jobs;
 mod laws;
 mod scenarios;
+mod spread;
 mod world;

@@ -8,7 +8,7 @@
 //!   `service rebalance NAME`, `service scale NAME N`, `service rm NAME`; the options are
 //!   `[image=demo:1] [program=runs|crashes|finishes|is-rejected]` (what the image does)
 //!   `[restart=any|on-failure|none] [delay=5s] [attempts=N] [window=5s] [backoff=on|off] [rebalance=on|off]`
-//!   `[constraint=…]… [spread=…]… [cpus=1] [memory=1g] [max-per-node=N]`
+//!   `[constraint=…]… [spread=…]… [cpus=1] [memory=1g] [max-per-node=N] [port=N]` (a port of the node itself)
 //!   `[update-parallelism=N] [update-delay=5s] [update-monitor=5s] [update-order=stop-first|start-first]`
 //!   `[update-failure=pause|continue|rollback] [update-ratio=0.5]`, and the same with `rollback-`
 //! - `image NAME PROGRAM` what an image does from now on
@@ -27,9 +27,9 @@ use skep_core::{
     task::TaskExt,
 };
 use skep_proto::v1::{
-    Availability, ContainerSpec, DrainPace, FailureAction, GlobalService, NodeState, Placement, ReplicatedService,
-    ResourceRequirements, RestartCondition, RestartPolicy, ServiceSpec, Task, TaskSpec, TaskState, UpdateConfig,
-    UpdateOrder, service_spec::Mode,
+    Availability, ContainerSpec, DrainPace, FailureAction, GlobalService, NodeState, Placement, PortConfig,
+    PublishMode, ReplicatedService, ResourceRequirements, RestartCondition, RestartPolicy, ServiceSpec, Task, TaskSpec,
+    TaskState, UpdateConfig, UpdateOrder, service_spec::Mode,
 };
 
 use crate::world::{Planner, Program, World};
@@ -372,6 +372,11 @@ fn change(spec: &mut ServiceSpec, options: &[&str]) -> Option<Option<Program>> {
             "constraint" => placement.constraints.push(value.into()),
             "spread" => placement.spread_over.push(value.into()),
             "max-per-node" => placement.max_replicas = value.parse().ok()?,
+            "port" => {
+                let published = value.parse().ok()?;
+                let port = PortConfig { published, mode: PublishMode::Host.into(), ..PortConfig::default() };
+                spec.endpoint.get_or_insert_default().ports = vec![port];
+            }
             "cpus" => reserved.nano_cpus = cpus(value),
             "memory" => reserved.memory_bytes = bytes(value),
             _ => {

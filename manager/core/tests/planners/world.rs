@@ -50,6 +50,8 @@ pub(crate) struct World {
     pub(crate) images: BTreeMap<String, Program>,
     /// Slots in which whatever a service is updated to crashes.
     pub(crate) cursed: BTreeSet<u64>,
+    /// Asked after every plan that was carried out, with the state it was made on.
+    pub(crate) law: fn(&World, Planner, &View),
     ids: SeededIds,
     wake_at: Option<Timestamp>,
 }
@@ -62,6 +64,7 @@ impl World {
             programs: BTreeMap::new(),
             images: BTreeMap::new(),
             cursed: BTreeSet::new(),
+            law: |_, _, _| {},
             ids: SeededIds::new(seed),
             wake_at: None,
         }
@@ -204,9 +207,11 @@ impl World {
     /// Plans and commits; planning again must give nothing.
     pub(crate) fn run(&mut self, planner: Planner) {
         let plan = self.plan(planner);
+        let before = self.view.clone();
         for transaction in &plan.transactions {
             self.commit(transaction);
         }
+        (self.law)(self, planner, &before);
         if !plan.is_empty() {
             let again = self.plan(planner);
             assert!(again.is_empty(), "{planner:?} is not done with what it did: {again:?}");

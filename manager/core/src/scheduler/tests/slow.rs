@@ -16,9 +16,8 @@ fn gpus(resources: &[GenericResource]) -> BTreeSet<String> {
     resources.iter().filter_map(name).collect()
 }
 
-fn port(view: &View, task: &Task) -> Option<u32> {
-    let endpoint = view.service(&task.service_id).unwrap().spec.as_ref().unwrap().endpoint.as_ref().unwrap();
-    endpoint.ports.first().map(|port| port.published)
+fn port(task: &Task) -> Option<u32> {
+    task.endpoint.as_ref().unwrap().spec.as_ref().unwrap().ports.first().map(|port| port.published)
 }
 
 fn value(node: &Node, descriptor: &str) -> String {
@@ -56,13 +55,13 @@ fn best(view: &View, task: &Task) -> Option<String> {
             .constraints
             .iter()
             .all(|constraint| constraint.trim_start_matches("node.labels.zone==") == value(node, "node.labels.zone"));
-        let port = port(view, task);
+        let port = port(task);
         let fits = node.status.as_ref().unwrap().state() == NodeState::Ready
             && node.spec.as_ref().unwrap().availability() == Availability::Active
             && wanted.nano_cpus <= cpus.max(0)
             && wanted_gpus <= free_gpus(view, node).len()
             && zones
-            && (port.is_none() || running.iter().all(|other| self::port(view, other) != port))
+            && (port.is_none() || running.iter().all(|other| self::port(other) != port))
             && (placement.max_replicas == 0 || (of_service_there as u64) < placement.max_replicas);
         let total = there.iter().filter(|other| other.is_wanted()).count();
         // For each level: tasks of the service on nodes that share the values so far.

@@ -1,0 +1,121 @@
+//! Which task would stand better elsewhere, by the order in which the scheduler places tasks.
+//!
+//! A task is thought away and placed anew: it would stand better where the branches of its service's spread, outermost
+//! first, and at last the node, have fewer tasks of the service than those it left. So a move makes the outermost level
+//! it touches more even and none further out less: moving on and on ends, and ends where one task more or less is all
+//! that any two branches differ by, as far as nodes are fit.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
+
+use skep_common::clock::Timestamp;
+use skep_proto::v1::Task;
+use skep_store::View;
+
+use super::{
+    group::Demand,
+    pool::{Index, Pool},
+    spread::Values,
+    tree::Preference,
+};
+
+/// The nodes with the same values.
+struct Branch<'v> {
+    /// Tasks of the service on the way here, outermost level first.
+    tasks: Vec<u64>,
+    /// The best node that is fit.
+    best: Option<Preference>,
+    /// The task to be moved away first: one of the fullest node.
+    first: Option<Source<'v>>,
+}
+
+/// A task that may be moved. The greatest is moved first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Source<'v> {
+    /// Tasks of the service on its node.
+    tasks: u64,
+    node: Reverse<Index>,
+    slot: Reverse<u64>,
+    id: &'v str,
+}
+
+/// Of tasks that may be moved the first for which there is a better node, and that node (ids). `specimen` is what all of
+/// them are like. The scheduler puts there what is made to replace the task by way of a
+/// [move](skep_proto::v1::TaskCause::Rebalance).
+pub(crate) fn next_move<'v>(
+    view: &View,
+    specimen: &Task,
+    movable: impl Iterator<Item = &'v Arc<Task>>,
+    now: Timestamp,
+) -> Option<(&'v str, String)> {
+    let mut pool = Pool::default();
+    pool.sync(view);
+    let demand = Demand::of(view, specimen, &pool, now);
+    let branches = branches(&demand, &pool, movable);
+    let mut sources: Vec<_> =
+        branches.iter().filter_map(|(values, branch)| Some((values, branch, branch.first?))).collect();
+    sources.sort_by(|(_, a, one), (_, b, other)| (&b.tasks, other).cmp(&(&a.tasks, one)));
+    sources.into_iter().find_map(|(values, branch, source)| {
+        let here = (branch.tasks.iter().map(|tasks| tasks - 1).collect::<Vec<_>>(), source.tasks - 1);
+        // With nothing else of the service in any branch there is nowhere better.
+        if here.1 == 0 && here.0.iter().all(|tasks| *tasks == 0) {
+            return None;
+        }
+        let (tasks, best) = branches.iter().filter_map(|at| without(&demand, &pool, at, (values, source))).min()?;
+        ((tasks, best.1) < here).then(|| (source.id, pool.node(best.3).id.clone()))
+    })
+}
+
+fn branches<'v>(
+    demand: &Demand<'_>,
+    pool: &Pool,
+    movable: impl Iterator<Item = &'v Arc<Task>>,
+) -> BTreeMap<Values, Branch<'v>> {
+    let tally = demand.tally(pool);
+    let mut branches: BTreeMap<Values, Branch<'v>> = BTreeMap::new();
+    for node in pool.all() {
+        let branch = match branches.entry(demand.values(pool, node)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let tasks = tally.on_the_way(new.key());
+                new.insert(Branch { tasks, best: None, first: None })
+            }
+        };
+        if demand.fits(pool, node).is_ok() {
+            let preference = demand.preference(pool, node);
+            branch.best = Some(branch.best.map_or(preference, |best| best.min(preference)));
+        }
+    }
+    for task in movable {
+        let Some(node) = pool.find(&task.node_id) else { continue };
+        let Some(branch) = branches.get_mut(&demand.values(pool, node)) else { continue };
+        let tasks = demand.on(node).tasks;
+        let source = Source { tasks, node: Reverse(node), slot: Reverse(task.slot), id: &task.id };
+        branch.first = branch.first.max(Some(source));
+    }
+    branches
+}
+
+/// How a branch compares, and its best node, when a task of another or its own is thought away; `None` when none of its
+/// nodes is fit.
+fn without(
+    demand: &Demand<'_>,
+    pool: &Pool,
+    (values, branch): (&Values, &Branch<'_>),
+    (from, source): (&Values, Source<'_>),
+) -> Option<(Vec<u64>, Preference)> {
+    let shared = values.iter().zip(from).take_while(|(one, other)| one == other).count();
+    let tasks = branch.tasks.iter().enumerate().map(|(level, tasks)| tasks - u64::from(level < shared)).collect();
+    let Reverse(node) = source.node;
+    let vacated = || {
+        let (penalty, of_service, all, node) = demand.preference(pool, node);
+        (penalty, of_service - 1, all, node)
+    };
+    // A node without its task is only better than with it.
+    let vacated = (values == from && demand.fits(pool, node).is_ok()).then(vacated);
+    let best = branch.best.into_iter().chain(vacated).min()?;
+    Some((tasks, best))
+}
