@@ -142,7 +142,7 @@ fn choice(view: &View, service: &Service, now: Timestamp) -> Option<String> {
     let writes = scheduler::plan(&asked, now).transactions.into_iter().flat_map(|transaction| transaction.actions);
     writes.filter_map(|action| action.action).find_map(|action| match action {
         Action::Update(object) => match object.object {
-            Some(Object::Task(task)) if task.id == id && !task.node_id.is_empty() => Some(task.node_id),
+            Some(Object::Task(task)) if task.id == id && !task.node_id.is_empty() => Some(task.node_id.clone()),
             _ => None,
         },
         _ => None,

@@ -111,7 +111,7 @@ mod tests {
 
     fn service() -> Service {
         Service {
-            spec: Some(ServiceSpec { task: Some(TaskSpec::default()), ..ServiceSpec::default() }),
+            spec: Some(ServiceSpec { task: Some(TaskSpec::default().into()), ..ServiceSpec::default() }),
             meta: Some(Meta { version: 9, ..Meta::default() }),
             spec_version: 4,
             ..Service::default()
@@ -120,7 +120,7 @@ mod tests {
 
     fn forced(service: &Service) -> ServiceSpec {
         let spec = service.spec.clone().unwrap();
-        ServiceSpec { task: Some(TaskSpec { force_update: 1, ..TaskSpec::default() }), ..spec }
+        ServiceSpec { task: Some(TaskSpec { force_update: 1, ..TaskSpec::default() }.into()), ..spec }
     }
 
     #[test]
@@ -156,9 +156,9 @@ mod tests {
             (constrained("east"), 3, TaskSpec::default(), "", true),
             (forced, 3, TaskSpec::default(), "n", true),
         ] {
-            let spec = ServiceSpec { task: Some(asked.clone()), ..ServiceSpec::default() };
+            let spec = ServiceSpec { task: Some(asked.clone().into()), ..ServiceSpec::default() };
             let service = Service { spec: Some(spec), spec_version: 4, ..Service::default() };
-            let task = Task { spec: Some(made), spec_version: version, node_id: node.into(), ..Task::default() };
+            let task = Task { spec: Some(made.into()), spec_version: version, node_id: node.into(), ..Task::default() };
             assert_eq!(is_dirty(&view, &service, &task), expected, "{asked:?} {version} {node}");
         }
     }

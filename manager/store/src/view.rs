@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
-use skep_proto::v1::{Cluster, Node, ObjectKind, Service, Task, TaskState};
+use skep_proto::{
+    Shared,
+    v1::{Annotations, Cluster, Node, ObjectKind, Service, Task, TaskSpec, TaskState},
+};
 
 use crate::{
     index::Index,
@@ -39,9 +42,9 @@ impl Default for Tables {
             services: Table::default(),
             tasks: Table::default(),
             clusters: Table::default(),
-            tasks_of_service: Index::new(|task| Some(task.service_id.as_str().into())),
-            tasks_of_node: Index::new(|task| (!task.node_id.is_empty()).then(|| task.node_id.as_str().into())),
-            tasks_of_slot: Index::new(|task| Some((task.service_id.as_str().into(), task.slot))),
+            tasks_of_service: Index::new(|task| named(&task.service_id)),
+            tasks_of_node: Index::new(|task| named(&task.node_id)),
+            tasks_of_slot: Index::new(|task| named(&task.service_id).map(|service| (service, task.slot))),
             tasks_in_state: Index::new(|task| {
                 Some(task.status.as_ref().map_or(TaskState::New, |status| status.state()))
             }),
@@ -102,17 +105,17 @@ impl View {
 
     /// The tasks of a service, by id.
     pub fn tasks_of_service(&self, service_id: &str) -> impl Iterator<Item = &Arc<Task>> {
-        self.tables.tasks_at(self.tables.tasks_of_service.get(service_id.into()))
+        self.tables.tasks_at(self.tables.tasks_of_service.get(service_id))
     }
 
     /// The tasks assigned to a node, by id.
     pub fn tasks_of_node(&self, node_id: &str) -> impl Iterator<Item = &Arc<Task>> {
-        self.tables.tasks_at(self.tables.tasks_of_node.get(node_id.into()))
+        self.tables.tasks_at(self.tables.tasks_of_node.get(node_id))
     }
 
     /// The tasks a slot has had that are not yet forgotten, by id.
     pub fn tasks_of_slot(&self, service_id: &str, slot: u64) -> impl Iterator<Item = &Arc<Task>> {
-        self.tables.tasks_at(self.tables.tasks_of_slot.get((service_id.into(), slot)))
+        self.tables.tasks_at(self.tables.tasks_of_slot.get((service_id, slot)))
     }
 
     /// The tasks whose observed state is `state`, by id.
@@ -202,6 +205,18 @@ impl View {
         }
     }
 
+    /// What a task has of its service becomes, where it is equal, the very message that the task had before, or else the
+    /// service's own: so it is in memory once, and not for every task and version. It came apart on its way through the
+    /// log.
+    pub(crate) fn share(&self, object: &mut AnyObject, before: Option<&AnyObject>) {
+        let AnyObject::Task(task) = object else { return };
+        if let Some(AnyObject::Task(before)) = before {
+            share(task, before.spec.as_ref(), before.service.as_ref());
+        } else if let Some(spec) = self.service(&task.service_id).and_then(|service| service.spec.as_ref()) {
+            share(task, spec.task.as_ref(), spec.annotations.as_ref());
+        }
+    }
+
     /// Puts an object in place of the one with its id, which has this place; `None`: there is none.
     pub(crate) fn put(&mut self, place: Option<Place>, object: AnyObject) {
         fn put<T: StoreObject>(table: &mut Table<T>, place: Option<Place>, object: Arc<T>) -> (Place, Option<Arc<T>>) {
@@ -234,6 +249,23 @@ impl View {
                 }
             }
         }
+    }
+}
+
+/// An id that a field holds, if it holds one.
+fn named(id: &str) -> Option<&str> {
+    Some(id).filter(|id| !id.is_empty())
+}
+
+fn share(task: &mut Arc<Task>, spec: Option<&Shared<TaskSpec>>, service: Option<&Shared<Annotations>>) {
+    fn equal<'a, T: PartialEq>(mine: Option<&Shared<T>>, other: Option<&'a Shared<T>>) -> Option<&'a Shared<T>> {
+        other.filter(|other| mine.is_some_and(|mine| !mine.is_same(other) && mine == *other))
+    }
+    if let Some(spec) = equal(task.spec.as_ref(), spec) {
+        Arc::make_mut(task).spec = Some(spec.clone());
+    }
+    if let Some(service) = equal(task.service.as_ref(), service) {
+        Arc::make_mut(task).service = Some(service.clone());
     }
 }
 

@@ -211,7 +211,7 @@ fn spec(global: bool, wish: &Wish) -> ServiceSpec {
         false => Mode::Replicated(ReplicatedService { replicas: wish.replicas }),
     };
     ServiceSpec {
-        task: Some(task),
+        task: Some(task.into()),
         mode: Some(mode),
         update: Some(wish.update),
         rollback: Some(wish.rollback),
@@ -258,8 +258,9 @@ fn placed_well(before: &View, after: &View) {
     }
     for node in after.nodes() {
         let running = after.tasks_of_node(&node.id).filter(|task| task.may_run());
-        let reserved: i64 =
-            running.map(|task| task.spec.clone().unwrap().resources.unwrap().reservations.unwrap().nano_cpus).sum();
+        let reserved: i64 = running
+            .map(|task| task.spec.clone().unwrap().into_inner().resources.unwrap().reservations.unwrap().nano_cpus)
+            .sum();
         let capacity = node.description.clone().unwrap().resources.unwrap().nano_cpus;
         assert!(reserved <= capacity, "{} has {capacity} and {reserved} is reserved", node.id);
     }
