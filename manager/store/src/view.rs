@@ -32,7 +32,9 @@ struct Tables {
     tasks_of_service: Index<Key, Task>,
     tasks_of_node: Index<Key, Task>,
     tasks_of_slot: Index<(Key, u64), Task>,
-    tasks_in_state: Index<TaskState, Task>,
+    /// Only those that no node was told of: the managers look for these to move them on. There are few, and a task that
+    /// runs changes nothing here.
+    early_tasks: Index<TaskState, Task>,
 }
 
 impl Default for Tables {
@@ -45,9 +47,7 @@ impl Default for Tables {
             tasks_of_service: Index::new(|task| named(&task.service_id)),
             tasks_of_node: Index::new(|task| named(&task.node_id)),
             tasks_of_slot: Index::new(|task| named(&task.service_id).map(|service| (service, task.slot))),
-            tasks_in_state: Index::new(|task| {
-                Some(task.status.as_ref().map_or(TaskState::New, |status| status.state()))
-            }),
+            early_tasks: Index::new(|task| Some(state(task)).filter(|state| is_early(*state))),
         }
     }
 }
@@ -118,9 +118,12 @@ impl View {
         self.tables.tasks_at(self.tables.tasks_of_slot.get((service_id, slot)))
     }
 
-    /// The tasks whose observed state is `state`, by id.
-    pub fn tasks_in_state(&self, state: TaskState) -> impl Iterator<Item = &Arc<Task>> {
-        self.tables.tasks_at(self.tables.tasks_in_state.get(state))
+    /// The tasks whose observed state is `wanted`, by id. Those in NEW and PENDING are found by index, for any other
+    /// state all tasks are looked at.
+    pub fn tasks_in_state(&self, wanted: TaskState) -> impl Iterator<Item = &Arc<Task>> {
+        let found = self.tables.tasks_at(self.tables.early_tasks.get(wanted));
+        let all = (!is_early(wanted)).then(|| self.tasks()).into_iter().flatten();
+        found.chain(all.filter(move |task| state(task) == wanted))
     }
 
     /// The cluster; `None` until the first entry.
@@ -252,6 +255,15 @@ impl View {
     }
 }
 
+fn state(task: &Task) -> TaskState {
+    task.status.as_ref().map_or(TaskState::New, |status| status.state())
+}
+
+/// Whether a task in this state is the managers' to move on.
+fn is_early(state: TaskState) -> bool {
+    state < TaskState::Assigned
+}
+
 /// An id that a field holds, if it holds one.
 fn named(id: &str) -> Option<&str> {
     Some(id).filter(|id| !id.is_empty())
@@ -274,7 +286,7 @@ impl Tables {
         self.tasks_of_service.change(place, old, new);
         self.tasks_of_node.change(place, old, new);
         self.tasks_of_slot.change(place, old, new);
-        self.tasks_in_state.change(place, old, new);
+        self.early_tasks.change(place, old, new);
     }
 
     fn tasks_at(&self, places: impl Iterator<Item = Place>) -> impl Iterator<Item = &Arc<Task>> {
