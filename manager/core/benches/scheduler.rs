@@ -64,6 +64,7 @@ fn main() {
     let single = |nodes, tasks| Shape { nodes, tasks, alike: Alike::Single, constraint: false, preference: false };
     let wide = |shape: Shape| [shape, Shape { nodes: 100_000, ..shape }];
     let mut shapes = vec![single(1_000, 1_000), single(1_000, 10_000), single(1_000, 100_000), single(100_000, 1_000)];
+    shapes.push(single(100_000, 10_000));
     for (alike, constraint, preference) in [
         (Alike::Single, true, false),
         (Alike::Service, false, false),

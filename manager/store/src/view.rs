@@ -103,7 +103,7 @@ impl View {
         self.tables.tasks.len()
     }
 
-    /// The tasks of a service, by id.
+    /// The tasks of a service, by id. A task that names none is no service's.
     pub fn tasks_of_service(&self, service_id: &str) -> impl Iterator<Item = &Arc<Task>> {
         self.tables.tasks_at(self.tables.tasks_of_service.get(service_id))
     }
