@@ -1,6 +1,11 @@
 //! Compiles the .proto files without protoc and keeps their descriptors, which the authorization test reads.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{
+    env,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use prost::Message as _;
 
@@ -28,13 +33,25 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Carried by reference count from the log to the wire.
         .bytes(".skep.v1.RaftEntry.batch")
         .bytes(".skep.v1.SnapshotChunk.data")
-        // An action is as large as the largest object otherwise, and a plan may hold a hundred thousand.
+        // Held by reference count in the state, in transactions and in what is sent of them: see `share`.
         .boxed(".skep.v1.Object.object.node")
         .boxed(".skep.v1.Object.object.service")
         .boxed(".skep.v1.Object.object.task")
         .boxed(".skep.v1.Object.object.cluster")
+        // What a task has of its service never changes and is the same for all of them.
+        .boxed(".skep.v1.ServiceSpec.annotations")
+        .boxed(".skep.v1.ServiceSpec.task")
+        .boxed(".skep.v1.Task.service")
+        .boxed(".skep.v1.Task.spec")
         // These two hold secrets; lib.rs gives them a Debug that keeps quiet.
         .skip_debug(["skep.v1.RootCa", "skep.v1.JoinTokens", "skep.v1.IssueCertificateRequest"])
         .compile_fds(descriptors)?;
+    share(&out.join("skep.v1.rs"))
+}
+
+/// Boxed fields become shared ones: prost knows no other pointer than `Box`.
+fn share(generated: &Path) -> Result<(), Box<dyn Error>> {
+    let code = fs::read_to_string(generated)?;
+    fs::write(generated, code.replace("::prost::alloc::boxed::Box<", "crate::Shared<"))?;
     Ok(())
 }

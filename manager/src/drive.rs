@@ -132,6 +132,8 @@ async fn run<R: Reconciler>(reconciler: &mut R, term: &Term) {
             reconciler.reset();
         }
         let plan = reconciler.plan(&view, now);
+        // As long as somebody holds a state, those after it cannot be made in its place.
+        drop(view);
         // A plan for a part of the state says nothing of when the rest wants to be looked at.
         wake_at = wake_at.into_iter().chain(plan.wake_at).min();
         match term.carry_out(R::NAME, plan.transactions).await {

@@ -14,6 +14,9 @@ pub mod v1 {
 }
 
 mod redacted;
+mod shared;
+
+pub use shared::Shared;
 
 /// The compiled descriptors of every file, for tests that go over all services.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/skep.bin"));

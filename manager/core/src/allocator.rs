@@ -17,7 +17,7 @@ use crate::{
 pub fn plan(view: &View, now: Timestamp) -> Plan {
     let mut planner = Planner::new(view, now);
     for task in view.tasks_in_state(TaskState::New).filter(|task| task.is_wanted()) {
-        planner.step([Write::UpdateTask(advanced(task, TaskState::Pending, "pending task scheduling", now))]);
+        planner.step([Write::UpdateTask(advanced(task, TaskState::Pending, "pending task scheduling", now).into())]);
     }
     planner.finish()
 }

@@ -84,7 +84,7 @@ mod tests {
         let end = Duration::from_secs(1_000_000);
         Task {
             id: id.into(),
-            spec: Some(TaskSpec { restart: Some(restart), ..TaskSpec::default() }),
+            spec: Some(TaskSpec { restart: Some(restart), ..TaskSpec::default() }.into()),
             status: Some(TaskStatus {
                 state: TaskState::Failed.into(),
                 applied_at: nanos(end),
@@ -152,7 +152,7 @@ mod tests {
     fn the_label_keeps_the_delay_as_it_is() {
         let mut task = failed("t", 5, 0, 0);
         let labels = [(RestartBackoff::LABEL.to_owned(), "off".to_owned())].into();
-        task.service = Some(Annotations { labels, ..Annotations::default() });
+        task.service = Some(Annotations { labels, ..Annotations::default() }.into());
         let failures = failed_in_a_row(&Task { restart: None, ..task.clone() });
         assert_eq!((failures, delay(&task, failures)), (0, Duration::from_secs(5)));
     }

@@ -88,7 +88,7 @@ mod tests {
             labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
         labels.insert(policy::SCHEDULE.into(), "@every 10m".into());
         let spec = ServiceSpec {
-            annotations: Some(Annotations { name: "job".into(), labels }),
+            annotations: Some(Annotations { name: "job".into(), labels }.into()),
             mode: Some(Mode::GlobalJob(GlobalJob {})),
             ..ServiceSpec::default()
         };

@@ -91,11 +91,17 @@ mod tests {
     #[test]
     fn filling_sets_what_is_unset_and_nothing_else() {
         let mut spec = ServiceSpec {
-            task: Some(TaskSpec {
-                container: Some(ContainerSpec { image: "web:1".into(), ..ContainerSpec::default() }),
-                restart: Some(RestartPolicy { condition: RestartCondition::None.into(), ..RestartPolicy::default() }),
-                ..TaskSpec::default()
-            }),
+            task: Some(
+                TaskSpec {
+                    container: Some(ContainerSpec { image: "web:1".into(), ..ContainerSpec::default() }),
+                    restart: Some(RestartPolicy {
+                        condition: RestartCondition::None.into(),
+                        ..RestartPolicy::default()
+                    }),
+                    ..TaskSpec::default()
+                }
+                .into(),
+            ),
             update: Some(UpdateConfig { parallelism: 7, ..UpdateConfig::default() }),
             ..ServiceSpec::default()
         };

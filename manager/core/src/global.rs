@@ -24,7 +24,7 @@ pub fn is_global(service: &Service) -> bool {
 
 /// The nodes of a service.
 pub(crate) fn layout<'v>(view: &'v View, service: &Service, places: &BTreeMap<Place<'v>, Tenants<'v>>) -> Layout<'v> {
-    let fitness = Fitness::of(service.spec.as_ref().and_then(|spec| spec.task.as_ref()));
+    let fitness = Fitness::of(service.spec.as_ref().and_then(|spec| spec.task.as_deref()));
     let mut layout = Layout::default();
     let mut fit = BTreeSet::new();
     for node in view.nodes().filter(|node| fitness.may_keep(node)) {

@@ -171,7 +171,7 @@ mod tests {
     fn spec(labels: &[(&str, &str)]) -> ServiceSpec {
         let labels = labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
         ServiceSpec {
-            annotations: Some(Annotations { labels, ..Annotations::default() }),
+            annotations: Some(Annotations { labels, ..Annotations::default() }.into()),
             mode: Some(Mode::GlobalJob(GlobalJob {})),
             ..ServiceSpec::default()
         }

@@ -134,7 +134,7 @@ fn tend_all<'v>(view: &'v View, service: &Arc<Service>, now: Timestamp, ids: &mu
 /// A service is gone: so are all its tasks, as soon as they have stopped.
 fn remove_all(view: &View, service_id: &str, planner: &mut Planner<'_>) {
     for task in view.tasks_of_service(service_id).filter(|task| !task.is_leaving()) {
-        planner.step([Write::UpdateTask(desired(task, TaskState::Remove))]);
+        planner.step([Write::UpdateTask(desired(task, TaskState::Remove).into())]);
     }
 }
 
@@ -153,7 +153,7 @@ pub(crate) struct Tending<'p, 'v> {
 impl<'v> Tending<'_, 'v> {
     /// Wants something else of a task, and no other in its place.
     pub(crate) fn ask(&mut self, task: &Task, state: TaskState) {
-        self.planner.step([Write::UpdateTask(desired(task, state))]);
+        self.planner.step([Write::UpdateTask(desired(task, state).into())]);
     }
 
     /// Gives the place up: everything in it stops and is forgotten.
@@ -241,7 +241,7 @@ impl<'v> Tending<'_, 'v> {
         let mut ended = desired(task, TaskState::Shutdown);
         let Some(next) = next else {
             ended.restart.get_or_insert_default().finished = beside.is_none();
-            self.planner.step([Write::UpdateTask(ended)]);
+            self.planner.step([Write::UpdateTask(ended.into())]);
             return false;
         };
         let not_before = Timestamp(next.not_before);
@@ -252,7 +252,7 @@ impl<'v> Tending<'_, 'v> {
         // Beside a holder it is still that one which is to be replaced.
         let replaces = beside.unwrap_or(task).id.clone();
         let successor = self.make(held.place, next, is_free, cause, replaces);
-        self.planner.step_for(self.service, [Write::UpdateTask(ended), Write::Create(successor)]);
+        self.planner.step_for(self.service, [Write::UpdateTask(ended.into()), Write::Create(successor)]);
         true
     }
 

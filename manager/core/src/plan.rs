@@ -1,6 +1,6 @@
 //! What a planner hands to its loop: transactions to propose, and when to look again without being asked.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use skep_common::{clock::Timestamp, limits};
 use skep_proto::{
@@ -32,7 +32,7 @@ impl Plan {
 /// One change of one object.
 pub(crate) enum Write {
     Create(Task),
-    UpdateTask(Task),
+    UpdateTask(Arc<Task>),
     UpdateNode(Node),
     UpdateService(Box<Service>),
     RemoveTask(String),
@@ -41,7 +41,8 @@ pub(crate) enum Write {
 impl Write {
     fn encoded_len(&self) -> usize {
         match self {
-            Self::Create(task) | Self::UpdateTask(task) => task.encoded_len(),
+            Self::Create(task) => task.encoded_len(),
+            Self::UpdateTask(task) => task.encoded_len(),
             Self::UpdateNode(node) => node.encoded_len(),
             Self::UpdateService(service) => service.encoded_len(),
             Self::RemoveTask(id) => id.len(),
@@ -184,7 +185,7 @@ mod tests {
     fn task(id: usize, image: &str) -> Task {
         let container = ContainerSpec { image: image.into(), ..ContainerSpec::default() };
         let spec = TaskSpec { container: Some(container), ..TaskSpec::default() };
-        Task { id: format!("t{id:05}"), spec: Some(spec), ..Task::default() }
+        Task { id: format!("t{id:05}"), spec: Some(spec.into()), ..Task::default() }
     }
 
     fn plan_of(view: &View, steps: impl IntoIterator<Item = Vec<Task>>) -> Vec<Transaction> {

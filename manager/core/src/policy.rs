@@ -336,7 +336,7 @@ mod tests {
     fn spec(mode: Mode, labels: &[(&str, &str)]) -> ServiceSpec {
         let labels = labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
         let annotations = Annotations { labels, ..Annotations::default() };
-        ServiceSpec { annotations: Some(annotations), mode: Some(mode), ..ServiceSpec::default() }
+        ServiceSpec { annotations: Some(annotations.into()), mode: Some(mode), ..ServiceSpec::default() }
     }
 
     fn refusal(mode: Mode, labels: &[(&str, &str)]) -> String {

@@ -56,7 +56,7 @@ fn reap(view: &View, service_id: &str, now: Timestamp, planner: &mut Planner<'_>
                 Fate::Stay | Fate::History => {}
                 Fate::Orphaned => {
                     let message = "the node this task was on is gone or has been down too long";
-                    planner.step([Write::UpdateTask(advanced(task, TaskState::Orphaned, message, now))]);
+                    planner.step([Write::UpdateTask(advanced(task, TaskState::Orphaned, message, now).into())]);
                 }
                 Fate::Removed => planner.step([Write::RemoveTask(task.id.clone())]),
             }

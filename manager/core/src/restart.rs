@@ -81,7 +81,7 @@ mod tests {
 
     fn ended(state: TaskState, policy: RestartPolicy, restart: RestartState) -> Task {
         Task {
-            spec: Some(TaskSpec { restart: Some(policy), ..TaskSpec::default() }),
+            spec: Some(TaskSpec { restart: Some(policy), ..TaskSpec::default() }.into()),
             status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }),
             restart: Some(restart),
             ..Task::default()

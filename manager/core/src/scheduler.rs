@@ -41,7 +41,7 @@ use self::{
 use crate::{
     Plan,
     plan::{Planner, Write},
-    task::{TaskExt, advanced},
+    task::{TaskExt, advance},
 };
 
 /// Places all PENDING tasks that can be placed, and writes on the others why not.
@@ -126,21 +126,22 @@ impl Scheduler {
 }
 
 /// Places a task; `false` when it has to wait.
-fn place(pool: &mut Pool, group: &mut Group<'_>, task: &Task, now: Timestamp, planner: &mut Planner<'_>) -> bool {
-    let placed = if task.node_id.is_empty() {
-        group.place(pool).map(|(node, given)| {
-            let mut placed = advanced(task, TaskState::Assigned, "scheduler assigned task to node", now);
-            pool.node(node).id.clone_into(&mut placed.node_id);
-            placed.generic_resources = given;
-            placed
-        })
+fn place(pool: &mut Pool, group: &mut Group<'_>, task: &Arc<Task>, now: Timestamp, planner: &mut Planner<'_>) -> bool {
+    let mut placed = task.clone();
+    if task.node_id.is_empty() {
+        let Some((node, given)) = group.place(pool) else { return false };
+        let placed = Arc::make_mut(&mut placed);
+        advance(placed, TaskState::Assigned, "scheduler assigned task to node", now);
+        pool.node(node).id.clone_into(&mut placed.node_id);
+        placed.generic_resources = given;
     } else {
-        group.confirm(pool, &task.node_id).map(|given| {
-            let message = "scheduler confirmed task can run on preassigned node";
-            Task { generic_resources: given, ..advanced(task, TaskState::Assigned, message, now) }
-        })
-    };
-    placed.map(|placed| planner.step_one(Write::UpdateTask(placed))).is_some()
+        let Some(given) = group.confirm(pool, &task.node_id) else { return false };
+        let placed = Arc::make_mut(&mut placed);
+        advance(placed, TaskState::Assigned, "scheduler confirmed task can run on preassigned node", now);
+        placed.generic_resources = given;
+    }
+    planner.step_one(Write::UpdateTask(placed));
+    true
 }
 
 /// Why tasks wait, found once for all that ask the same.
@@ -173,8 +174,8 @@ impl Reasons {
 fn waiting(task: &Arc<Task>, reason: &str) -> Option<Write> {
     let known = task.status.as_ref().is_some_and(|status| status.err == reason);
     (!known).then(|| {
-        let mut task = Task::clone(task);
-        reason.clone_into(&mut task.status.get_or_insert_default().err);
+        let mut task = task.clone();
+        reason.clone_into(&mut Arc::make_mut(&mut task).status.get_or_insert_default().err);
         Write::UpdateTask(task)
     })
 }

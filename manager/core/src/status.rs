@@ -66,7 +66,7 @@ pub fn plan(view: &View, reports: &[Report], now: Timestamp) -> Plan {
     }
     let mut planner = Planner::new(view, now);
     for (task, status) in news.into_values() {
-        planner.step([Write::UpdateTask(with_status(task, status, now))]);
+        planner.step([Write::UpdateTask(with_status(task, status, now).into())]);
     }
     planner.finish()
 }

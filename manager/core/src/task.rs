@@ -160,13 +160,19 @@ pub fn make_task(
     }
 }
 
-/// The task one step on in its observed state.
+/// The task one step on in its observed state: see [`advance`].
+pub(crate) fn advanced(task: &Task, state: TaskState, message: &str, now: Timestamp) -> Task {
+    let mut task = task.clone();
+    advance(&mut task, state, message, now);
+    task
+}
+
+/// Moves a task one step on in its observed state.
 ///
 /// A state behind the present one changes nothing: observed states only grow. A task in backoff goes on saying that it
 /// is: `message` would be news of something nobody waits for.
-pub(crate) fn advanced(task: &Task, state: TaskState, message: &str, now: Timestamp) -> Task {
+pub(crate) fn advance(task: &mut Task, state: TaskState, message: &str, now: Timestamp) {
     let in_backoff = task.waits_in_backoff(now);
-    let mut task = task.clone();
     if state > task.state() {
         let status = task.status.get_or_insert_default();
         status.set_state(state);
@@ -176,7 +182,6 @@ pub(crate) fn advanced(task: &Task, state: TaskState, message: &str, now: Timest
         }
         status.err.clear();
     }
-    task
 }
 
 /// The task with more wanted of it; what is behind the present wish changes nothing.
@@ -200,7 +205,7 @@ mod tests {
         let service = Service {
             id: "s1".into(),
             spec: Some(ServiceSpec {
-                annotations: Some(annotations.clone()),
+                annotations: Some(annotations.clone().into()),
                 endpoint: Some(endpoint.clone()),
                 ..ServiceSpec::default()
             }),
@@ -212,7 +217,7 @@ mod tests {
             make_task(&service, Place::Slot(3), TaskState::Running, RestartState::default(), ids, Timestamp(9));
         assert_eq!((slotted.service_id.as_str(), slotted.slot, slotted.node_id.as_str()), ("s1", 3, ""));
         assert_eq!((slotted.state(), slotted.desired_state()), (TaskState::New, TaskState::Running));
-        assert_eq!((slotted.spec_version, slotted.service.as_ref()), (7, Some(&annotations)));
+        assert_eq!((slotted.spec_version, slotted.service.as_deref()), (7, Some(&annotations)));
         assert_eq!(slotted.endpoint, Some(Endpoint { spec: Some(endpoint) }));
 
         let global =

@@ -123,7 +123,7 @@ mod tests {
 
     fn service() -> Service {
         Service {
-            spec: Some(ServiceSpec { task: Some(TaskSpec::default()), ..ServiceSpec::default() }),
+            spec: Some(ServiceSpec { task: Some(TaskSpec::default().into()), ..ServiceSpec::default() }),
             meta: Some(Meta { version: 9, ..Meta::default() }),
             spec_version: 4,
             ..Service::default()
@@ -132,7 +132,7 @@ mod tests {
 
     fn forced(service: &Service) -> ServiceSpec {
         let spec = service.spec.clone().unwrap();
-        ServiceSpec { task: Some(TaskSpec { force_update: 1, ..TaskSpec::default() }), ..spec }
+        ServiceSpec { task: Some(TaskSpec { force_update: 1, ..TaskSpec::default() }.into()), ..spec }
     }
 
     #[test]
@@ -175,19 +175,22 @@ mod tests {
             (constrained("east"), 3, TaskSpec::default(), "", true),
             (forced, 3, TaskSpec::default(), "n", true),
         ] {
-            let spec = ServiceSpec { task: Some(asked.clone()), ..ServiceSpec::default() };
+            let spec = ServiceSpec { task: Some(asked.clone().into()), ..ServiceSpec::default() };
             let service = Service { spec: Some(spec), spec_version: 4, ..Service::default() };
-            let task = Task { spec: Some(made), spec_version: version, node_id: node.into(), ..Task::default() };
+            let task = Task { spec: Some(made.into()), spec_version: version, node_id: node.into(), ..Task::default() };
             assert_eq!(is_dirty(&view, &service, &task), expected, "{asked:?} {version} {node}");
         }
 
         let ports = |port| EndpointSpec { ports: vec![PortConfig { published: port, ..Default::default() }], mode: 0 };
         for (asked, made, expected) in [(80, 80, false), (80, 443, true)] {
-            let spec =
-                ServiceSpec { task: Some(TaskSpec::default()), endpoint: Some(ports(asked)), ..Default::default() };
+            let spec = ServiceSpec {
+                task: Some(TaskSpec::default().into()),
+                endpoint: Some(ports(asked)),
+                ..Default::default()
+            };
             let service = Service { spec: Some(spec), spec_version: 4, ..Service::default() };
             let endpoint = Some(Endpoint { spec: Some(ports(made)) });
-            let task = Task { spec: Some(TaskSpec::default()), spec_version: 3, endpoint, ..Task::default() };
+            let task = Task { spec: Some(TaskSpec::default().into()), spec_version: 3, endpoint, ..Task::default() };
             assert_eq!(is_dirty(&view, &service, &task), expected, "{asked} {made}");
         }
     }

@@ -130,7 +130,7 @@ pub enum InvalidSpec {
 /// When it cannot be asked for.
 pub fn service(spec: &ServiceSpec) -> Result<(), InvalidSpec> {
     validate::check_spec_size(spec.encoded_len())?;
-    let annotations = spec.annotations.as_ref();
+    let annotations = spec.annotations.as_deref();
     validate::check_service_name(annotations.map_or("", |annotations| &annotations.name))?;
     labels(annotations)?;
     policy::check(spec)?;
@@ -351,11 +351,14 @@ mod tests {
 
     fn good() -> ServiceSpec {
         ServiceSpec {
-            annotations: Some(Annotations { name: "web".into(), ..Annotations::default() }),
-            task: Some(TaskSpec {
-                container: Some(ContainerSpec { image: "skep/demo:1".into(), ..ContainerSpec::default() }),
-                ..TaskSpec::default()
-            }),
+            annotations: Some(Annotations { name: "web".into(), ..Annotations::default() }.into()),
+            task: Some(
+                TaskSpec {
+                    container: Some(ContainerSpec { image: "skep/demo:1".into(), ..ContainerSpec::default() }),
+                    ..TaskSpec::default()
+                }
+                .into(),
+            ),
             mode: Some(Mode::Replicated(ReplicatedService { replicas: 3 })),
             ..ServiceSpec::default()
         }

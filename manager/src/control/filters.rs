@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn services_are_found_by_mode() {
         let spec = ServiceSpec {
-            annotations: Some(annotations("web", &[])),
+            annotations: Some(annotations("web", &[]).into()),
             mode: Some(Mode::Global(GlobalService {})),
             ..Default::default()
         };

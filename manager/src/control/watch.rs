@@ -85,7 +85,7 @@ mod tests {
             let Some(object::Object::Cluster(cluster)) = object.and_then(|object| object.object) else {
                 panic!("a cluster went in")
             };
-            let root = cluster.root_ca.unwrap();
+            let root = cluster.into_inner().root_ca.unwrap();
             assert_eq!((root.certificate_pem.as_slice(), root.key_pem.as_slice()), (&b"cert"[..], &b""[..]));
         }
     }

@@ -25,8 +25,8 @@ fn task(number: usize, state: TaskState) -> Task {
         service_id: format!("s{:024}", number / 100),
         slot: number as u64 % 100 + 1,
         node_id: if is_placed { format!("n{:024}", number % NODES) } else { String::new() },
-        spec: Some(TaskSpec { container: Some(container), ..TaskSpec::default() }),
-        service: Some(Annotations { name: format!("service{}", number / 100), ..Annotations::default() }),
+        spec: Some(TaskSpec { container: Some(container), ..TaskSpec::default() }.into()),
+        service: Some(Annotations { name: format!("service{}", number / 100), ..Annotations::default() }.into()),
         status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }),
         desired_state: TaskState::Running.into(),
         ..Task::default()

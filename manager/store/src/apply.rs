@@ -224,6 +224,7 @@ impl Run<'_> {
         if let Some(name) = self.after.name_taken(&object) {
             return Err(ApplyError::NameTaken { kind: object.kind(), name });
         }
+        self.after.share(&mut object, found.after.as_ref());
         *object.meta_mut() = Meta { version: self.index, created_at, updated_at: self.now };
         self.after.put(found.place, object.clone());
         self.touch(found.touched, found.before, Some(object));

@@ -4,24 +4,58 @@
 //! leads to places in the table, so an object that keeps its key changes nothing here.
 
 use imbl::OrdMap;
+use skep_proto::v1::TaskState;
 
 use crate::{key::Key, object::StoreObject, table::Place};
 
+/// What an index goes by.
+pub(crate) trait IndexKey: Ord + Clone {
+    /// The key as it stands in an object.
+    type Found<'a>: PartialEq;
+
+    /// The key by itself.
+    fn of(found: Self::Found<'_>) -> Self;
+}
+
+impl IndexKey for Key {
+    type Found<'a> = &'a str;
+
+    fn of(text: &str) -> Self {
+        text.into()
+    }
+}
+
+impl IndexKey for (Key, u64) {
+    type Found<'a> = (&'a str, u64);
+
+    fn of((text, number): (&str, u64)) -> Self {
+        (text.into(), number)
+    }
+}
+
+impl IndexKey for TaskState {
+    type Found<'a> = TaskState;
+
+    fn of(state: TaskState) -> Self {
+        state
+    }
+}
+
 /// Places by `K`. Cloning shares everything.
-pub(crate) struct Index<K, T> {
-    key: fn(&T) -> Option<K>,
+pub(crate) struct Index<K: IndexKey, T> {
+    key: for<'a> fn(&'a T) -> Option<K::Found<'a>>,
     entries: OrdMap<(K, Key), Place>,
 }
 
-impl<K, T> Clone for Index<K, T> {
+impl<K: IndexKey, T> Clone for Index<K, T> {
     fn clone(&self) -> Self {
         Self { key: self.key, entries: self.entries.clone() }
     }
 }
 
-impl<K: Ord + Clone, T: StoreObject> Index<K, T> {
+impl<K: IndexKey, T: StoreObject> Index<K, T> {
     /// An empty index of what `key` gives; objects without a key are not in it.
-    pub(crate) fn new(key: fn(&T) -> Option<K>) -> Self {
+    pub(crate) fn new(key: for<'a> fn(&'a T) -> Option<K::Found<'a>>) -> Self {
         Self { key, entries: OrdMap::new() }
     }
 
@@ -33,15 +67,16 @@ impl<K: Ord + Clone, T: StoreObject> Index<K, T> {
         }
         let Some(id) = new.or(old).map(|object| Key::from(object.id())) else { return };
         if let Some(from) = from {
-            self.entries.remove(&(from, id.clone()));
+            self.entries.remove(&(K::of(from), id.clone()));
         }
         if let Some(to) = to {
-            self.entries.insert((to, id), place);
+            self.entries.insert((K::of(to), id), place);
         }
     }
 
     /// The group of `key`, by id.
-    pub(crate) fn get(&self, key: K) -> impl Iterator<Item = Place> {
+    pub(crate) fn get(&self, key: K::Found<'_>) -> impl Iterator<Item = Place> + use<'_, K, T> {
+        let key = K::of(key);
         let first = (key.clone(), Key::default());
         self.entries.range(first..).take_while(move |((of, _), _)| *of == key).map(|(_, place)| *place)
     }

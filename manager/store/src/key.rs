@@ -46,6 +46,7 @@ impl Default for Key {
 }
 
 impl From<&str> for Key {
+    #[inline]
     fn from(text: &str) -> Self {
         let Some(len) = u8::try_from(text.len()).ok().filter(|len| usize::from(*len) <= SHORT) else {
             return Self::Long(text.into());
@@ -54,14 +55,15 @@ impl From<&str> for Key {
         bytes[..text.len()].copy_from_slice(text.as_bytes());
         bytes[SHORT] = len;
         let mut words = [0; 4];
-        for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(size_of::<u64>())) {
-            *word = chunk.iter().fold(0, |word, byte| (word << 8) | u64::from(*byte));
+        for (word, chunk) in words.iter_mut().zip(bytes.as_chunks().0) {
+            *word = u64::from_be_bytes(*chunk);
         }
         Self::Short(words)
     }
 }
 
 impl Ord for Key {
+    #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Short(words), Self::Short(others)) => words.cmp(others),
@@ -78,6 +80,7 @@ fn short_to_long(words: &[u64; 4], text: &str) -> Ordering {
 }
 
 impl PartialOrd for Key {
+    #[inline]
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }

@@ -43,7 +43,7 @@ pub enum AnyObject {
 
 /// What can be written in a transaction.
 pub trait IntoObject {
-    /// The proto form. Copies a shared object unless this is the last share of it.
+    /// The proto form: the same object, not a copy.
     fn into_object(self) -> Object;
 }
 
@@ -77,13 +77,13 @@ macro_rules! kinds {
 
             impl IntoObject for $kind {
                 fn into_object(self) -> Object {
-                    Object { object: Some(object::Object::$kind(Box::new(self))) }
+                    Object { object: Some(object::Object::$kind(self.into())) }
                 }
             }
 
             impl IntoObject for Arc<$kind> {
                 fn into_object(self) -> Object {
-                    Arc::unwrap_or_clone(self).into_object()
+                    Object { object: Some(object::Object::$kind(self.into())) }
                 }
             }
 
@@ -128,10 +128,10 @@ macro_rules! kinds {
 
             /// The proto form, `None` of an object message without an object.
             pub fn from_proto(object: Object) -> Option<Self> {
-                Some(match object.object? { $(object::Object::$kind(object) => Self::$kind(Arc::new(*object)),)* })
+                Some(match object.object? { $(object::Object::$kind(object) => Self::$kind(object.into()),)* })
             }
 
-            /// The proto form. Copies the object unless this is the last share of it.
+            /// The proto form: the same object, not a copy.
             pub fn into_proto(self) -> Object {
                 match self { $(Self::$kind(object) => object.into_object(),)* }
             }

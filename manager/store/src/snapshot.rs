@@ -44,10 +44,11 @@ impl View {
         let mut view = Self::default();
         let mut found = 0;
         for object in objects {
-            let object = AnyObject::from_proto(object).ok_or(RestoreError::UnknownKind)?;
+            let mut object = AnyObject::from_proto(object).ok_or(RestoreError::UnknownKind)?;
             if view.object(object.kind(), object.id()).is_some() {
                 return Err(RestoreError::Twice(object.id().to_owned()));
             }
+            view.share(&mut object, None);
             view.put(None, object);
             found += 1;
         }

@@ -14,7 +14,7 @@ use crate::{StoreObject, TxBuilder, View};
 
 fn service(id: &str, name: &str) -> Service {
     let annotations = Annotations { name: name.into(), ..Annotations::default() };
-    let spec = ServiceSpec { annotations: Some(annotations), ..ServiceSpec::default() };
+    let spec = ServiceSpec { annotations: Some(annotations.into()), ..ServiceSpec::default() };
     Service { id: id.into(), spec: Some(spec), ..Service::default() }
 }
 

@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
-use skep_proto::v1::{Cluster, Node, ObjectKind, Service, Task, TaskState};
+use skep_proto::{
+    Shared,
+    v1::{Annotations, Cluster, Node, ObjectKind, Service, Task, TaskSpec, TaskState},
+};
 
 use crate::{
     index::Index,
@@ -29,7 +32,9 @@ struct Tables {
     tasks_of_service: Index<Key, Task>,
     tasks_of_node: Index<Key, Task>,
     tasks_of_slot: Index<(Key, u64), Task>,
-    tasks_in_state: Index<TaskState, Task>,
+    /// Only those that no node was told of: the managers look for these to move them on. There are few, and a task that
+    /// runs changes nothing here.
+    early_tasks: Index<TaskState, Task>,
 }
 
 impl Default for Tables {
@@ -39,12 +44,10 @@ impl Default for Tables {
             services: Table::default(),
             tasks: Table::default(),
             clusters: Table::default(),
-            tasks_of_service: Index::new(|task| Some(task.service_id.as_str().into())),
-            tasks_of_node: Index::new(|task| (!task.node_id.is_empty()).then(|| task.node_id.as_str().into())),
-            tasks_of_slot: Index::new(|task| Some((task.service_id.as_str().into(), task.slot))),
-            tasks_in_state: Index::new(|task| {
-                Some(task.status.as_ref().map_or(TaskState::New, |status| status.state()))
-            }),
+            tasks_of_service: Index::new(|task| named(&task.service_id)),
+            tasks_of_node: Index::new(|task| named(&task.node_id)),
+            tasks_of_slot: Index::new(|task| named(&task.service_id).map(|service| (service, task.slot))),
+            early_tasks: Index::new(|task| Some(state(task)).filter(|state| is_early(*state))),
         }
     }
 }
@@ -100,24 +103,27 @@ impl View {
         self.tables.tasks.len()
     }
 
-    /// The tasks of a service, by id.
+    /// The tasks of a service, by id. A task that names none is no service's.
     pub fn tasks_of_service(&self, service_id: &str) -> impl Iterator<Item = &Arc<Task>> {
-        self.tables.tasks_at(self.tables.tasks_of_service.get(service_id.into()))
+        self.tables.tasks_at(self.tables.tasks_of_service.get(service_id))
     }
 
     /// The tasks assigned to a node, by id.
     pub fn tasks_of_node(&self, node_id: &str) -> impl Iterator<Item = &Arc<Task>> {
-        self.tables.tasks_at(self.tables.tasks_of_node.get(node_id.into()))
+        self.tables.tasks_at(self.tables.tasks_of_node.get(node_id))
     }
 
     /// The tasks a slot has had that are not yet forgotten, by id.
     pub fn tasks_of_slot(&self, service_id: &str, slot: u64) -> impl Iterator<Item = &Arc<Task>> {
-        self.tables.tasks_at(self.tables.tasks_of_slot.get((service_id.into(), slot)))
+        self.tables.tasks_at(self.tables.tasks_of_slot.get((service_id, slot)))
     }
 
-    /// The tasks whose observed state is `state`, by id.
-    pub fn tasks_in_state(&self, state: TaskState) -> impl Iterator<Item = &Arc<Task>> {
-        self.tables.tasks_at(self.tables.tasks_in_state.get(state))
+    /// The tasks whose observed state is `wanted`, by id. Those in NEW and PENDING are found by index, for any other
+    /// state all tasks are looked at.
+    pub fn tasks_in_state(&self, wanted: TaskState) -> impl Iterator<Item = &Arc<Task>> {
+        let found = self.tables.tasks_at(self.tables.early_tasks.get(wanted));
+        let all = (!is_early(wanted)).then(|| self.tasks()).into_iter().flatten();
+        found.chain(all.filter(move |task| state(task) == wanted))
     }
 
     /// The cluster; `None` until the first entry.
@@ -202,6 +208,18 @@ impl View {
         }
     }
 
+    /// What a task has of its service becomes, where it is equal, the very message that the task had before, or else the
+    /// service's own: so it is in memory once, and not for every task and version. It came apart on its way through the
+    /// log.
+    pub(crate) fn share(&self, object: &mut AnyObject, before: Option<&AnyObject>) {
+        let AnyObject::Task(task) = object else { return };
+        if let Some(AnyObject::Task(before)) = before {
+            share(task, before.spec.as_ref(), before.service.as_ref());
+        } else if let Some(spec) = self.service(&task.service_id).and_then(|service| service.spec.as_ref()) {
+            share(task, spec.task.as_ref(), spec.annotations.as_ref());
+        }
+    }
+
     /// Puts an object in place of the one with its id, which has this place; `None`: there is none.
     pub(crate) fn put(&mut self, place: Option<Place>, object: AnyObject) {
         fn put<T: StoreObject>(table: &mut Table<T>, place: Option<Place>, object: Arc<T>) -> (Place, Option<Arc<T>>) {
@@ -237,12 +255,38 @@ impl View {
     }
 }
 
+fn state(task: &Task) -> TaskState {
+    task.status.as_ref().map_or(TaskState::New, |status| status.state())
+}
+
+/// Whether a task in this state is the managers' to move on.
+fn is_early(state: TaskState) -> bool {
+    state < TaskState::Assigned
+}
+
+/// An id that a field holds, if it holds one.
+fn named(id: &str) -> Option<&str> {
+    Some(id).filter(|id| !id.is_empty())
+}
+
+fn share(task: &mut Arc<Task>, spec: Option<&Shared<TaskSpec>>, service: Option<&Shared<Annotations>>) {
+    fn equal<'a, T: PartialEq>(mine: Option<&Shared<T>>, other: Option<&'a Shared<T>>) -> Option<&'a Shared<T>> {
+        other.filter(|other| mine.is_some_and(|mine| !mine.is_same(other) && mine == *other))
+    }
+    if let Some(spec) = equal(task.spec.as_ref(), spec) {
+        Arc::make_mut(task).spec = Some(spec.clone());
+    }
+    if let Some(service) = equal(task.service.as_ref(), service) {
+        Arc::make_mut(task).service = Some(service.clone());
+    }
+}
+
 impl Tables {
     fn index(&mut self, place: Place, old: Option<&Task>, new: Option<&Task>) {
         self.tasks_of_service.change(place, old, new);
         self.tasks_of_node.change(place, old, new);
         self.tasks_of_slot.change(place, old, new);
-        self.tasks_in_state.change(place, old, new);
+        self.early_tasks.change(place, old, new);
     }
 
     fn tasks_at(&self, places: impl Iterator<Item = Place>) -> impl Iterator<Item = &Arc<Task>> {

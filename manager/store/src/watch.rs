@@ -155,19 +155,16 @@ impl Hub {
 
     /// Each watcher once: it is listed under one kind of selector only.
     fn interested<'a>(&'a self, change: &Change) -> impl Iterator<Item = u64> + use<'a> {
-        let task = |object: Option<&AnyObject>| match object {
-            Some(AnyObject::Task(task)) => Some(task.clone()),
-            _ => None,
-        };
         let (new, old) = (task(change.after()), task(change.before()));
-        let moved = |of: fn(&Task) -> &str| {
-            let (new, old) = (new.as_deref().map(of), old.as_deref().map(of));
-            [new, old.filter(|old| new != Some(*old))].into_iter().flatten()
+        let lists = |by: &'a BTreeMap<String, BTreeSet<u64>>, of: fn(&Task) -> &str| {
+            let [new, old] = [new, old].map(|task| task.map(of).filter(|key| !key.is_empty()));
+            [new, old.filter(|old| new != Some(*old))].map(|key| key.and_then(|key| by.get(key)))
         };
-        let of_nodes = moved(|task| &task.node_id).filter_map(|node| self.by_node.get(node));
-        let of_services = moved(|task| &task.service_id).filter_map(|service| self.by_service.get(service));
-        let listed: Vec<&BTreeSet<u64>> = of_nodes.chain(of_services).chain(self.by_kind.get(&change.kind())).collect();
-        self.all.iter().chain(listed.into_iter().flatten()).copied()
+        let [new_node, old_node] = lists(&self.by_node, |task| &task.node_id);
+        let [new_service, old_service] = lists(&self.by_service, |task| &task.service_id);
+        let of_kind = self.by_kind.get(&change.kind());
+        let listed = [Some(&self.all), of_kind, new_node, old_node, new_service, old_service];
+        listed.into_iter().flatten().flatten().copied()
     }
 
     /// Forgets whoever no longer listens. The bound doubles with those who do, so this costs each registration O(1).
@@ -186,6 +183,13 @@ impl Hub {
             Selector::TasksOfNode(node) => delist(&mut self.by_node, node, id),
             Selector::TasksOfService(service) => delist(&mut self.by_service, service, id),
         }
+    }
+}
+
+fn task(object: Option<&AnyObject>) -> Option<&Task> {
+    match object {
+        Some(AnyObject::Task(task)) => Some(task),
+        _ => None,
     }
 }
 

@@ -165,5 +165,10 @@ fn plain_task() -> TaskSpec {
 
 fn named(ids: &mut SeededIds, task: TaskSpec, mode: Mode) -> ServiceSpec {
     let annotations = Annotations { name: format!("s-{}", ids.next_id()), ..Annotations::default() };
-    ServiceSpec { annotations: Some(annotations), task: Some(task), mode: Some(mode), ..ServiceSpec::default() }
+    ServiceSpec {
+        annotations: Some(annotations.into()),
+        task: Some(task.into()),
+        mode: Some(mode),
+        ..ServiceSpec::default()
+    }
 }

@@ -36,7 +36,7 @@ impl ContainerSpecification {
     /// The container of a task. Equal tasks give equal containers: the id comes from the task's.
     #[must_use]
     pub fn for_task(task: &Task) -> Self {
-        let spec = task.spec.clone().unwrap_or_default();
+        let spec = task.spec.clone().unwrap_or_default().into_inner();
         let network = spec.network();
         let mut container = spec.container.unwrap_or_default();
         container.env.extend(resource_env(&task.generic_resources));
@@ -160,15 +160,18 @@ mod tests {
             service_id: "s1".into(),
             node_id: "n1".into(),
             slot,
-            service: Some(Annotations { name: "web".into(), ..Annotations::default() }),
-            spec: Some(TaskSpec {
-                container: Some(ContainerSpec {
-                    image: "nginx".into(),
-                    labels: [("tier".to_owned(), "front".to_owned())].into(),
-                    ..ContainerSpec::default()
-                }),
-                ..TaskSpec::default()
-            }),
+            service: Some(Annotations { name: "web".into(), ..Annotations::default() }.into()),
+            spec: Some(
+                TaskSpec {
+                    container: Some(ContainerSpec {
+                        image: "nginx".into(),
+                        labels: [("tier".to_owned(), "front".to_owned())].into(),
+                        ..ContainerSpec::default()
+                    }),
+                    ..TaskSpec::default()
+                }
+                .into(),
+            ),
             ..Task::default()
         }
     }

@@ -13,7 +13,7 @@ fn task(state: TaskState, desired: TaskState) -> Task {
     Task {
         id: "t1".into(),
         desired_state: desired.into(),
-        spec: Some(TaskSpec { container: Some(container), ..TaskSpec::default() }),
+        spec: Some(TaskSpec { container: Some(container), ..TaskSpec::default() }.into()),
         status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }),
         ..Task::default()
     }

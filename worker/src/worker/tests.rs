@@ -96,7 +96,7 @@ fn task(id: &str, desired: TaskState) -> Task {
         service_id: "service".into(),
         node_id: "node".into(),
         slot: 1,
-        spec: Some(TaskSpec { container: Some(container), ..TaskSpec::default() }),
+        spec: Some(TaskSpec { container: Some(container), ..TaskSpec::default() }.into()),
         status: Some(TaskStatus { state: TaskState::Assigned.into(), ..TaskStatus::default() }),
         desired_state: desired.into(),
         ..Task::default()

@@ -22,14 +22,14 @@ pub fn event_from_watch(message: &WatchMessage, now: Time) -> Option<Event> {
     let (kind, id, meta, attributes) = match message.object.as_ref()? {
         Object { object: Some(object::Object::Node(node)) } => {
             let old = match old {
-                Some(object::Object::Node(old)) => Some(old.as_ref()),
+                Some(object::Object::Node(old)) => Some(&**old),
                 _ => None,
             };
             ("node", node.id.clone(), node.meta, node_attributes(node, old))
         }
         Object { object: Some(object::Object::Service(service)) } => {
             let old = match old {
-                Some(object::Object::Service(old)) => Some(old.as_ref()),
+                Some(object::Object::Service(old)) => Some(&**old),
                 _ => None,
             };
             ("service", service.id.clone(), service.meta, service_attributes(service, old))
@@ -132,13 +132,13 @@ mod tests {
 
     fn service(replicas: u64) -> Object {
         let spec = ServiceSpec {
-            annotations: Some(Annotations { name: "web".into(), ..Annotations::default() }),
+            annotations: Some(Annotations { name: "web".into(), ..Annotations::default() }.into()),
             mode: Some(Mode::Replicated(ReplicatedService { replicas })),
             ..ServiceSpec::default()
         };
         let meta = Meta { version: 3, created_at: 1_000_000_001, updated_at: 2_000_000_002 };
         let service = Service { id: "s1".into(), meta: Some(meta), spec: Some(spec), ..Service::default() };
-        Object { object: Some(object::Object::Service(Box::new(service))) }
+        Object { object: Some(object::Object::Service(service.into())) }
     }
 
     fn message(action: Action, object: Object, old: Option<Object>) -> WatchMessage {
@@ -170,7 +170,7 @@ mod tests {
                 status: Some(NodeStatus { state: state.into(), ..NodeStatus::default() }),
                 ..Node::default()
             };
-            Object { object: Some(object::Object::Node(Box::new(node))) }
+            Object { object: Some(object::Object::Node(node.into())) }
         };
         let change = message(Action::Update, node(NodeState::Down), Some(node(NodeState::Ready)));
         let attributes = event_from_watch(&change, Time(0)).unwrap().actor.attributes;
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn tasks_have_no_events() {
-        let task = Object { object: Some(object::Object::Task(Box::default())) };
+        let task = Object { object: Some(object::Object::Task(Default::default())) };
         assert_eq!(event_from_watch(&message(Action::Create, task, None), Time(0)), None);
     }
 

@@ -67,7 +67,7 @@ impl From<&ServiceWithStatus> for ServiceStatus {
 
 /// A service's spec as a client sees it.
 pub fn service_spec_to_docker(spec: &proto::ServiceSpec) -> ServiceSpec {
-    let annotations = spec.annotations.clone().unwrap_or_default();
+    let annotations = spec.annotations.clone().unwrap_or_default().into_inner();
     let mut task_template = task_spec_to_docker(&spec.task.clone().unwrap_or_default());
     task_template.runtime = RUNTIME.to_owned();
     ServiceSpec {
@@ -87,8 +87,8 @@ pub fn service_spec_to_docker(spec: &proto::ServiceSpec) -> ServiceSpec {
 /// [`Invalid`]: wrong words, an unknown mode, two modes, and what [`task_spec_from_docker`] refuses.
 pub fn service_spec_from_docker(spec: ServiceSpec) -> Result<proto::ServiceSpec, Invalid> {
     Ok(proto::ServiceSpec {
-        annotations: Some(Annotations { name: spec.name, labels: spec.labels }),
-        task: Some(task_spec_from_docker(spec.task_template)?),
+        annotations: Some(Annotations { name: spec.name, labels: spec.labels }.into()),
+        task: Some(task_spec_from_docker(spec.task_template)?.into()),
         mode: Some(mode_from_docker(spec.mode)?),
         update: spec.update_config.map(update_from_docker).transpose()?,
         rollback: spec.rollback_config.map(update_from_docker).transpose()?,

@@ -23,7 +23,7 @@ fn node(id: &str, state: NodeState, availability: Availability) -> Node {
 fn web(replicas: u64) -> Service {
     let annotations = Annotations { name: "web".into(), ..Annotations::default() };
     let mode = Some(Mode::Replicated(ReplicatedService { replicas }));
-    let spec = ServiceSpec { annotations: Some(annotations), mode, ..ServiceSpec::default() };
+    let spec = ServiceSpec { annotations: Some(annotations.into()), mode, ..ServiceSpec::default() };
     Service { id: "s".into(), spec: Some(spec), ..Service::default() }
 }
 

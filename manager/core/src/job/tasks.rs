@@ -82,7 +82,7 @@ pub(crate) fn outcome(view: &View, service: &Service, run: u64) -> Option<JobOut
             (0..mode.total_completions).map(|slot| Standing::of(places.get(&Place::Slot(slot)))).collect()
         }
         _ => {
-            let fitness = Fitness::of(service.spec.as_ref().and_then(|spec| spec.task.as_ref()));
+            let fitness = Fitness::of(service.spec.as_ref().and_then(|spec| spec.task.as_deref()));
             let open = view.nodes().filter(|node| fitness.may_keep(node) && takes_new_tasks(node));
             let open = open.map(|node| Standing::of(places.get(&Place::Node(&node.id))));
             let begun = places.values().map(|tenants| Standing::of(Some(tenants)));
@@ -134,7 +134,7 @@ fn replicated(tending: &mut Tending<'_, '_>, job: ReplicatedJob) {
 fn global(tending: &mut Tending<'_, '_>) {
     let (view, service) = (tending.view, tending.service);
     let places = places(view, &service.id, tending.run, true);
-    let fitness = Fitness::of(service.spec.as_ref().and_then(|spec| spec.task.as_ref()));
+    let fitness = Fitness::of(service.spec.as_ref().and_then(|spec| spec.task.as_deref()));
     for (place, tenants) in &places {
         let Place::Node(id) = place else { continue };
         match Standing::of(Some(tenants)) {

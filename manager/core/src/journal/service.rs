@@ -123,7 +123,7 @@ fn parts(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
         parts.push(format!("image {after} instead of {before}"));
     }
     parts.extend(named(&task_parts(&old_task, &new_task)));
-    let of = |spec: &ServiceSpec| spec.annotations.clone().unwrap_or_default().labels;
+    let of = |spec: &ServiceSpec| spec.annotations.clone().unwrap_or_default().into_inner().labels;
     parts.extend(labels(&of(old), &of(new)));
     parts.extend(named(&[
         ("update policy", old.update != new.update),

@@ -64,7 +64,7 @@ fn service(replicas: u64, image: &str) -> Service {
     Service {
         id: "s".into(),
         spec: Some(ServiceSpec {
-            task: Some(TaskSpec { container: Some(container), ..TaskSpec::default() }),
+            task: Some(TaskSpec { container: Some(container), ..TaskSpec::default() }.into()),
             mode: Some(Mode::Replicated(ReplicatedService { replicas })),
             ..ServiceSpec::default()
         }),
@@ -173,7 +173,8 @@ fn services() {
                 service(3, "a"),
                 with(|service| {
                     let labels = [("team".to_owned(), "x".to_owned())].into();
-                    service.spec.as_mut().unwrap().annotations = Some(Annotations { labels, ..Annotations::default() });
+                    service.spec.as_mut().unwrap().annotations =
+                        Some(Annotations { labels, ..Annotations::default() }.into());
                 }),
             ),
             &["updated: label team=x set"],

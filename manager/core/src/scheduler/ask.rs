@@ -3,8 +3,9 @@
 use skep_proto::v1::{Node, Placement, Task};
 
 use super::{
-    filter::{Misfit, is_available, platform_fits},
-    resources::{Free, Wanted},
+    filter::{Misfit, platform_fits},
+    pool::Entry,
+    resources::Wanted,
     spread::Spread,
 };
 use crate::constraint::{self, Constraint};
@@ -13,8 +14,8 @@ use crate::constraint::{self, Constraint};
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Shape {
     wanted: Wanted,
-    /// Name of the log driver; empty = any node's own will do.
-    log_driver: String,
+    /// Name of the log driver; `None`: any node's own will do.
+    log_driver: Option<String>,
     constraints: Vec<String>,
     /// Architecture and operating system.
     platforms: Vec<(String, String)>,
@@ -34,13 +35,13 @@ impl Ask {
     pub(super) fn of(task: &Task) -> Self {
         let spec = task.spec.as_ref();
         let placement = spec.and_then(|spec| spec.placement.as_ref());
-        let driver = spec.and_then(|spec| spec.log_driver.as_ref()).filter(|driver| driver.name != "none");
+        let driver = spec.and_then(|spec| spec.log_driver.as_ref()).map(|driver| driver.name.as_str());
         let platforms = placement.iter().flat_map(|placement| &placement.platforms);
         // Only a service has other tasks to be spread away from.
         let spread_over = placement.filter(|_| !task.service_id.is_empty()).map_or(&[][..], |p| &p.spread_over);
         let shape = Shape {
             wanted: Wanted::of(task),
-            log_driver: driver.map(|driver| driver.name.clone()).unwrap_or_default(),
+            log_driver: driver.filter(|name| !["", "none"].contains(name)).map(str::to_owned),
             constraints: placement.map(|placement| placement.constraints.clone()).unwrap_or_default(),
             platforms: platforms.map(|platform| (platform.architecture.clone(), platform.os.clone())).collect(),
             spread_over: spread_over.to_vec(),
@@ -65,13 +66,13 @@ impl Ask {
         &self.spread
     }
 
-    /// Whether a node with so much left can take one more such task.
-    pub(super) fn check(&self, node: &Node, free: &Free) -> Result<(), Misfit> {
-        if !is_available(node) {
+    /// Whether a node can take one more such task.
+    pub(super) fn check(&self, Entry { node, is_available, free, .. }: &Entry) -> Result<(), Misfit> {
+        if !is_available {
             Err(Misfit::Unavailable)
         } else if !free.covers(&self.shape.wanted) {
             Err(Misfit::Resources)
-        } else if !has_log_driver(node, &self.shape.log_driver) {
+        } else if self.shape.log_driver.as_deref().is_some_and(|driver| !has_log_driver(node, driver)) {
             Err(Misfit::Plugin)
         } else if !self.constraints.iter().all(|constraint| constraint.matches(node)) {
             Err(Misfit::Constraints)
@@ -85,9 +86,6 @@ impl Ask {
 
 /// Whether a node has a log driver. One that does not say which it has is trusted to have it.
 fn has_log_driver(node: &Node, wanted: &str) -> bool {
-    if wanted.is_empty() {
-        return true;
-    }
     let plugins = node.description.as_ref().map_or(&[][..], |description| &description.plugins);
     let mut drivers = plugins.iter().filter(|plugin| plugin.r#type == "Log").map(|plugin| plugin.name.as_str());
     let has = |name: &str| name == wanted || name.strip_prefix(wanted) == Some(":latest");
@@ -111,6 +109,5 @@ mod tests {
         assert!(has_log_driver(&node(&[("Log", "acme/log:latest")]), "acme/log"));
         assert!(!has_log_driver(&node(&[("Log", "json-file"), ("Network", "syslog")]), "syslog"));
         assert!(has_log_driver(&node(&[("Network", "host")]), "syslog"), "it says nothing of log drivers");
-        assert!(has_log_driver(&node(&[("Log", "json-file")]), ""));
     }
 }

@@ -32,9 +32,7 @@ impl Class {
     pub(super) fn of(ask: Ask, entries: &[Entry]) -> Self {
         let mut class = Self { ask, by_values: BTreeMap::new(), lists: Vec::new(), listed: vec![None; entries.len()] };
         let mut lists: Vec<Vec<Rank>> = Vec::new();
-        for (node, entry) in
-            entries.iter().enumerate().filter(|(_, entry)| class.ask.check(&entry.node, &entry.free).is_ok())
-        {
+        for (node, entry) in entries.iter().enumerate().filter(|(_, entry)| class.ask.check(entry).is_ok()) {
             let values = class.ask.spread().values(&entry.node);
             let list = *class.by_values.entry(values).or_insert(lists.len());
             if list == lists.len() {
@@ -76,7 +74,7 @@ impl Class {
     /// A node changed.
     pub(super) fn relist(&mut self, node: Index, entry: &Entry) {
         self.unlist(node);
-        if self.ask.check(&entry.node, &entry.free).is_ok() {
+        if self.ask.check(entry).is_ok() {
             let values = self.ask.spread().values(&entry.node);
             let list = *self.by_values.entry(values).or_insert(self.lists.len());
             if list == self.lists.len() {

@@ -155,7 +155,7 @@ impl<'a> Demand<'a> {
     }
 
     fn fits_beside(&self, pool: &Pool, node: Index, of_service: u64) -> Result<(), Misfit> {
-        self.ask.check(pool.node(node), pool.free(node))?;
+        self.ask.check(pool.entry(node))?;
         if !self.ports.is_disjoint(pool.ports(node)) {
             Err(Misfit::HostPort)
         } else if self.max_replicas != 0 && of_service >= self.max_replicas {

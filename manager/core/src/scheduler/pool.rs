@@ -17,7 +17,7 @@ use skep_store::{AnyObject, Change, View};
 use super::{
     ask::{Ask, Shape},
     class::{Class, ListId},
-    filter::{HostPort, host_ports},
+    filter::{HostPort, host_ports, is_available},
     resources::{Free, Wanted},
     spread::Values,
 };
@@ -43,6 +43,8 @@ const LISTED: usize = 2_000_000;
 
 pub(super) struct Entry {
     pub(super) node: Arc<Node>,
+    /// Whether it takes new tasks at all.
+    pub(super) is_available: bool,
     /// Wanted tasks.
     pub(super) tasks: u64,
     /// What it has, less what tasks that may run have reserved.
@@ -123,12 +125,12 @@ impl Pool {
         self.entries.binary_search_by(|entry| entry.node.id.as_str().cmp(node_id)).ok()
     }
 
-    pub(super) fn node(&self, node: Index) -> &Node {
-        &self.entries[node].node
+    pub(super) fn entry(&self, node: Index) -> &Entry {
+        &self.entries[node]
     }
 
-    pub(super) fn free(&self, node: Index) -> &Free {
-        &self.entries[node].free
+    pub(super) fn node(&self, node: Index) -> &Node {
+        &self.entries[node].node
     }
 
     pub(super) fn tasks(&self, node: Index) -> u64 {
@@ -233,8 +235,9 @@ impl Pool {
 impl Entry {
     fn of(view: &View, node: &Arc<Node>) -> Self {
         let capacity = node.description.as_ref().and_then(|description| description.resources.as_ref());
-        let mut entry =
-            Self { node: node.clone(), tasks: 0, free: Free::all(capacity), ports: BTreeSet::new(), stale: false };
+        let is_available = is_available(node);
+        let free = Free::all(capacity);
+        let mut entry = Self { node: node.clone(), is_available, tasks: 0, free, ports: BTreeSet::new(), stale: false };
         for task in view.tasks_of_node(&node.id) {
             entry.tasks += u64::from(task.is_wanted());
             if task.may_run() {

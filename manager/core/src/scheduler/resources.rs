@@ -140,7 +140,7 @@ mod tests {
     fn wanting(generic: Vec<GenericResource>) -> Task {
         let reservations = Some(Resources { generic, ..Resources::default() });
         let resources = Some(ResourceRequirements { reservations, ..ResourceRequirements::default() });
-        Task { spec: Some(TaskSpec { resources, ..TaskSpec::default() }), ..Task::default() }
+        Task { spec: Some(TaskSpec { resources, ..TaskSpec::default() }.into()), ..Task::default() }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use skep_proto::v1::{
 use skep_store::TxBuilder;
 
 use super::*;
+use crate::task::advanced;
 
 const NOW: Timestamp = Timestamp::from_secs(10_000);
 
@@ -131,7 +132,7 @@ fn task(id: String, service: usize, slot: u64, case: &ServiceCase) -> Task {
         id,
         service_id: format!("s{service}"),
         slot,
-        spec: Some(spec),
+        spec: Some(spec.into()),
         endpoint: Some(endpoint(case)),
         status: Some(TaskStatus { state: TaskState::Pending.into(), ..TaskStatus::default() }),
         desired_state: TaskState::Running.into(),
@@ -294,7 +295,7 @@ proptest! {
 fn written(action: skep_proto::v1::Action) -> Option<Task> {
     match action.action? {
         skep_proto::v1::action::Action::Update(object) => match object.object? {
-            skep_proto::v1::object::Object::Task(task) => Some(*task),
+            skep_proto::v1::object::Object::Task(task) => Some(task.into_inner()),
             _ => None,
         },
         _ => None,

@@ -14,7 +14,12 @@ fn spec(name: &str, mode: Mode, edit: impl FnOnce(&mut TaskSpec)) -> ServiceSpec
     let mut task = TaskSpec { container: Some(container), ..TaskSpec::default() };
     edit(&mut task);
     let annotations = Annotations { name: name.into(), ..Annotations::default() };
-    ServiceSpec { annotations: Some(annotations), task: Some(task), mode: Some(mode), ..ServiceSpec::default() }
+    ServiceSpec {
+        annotations: Some(annotations.into()),
+        task: Some(task.into()),
+        mode: Some(mode),
+        ..ServiceSpec::default()
+    }
 }
 
 fn replicated(name: &str, replicas: u64) -> ServiceSpec {

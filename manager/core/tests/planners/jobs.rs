@@ -21,7 +21,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn replicated(total_completions: u64, max_concurrent: u64) -> ServiceSpec {
     let mode = Mode::ReplicatedJob(ReplicatedJob { max_concurrent, total_completions });
-    ServiceSpec { task: Some(TaskSpec::default()), mode: Some(mode), ..ServiceSpec::default() }
+    ServiceSpec { task: Some(TaskSpec::default().into()), mode: Some(mode), ..ServiceSpec::default() }
 }
 
 fn global() -> ServiceSpec {
@@ -36,7 +36,7 @@ fn restarted(mut spec: ServiceSpec, condition: RestartCondition, max_attempts: u
 
 fn labelled(mut spec: ServiceSpec, labels: &[(&str, &str)]) -> ServiceSpec {
     let labels = labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
-    spec.annotations = Some(Annotations { labels, ..Annotations::default() });
+    spec.annotations = Some(Annotations { labels, ..Annotations::default() }.into());
     spec
 }
 

@@ -69,8 +69,9 @@ fn placed_well(before: &View, after: &View) {
     }
     for node in after.nodes() {
         let running = after.tasks_of_node(&node.id).filter(|task| task.may_run());
-        let reserved: i64 =
-            running.map(|task| task.spec.clone().unwrap().resources.unwrap().reservations.unwrap().nano_cpus).sum();
+        let reserved: i64 = running
+            .map(|task| task.spec.clone().unwrap().into_inner().resources.unwrap().reservations.unwrap().nano_cpus)
+            .sum();
         let capacity = node.description.clone().unwrap().resources.unwrap().nano_cpus;
         assert!(reserved <= capacity, "{} has {capacity} and {reserved} is reserved", node.id);
         let mut ports = BTreeSet::new();

@@ -103,7 +103,7 @@ impl Scenario {
                 let (mut program, mut image) = (None, String::new());
                 self.world.update_service(name, |spec| {
                     program = change(spec, options);
-                    image = spec.task.clone().unwrap().container.unwrap().image;
+                    image = spec.task.clone().unwrap().into_inner().container.unwrap().image;
                 });
                 if let Some(program) = program? {
                     self.world.images.insert(image, program);
@@ -283,7 +283,7 @@ impl Scenario {
 
     fn note(&self, task: &Task) -> String {
         let status = task.status.clone().unwrap_or_default();
-        let image = task.spec.clone().unwrap_or_default().container.unwrap_or_default().image;
+        let image = task.spec.clone().unwrap_or_default().into_inner().container.unwrap_or_default().image;
         let wait = task.not_before().since(self.world.now);
         let mut notes = Vec::new();
         if image != "demo:1" {
@@ -335,7 +335,7 @@ fn plain_spec() -> ServiceSpec {
         placement: Some(Placement::default()),
         ..TaskSpec::default()
     };
-    ServiceSpec { task: Some(task), ..ServiceSpec::default() }
+    ServiceSpec { task: Some(task.into()), ..ServiceSpec::default() }
 }
 
 /// Changes a spec as the options say; and the program that one of them names.
@@ -343,7 +343,7 @@ fn change(spec: &mut ServiceSpec, options: &[&str]) -> Option<Option<Program>> {
     let mut program = None;
     for option in options {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
-        let task = spec.task.get_or_insert_default();
+        let task = &mut **spec.task.get_or_insert_default();
         let restart = task.restart.get_or_insert_default();
         let placement = task.placement.get_or_insert_default();
         let reserved = task.resources.get_or_insert_default().reservations.get_or_insert_default();

@@ -157,8 +157,8 @@ fn spec(row: &Row) -> ServiceSpec {
     };
     let labels = [(Rebalance::LABEL.to_owned(), "on".to_owned())].into();
     ServiceSpec {
-        annotations: Some(Annotations { labels, ..Annotations::default() }),
-        task: Some(task),
+        annotations: Some(Annotations { labels, ..Annotations::default() }.into()),
+        task: Some(task.into()),
         mode: Some(Mode::Replicated(ReplicatedService { replicas: row.replicas })),
         ..ServiceSpec::default()
     }

@@ -147,9 +147,11 @@ fn check_indexes(view: &View) {
     };
     for key in 0..8 {
         let (id, name) = (id_of(key), name_of(key));
-        is(view.tasks_of_service(&id).collect(), &|task| task.service_id == id);
+        // A task that names no service is no service's.
+        let of_service = |task: &Task| !id.is_empty() && task.service_id == id;
+        is(view.tasks_of_service(&id).collect(), &of_service);
         for slot in 0..3 {
-            is(view.tasks_of_slot(&id, slot).collect(), &|task| task.service_id == id && task.slot == slot);
+            is(view.tasks_of_slot(&id, slot).collect(), &|task| of_service(task) && task.slot == slot);
         }
         if !name.is_empty() {
             is(view.tasks_of_node(&name).collect(), &|task| task.node_id == name);

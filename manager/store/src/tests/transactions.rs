@@ -1,7 +1,10 @@
 //! What single transactions do and what refuses them; what names and prefixes find.
 
 use skep_common::clock::Timestamp;
-use skep_proto::v1::{Object, ObjectKind, Service, TaskState, Transaction};
+use skep_proto::{
+    Message as _,
+    v1::{Annotations, Object, ObjectKind, Service, ServiceSpec, Task, TaskSpec, TaskState, Transaction},
+};
 
 use super::{TapVersion as _, next, node, service, task, with};
 use crate::{ApplyError, Change, LookupError, TxBuilder, View};
@@ -142,6 +145,48 @@ fn malformed_transactions_are_errors() {
         tx.update(service("s", "x"));
     });
     assert!(matches!(view.apply(1, &missing), Err(ApplyError::NotFound { .. })));
+}
+
+#[test]
+fn what_tasks_have_of_their_service_is_in_memory_once() {
+    let spec = TaskSpec { force_update: 1, ..TaskSpec::default() };
+    let annotations = Annotations { name: "web".into(), ..Annotations::default() };
+    let made = |tx: &mut TxBuilder<'_>| {
+        let service = ServiceSpec {
+            annotations: Some(annotations.clone().into()),
+            task: Some(spec.clone().into()),
+            ..ServiceSpec::default()
+        };
+        tx.create(Service { id: "s".into(), spec: Some(service), ..Service::default() });
+        for slot in 1..=2 {
+            tx.create(Task {
+                spec: Some(spec.clone().into()),
+                service: Some(annotations.clone().into()),
+                ..task(&format!("t{slot}"), "s", slot, "", TaskState::New)
+            });
+        }
+    };
+    let decoded = |tx: Transaction| Transaction::decode(tx.encode_to_vec().as_slice()).unwrap();
+    let check = |view: &View| {
+        let of_service = view.service("s").unwrap().spec.as_ref().unwrap();
+        for task in view.tasks() {
+            assert!(task.spec.as_ref().unwrap().is_same(of_service.task.as_ref().unwrap()));
+            assert!(task.service.as_ref().unwrap().is_same(of_service.annotations.as_ref().unwrap()));
+        }
+    };
+    let view = View::default().apply(1, &decoded(with(&View::default(), made))).unwrap().0;
+    check(&view);
+    let moved = with(&view, |tx| {
+        tx.update(Task { node_id: "n".into(), ..Task::clone(view.task("t1").unwrap()) });
+    });
+    let view = view.apply(2, &decoded(moved)).unwrap().0;
+    check(&view);
+    assert_eq!(view.task("t1").unwrap().node_id, "n");
+
+    let objects = view.snapshot().map(|object| Object::decode(object.encode_to_vec().as_slice()).unwrap());
+    let restored = View::restore(&view.snapshot_header(), objects).unwrap();
+    check(&restored);
+    assert!(restored.objects().eq(view.objects()));
 }
 
 #[test]

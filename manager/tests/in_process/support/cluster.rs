@@ -210,11 +210,17 @@ impl TestManager {
 /// A service of so many replicas that needs nothing in particular.
 pub(crate) fn spec(name: &str, replicas: u64) -> ServiceSpec {
     ServiceSpec {
-        annotations: Some(Annotations { name: name.into(), ..Default::default() }),
-        task: Some(TaskSpec {
-            container: Some(ContainerSpec { image: "docker.io/library/busybox:latest".into(), ..Default::default() }),
-            ..Default::default()
-        }),
+        annotations: Some(Annotations { name: name.into(), ..Default::default() }.into()),
+        task: Some(
+            TaskSpec {
+                container: Some(ContainerSpec {
+                    image: "docker.io/library/busybox:latest".into(),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }
+            .into(),
+        ),
         mode: Some(Mode::Replicated(ReplicatedService { replicas })),
         ..Default::default()
     }

@@ -116,7 +116,7 @@ impl State {
     }
 
     fn tell(&self, action: Action, service: Service, old: Option<Service>) {
-        let object = |service| Object { object: Some(object::Object::Service(Box::new(service))) };
+        let object = |service: Service| Object { object: Some(object::Object::Service(service.into())) };
         let message = WatchMessage {
             action: action.into(),
             object: Some(object(service)),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 
 fn reserved(task: &Task) -> Resources {
-    task.spec.clone().unwrap().resources.unwrap().reservations.unwrap()
+    task.spec.clone().unwrap().into_inner().resources.unwrap().reservations.unwrap()
 }
 
 fn gpus(resources: &[GenericResource]) -> BTreeSet<String> {

@@ -248,7 +248,7 @@ fn spec(global: bool, wish: &Wish) -> ServiceSpec {
     let port = PortConfig { published: wish.port, mode: PublishMode::Host.into(), ..PortConfig::default() };
     let ports = Some(port).filter(|port| port.published > 0).into_iter().collect();
     let mut spec = ServiceSpec {
-        task: Some(task),
+        task: Some(task.into()),
         mode: Some(mode),
         update: Some(wish.update),
         rollback: Some(wish.rollback),
