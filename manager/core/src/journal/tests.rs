@@ -150,7 +150,7 @@ fn services() {
         (texts(Change::Create(service(1, "a").into())), &["created: 1 replica of a"]),
         (texts(Change::Create(service(1, "h:5/a:1@sha256:0").into())), &["created: 1 replica of h:5/a:1"]),
         (texts(Change::Create(service(1, "h:5/a@sha256:0").into())), &["created: 1 replica of h:5/a@sha256:0"]),
-        (texts(Change::Remove(service(1, "a").into())), &["removed"]),
+        (texts(Change::Remove(service(1, "a").into())), &["removed (s)"]),
         (update(service(3, "a"), service(5, "a")), &["scaled from 3 to 5"]),
         (update(service(3, "a"), service(3, "b")), &["updated: image b instead of a"]),
         (update(service(3, "a:1@x"), service(3, "a:1@y")), &["updated: image a:1@y instead of a:1@x"]),
@@ -250,7 +250,7 @@ fn nodes_and_the_swarm() {
         (update(node(), labelled.clone()), &["label zone=east set"]),
         (update(labelled, node()), &["label zone removed"]),
         (update(node(), manager), &["is a manager now", "joined the managers' consensus at 10.0.0.1:2377"]),
-        (texts(Change::Remove(node().into())), &["removed from the swarm"]),
+        (texts(Change::Remove(node().into())), &["removed from the swarm (host)"]),
         (update(tokens("canary1"), tokens("canary2")), &["the worker join token was replaced"]),
     ];
     for (number, (said, expected)) in table.into_iter().enumerate() {
@@ -265,10 +265,13 @@ fn what_nobody_saw_is_told_by_how_it_stands() {
     tx.create(task(TaskState::Running)).create(service(3, "a"));
     let tx = tx.build();
     let view = view.apply(4, &tx).unwrap().0;
-    let told: Vec<_> = since(&view, 1).into_iter().map(|entry| (entry.version, entry.at, entry.text)).collect();
+    let told: Vec<_> = view
+        .objects()
+        .filter(|object| object.version() > 1)
+        .map(|object| standing(&view, &object).map(|entry| (entry.version, entry.at, entry.text)).unwrap())
+        .collect();
     assert_eq!(told, [(4, 7, "created: 3 replicas of a".into()), (4, 7, "running on host".into())]);
-    assert_eq!(since(&view, 4), []);
-    assert_eq!(since(&view, 0).len(), 3);
+    assert_eq!(standing(&view, &Cluster::default().into()), None);
 }
 
 #[test]
