@@ -48,7 +48,7 @@ pub(crate) use self::{
 };
 use crate::burst::burst;
 
-/// How often old files are looked for when nothing is written.
+/// How often old files are looked for when nothing is written, and gaps when none is known.
 const PERIOD: Duration = Duration::from_secs(3600);
 
 /// After so long without news it is written down that there was nothing more to tell. What a manager that is killed saw

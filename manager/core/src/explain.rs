@@ -74,9 +74,17 @@ pub fn task(view: &View, task: &Task, now: Timestamp) -> Explanation {
     Explanation { text, nodes: verdicts(view, task, now) }
 }
 
+/// Spans of time that are named one by one.
+const NAMED_SPANS: usize = 3;
+
 /// Says of spans of time, oldest first, that nothing is known of them: each after the first and before the second, where
 /// there is one.
 pub fn unseen(spans: &[(Option<Timestamp>, Option<Timestamp>)]) -> Option<String> {
+    if let [.., (_, Some(until))] = spans
+        && spans.len() > NAMED_SPANS
+    {
+        return Some(format!("What happened before {} is known in parts only.", moment(*until)));
+    }
     let spans: Vec<String> = spans
         .iter()
         .map(|span| match *span {

@@ -91,8 +91,22 @@ fn told(view: &View, change: &Change) -> Vec<(About, String)> {
 
 fn cluster_changed(old: &Cluster, new: &Cluster) -> Vec<String> {
     let mut texts = Vec::new();
-    if old.spec != new.spec {
-        texts.push("the swarm's settings changed".to_owned());
+    let (before, after) = (old.spec.clone().unwrap_or_default(), new.spec.clone().unwrap_or_default());
+    let changed = [
+        ("name and labels", before.annotations != after.annotations),
+        ("task history limit", before.task_history_limit != after.task_history_limit),
+        ("heartbeat period", before.heartbeat_period != after.heartbeat_period),
+        ("life of certificates", before.node_cert_expiry != after.node_cert_expiry),
+        ("snapshot interval", before.snapshot_interval != after.snapshot_interval),
+        (
+            "log entries for slow followers",
+            before.log_entries_for_slow_followers != after.log_entries_for_slow_followers,
+        ),
+        ("log driver", before.task_log_driver != after.task_log_driver),
+    ];
+    let changed: Vec<&str> = changed.iter().filter(|(_, changed)| *changed).map(|(name, _)| *name).collect();
+    if !changed.is_empty() {
+        texts.push(format!("the swarm's settings changed: {}", changed.join(", ")));
     }
     let (old, new) = (old.join_tokens.clone().unwrap_or_default(), new.join_tokens.clone().unwrap_or_default());
     for (role, changed) in [("worker", old.worker != new.worker), ("manager", old.manager != new.manager)] {

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 use tracing::{debug, info, warn};
 
-use super::{Gap, Keeper, log::MAX_VERSION_ENTRIES};
+use super::{Gap, Keeper, PERIOD, log::MAX_VERSION_ENTRIES};
 use crate::peers;
 
 /// Largest page: what a single version may have done, when that is more than a page.
@@ -95,19 +95,18 @@ impl<S: Source> Filler<S> {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(300));
         loop {
             let (taken, left) = self.round().await;
+            if taken > 0 || left == 0 {
+                backoff.reset();
+            }
             if taken > 0 {
                 info!(versions = taken, "the journal was completed with what other managers had");
-                backoff.reset();
             }
             let gap = self.keeper.gap.notified();
-            if left == 0 {
-                gap.await;
-                backoff.reset();
-                continue;
-            }
+            // A file that turns out to be damaged, or a disk that failed for a while, leaves a gap that nobody tells of.
+            let look = if left == 0 { PERIOD } else { backoff.next_delay() };
             tokio::select! {
                 () = gap => backoff.reset(),
-                () = backoff.wait() => {}
+                () = tokio::time::sleep(look) => {}
             }
         }
     }

@@ -228,6 +228,8 @@ fn a_node_says_how_it_is_and_what_it_holds_back() {
 fn what_nobody_knows_is_said_in_one_sentence() {
     let at = |seconds| Some(Timestamp(1_700_000_000_400_000_000) + Duration::from_secs(seconds));
     assert_eq!(unseen(&[]), None);
+    let many: Vec<_> = (0..9).map(|number| (at(20 * number), at(20 * number + 10))).collect();
+    assert_eq!(unseen(&many).unwrap(), "What happened before 2023-11-14T22:16:10Z is known in parts only.");
     assert_eq!(
         unseen(&[(None, at(0)), (at(60), at(120))]).unwrap(),
         "What happened before 2023-11-14T22:13:20Z, and between 2023-11-14T22:14:20Z and 2023-11-14T22:15:20Z is not \

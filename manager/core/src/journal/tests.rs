@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use skep_common::clock::Timestamp;
 use skep_proto::v1::{
-    Annotations, Availability, ContainerSpec, ContainerStatus, JobOutcome, JobRun, JobStatus, JoinTokens,
+    Annotations, Availability, ClusterSpec, ContainerSpec, ContainerStatus, JobOutcome, JobRun, JobStatus, JoinTokens,
     ManagerStatus, Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus, ReplicatedService, RestartState,
     Service, ServiceSpec, Task, TaskCause, TaskSpec, TaskState, TaskStatus, UpdateState, UpdateStatus,
     service_spec::Mode,
@@ -252,6 +252,16 @@ fn nodes_and_the_swarm() {
         (update(node(), manager), &["is a manager now", "joined the managers' consensus at 10.0.0.1:2377"]),
         (texts(Change::Remove(node().into())), &["removed from the swarm (host)"]),
         (update(tokens("canary1"), tokens("canary2")), &["the worker join token was replaced"]),
+        (
+            update(
+                Cluster::default(),
+                Cluster {
+                    spec: Some(ClusterSpec { task_history_limit: 3, heartbeat_period: 1, ..ClusterSpec::default() }),
+                    ..Cluster::default()
+                },
+            ),
+            &["the swarm's settings changed: task history limit, heartbeat period"],
+        ),
     ];
     for (number, (said, expected)) in table.into_iter().enumerate() {
         assert_eq!(said, expected, "row {number}");
