@@ -16,6 +16,7 @@ const FILES: &[&str] = &[
     "skep/v1/raft.proto",
     "skep/v1/dispatcher.proto",
     "skep/v1/control.proto",
+    "skep/v1/journal.proto",
     "skep/v1/peer.proto",
 ];
 

@@ -120,6 +120,7 @@ pub const RPCS: &[Rpc] = &[
     rpc("/skep.v1.Control/Watch", Callers::Managers),
     rpc("/skep.v1.Control/Explain", Callers::Managers),
     rpc("/skep.v1.Control/WhatIf", Callers::Managers),
+    rpc("/skep.v1.Journal/Read", Callers::StoredManagers),
     rpc("/skep.v1.Peer/Ping", Callers::Managers),
     rpc("/skep.v1.Peer/TaskLogs", Callers::Managers),
 ];

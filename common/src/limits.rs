@@ -104,6 +104,14 @@ pub const JOURNAL_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Bytes of a manager's journal.
 pub const JOURNAL_BYTES: u64 = 64 << 20;
 
+/// Bytes of a page of it that goes to another manager; a single version that did more goes alone.
+pub const JOURNAL_PAGE_BYTES: usize = 512 << 10;
+
+/// Entries of history that are shown at most, and unless more or fewer are asked for.
+pub const MAX_HISTORY: usize = 1000;
+/// See [`MAX_HISTORY`].
+pub const HISTORY: usize = 50;
+
 // ---- certificates ------------------------------------------------------------------------------
 
 /// Life of a node's certificate.

@@ -15,8 +15,8 @@ use skep_common::{
 use skep_core::validate_spec::InvalidSpec;
 use skep_proto::v1::{
     LeaveRequest, LogOptions, NodeRole, Transaction, ca_server::CaServer, control_client::ControlClient,
-    control_server::ControlServer, dispatcher_server::DispatcherServer, membership_client::MembershipClient,
-    membership_server::MembershipServer,
+    control_server::ControlServer, dispatcher_server::DispatcherServer, journal_server::JournalServer,
+    membership_client::MembershipClient, membership_server::MembershipServer,
 };
 use skep_raft::{FIRST_RAFT_ID, OnFatal, Open, RaftConfig, RaftNode, Standing, StartError, Tuning};
 use skep_store::{Store, View};
@@ -33,7 +33,7 @@ use crate::{
     control::ControlService,
     dispatcher::DispatcherService,
     forward::{LeaderRoute, OnLeader},
-    journal::{self, Journal, Log},
+    journal::{Filler, JournalService, Keeper, Limits, Log, Managers},
     lead::Lead,
     local::{LocalControl, LocalControlClient, LocalService},
     log_broker::LogBroker,
@@ -143,11 +143,12 @@ impl Manager {
         let raft = RaftNode::start(raft_config, store.clone(), dialer.clone(), clock.clone()).await?;
         let swarm = Swarm { store: store.clone(), raft: raft.clone(), clock, by: "manager".into() };
 
-        let journal = Journal::new(journal_dir.clone(), raft.vault());
+        let keeper = Keeper::new(Log::new(journal_dir, raft.vault(), Limits::default()), swarm.clock.clone());
         let route = LeaderRoute::new(&raft, dialer.clone());
         let (dispatcher, term) = watch::channel(None);
         let (status, status_receiver) = watch::channel(ManagerStatus::default());
-        let control = OnLeader::new(ControlServer::new(ControlService::new(swarm.clone(), journal)), route.clone());
+        let control =
+            OnLeader::new(ControlServer::new(ControlService::new(swarm.clone(), keeper.journal())), route.clone());
         let membership =
             OnLeader::new(MembershipServer::new(MembershipService::new(swarm.signed("membership"))), route.clone());
         let ca = OnLeader::new(
@@ -163,8 +164,10 @@ impl Manager {
             .add_service(ca)
             .add_service(membership.clone())
             .add_service(control.clone())
-            .add_service(DispatcherServer::new(agents));
+            .add_service(DispatcherServer::new(agents))
+            .add_service(JournalServer::new(JournalService::new(keeper.clone())));
         let roles = StoredRoles { node_id: node_id.clone(), store: store.clone(), leadership: raft.leadership() };
+        let own_id = node_id.clone();
         // This node's own calls come from nowhere on the network; its address is the one it serves on.
         let caller = Caller::direct(Peer::Node { node_id, role: NodeRole::Manager }, listen.local_addr()?);
         let server = RpcServer::new(listen, identity.clone(), Arc::new(roles), routes.routes());
@@ -175,8 +178,9 @@ impl Manager {
         tasks.spawn(
             Lead { swarm: swarm.clone(), status, dispatcher, disowned: disowned.clone(), stop: stop.clone() }.follow(),
         );
-        let log = Log::new(journal_dir, raft.vault(), journal::Limits::default());
-        tasks.spawn(journal::keep(log, store.clone(), swarm.clock.clone(), stop.clone()));
+        let source = Managers { node_id: own_id, store: store.clone(), raft, dialer: dialer.clone() };
+        tasks.spawn(Filler { keeper: keeper.clone(), source }.run(stop.clone()));
+        tasks.spawn(keeper.keep(store.clone(), stop.clone()));
         tasks.close();
 
         let control = LocalControl::new(LocalService::new(control, caller.clone()));

@@ -1,7 +1,10 @@
 //! Why something waits, who did what, and what would happen: asked from outside, across a leader's death.
 
+use std::fs;
+
 use anyhow::{Result, ensure};
-use skep_tests::{Cluster, until};
+use serde_json::json;
+use skep_tests::{Cluster, request, until};
 
 const WAITS: &str = "no suitable node (scheduling constraints not satisfied on 3 nodes)";
 
@@ -46,6 +49,68 @@ fn a_service_that_fits_nowhere_is_explained_and_its_history_survives_the_leader(
     ensure!(created(&after) == 1, "the history is gone: {after}");
     cluster.script(&["start", &leader])?.success()?;
     cluster.wait_status(other, &leader, "Ready")?;
+    cluster.down()
+}
+
+/// Writes until the log is so long that it is cut: who joins then is brought up by a snapshot, not by what happened.
+fn fill_log(cluster: &Cluster, node: &str) -> Result<()> {
+    let socket = cluster.path(node, "skep.sock");
+    let spec = json!({
+        "Name": "filler", "Mode": {"Replicated": {"Replicas": 0}},
+        "TaskTemplate": {"ContainerSpec": {"Image": "skep/demo:1"}},
+    });
+    let snapshots = cluster.path(node, "data/swarm/manager/snapshots");
+    loop {
+        for _ in 0..100 {
+            request(&socket, "POST", "/services/create", Some(&spec))?;
+            request(&socket, "DELETE", "/services/filler", None)?;
+        }
+        if fs::read_dir(&snapshots)?.next().is_some() {
+            return Ok(());
+        }
+    }
+}
+
+#[test]
+fn managers_that_joined_late_know_what_happened_before() -> Result<()> {
+    let cluster = Cluster::up(1, 0)?;
+    cluster.docker("n1", &["service", "create", "-d", "--name", "old", "--replicas", "0", "skep/demo:1"])?.success()?;
+    for availability in ["drain", "active"] {
+        cluster.docker("n1", &["node", "update", "--availability", availability, "n1"])?.success()?;
+    }
+    let explained = cluster.skep("n1", &["node", "explain", "self"])?.success()?;
+    let drained = |text: &str| {
+        text.lines()
+            .filter(|line| line.contains("user via n1") && line.ends_with("drained: its tasks have to leave"))
+            .count()
+    };
+    ensure!(
+        explained.starts_with("n1 is a manager and has been ready for ") && drained(&explained) == 1,
+        "{explained}"
+    );
+    fill_log(&cluster, "n1")?;
+
+    cluster.script(&["add", "n2", "n3"])?.success()?;
+    let token = cluster.skep("n1", &["swarm", "join-token", "-q", "manager"])?.success()?;
+    for (node, addr) in [("n2", "10.78.0.2"), ("n3", "10.78.0.3")] {
+        let join = ["swarm", "join", "--token", &token, "--advertise-addr", addr, "10.78.0.1:2377"];
+        cluster.skep(node, &join)?.success()?;
+        cluster.wait_status("n1", node, "Ready")?;
+        until("the history from before the join", || {
+            Ok(cluster.log(node)?.contains("the journal was completed with what other managers had").then_some(()))
+        })?;
+    }
+    cluster.script(&["kill", "n1"])?.success()?;
+    let leader = until("a leader that joined late", || Ok(cluster.leader("n2")?.filter(|leader| leader != "n1")))?;
+
+    let created =
+        until("an explanation from it", || Ok(cluster.skep(&leader, &["service", "explain", "old"])?.success().ok()))?;
+    let by_user = |line: &&str| line.contains("user via n1") && line.contains("created: 0 replicas of skep/demo:1");
+    ensure!(created.lines().filter(by_user).count() == 1 && !created.contains("is not known"), "{created}");
+    let explained = cluster.skep(&leader, &["node", "explain", "n1"])?.success()?;
+    ensure!(drained(&explained) == 1 && !explained.contains("is not known"), "{explained}");
+    let history = cluster.skep(&leader, &["swarm", "history", "--limit", "1000"])?.success()?;
+    ensure!(history.lines().any(|line| line.contains("node n2") && line.contains("joined the swarm")), "{history}");
     cluster.down()
 }
 

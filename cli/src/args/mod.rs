@@ -15,7 +15,7 @@ pub(crate) use self::{
     daemon::DaemonArgs,
     image::{ImageCommand, ImageListArgs, ImageLoadArgs},
     node::{NodeCommand, NodeInspectArgs, NodeListArgs, NodeRemoveArgs, NodeTasksArgs, NodeUpdateArgs},
-    reasons::{DeployArgs, ServiceExplainArgs, TaskCommand, WhatIfCommand},
+    reasons::{DeployArgs, HistoryArgs, NodeExplainArgs, ServiceExplainArgs, TaskCommand, WhatIfCommand},
     service::*,
     swarm::{
         Availability, SwarmCommand, SwarmInitArgs, SwarmJoinArgs, SwarmJoinTokenArgs, SwarmLeaveArgs, SwarmRole,

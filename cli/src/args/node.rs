@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    Filter, GoDuration, KeyValue,
+    Filter, GoDuration, KeyValue, NodeExplainArgs,
     swarm::{Availability, SwarmRole},
 };
 use crate::output::Format;
@@ -16,6 +16,8 @@ pub(crate) enum NodeCommand {
     Ls(NodeListArgs),
     /// Show everything about nodes
     Inspect(NodeInspectArgs),
+    /// Say why a node is as it is, what it holds back, and what happened to it
+    Explain(NodeExplainArgs),
     /// Change a node
     Update(NodeUpdateArgs),
     /// Make managers of nodes

@@ -1,12 +1,40 @@
-//! `skep service explain`, `skep task` and `skep what-if`.
+//! `skep service explain`, `skep node explain`, `skep swarm history`, `skep task` and `skep what-if`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::output::Format;
+
+/// What is to be shown of what happened.
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Nothing older than this: a time, or how long ago (`10m`)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// So many entries at most [default: 50]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: Option<u32>,
+    /// `json`, or a template of `{{.Field}}`s
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
+}
+
+/// `skep node explain`.
+#[derive(Debug, Args)]
+pub(crate) struct NodeExplainArgs {
+    #[command(flatten)]
+    pub(crate) history: HistoryArgs,
+    /// Id, name or `self`
+    #[arg(value_name = "self|NODE")]
+    pub(crate) node: String,
+}
+
 /// `skep service explain`.
 #[derive(Debug, Args)]
 pub(crate) struct ServiceExplainArgs {
+    #[command(flatten)]
+    pub(crate) history: HistoryArgs,
     /// Id or name
     pub(crate) service: String,
 }
@@ -21,6 +49,8 @@ pub(crate) enum TaskCommand {
 /// `skep task explain`.
 #[derive(Debug, Args)]
 pub(crate) struct TaskExplainArgs {
+    #[command(flatten)]
+    pub(crate) history: HistoryArgs,
     /// Id, or the beginning of one
     pub(crate) task: String,
 }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::GoDuration;
+use super::{GoDuration, HistoryArgs};
 
 /// `skep swarm …`.
 #[derive(Debug, Subcommand)]
@@ -17,6 +17,8 @@ pub(crate) enum SwarmCommand {
     Leave(SwarmLeaveArgs),
     /// Change the swarm's settings
     Update(SwarmUpdateArgs),
+    /// Show who changed the swarm's settings, its nodes and its services
+    History(HistoryArgs),
 }
 
 /// Whether a node takes tasks.

@@ -7,8 +7,8 @@ use hyper::body::Frame;
 use skep_dockerapi::{
     filters::Filters,
     types::{
-        ContainerSummary, Created, Explanation, Forecast, ImageSummary, Info, InitRequest, JobRun, JoinRequest, Move,
-        Node, NodeSpec, Service, ServiceSpec, Swarm, SwarmSpec, Task, Updated, VersionInfo,
+        ContainerSummary, Created, Forecast, ImageSummary, Info, InitRequest, JobRun, JoinRequest, Move, Node,
+        NodeSpec, Service, ServiceSpec, Swarm, SwarmSpec, Task, Updated, VersionInfo,
     },
 };
 
@@ -180,12 +180,20 @@ impl Client {
         self.get(Target::new(&["tasks", key])).await
     }
 
-    pub(crate) async fn explain_service(&self, key: &str) -> Result<Explanation, ClientError> {
-        self.get(Target::new(&["skep", "services", key, "explain"])).await
-    }
-
-    pub(crate) async fn explain_task(&self, key: &str) -> Result<Explanation, ClientError> {
-        self.get(Target::new(&["skep", "tasks", key, "explain"])).await
+    /// Why something is as it is, as it came. `since` and `limit` are for its history; empty ones are left out.
+    pub(crate) async fn explain(
+        &self,
+        what: &[&str],
+        since: &str,
+        limit: &str,
+    ) -> Result<serde_json::Value, ClientError> {
+        let mut target = Target::new(&[&["skep"], what].concat());
+        for (name, value) in [("since", since), ("limit", limit)] {
+            if !value.is_empty() {
+                target = target.with(name, value);
+            }
+        }
+        self.get(target).await
     }
 
     /// What would happen if: one of the fields of [`WhatIf`](skep_dockerapi::types::WhatIf), a spec as it was given.

@@ -1,14 +1,18 @@
-//! `skep service explain` and `skep task explain`.
+//! `skep service explain`, `skep task explain`, `skep node explain` and `skep swarm history`.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use jiff::tz::TimeZone;
 use skep_dockerapi::{
     time::Time,
     types::{Explanation, HistoryEntry, NodeVerdict},
 };
 
-use super::Context;
+use super::{
+    Context, moment,
+    names::{Names, node_key},
+};
 use crate::{
-    args::TaskCommand,
+    args::{HistoryArgs, NodeExplainArgs, ServiceExplainArgs, TaskCommand},
     output::{
         Table,
         text::short_id,
@@ -16,24 +20,66 @@ use crate::{
     },
 };
 
-pub(super) async fn service(context: &mut Context, key: &str) -> Result<()> {
-    let explanation = context.client.explain_service(key).await?;
-    Ok(context.printer.text(show(&explanation, now()))?)
+pub(super) async fn service(context: &mut Context, args: &ServiceExplainArgs) -> Result<()> {
+    explain(context, &["services", &args.service, "explain"], &args.history, false).await
 }
 
 pub(super) async fn run(context: &mut Context, command: TaskCommand) -> Result<()> {
     let TaskCommand::Explain(args) = command;
-    let explanation = context.client.explain_task(&args.task).await?;
-    Ok(context.printer.text(show(&explanation, now()))?)
+    explain(context, &["tasks", &args.task, "explain"], &args.history, false).await
 }
 
-fn show(explanation: &Explanation, now: Time) -> String {
+pub(super) async fn node(context: &mut Context, args: &NodeExplainArgs) -> Result<()> {
+    let key = node_key(&context.client, &args.node).await?;
+    explain(context, &["nodes", &key, "explain"], &args.history, false).await
+}
+
+pub(super) async fn swarm(context: &mut Context, args: &HistoryArgs) -> Result<()> {
+    explain(context, &["swarm", "history"], args, true).await
+}
+
+/// Asks and shows. What happened to `several` things needs their names.
+async fn explain(context: &mut Context, what: &[&str], args: &HistoryArgs, several: bool) -> Result<()> {
+    let since = moment::query(args.since.as_deref(), now(), TimeZone::system())?;
+    let limit = args.limit.map(|limit| limit.to_string()).unwrap_or_default();
+    let answer = context.client.explain(what, &since, &limit).await?;
+    if let Some(format) = &args.format {
+        return Ok(context.printer.text(format.one(&answer)?)?);
+    }
+    let explanation: Explanation = serde_json::from_value(answer).context("the daemon's answer is no explanation")?;
+    let subjects = if several { Some(subjects(context, &explanation.history).await?) } else { None };
+    Ok(context.printer.text(show(&explanation, subjects.as_deref(), now()))?)
+}
+
+/// What each entry is about, by name.
+async fn subjects(context: &Context, entries: &[HistoryEntry]) -> Result<Vec<String>> {
+    let mut names = Names::new(&context.client, false);
+    let mut subjects = Vec::with_capacity(entries.len());
+    for entry in entries {
+        subjects.push(match (entry.service_id.as_str(), entry.node_id.as_str()) {
+            ("", "") => "swarm".to_owned(),
+            ("", node) => format!("node {}", names.node(node).await?),
+            (service, _) => format!("service {}", names.service(service).await?),
+        });
+    }
+    Ok(subjects)
+}
+
+/// `subjects`: what each entry of the history is about, where that is not all the same.
+fn show(explanation: &Explanation, subjects: Option<&[String]>, now: Time) -> String {
     let mut text = format!("{}\n", explanation.text);
     if !explanation.nodes.is_empty() {
         text += &format!("\n{}", nodes(&explanation.nodes));
     }
     if !explanation.history.is_empty() {
-        text += &format!("\n{}", history(&explanation.history, now));
+        let history = match subjects {
+            Some(subjects) => of_several(&explanation.history, subjects, now),
+            None if explanation.history.iter().all(|entry| entry.task_id.is_empty()) => {
+                of_one(&explanation.history, now)
+            }
+            None => with_tasks(&explanation.history, now),
+        };
+        text += &format!("\n{history}");
     }
     text
 }
@@ -54,7 +100,23 @@ fn nodes(nodes: &[NodeVerdict]) -> Table {
     table
 }
 
-fn history(entries: &[HistoryEntry], now: Time) -> Table {
+fn of_one(entries: &[HistoryEntry], now: Time) -> Table {
+    let mut table = Table::new(&["WHEN", "BY", "WHAT"]);
+    for entry in entries {
+        table.row([ago(entry.time, now), entry.by.clone(), entry.text.clone()]);
+    }
+    table
+}
+
+fn of_several(entries: &[HistoryEntry], subjects: &[String], now: Time) -> Table {
+    let mut table = Table::new(&["WHEN", "BY", "OF", "WHAT"]);
+    for (entry, subject) in entries.iter().zip(subjects) {
+        table.row([ago(entry.time, now), entry.by.clone(), subject.clone(), entry.text.clone()]);
+    }
+    table
+}
+
+fn with_tasks(entries: &[HistoryEntry], now: Time) -> Table {
     let mut table = Table::new(&["WHEN", "BY", "SLOT", "TASK", "WHAT"]);
     for entry in entries {
         table.row([
@@ -103,8 +165,8 @@ WHEN                 BY            SLOT      TASK           WHAT
 30 seconds ago       scheduler     1         7d7xjd9dtya2   waits: no suitable node
 About a minute ago   user via n1                            created: 1 replica of skep/demo:1
 ";
-        assert_eq!(show(&explanation, Time(120_000_000_000)), expected);
-        assert_eq!(show(&Explanation { text: "x".into(), ..Explanation::default() }, Time(0)), "x\n");
+        assert_eq!(show(&explanation, None, Time(120_000_000_000)), expected);
+        assert_eq!(show(&Explanation { text: "x".into(), ..Explanation::default() }, None, Time(0)), "x\n");
     }
 
     #[tokio::test]
@@ -117,5 +179,42 @@ About a minute ago   user via n1                            created: 1 replica o
         assert_eq!(testing::prints(&daemon, &["task", "explain", "7d7x"]).await, "web.1 waits for nothing.\n");
         let (_, refused) = testing::run(&daemon, &["service", "explain", "nosuch"]).await;
         assert_eq!(refused, Err("Error response from daemon: service nosuch not found".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn nodes_and_the_swarm_have_a_history_too() {
+        let entry = |seconds: u8, of: serde_json::Value, text: &str| {
+            let mut entry =
+                json!({"Time": format!("1970-01-01T00:00:{seconds:02}Z"), "By": "user via n1", "Text": text});
+            entry.as_object_mut().unwrap().extend(of.as_object().unwrap().clone());
+            entry
+        };
+        let drained = entry(30, json!({"NodeID": "id2"}), "drained: its tasks have to leave");
+        let swarm = json!({"Text": "The swarm has 2 managers.", "History": [
+            drained,
+            entry(20, json!({"ServiceID": "s1"}), "created: 1 replica of a"),
+            entry(10, json!({}), "the swarm's settings changed"),
+        ]});
+        let daemon = FakeDaemon::new()
+            .on("GET /v1.46/skep/nodes/n2/explain", json!({"Text": "n2 is drained.", "History": [drained]}))
+            .on("GET /v1.46/skep/swarm/history", swarm.clone())
+            .on("GET /v1.46/skep/swarm/history?since=5.000000000&limit=2", json!({"Text": "x"}))
+            .on("GET /v1.46/nodes/id2", json!({"ID": "id2", "Description": {"Hostname": "n2"}}))
+            .refusing("GET /v1.46/services/s1", 404, "service s1 not found");
+        let words = |text: String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
+        let node = words(testing::prints(&daemon, &["node", "explain", "n2"]).await);
+        assert!(node.starts_with("n2 is drained. WHEN BY WHAT "), "{node}");
+        assert!(node.ends_with("years ago user via n1 drained: its tasks have to leave"), "{node}");
+        let history = testing::prints(&daemon, &["swarm", "history"]).await;
+        let lines: Vec<String> = history.lines().skip(2).map(|line| words(line.to_owned())).collect();
+        assert_eq!(lines[0], "WHEN BY OF WHAT");
+        assert!(lines[1].ends_with("user via n1 node n2 drained: its tasks have to leave"), "{lines:?}");
+        assert!(lines[2].ends_with("service s1 created: 1 replica of a"), "gone, so only its id is known: {lines:?}");
+        assert!(lines[3].ends_with("swarm the swarm's settings changed"), "{lines:?}");
+        assert_eq!(testing::prints(&daemon, &["swarm", "history", "--since", "5", "--limit", "2"]).await, "x\n");
+        let text = testing::prints(&daemon, &["swarm", "history", "--format", "{{.Text}}"]).await;
+        assert_eq!(text, "The swarm has 2 managers.\n");
+        let whole = testing::prints(&daemon, &["swarm", "history", "--format", "json"]).await;
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&whole).unwrap(), swarm);
     }
 }

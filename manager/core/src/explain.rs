@@ -1,9 +1,13 @@
-//! Why a service or a task waits, in one paragraph, and how every node stands for one more task of it.
+//! Why a service, a task, a node or the swarm is as it is, in one paragraph; and for a service and a task how every node
+//! stands for one more of it.
 //!
 //! Owns nothing and decides nothing: it says what the planners have written down, in their words.
 
+mod node;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Unit;
 use skep_common::{
     clock::{Timestamp, duration},
     limits,
@@ -19,12 +23,14 @@ use crate::{
     task::{TaskExt, specimen},
 };
 
+pub use node::{node, swarm};
+
 /// What there is to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
     /// One paragraph.
     pub text: String,
-    /// How each node stands for one more task: the best first, those that cannot last.
+    /// How each node stands for one more task: the best first, those that cannot last. Only for what has tasks.
     pub nodes: Vec<Verdict>,
 }
 
@@ -60,6 +66,35 @@ pub fn task(view: &View, task: &Task, now: Timestamp) -> Explanation {
         None => format!("{name} runs on {} and waits for nothing.", names::node_by_id(view, &task.node_id)),
     };
     Explanation { text, nodes: verdicts(view, task, now) }
+}
+
+/// Spans of time that are named one by one.
+const NAMED_SPANS: usize = 3;
+
+/// Says of spans of time, oldest first, that nothing is known of them: each after the first and before the second, where
+/// there is one.
+pub fn unseen(spans: &[(Option<Timestamp>, Option<Timestamp>)]) -> Option<String> {
+    if let [.., (_, Some(until))] = spans
+        && spans.len() > NAMED_SPANS
+    {
+        return Some(format!("What happened before {} is known in parts only.", moment(*until)));
+    }
+    let spans: Vec<String> = spans
+        .iter()
+        .map(|span| match *span {
+            (Some(from), Some(until)) => format!("between {} and {}", moment(from), moment(until)),
+            (None, Some(until)) => format!("before {}", moment(until)),
+            (Some(from), None) => format!("after {}", moment(from)),
+            (None, None) => "until now".to_owned(),
+        })
+        .collect();
+    (!spans.is_empty()).then(|| format!("What happened {} is not known.", spans.join(", and ")))
+}
+
+/// A time to the second.
+fn moment(time: Timestamp) -> String {
+    let known = jiff::Timestamp::from_nanosecond(i128::from(time.as_nanos()));
+    known.and_then(|known| known.round(Unit::Second)).map_or_else(|_| "some time".to_owned(), |known| known.to_string())
 }
 
 /// How much of a service there is.

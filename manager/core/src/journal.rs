@@ -10,6 +10,8 @@ mod task;
 use skep_proto::v1::{Cluster, JournalEntry};
 use skep_store::{AnyObject, Change, View, WatchEvent};
 
+use crate::names;
+
 /// Longest text of an entry, in bytes.
 pub const MAX_TEXT: usize = 512;
 
@@ -24,23 +26,16 @@ pub fn entries(view: &View, event: &WatchEvent) -> Vec<JournalEntry> {
     event.changes.iter().flat_map(|change| told(view, change)).map(entry).collect()
 }
 
-/// How everything stands that changed after `version` while nobody looked, oldest change first.
-pub fn since(view: &View, version: u64) -> Vec<JournalEntry> {
-    let changed = view.objects().filter(|object| object.version() > version);
-    let mut entries: Vec<JournalEntry> = changed
-        .filter_map(|object| {
-            let text = match &object {
-                AnyObject::Task(task) => task::standing(view, task),
-                AnyObject::Service(service) => service::standing(service),
-                AnyObject::Node(node) => node::standing(node),
-                AnyObject::Cluster(_) => return None,
-            };
-            let at = object.meta().map_or(0, |meta| meta.updated_at);
-            Some(JournalEntry { at, version: object.version(), ..entry(About::of(&object), text) })
-        })
-        .collect();
-    entries.sort_by_key(|entry| entry.version);
-    entries
+/// How an object stands whose last change nobody saw; `None` when that says nothing.
+pub fn standing(view: &View, object: &AnyObject) -> Option<JournalEntry> {
+    let text = match object {
+        AnyObject::Task(task) => task::standing(view, task),
+        AnyObject::Service(service) => service::standing(service),
+        AnyObject::Node(node) => node::standing(node),
+        AnyObject::Cluster(_) => return None,
+    };
+    let at = object.meta().map_or(0, |meta| meta.updated_at);
+    Some(JournalEntry { at, version: object.version(), ..entry(About::of(object), text) })
 }
 
 /// Whom an entry concerns.
@@ -80,10 +75,11 @@ fn told(view: &View, change: &Change) -> Vec<(About, String)> {
         Change::Update { old: AnyObject::Task(old), new: AnyObject::Task(new) } => task::changed(view, old, new),
         Change::Create(AnyObject::Service(service)) => vec![service::created(service)],
         Change::Update { old: AnyObject::Service(old), new: AnyObject::Service(new) } => service::changed(old, new),
-        Change::Remove(AnyObject::Service(_)) => vec!["removed".to_owned()],
+        // Nobody can look up what it was called any more.
+        Change::Remove(AnyObject::Service(service)) => vec![format!("removed ({})", names::service(service))],
         Change::Create(AnyObject::Node(node)) => vec![node::joined(node)],
         Change::Update { old: AnyObject::Node(old), new: AnyObject::Node(new) } => node::changed(old, new),
-        Change::Remove(AnyObject::Node(_)) => vec!["removed from the swarm".to_owned()],
+        Change::Remove(AnyObject::Node(node)) => vec![format!("removed from the swarm ({})", names::node(node))],
         Change::Create(AnyObject::Cluster(_)) => vec!["the swarm was made".to_owned()],
         Change::Update { old: AnyObject::Cluster(old), new: AnyObject::Cluster(new) } => cluster_changed(old, new),
         // That a finished task is forgotten is housekeeping.
@@ -95,8 +91,22 @@ fn told(view: &View, change: &Change) -> Vec<(About, String)> {
 
 fn cluster_changed(old: &Cluster, new: &Cluster) -> Vec<String> {
     let mut texts = Vec::new();
-    if old.spec != new.spec {
-        texts.push("the swarm's settings changed".to_owned());
+    let (before, after) = (old.spec.clone().unwrap_or_default(), new.spec.clone().unwrap_or_default());
+    let changed = [
+        ("name and labels", before.annotations != after.annotations),
+        ("task history limit", before.task_history_limit != after.task_history_limit),
+        ("heartbeat period", before.heartbeat_period != after.heartbeat_period),
+        ("life of certificates", before.node_cert_expiry != after.node_cert_expiry),
+        ("snapshot interval", before.snapshot_interval != after.snapshot_interval),
+        (
+            "log entries for slow followers",
+            before.log_entries_for_slow_followers != after.log_entries_for_slow_followers,
+        ),
+        ("log driver", before.task_log_driver != after.task_log_driver),
+    ];
+    let changed: Vec<&str> = changed.iter().filter(|(_, changed)| *changed).map(|(name, _)| *name).collect();
+    if !changed.is_empty() {
+        texts.push(format!("the swarm's settings changed: {}", changed.join(", ")));
     }
     let (old, new) = (old.join_tokens.clone().unwrap_or_default(), new.join_tokens.clone().unwrap_or_default());
     for (role, changed) in [("worker", old.worker != new.worker), ("manager", old.manager != new.manager)] {

@@ -2,12 +2,17 @@
 //! [`JournalRecord`]. A record is bound to its file and its number there.
 //!
 //! The writer may be cut off anywhere, so a file may end in a part of a record. That is how such files are, and no damage.
+//! A file that fills a gap is put there whole.
+//!
+//! Files are ordered by number as what is in them is by version. Between two that were begun one after the other many
+//! numbers are left free, for what may turn out to be missing there.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use prost::Message as _;
@@ -15,6 +20,12 @@ use skep_proto::v1::JournalRecord;
 use skep_raft::Vault;
 
 const SUFFIX: &str = ".segment";
+
+/// What a file is called while it is not whole yet.
+const UNFINISHED: &str = "unfinished";
+
+/// Numbers from one file to the next.
+pub(super) const STEP: u64 = 1 << 20;
 
 /// Longest sealed record.
 const MAX_RECORD: usize = 1 << 20;
@@ -64,6 +75,21 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
 /// A new file, or an old one to be continued.
 pub(super) fn open(dir: &Path, number: u64) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path(dir, number))
+}
+
+/// A new file of one record that appears whole or not at all, and counts as written at `modified`.
+pub(super) fn put(
+    dir: &Path,
+    number: u64,
+    vault: &Vault,
+    record: &JournalRecord,
+    modified: SystemTime,
+) -> io::Result<()> {
+    let unfinished = dir.join(UNFINISHED);
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all(&frame(vault, number, 0, record))?;
+    file.set_modified(modified)?;
+    fs::rename(unfinished, path(dir, number))
 }
 
 /// A record as it is written: the `index`th of file `number`.

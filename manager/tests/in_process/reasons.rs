@@ -1,8 +1,9 @@
 //! Why something waits, what happened to it, and what would happen: asked of a real manager with scripted agents.
 
 use skep_proto::v1::{
-    ClusterSpec, CreateServiceRequest, ExplainReply, ExplainRequest, ListNodesRequest, Node, NodeState, Placement,
-    WhatIfRequest, explain_request, what_if_reply::Effect, what_if_request,
+    Availability, ClusterSpec, CreateServiceRequest, ExplainReply, ExplainRequest, JournalEntry, ListNodesRequest,
+    Node, NodeState, Placement, UpdateNodeRequest, WhatIfRequest, explain_request, what_if_reply::Effect,
+    what_if_request,
 };
 use tonic::Code;
 
@@ -29,7 +30,12 @@ async fn agents(manager: &TestManager, names: &[&str]) -> Vec<Agent> {
 }
 
 async fn explain(manager: &TestManager, what: explain_request::What) -> ExplainReply {
-    manager.control().explain(ExplainRequest { what: Some(what) }).await.unwrap().into_inner()
+    manager
+        .control()
+        .explain(ExplainRequest { what: Some(what), ..ExplainRequest::default() })
+        .await
+        .unwrap()
+        .into_inner()
 }
 
 async fn explain_service(manager: &TestManager, name: &str) -> ExplainReply {
@@ -77,10 +83,10 @@ async fn a_waiting_service_is_explained_also_after_a_restart() {
     .await;
     assert_eq!(told(&again, "user via ", "created: "), 1, "once, and not forgotten: {:#?}", again.history);
 
-    let none = manager.control().explain(ExplainRequest { what: None }).await.unwrap_err();
+    let none = manager.control().explain(ExplainRequest::default()).await.unwrap_err();
     assert_eq!(none.code(), Code::InvalidArgument);
     let what = Some(explain_request::What::Service("nosuch".into()));
-    let unknown = manager.control().explain(ExplainRequest { what }).await.unwrap_err();
+    let unknown = manager.control().explain(ExplainRequest { what, ..ExplainRequest::default() }).await.unwrap_err();
     assert_eq!((unknown.code(), unknown.message()), (Code::NotFound, "service nosuch not found"));
     manager.manager.shutdown().await;
 }
@@ -110,6 +116,67 @@ async fn what_if_says_what_would_move_and_moves_nothing() {
     ] {
         assert_eq!(ask(what).await.unwrap_err().code(), code);
     }
+    manager.manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_and_the_swarm_are_explained_and_say_who_did_what() {
+    let manager = TestManager::bootstrap(ClusterSpec::default()).await;
+    let _agents = agents(&manager, &["w1"]).await;
+    manager.create("web", 0).await;
+    let node = manager.node("w1").await;
+    let mut spec = node.spec.unwrap();
+    spec.set_availability(Availability::Drain);
+    let drain = UpdateNodeRequest { key: node.id.clone(), version: node.meta.unwrap().version, spec: Some(spec) };
+    manager.control().update_node(drain).await.unwrap();
+
+    let told = |explained: &ExplainReply, text: &str| {
+        let by_user = |entry: &&JournalEntry| entry.by == "user via first" && entry.text.starts_with(text);
+        explained.history.iter().filter(by_user).count()
+    };
+    let explained = eventually("it is written down who drained the node", || async {
+        let explained = explain(&manager, explain_request::What::Node("w1".into())).await;
+        (told(&explained, "drained: ") == 1).then_some(explained)
+    })
+    .await;
+    assert!(explained.text.starts_with("w1 is a worker and has been ready for "), "{}", explained.text);
+    assert!(explained.text.ends_with("given no new ones. No task is on it."), "{}", explained.text);
+    assert!(explained.history.iter().all(|entry| entry.node_id == node.id && entry.task_id.is_empty()));
+    assert!(explained.history.last().unwrap().text.starts_with("joined the swarm as a worker"));
+    assert_eq!(explained.nodes, []);
+
+    let swarm = explain_request::What::Swarm(explain_request::Swarm {});
+    let all = explain(&manager, swarm.clone()).await;
+    assert_eq!((told(&all, "drained: "), told(&all, "created: ")), (1, 1), "{all:#?}");
+    assert_eq!(all.history.last().unwrap().text, "joined the swarm as a manager");
+    let ask = async |since, limit| {
+        let request = ExplainRequest { what: Some(swarm.clone()), since, limit };
+        manager.control().explain(request).await.unwrap().into_inner().history
+    };
+    assert_eq!(ask(0, 1).await, all.history[..1]);
+    assert_eq!(ask(all.history[0].at + 1, 0).await, []);
+    manager.manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_that_nobody_has_is_said_to_be_unknown() {
+    let manager = TestManager::bootstrap(ClusterSpec::default()).await;
+    manager.create("old", 0).await;
+    let manager = manager.restart_without_journal().await;
+    eventually("the manager leads again", || async { manager.leads().then_some(()) }).await;
+    manager.create("new", 0).await;
+    let explained = eventually("something is known again", || async {
+        let swarm = explain(&manager, explain_request::What::Swarm(explain_request::Swarm {})).await;
+        let known = swarm.history.iter().any(|entry| entry.by == "user via first");
+        known.then_some(explain_service(&manager, "old").await)
+    })
+    .await;
+    assert!(explained.text.contains(" What happened before "), "{}", explained.text);
+    assert!(explained.text.ends_with(" is not known."), "{}", explained.text);
+    let [entry] = &explained.history[..] else { panic!("{explained:#?}") };
+    assert_eq!((entry.by.as_str(), entry.text.split(':').next()), ("", Some("created")), "how it stands is known");
+    let explained = explain_service(&manager, "new").await;
+    assert!(!explained.text.contains("is not known"), "all of its life was seen: {}", explained.text);
     manager.manager.shutdown().await;
 }
 

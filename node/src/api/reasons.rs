@@ -1,14 +1,18 @@
-//! `/skep/…`: why something waits, and what would happen if something changed. Not in Docker.
+//! `/skep/…`: why something is as it is, what happened to it, and what would happen if something changed. Not in Docker.
 
 use axum::{
     Json,
     extract::{Path, State},
 };
+use skep_common::limits::MAX_HISTORY;
 use skep_dockerapi::{
     convert::{omit_defaults, service_to_docker, what_if_from_json},
     types::{Explanation, Forecast, Move, WhatIf},
 };
-use skep_proto::v1::{ExplainRequest, ListServicesRequest, RebalanceServiceRequest, explain_request::What};
+use skep_proto::v1::{
+    ExplainRequest, ListServicesRequest, RebalanceServiceRequest,
+    explain_request::{self, What},
+};
 
 use super::{
     call::call,
@@ -17,14 +21,26 @@ use super::{
     state::Api,
 };
 
-/// `GET /skep/services/{id}/explain`.
-pub(super) async fn service(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Explanation>, ApiError> {
-    explain(&api, What::Service(key)).await
+type Explained = Result<Json<Explanation>, ApiError>;
+
+/// `GET /skep/services/{id}/explain`, like all of these with `since` and `limit` for the history.
+pub(super) async fn service(State(api): State<Api>, Path(key): Path<String>, params: Params) -> Explained {
+    explain(&api, What::Service(key), &params).await
 }
 
 /// `GET /skep/tasks/{id}/explain`.
-pub(super) async fn task(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Explanation>, ApiError> {
-    explain(&api, What::Task(key)).await
+pub(super) async fn task(State(api): State<Api>, Path(key): Path<String>, params: Params) -> Explained {
+    explain(&api, What::Task(key), &params).await
+}
+
+/// `GET /skep/nodes/{id}/explain`.
+pub(super) async fn node(State(api): State<Api>, Path(key): Path<String>, params: Params) -> Explained {
+    explain(&api, What::Node(key), &params).await
+}
+
+/// `GET /skep/swarm/history`.
+pub(super) async fn swarm(State(api): State<Api>, params: Params) -> Explained {
+    explain(&api, What::Swarm(explain_request::Swarm {}), &params).await
 }
 
 /// `POST /services/{id}/rebalance`: has tasks moved to where they would be placed now, and says which. `dry-run` only says.
@@ -38,9 +54,21 @@ pub(super) async fn rebalance(
     Ok(Json(reply.moves.into_iter().map(Move::from).collect()))
 }
 
-async fn explain(api: &Api, what: What) -> Result<Json<Explanation>, ApiError> {
-    let reply = call(api.control()?.explain(ExplainRequest { what: Some(what) })).await?;
+async fn explain(api: &Api, what: What, params: &Params) -> Explained {
+    let request = ExplainRequest { what: Some(what), since: params.time("since")?.0, limit: limit(params)? };
+    let reply = call(api.control()?.explain(request)).await?;
     Ok(Json(reply.into()))
+}
+
+/// How many entries of history are asked for; 0 when that is left open.
+fn limit(params: &Params) -> Result<u32, ApiError> {
+    let typed = params.text("limit");
+    if typed.is_empty() {
+        return Ok(0);
+    }
+    let limit = typed.parse().ok().filter(|limit| (1..=MAX_HISTORY).contains(limit));
+    let limit = limit.and_then(|limit| u32::try_from(limit).ok());
+    limit.ok_or_else(|| ApiError::bad(format!("invalid limit {typed:?}: a number from 1 to {MAX_HISTORY} is expected")))
 }
 
 /// `POST /skep/what-if`. A spec to deploy may be what `inspect` shows, with the defaults written out: where the service

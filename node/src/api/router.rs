@@ -56,6 +56,8 @@ pub(super) fn router(api: Api) -> Router {
         .route("/networks/{id}", get(networks::inspect))
         .route("/skep/services/{id}/explain", get(reasons::service))
         .route("/skep/tasks/{id}/explain", get(reasons::task))
+        .route("/skep/nodes/{id}/explain", get(reasons::node))
+        .route("/skep/swarm/history", get(reasons::swarm))
         .route("/skep/what-if", post(reasons::what_if))
         .fallback(async || page_not_found())
         .method_not_allowed_fallback(async || page_not_found())

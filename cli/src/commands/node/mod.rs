@@ -8,7 +8,7 @@ use anyhow::Result;
 use skep_dockerapi::filters::Filters;
 
 use super::{
-    Context, Failures, filters,
+    Context, Failures, explain, filters,
     names::{self, node_key},
     tasks::{self, Style},
 };
@@ -21,6 +21,7 @@ pub(super) async fn run(context: &mut Context, command: NodeCommand) -> Result<(
     match command {
         NodeCommand::Ls(args) => list::run(context, args).await,
         NodeCommand::Inspect(args) => inspect(context, args).await,
+        NodeCommand::Explain(args) => explain::node(context, &args).await,
         NodeCommand::Update(args) => update::run(context, args).await,
         NodeCommand::Promote(args) => update::set_role(context, args.nodes, SwarmRole::Manager).await,
         NodeCommand::Demote(args) => update::set_role(context, args.nodes, SwarmRole::Worker).await,

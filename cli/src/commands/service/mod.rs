@@ -29,7 +29,7 @@ pub(super) async fn run(context: &mut Context, command: ServiceCommand) -> Resul
         ServiceCommand::Ls(args) => list::run(context, args).await,
         ServiceCommand::Ps(args) => ps(context, args).await,
         ServiceCommand::Inspect(args) => inspect(context, args).await,
-        ServiceCommand::Explain(args) => explain::service(context, &args.service).await,
+        ServiceCommand::Explain(args) => explain::service(context, &args).await,
         ServiceCommand::Update(args) => update::run(context, *args).await,
         ServiceCommand::Scale(args) => scale::run(context, args).await,
         ServiceCommand::Rollback(args) => update::roll_back(context, &args.service, args.wait).await,

@@ -7,7 +7,7 @@ mod update;
 
 use anyhow::Result;
 
-use super::Context;
+use super::{Context, explain};
 use crate::args::{SwarmCommand, SwarmLeaveArgs};
 
 pub(super) async fn run(context: &mut Context, command: SwarmCommand) -> Result<()> {
@@ -17,6 +17,7 @@ pub(super) async fn run(context: &mut Context, command: SwarmCommand) -> Result<
         SwarmCommand::JoinToken(args) => join_token::run(context, args).await,
         SwarmCommand::Leave(args) => leave(context, args).await,
         SwarmCommand::Update(args) => update::run(context, args).await,
+        SwarmCommand::History(args) => explain::swarm(context, &args).await,
     }
 }
 

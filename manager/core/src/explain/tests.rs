@@ -1,8 +1,10 @@
 //! What is said of services and tasks that wait, and of those that do not.
 
+use std::time::Duration;
+
 use skep_proto::v1::{
-    Annotations, Node, NodeDescription, NodeFailure, NodeSpec, NodeState, NodeStatus, ReplicatedService, RestartState,
-    ServiceSpec, TaskStatus, UpdateStatus,
+    Annotations, Node, NodeDescription, NodeFailure, NodeRole, NodeSpec, NodeState, NodeStatus, ReplicatedService,
+    RestartState, ServiceSpec, TaskStatus, UpdateStatus,
 };
 use skep_store::TxBuilder;
 
@@ -159,4 +161,78 @@ fn every_node_is_in_the_table_the_fit_first() {
     let explained = super::task(&view, view.task(&again.id).unwrap(), NOW);
     let on_a = explained.nodes.iter().find(|verdict| verdict.node_id == "a").unwrap();
     assert_eq!((on_a.failures, on_a.service_tasks), (1, 0), "a task's own failures count, itself does not");
+}
+
+#[test]
+fn a_node_says_how_it_is_and_what_it_holds_back() {
+    use TaskState::*;
+    let ago = |mut node: Node, seconds: u64, message: &str| {
+        let status = node.status.as_mut().unwrap();
+        (status.since, status.message) = ((NOW - Duration::from_secs(seconds)).as_nanos(), message.into());
+        node
+    };
+    let said = |node: Node, tasks: Vec<Task>| {
+        let empty = View::default();
+        let mut tx = TxBuilder::new(&empty, NOW);
+        tx.create(node);
+        for task in tasks {
+            tx.create(task);
+        }
+        let view = empty.apply(1, &tx.build()).unwrap().0;
+        super::node(&view, view.nodes().next().unwrap(), NOW).text
+    };
+    let stopping = Task { desired_state: Shutdown.into(), ..task_in(2, Running, "b") };
+    let promoted = |mut node: Node| {
+        node.spec.as_mut().unwrap().set_desired_role(NodeRole::Manager);
+        node
+    };
+    let table = [
+        (
+            said(ago(node("a", NodeState::Ready, Availability::Active), 59, ""), vec![task_in(1, Running, "a")]),
+            "host-a is a worker and has been ready for 59 s. It is active: it may be given tasks. 1 task is on it.",
+        ),
+        (
+            said(
+                ago(node("b", NodeState::Ready, Availability::Drain), 7200, ""),
+                vec![task_in(1, Running, "b"), stopping, task_in(3, Complete, "b")],
+            ),
+            "host-b is a worker and has been ready for 2 h. It is drained: its tasks have to leave, and it is given no \
+             new ones. 2 tasks are on it. Still to stop there: web.2. Still to be replaced elsewhere before it stops \
+             there: web.1.",
+        ),
+        (
+            said(
+                ago(node("c", NodeState::Down, Availability::Active), 180, "heartbeat failure"),
+                vec![task_in(1, Running, "c")],
+            ),
+            "host-c is a worker and has been down for 3 min: heartbeat failure. It is active: it may be given tasks \
+             once it is ready. 1 task is on it. Nobody can say what became of web.1: unless the node returns, given up for lost in 23 h.",
+        ),
+        (
+            said(promoted(ago(node("d", NodeState::Unknown, Availability::Pause), 0, "")), Vec::new()),
+            "host-d is a worker that the leader has not heard of yet. It is paused: it keeps its tasks and is given \
+             no new ones. It is to be a manager and is none yet. No task is on it.",
+        ),
+    ];
+    for (said, expected) in table {
+        assert_eq!(said, expected);
+    }
+    let all = super::swarm(&view(web(0), Vec::new())).text;
+    assert_eq!(
+        all,
+        "The swarm has 0 managers and 3 workers. Not every node takes tasks: host-b is drained, host-c is down."
+    );
+}
+
+#[test]
+fn what_nobody_knows_is_said_in_one_sentence() {
+    let at = |seconds| Some(Timestamp(1_700_000_000_400_000_000) + Duration::from_secs(seconds));
+    assert_eq!(unseen(&[]), None);
+    let many: Vec<_> = (0..9).map(|number| (at(20 * number), at(20 * number + 10))).collect();
+    assert_eq!(unseen(&many).unwrap(), "What happened before 2023-11-14T22:16:10Z is known in parts only.");
+    assert_eq!(
+        unseen(&[(None, at(0)), (at(60), at(120))]).unwrap(),
+        "What happened before 2023-11-14T22:13:20Z, and between 2023-11-14T22:14:20Z and 2023-11-14T22:15:20Z is not \
+         known."
+    );
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use skep_common::clock::Timestamp;
 use skep_proto::v1::{
-    Annotations, Availability, ContainerSpec, ContainerStatus, JobOutcome, JobRun, JobStatus, JoinTokens,
+    Annotations, Availability, ClusterSpec, ContainerSpec, ContainerStatus, JobOutcome, JobRun, JobStatus, JoinTokens,
     ManagerStatus, Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus, ReplicatedService, RestartState,
     Service, ServiceSpec, Task, TaskCause, TaskSpec, TaskState, TaskStatus, UpdateState, UpdateStatus,
     service_spec::Mode,
@@ -150,7 +150,7 @@ fn services() {
         (texts(Change::Create(service(1, "a").into())), &["created: 1 replica of a"]),
         (texts(Change::Create(service(1, "h:5/a:1@sha256:0").into())), &["created: 1 replica of h:5/a:1"]),
         (texts(Change::Create(service(1, "h:5/a@sha256:0").into())), &["created: 1 replica of h:5/a@sha256:0"]),
-        (texts(Change::Remove(service(1, "a").into())), &["removed"]),
+        (texts(Change::Remove(service(1, "a").into())), &["removed (s)"]),
         (update(service(3, "a"), service(5, "a")), &["scaled from 3 to 5"]),
         (update(service(3, "a"), service(3, "b")), &["updated: image b instead of a"]),
         (update(service(3, "a:1@x"), service(3, "a:1@y")), &["updated: image a:1@y instead of a:1@x"]),
@@ -251,8 +251,18 @@ fn nodes_and_the_swarm() {
         (update(node(), labelled.clone()), &["label zone=east set"]),
         (update(labelled, node()), &["label zone removed"]),
         (update(node(), manager), &["is a manager now", "joined the managers' consensus at 10.0.0.1:2377"]),
-        (texts(Change::Remove(node().into())), &["removed from the swarm"]),
+        (texts(Change::Remove(node().into())), &["removed from the swarm (host)"]),
         (update(tokens("canary1"), tokens("canary2")), &["the worker join token was replaced"]),
+        (
+            update(
+                Cluster::default(),
+                Cluster {
+                    spec: Some(ClusterSpec { task_history_limit: 3, heartbeat_period: 1, ..ClusterSpec::default() }),
+                    ..Cluster::default()
+                },
+            ),
+            &["the swarm's settings changed: task history limit, heartbeat period"],
+        ),
     ];
     for (number, (said, expected)) in table.into_iter().enumerate() {
         assert_eq!(said, expected, "row {number}");
@@ -266,10 +276,13 @@ fn what_nobody_saw_is_told_by_how_it_stands() {
     tx.create(task(TaskState::Running)).create(service(3, "a"));
     let tx = tx.build();
     let view = view.apply(4, &tx).unwrap().0;
-    let told: Vec<_> = since(&view, 1).into_iter().map(|entry| (entry.version, entry.at, entry.text)).collect();
+    let told: Vec<_> = view
+        .objects()
+        .filter(|object| object.version() > 1)
+        .map(|object| standing(&view, &object).map(|entry| (entry.version, entry.at, entry.text)).unwrap())
+        .collect();
     assert_eq!(told, [(4, 7, "created: 3 replicas of a".into()), (4, 7, "running on host".into())]);
-    assert_eq!(since(&view, 4), []);
-    assert_eq!(since(&view, 0).len(), 3);
+    assert_eq!(standing(&view, &Cluster::default().into()), None);
 }
 
 #[test]

@@ -149,6 +149,17 @@ impl TestManager {
     /// Stops the manager and starts it again from what it kept, under the same address.
     pub(crate) async fn restart(self) -> Self {
         self.manager.shutdown().await;
+        self.resume().await
+    }
+
+    /// The same, and what it had written of what happened is lost.
+    pub(crate) async fn restart_without_journal(self) -> Self {
+        self.manager.shutdown().await;
+        std::fs::remove_dir_all(self.dir.path().join("raft/journal")).unwrap();
+        self.resume().await
+    }
+
+    async fn resume(self) -> Self {
         let listen = TcpListener::bind(self.addr.replace("127.0.0.1", "0.0.0.0")).await.unwrap();
         Self::start_at(self.member, Start::Resume { remotes: vec![self.addr.clone()] }, self.dir, listen, self.addr)
             .await

@@ -357,9 +357,12 @@ impl Control for SharedState {
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Answer<ExplainReply> {
         let state = self.lock();
-        let text = match request.into_inner().what {
+        let request = request.into_inner();
+        let text = match request.what {
             Some(explain_request::What::Service(key)) => name(state.find_service(&key)?.spec.as_ref()),
             Some(explain_request::What::Task(key)) => find(&state.tasks, &key, "task", |_| false)?.id,
+            Some(explain_request::What::Node(key)) => state.find_node(&key)?.id,
+            Some(explain_request::What::Swarm(_)) => format!("since {}, {} at most", request.since, request.limit),
             None => return Err(Status::invalid_argument("nothing is named")),
         };
         let node =

@@ -270,6 +270,14 @@ async fn reasons_are_given_and_changes_imagined() {
     assert_eq!(bench.get(&format!("/v1.46/skep/services/{id}/explain")).await, (200, expected));
     let (status, refused) = bench.get("/skep/tasks/nosuch/explain").await;
     assert_eq!((status, &refused["message"]), (404, &json!("task nosuch not found")));
+    assert_eq!(bench.get("/skep/nodes/dk1/explain").await.1["Text"], NODE);
+    let text = async |path: &str| bench.get(path).await.1["Text"].clone();
+    assert_eq!(text("/skep/swarm/history").await, "since 0, 0 at most");
+    assert_eq!(text("/skep/swarm/history?since=7.5&limit=20").await, "since 7500000000, 20 at most");
+    for wrong in ["limit=0", "limit=1001", "limit=x", "since=yesterday"] {
+        let (status, _) = bench.get(&format!("/skep/swarm/history?{wrong}")).await;
+        assert_eq!(status, 400, "{wrong}");
+    }
 
     let (status, forecast) = bench.post("/skep/what-if", &json!({ "Drain": "dk1" })).await;
     let effects = json!([{ "Service": "web", "Slot": 1, "From": NODE, "To": "" }]);
