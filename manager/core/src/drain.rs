@@ -29,7 +29,9 @@ pub(crate) fn add_turns<'v>(
 ) {
     let config = service.spec.as_ref().and_then(|spec| spec.update).unwrap_or_else(defaults::update_config);
     let order = config.order();
-    let mut room = room(&config, held.iter().filter(|held| moves(view, service, held)).count());
+    // What is updated in this plan is from then on the update's, and no longer on its way from a node.
+    let others = held.iter().filter(|held| !turns.contains_key(&held.place));
+    let mut room = room(&config, others.filter(|held| moves(view, service, held)).count());
     for held in held.iter().filter(|held| held.successor.is_none()) {
         let Some(task) = held.holder.filter(|task| !task.is_terminal()) else { continue };
         let Some(reason) = misplaced(view, service, task) else { continue };

@@ -132,11 +132,12 @@ impl<'v> Rollout<'v> {
                 self.culprit.clone_from(&task.replaces);
             }
         }
-        if task.is_terminal() || !task.is_wanted() {
-            return;
-        }
+        // Also of one that is told to stop, so that the plan that tells it changes nothing about it.
         if is_first(task) && !task.replaces.is_empty() {
             self.watched_from = self.watched_from.max(task.created_at());
+        }
+        if task.is_terminal() || !task.is_wanted() {
+            return;
         }
         if leaves || !is_update(task.cause()) {
             return;

@@ -318,6 +318,39 @@ fn what_cannot_be_updated_and_has_to_leave_is_not_tried_for_ever() {
     );
 }
 
+/// A replacement that waits for room and is updated while it does is not counted against the next task that is to leave.
+#[test]
+fn a_move_that_becomes_an_update_makes_room_for_the_next_at_once() {
+    let wish = Wish { replicas: 2, port: 80, ..Wish::default() };
+    let one_by_one = UpdateConfig { parallelism: 1, order: UpdateOrder::StartFirst.into(), ..UpdateConfig::default() };
+    live_through(
+        0,
+        &[
+            Event::AddService(0, wish),
+            Event::AddNode(3),
+            Event::Tick(1),
+            Event::Availability(3, Availability::Drain),
+            Event::Tick(1),
+            Event::Update(0, 0, one_by_one),
+            Event::Availability(0, Availability::Drain),
+            Event::Plan(Planner::Orchestrator),
+        ],
+    );
+}
+
+/// An updated task that loses its node and gets no successor goes on being watched as long as it would have been.
+#[test]
+fn an_update_is_not_over_sooner_because_its_task_has_to_stop() {
+    let wish = Wish { condition: RestartCondition::None, ..Wish::default() };
+    let plans = [Planner::Orchestrator, Planner::Allocator].map(Event::Plan);
+    let mut events = vec![Event::AddService(1, wish), Event::Scale(1, 1), Event::Tick(1)];
+    events.push(Event::Update(1, 0, UpdateConfig::default()));
+    events.extend(plans);
+    events.extend([Event::Scale(1, 0), Event::RollBack(1), Event::Plan(Planner::Scheduler)]);
+    events.extend([Event::RemoveNode(0), Event::Tick(1)]);
+    live_through(0, &events);
+}
+
 /// How many histories, and which. Without being told otherwise the same ones every time, so that whoever sees a failure
 /// sees what others see. `SKEP_LAWS_CASES=20000` is so many new ones; with `SKEP_LAWS_SEED` they are those of that seed,
 /// as a failure says.
