@@ -19,31 +19,33 @@ const DENIED: End = End::Status(Code::PermissionDenied);
 const NO_CERTIFICATE: End = End::Status(Code::Unauthenticated);
 const NO_STATE: End = End::Status(Code::Unavailable);
 
-/// What a kind of caller must meet: at the CA, the dispatcher, where managers meet managers, and at `Membership.Join`.
+/// What a kind of caller must meet: at the CA, the dispatcher, where managers meet managers, and where the store has to know
+/// them as such.
 struct Expected {
     ca: End,
     dispatcher: End,
     managers: End,
-    join: End,
+    stored: End,
 }
 
 impl Expected {
     const fn everywhere(end: End) -> Self {
-        Self { ca: end, dispatcher: end, managers: end, join: end }
+        Self { ca: end, dispatcher: end, managers: end, stored: end }
     }
 
     fn at(&self, path: &str) -> End {
         match path.split('/').nth(1).unwrap() {
             "skep.v1.Ca" => self.ca,
             "skep.v1.Dispatcher" => self.dispatcher,
-            "skep.v1.Membership" if path.ends_with("/Join") => self.join,
+            "skep.v1.Membership" if path.ends_with("/Join") => self.stored,
+            "skep.v1.Journal" => self.stored,
             "skep.v1.Raft" | "skep.v1.Membership" | "skep.v1.Control" | "skep.v1.Peer" => self.managers,
             other => panic!("this test does not say who may call {other}"),
         }
     }
 }
 
-const WORKER: Expected = Expected { ca: OK, dispatcher: OK, managers: DENIED, join: DENIED };
+const WORKER: Expected = Expected { ca: OK, dispatcher: OK, managers: DENIED, stored: DENIED };
 const MANAGER: Expected = Expected::everywhere(OK);
 
 #[tokio::test]
@@ -75,8 +77,8 @@ async fn every_method_lets_in_exactly_whom_the_table_names() {
         ("manager", node("manager", manager), MANAGER),
         ("demoted manager, old certificate", node("demoted", manager), WORKER),
         ("promoted worker, old certificate", node("promoted", worker), MANAGER),
-        ("worker, no state", node("stateless-worker", worker), Expected { join: NO_STATE, ..WORKER }),
-        ("manager, no state", node("stateless-manager", manager), Expected { join: NO_STATE, ..MANAGER }),
+        ("worker, no state", node("stateless-worker", worker), Expected { stored: NO_STATE, ..WORKER }),
+        ("manager, no state", node("stateless-manager", manager), Expected { stored: NO_STATE, ..MANAGER }),
         ("removed worker", node("removed", worker), Expected::everywhere(DENIED)),
         ("removed manager", node("removed", manager), Expected::everywhere(DENIED)),
         ("other root, same swarm name", stranger(&server.addr, other_root), Expected::everywhere(End::Tls)),
