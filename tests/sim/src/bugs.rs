@@ -24,11 +24,17 @@ pub enum Bug {
     IgnoredGap,
     /// The reaper forgets a task as soon as it is not wanted, not when it has stopped.
     HastyReaper,
+    /// A tick begins its run without being noted as decided on.
+    DoubleTick,
+    /// A tick is noted as decided on, and its run does not begin.
+    SwallowedTick,
+    /// A task that is moved stops before the one that replaces it runs.
+    HastyMove,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::BackwardStatus,
         Self::UnfencedSession,
         Self::EarlySlotReuse,
@@ -39,6 +45,9 @@ impl Bug {
         Self::ForgetfulLog,
         Self::IgnoredGap,
         Self::HastyReaper,
+        Self::DoubleTick,
+        Self::SwallowedTick,
+        Self::HastyMove,
     ];
 }
 

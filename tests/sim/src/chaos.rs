@@ -28,6 +28,10 @@ pub(crate) struct Temper {
     pub(crate) loss: u64,
     /// How many containers in a thousand end by themselves.
     pub(crate) exits: u64,
+    /// Whether users have jobs…
+    pub(crate) jobs: bool,
+    /// …and whether they have services spread anew.
+    pub(crate) moves: bool,
 }
 
 impl Temper {
@@ -40,6 +44,8 @@ impl Temper {
             cuts: any_of(&[100, 300, 600]),
             loss: any_of(&[0, 5, 20, 80]),
             exits: any_of(&[0, 200, 600]),
+            jobs: any_of(&[0, 0, 1]) == 1,
+            moves: any_of(&[0, 0, 1]) == 1,
         }
     }
 }

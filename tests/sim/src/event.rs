@@ -40,7 +40,7 @@ pub(crate) enum Event {
     /// Something of the agent's own, unless it was restarted since.
     Agent { node: String, incarnation: u64, what: AgentEvent },
     /// A container ends, unless it did before.
-    ContainerEnds { node: String, task: String, code: i32, by_itself: bool },
+    ContainerEnds { node: String, task: String, code: i32, why: Ending },
     /// A killed agent starts again.
     AgentStarts { node: String },
     /// A link is whole again.
@@ -48,6 +48,17 @@ pub(crate) enum Event {
     // ---- the world
     /// A fault or a user's whim.
     Chaos,
+}
+
+/// Why a container ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It was told to.
+    Stopped,
+    /// The program broke down, or had enough.
+    Mishap,
+    /// The program has done its work.
+    Done,
 }
 
 /// Something of an agent's own.

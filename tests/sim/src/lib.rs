@@ -10,6 +10,7 @@
 
 mod agent;
 mod bugs;
+mod campaign;
 mod chaos;
 mod config;
 mod context;
@@ -25,9 +26,12 @@ mod reporter;
 mod rng;
 mod runtime;
 mod simulation;
+mod tally;
 mod trace;
 mod users;
 
 pub use bugs::Bug;
+pub use campaign::{Outcome, play};
 pub use config::Config;
 pub use simulation::{Failure, Report, run};
+pub use tally::{Kind, Tally};

@@ -9,6 +9,7 @@ use crate::{
     context::Context,
     event::{AgentEvent, Event},
     node::{Machine, Node},
+    tally::Kind,
 };
 
 /// From an agent.
@@ -85,16 +86,25 @@ fn send<M: Clone>(
     event: impl Fn(M) -> Event,
     message: M,
 ) {
-    if machine.is_cut || context.misfortune(context.temper.loss) {
+    if machine.is_cut || harmed(context) {
         if let Some(incarnation) = incarnation {
             let broken = AgentEvent::Broken { session: connection.to_owned() };
             context.agent_soon(&machine.id, incarnation, 500, 2000, broken);
         }
         return;
     }
-    if context.misfortune(context.temper.loss) {
+    if harmed(context) {
         context.soon(1, 3000, event(message.clone()));
     }
-    let (low, high) = if context.misfortune(context.temper.loss) { (100, 3000) } else { (1, 10) };
+    let (low, high) = if harmed(context) { (100, 3000) } else { (1, 10) };
     context.soon(low, high, event(message));
+}
+
+/// Whether something happens to a message.
+fn harmed(context: &mut Context) -> bool {
+    let harmed = context.misfortune(context.temper.loss);
+    if harmed {
+        context.tally.count(Kind::MessageHarmed);
+    }
+    harmed
 }

@@ -16,11 +16,15 @@ use crate::{
     leader::Origin,
     node::skew,
     rng::Rng,
+    tally::Kind,
     trace,
 };
 
 /// How many entries apart states are compared.
 const COMPARE_EVERY: u64 = 16;
+
+/// Entries a manager may lack that nothing hinders.
+const MAX_LAG: u64 = 50;
 
 struct Entry {
     transaction: Transaction,
@@ -101,6 +105,7 @@ impl Raft {
         context.log(format_args!("m{leader} leads no more{}", if kill { ", killed" } else { "" }));
         if kill {
             self.managers[leader].is_up = false;
+            context.tally.count(Kind::ManagerKilled);
             context.soon(500, 5000, Event::ManagerStarts { manager: leader });
         }
         context.soon(50, 1500, Event::Elect);
@@ -168,11 +173,16 @@ impl Raft {
         Ok(Some(Applied { index, origin: entry.origin, before, outcome }))
     }
 
-    /// Whether every manager that is up has applied everything, and all are equal.
+    /// Whether every manager is up, and has applied nearly all that is committed.
+    pub(crate) fn is_close(&self) -> bool {
+        let lag = |manager: &Manager| (self.committed as u64).saturating_sub(manager.view.version());
+        self.managers.iter().all(|manager| manager.is_up && lag(manager) < MAX_LAG)
+    }
+
+    /// Whether all managers have one state.
     pub(crate) fn is_even(&self) -> bool {
         let states: Vec<u64> = self.managers.iter().map(|manager| digest(&manager.view)).collect();
-        let all_up = self.managers.iter().all(|manager| manager.is_up);
-        all_up && self.committed == self.log.len() && states.windows(2).all(|pair| pair[0] == pair[1])
+        states.windows(2).all(|pair| pair[0] == pair[1])
     }
 
     fn wake_followers(&self, context: &mut Context) {

@@ -11,17 +11,21 @@ use crate::{
     bugs::Planted,
     chaos::{self, Fault},
     context::{Context, Step, Violation, must},
-    event::Event,
+    event::{AgentEvent, Ending, Event},
     health,
     leader::{Leader, Origin},
     node::Node,
-    oracle::Oracle,
+    oracle::{Oracle, Sight},
     raft::Raft,
+    tally::{Kind, Tally},
     users,
 };
 
 /// How long a new service may take once the swarm is whole again.
 const NEWCOMER: Duration = Duration::from_secs(20);
+
+/// How long after the last fault things may still be late because of it.
+const SETTLING: Duration = Duration::from_secs(10);
 
 /// A run that went well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub struct Report {
     pub terms: u64,
     /// Containers that were started.
     pub containers: usize,
+    /// What happened.
+    pub tally: Tally,
     /// Lines in the trace.
     pub lines: u64,
     /// Digest of the trace.
@@ -72,6 +78,7 @@ pub fn run(config: &Config) -> Result<Report, Failure> {
             entries: simulation.raft.newest().version(),
             terms: simulation.raft.term,
             containers: simulation.oracle.containers_started(),
+            tally: simulation.context.tally,
             lines: simulation.context.trace.lines(),
             digest: simulation.context.trace.digest(),
             trace: simulation.context.trace.into_bytes(),
@@ -145,7 +152,7 @@ impl Simulation {
 
     /// Every fault ends, and every node is active again.
     fn repair(&mut self) -> Step {
-        self.context.calm = true;
+        self.context.calm_since = Some(self.context.now);
         self.context.log(format_args!("from here on nothing breaks"));
         for node in self.nodes.values_mut() {
             node.machine.is_cut = false;
@@ -173,8 +180,12 @@ impl Simulation {
     }
 
     fn is_healthy(&mut self) -> Step {
+        must!(self.raft.is_close(), "some manager does not keep up");
+        for manager in 0..self.raft.managers.len() {
+            self.catch_up(manager)?;
+        }
         must!(self.raft.is_even(), "the managers have not come to one state");
-        health::check(&self.raft.newest(), &self.nodes, self.context.wall())
+        health::check(&self.raft.newest(), &self.nodes, &self.oracle, &self.context)
     }
 
     /// Lets everything happen that happens by then.
@@ -243,8 +254,8 @@ impl Simulation {
                 }
                 _ => Ok(()),
             },
-            Event::ContainerEnds { node, task, code, by_itself } => {
-                self.container_ends(&node, &task, code, by_itself);
+            Event::ContainerEnds { node, task, code, why } => {
+                self.container_ends(&node, &task, code, why);
                 Ok(())
             }
             Event::AgentStarts { node } => match self.nodes.get_mut(&node) {
@@ -280,6 +291,9 @@ impl Simulation {
         self.catch_up(manager)?;
         let replica = &self.raft.managers[manager];
         let (view, skew) = (replica.view.clone(), replica.skew);
+        if self.raft.term > 1 {
+            self.context.tally.count(Kind::NewLeader);
+        }
         self.leader = Some(Leader::begin(&mut self.context, &view, self.raft.term, skew));
         Ok(())
     }
@@ -325,24 +339,34 @@ impl Simulation {
                     applied.origin,
                     changes.changes.len()
                 ));
-                self.oracle.applied(&applied.before, after, changes, &self.nodes, self.context.now)
+                let sight = Sight {
+                    before: &applied.before,
+                    after,
+                    origin: applied.origin,
+                    nodes: &self.nodes,
+                    now: self.context.now,
+                    is_settled: self.context.calm_for(SETTLING),
+                };
+                self.oracle.applied(&sight, changes, &mut self.context)
             }
             Err(error) => {
+                self.context.tally.count(Kind::Conflict);
                 self.context.log(format_args!("{} {:?} refused: {error}", applied.index, applied.origin));
                 Ok(())
             }
         }
     }
 
-    fn container_ends(&mut self, node: &str, task: &str, code: i32, by_itself: bool) {
+    fn container_ends(&mut self, node: &str, task: &str, code: i32, why: Ending) {
         let Some(node) = self.nodes.get_mut(node) else { return };
         let at = node.machine.wall(&self.context);
-        if (by_itself && self.context.calm) || !node.machine.runtime.end(task, code, at) {
+        if (why == Ending::Mishap && self.context.is_calm()) || !node.machine.runtime.end(task, code, at) {
             return;
         }
         self.context.log(format_args!("{} the container of {task} ends with {code}", node.machine.id));
+        self.oracle.container_ends(task, code);
         if let Some(agent) = &node.agent {
-            let ended = crate::event::AgentEvent::ContainerEnded { task: task.to_owned() };
+            let ended = AgentEvent::ContainerEnded { task: task.to_owned() };
             self.context.agent_soon(&node.machine.id, agent.incarnation, 1, 20, ended);
         }
     }
@@ -350,7 +374,7 @@ impl Simulation {
     // ---- faults and users ----------------------------------------------------------------------
 
     fn chaos(&mut self) -> Step {
-        if self.context.calm {
+        if self.context.is_calm() {
             return Ok(());
         }
         self.context.soon(20, self.context.temper.pace, Event::Chaos);
@@ -368,6 +392,7 @@ impl Simulation {
             Some(Fault::Cut { node }) => {
                 if let Some(cut) = self.nodes.get_mut(&node) {
                     self.context.log(format_args!("{node} is cut off"));
+                    self.context.tally.count(Kind::NodeCut);
                     cut.machine.is_cut = true;
                     self.context.soon(100, 15_000, Event::Reconnect { node });
                 }
@@ -401,12 +426,15 @@ impl Simulation {
     fn kill_agent(&mut self, name: &str, lose_disk: bool, reboot: bool) -> Step {
         let Some(node) = self.nodes.get_mut(name) else { return Ok(()) };
         agent::kill(&mut self.context, node, &mut self.oracle)?;
+        self.context.tally.count(Kind::AgentKilled);
         if lose_disk {
             self.context.log(format_args!("{name} loses its task.db"));
+            self.context.tally.count(Kind::DiskLost);
             node.machine.disk.clear();
         }
         if reboot {
             self.context.log(format_args!("{name} goes down with its containers"));
+            self.context.tally.count(Kind::Reboot);
             let at = node.machine.wall(&self.context);
             for task in node.machine.runtime.running() {
                 node.machine.runtime.end(&task, 137, at);
@@ -420,7 +448,7 @@ impl Simulation {
     fn break_sessions(&mut self) {
         for node in self.nodes.values() {
             if let Some(agent) = &node.agent {
-                let broken = crate::event::AgentEvent::Broken { session: agent.connection().to_owned() };
+                let broken = AgentEvent::Broken { session: agent.connection().to_owned() };
                 self.context.agent_soon(&node.machine.id, agent.incarnation, 100, 1500, broken);
             }
         }
