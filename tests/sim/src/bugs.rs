@@ -30,11 +30,19 @@ pub enum Bug {
     SwallowedTick,
     /// A task that is moved stops before the one that replaces it runs.
     HastyMove,
+    /// A manager loses its role while it is still a member.
+    HastyDemotion,
+    /// A manager is taken out although too few of the others can be reached.
+    BlindDemotion,
+    /// What a leader planned goes into the log of the next.
+    UnfencedTerm,
+    /// A leader tells nodes what to do without asking whether it still leads.
+    UnconfirmedLeader,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::BackwardStatus,
         Self::UnfencedSession,
         Self::EarlySlotReuse,
@@ -48,6 +56,10 @@ impl Bug {
         Self::DoubleTick,
         Self::SwallowedTick,
         Self::HastyMove,
+        Self::HastyDemotion,
+        Self::BlindDemotion,
+        Self::UnfencedTerm,
+        Self::UnconfirmedLeader,
     ];
 }
 

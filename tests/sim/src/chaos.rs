@@ -9,6 +9,8 @@ pub(crate) enum Fault {
     Depose { kill: bool },
     /// A daemon is killed. Its disk may be lost, and the machine may go down with it, containers and all.
     KillAgent { node: String, lose_disk: bool, reboot: bool },
+    /// Managers are cut off from one another for a while: the leader alone, or some of them.
+    Split { leader: bool },
     /// A link is cut for a while.
     Cut { node: String },
 }
@@ -22,6 +24,8 @@ pub(crate) struct Temper {
     pub(crate) users: u64,
     /// Of the faults, how many in a thousand hit the leader…
     leaders: u64,
+    /// …of those, how many cut it off…
+    splits: u64,
     /// …and how many of the others cut a link.
     cuts: u64,
     /// How many messages in a thousand are lost.
@@ -30,8 +34,10 @@ pub(crate) struct Temper {
     pub(crate) exits: u64,
     /// Whether users have jobs…
     pub(crate) jobs: bool,
-    /// …and whether they have services spread anew.
+    /// …whether they have services spread anew…
     pub(crate) moves: bool,
+    /// …and whether they make managers of workers, and workers of managers.
+    pub(crate) roles: bool,
 }
 
 impl Temper {
@@ -41,11 +47,13 @@ impl Temper {
             pace: any_of(&[300, 700, 2000]),
             users: any_of(&[200, 500, 800]),
             leaders: any_of(&[50, 200, 500]),
+            splits: any_of(&[0, 200, 600]),
             cuts: any_of(&[100, 300, 600]),
             loss: any_of(&[0, 5, 20, 80]),
             exits: any_of(&[0, 200, 600]),
             jobs: any_of(&[0, 0, 1]) == 1,
             moves: any_of(&[0, 0, 1]) == 1,
+            roles: any_of(&[0, 0, 1]) == 1,
         }
     }
 }
@@ -54,7 +62,11 @@ impl Temper {
 pub(crate) fn fault(rng: &mut Rng, temper: &Temper, nodes: &[String]) -> Option<Fault> {
     let node = rng.pick(nodes)?.clone();
     Some(if rng.chance(temper.leaders) {
-        Fault::Depose { kill: rng.chance(300) }
+        if rng.chance(temper.splits) {
+            Fault::Split { leader: rng.chance(600) }
+        } else {
+            Fault::Depose { kill: rng.chance(300) }
+        }
     } else if rng.chance(temper.cuts) {
         Fault::Cut { node }
     } else {

@@ -2,11 +2,12 @@
 
 mod jobs;
 mod moves;
+mod roles;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use skep_common::clock::Timestamp;
-use skep_core::{task::TaskExt, update::is_dirty};
+use skep_core::{roles::Member, task::TaskExt, update::is_dirty};
 use skep_proto::v1::{NodeState, Task, TaskState, UpdateState, service_spec::Mode};
 use skep_store::View;
 
@@ -17,12 +18,20 @@ use crate::{
 };
 
 /// What is asked for runs; what runs is asked for.
-pub(crate) fn check(view: &View, nodes: &BTreeMap<String, Node>, oracle: &Oracle, context: &Context) -> Step {
+pub(crate) fn check(
+    view: &View,
+    nodes: &BTreeMap<String, Node>,
+    oracle: &Oracle,
+    members: &[Member],
+    context: &Context,
+) -> Step {
     let now = context.wall();
     for node in view.nodes() {
         let state = node.status.as_ref().map(|status| status.state());
         must!(state == Some(NodeState::Ready), "{} is {state:?}", node.id);
     }
+    oracle.promises_are_kept(view)?;
+    roles::check(view, members)?;
     services_are_whole(view)?;
     updates_are_over(view, now)?;
     jobs::check(view, now)?;
@@ -64,6 +73,11 @@ fn updates_are_over(view: &View, now: Timestamp) -> Step {
     Ok(())
 }
 
+/// Whether a task changes although nothing is broken: jobs and moves may begin and end at any time.
+fn is_under_way(view: &View, task: &Task, now: Timestamp) -> bool {
+    jobs::is_under_way(task, now) || moves::is_under_way(view, task, now)
+}
+
 /// Whether a task's start is put off: it failed too often.
 fn is_delayed(task: &Task, now: Timestamp) -> bool {
     task.restart.as_ref().is_some_and(|restart| Timestamp(restart.not_before) > now)
@@ -76,7 +90,7 @@ fn came_to_nothing(view: &View, task: &Task) -> bool {
 
 /// A wanted task runs, unless there is no room for it anywhere; any other is over.
 fn task_is_settled(view: &View, task: &Task, nodes: &BTreeMap<String, Node>, now: Timestamp) -> Step {
-    if jobs::is_under_way(task, now) {
+    if is_under_way(view, task, now) {
         return Ok(());
     }
     if !task.is_wanted() {
@@ -123,7 +137,7 @@ fn nothing_is_left_over(view: &View, node: &Node, now: Timestamp, is_just_forgot
         must!(is_ours(id), "{} has a container of {id}, which is none of its tasks: {container:?}", machine.id);
         let wanted = view
             .task(id)
-            .map_or_else(|| is_just_forgotten(id), |task| task.is_wanted() || jobs::is_under_way(task, now));
+            .map_or_else(|| is_just_forgotten(id), |task| task.is_wanted() || is_under_way(view, task, now));
         must!(wanted || !machine.runtime.is_running(id), "{} runs {id}, which is not wanted", machine.id);
     }
     for id in machine.disk.keys() {

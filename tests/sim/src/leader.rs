@@ -15,7 +15,9 @@ use skep_core::{
     assign::Assignments,
     cron,
     liveness::Liveness,
-    orchestrator, reaper, scheduler,
+    orchestrator, reaper,
+    roles::{self, RaftAction},
+    scheduler,
     status::{self, Report},
 };
 use skep_proto::v1::{TaskState, TaskStatusUpdate};
@@ -23,10 +25,11 @@ use skep_store::{AnyObject, ChangeSet, View};
 
 use crate::{
     Bug,
-    context::{Context, Step},
+    context::{Context, Step, Violation},
     event::Event,
-    network::{self, ToAgent},
+    network::ToAgent,
     node::Node,
+    raft::Manager,
 };
 
 /// A loop of the leader.
@@ -37,17 +40,19 @@ pub(crate) enum Loop {
     Allocator,
     Scheduler,
     Reaper,
+    Roles,
     Liveness,
     Statuses,
 }
 
 impl Loop {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Cron,
         Self::Orchestrator,
         Self::Allocator,
         Self::Scheduler,
         Self::Reaper,
+        Self::Roles,
         Self::Liveness,
         Self::Statuses,
     ];
@@ -56,6 +61,7 @@ impl Loop {
     fn period(self) -> Duration {
         match self {
             Self::Liveness => Duration::from_millis(250),
+            Self::Roles => Duration::from_secs(1),
             _ => Duration::from_secs(10),
         }
     }
@@ -66,6 +72,10 @@ impl Loop {
 pub(crate) enum Origin {
     Loop(Loop, u64),
     User,
+    /// A node that joins consensus.
+    Join,
+    /// Consensus itself: who is a member.
+    Raft,
 }
 
 #[derive(Debug, Default)]
@@ -95,9 +105,25 @@ struct Delivery {
     updates: Vec<TaskStatusUpdate>,
 }
 
+/// What a leader looks at.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'a> {
+    pub(crate) view: &'a View,
+    pub(crate) nodes: &'a BTreeMap<String, Node>,
+    pub(crate) members: &'a [roles::Member],
+}
+
 /// A term.
 pub(crate) struct Leader {
     term: u64,
+    /// The manager that leads.
+    pub(crate) manager: u64,
+    /// On which side of a partition it is.
+    pub(crate) is_cut: bool,
+    /// It had no quorum at some time: what it wrote then may be lost, and it may not know.
+    pub(crate) was_alone: bool,
+    /// A quorum has just said that it leads.
+    pub(crate) is_confirmed: bool,
     skew: i64,
     since: Duration,
     liveness: Liveness,
@@ -108,15 +134,22 @@ pub(crate) struct Leader {
     places: Scope,
     reports: Vec<Delivery>,
     taken: Vec<Delivery>,
+    /// What is to happen to a member once the plan is written.
+    action: Option<RaftAction>,
     ids: SeededIds,
 }
 
 impl Leader {
     /// Takes over in a state that holds everything decided before.
-    pub(crate) fn begin(context: &mut Context, view: &View, term: u64, skew: i64) -> Self {
+    pub(crate) fn begin(context: &mut Context, term: u64, id: u64, manager: &Manager) -> Self {
+        let view = &manager.view;
         let mut leader = Self {
             term,
-            skew,
+            manager: id,
+            is_cut: manager.is_cut,
+            was_alone: false,
+            is_confirmed: true,
+            skew: manager.skew,
             since: context.now,
             liveness: Liveness::new(view, context.now),
             sessions: BTreeMap::new(),
@@ -126,6 +159,7 @@ impl Leader {
             places: Scope::All,
             reports: Vec::new(),
             taken: Vec::new(),
+            action: None,
             ids: SeededIds::new(context.rng.next()),
         };
         for which in Loop::ALL {
@@ -182,22 +216,16 @@ impl Leader {
     }
 
     /// A loop looks, and plans.
-    pub(crate) fn look(
-        &mut self,
-        context: &mut Context,
-        view: &View,
-        nodes: &BTreeMap<String, Node>,
-        which: Loop,
-    ) -> Step {
+    pub(crate) fn look(&mut self, context: &mut Context, around: Around<'_>, which: Loop) -> Step {
         let state = self.loops.entry(which).or_default();
         state.is_called = false;
         state.is_dirty = false;
-        let plan = self.plan(context, view, which)?;
+        let plan = self.plan(context, around, which)?;
         if let Some(at) = plan.wake_at {
             self.wake_at(context, which, at);
         }
         if plan.is_empty() {
-            self.done(context, nodes, which);
+            self.done(context, around.nodes, which);
             return Ok(());
         }
         self.loops.entry(which).or_default().in_flight = plan.transactions.len();
@@ -207,7 +235,8 @@ impl Leader {
         Ok(())
     }
 
-    fn plan(&mut self, context: &mut Context, view: &View, which: Loop) -> Result<Plan, crate::context::Violation> {
+    fn plan(&mut self, context: &mut Context, around: Around<'_>, which: Loop) -> Result<Plan, Violation> {
+        let view = around.view;
         let now = self.wall(context);
         Ok(match which {
             Loop::Cron => planted::cron(context.bugs, view, cron::plan(view, &self.crons, now)),
@@ -218,6 +247,12 @@ impl Leader {
             Loop::Allocator => allocator::plan(view, now),
             Loop::Scheduler => scheduler::plan(view, now),
             Loop::Reaper if context.bugs.has(Bug::HastyReaper) => planted::forget_unwanted(view, now),
+            Loop::Roles => {
+                let members = planted::members(context.bugs, view, around.members.to_vec());
+                let next = roles::plan(view, &members, now);
+                self.action = next.action;
+                next.plan
+            }
             Loop::Reaper => reaper::plan(view, &self.places, now),
             Loop::Liveness => {
                 self.ready_nodes_were_heard(context, view)?;
@@ -281,11 +316,16 @@ impl Leader {
                 for Delivery { node, session, updates } in std::mem::take(&mut self.taken) {
                     if let Some(node) = nodes.get(&node) {
                         let message = ToAgent::Taken { session: session.clone(), updates };
-                        network::to_agent(context, node, &session, message);
+                        self.tell(context, node, &session, message);
                     }
                 }
                 if !self.reports.is_empty() {
                     self.call(context, which);
+                }
+            }
+            Loop::Roles => {
+                if let Some(action) = self.action.take() {
+                    context.soon(1, 50, Event::ChangeMembers { term: self.term, action });
                 }
             }
             Loop::Allocator | Loop::Scheduler | Loop::Liveness => {}
@@ -307,6 +347,7 @@ impl Leader {
             (Loop::Reaper, !self.places.is_empty()),
             (Loop::Allocator, view.tasks_in_state(TaskState::New).next().is_some()),
             (Loop::Scheduler, view.tasks_in_state(TaskState::Pending).next().is_some()),
+            (Loop::Roles, nodes_changed),
             (Loop::Liveness, nodes_changed),
         ];
         for (which, _) in calls.into_iter().filter(|(_, called)| *called) {

@@ -2,15 +2,17 @@
 
 mod jobs;
 mod moves;
+mod roles;
 mod tasks;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use skep_core::roles::Member;
 use skep_proto::v1::{Service, Task, UpdateState};
 use skep_store::{AnyObject, Change, ChangeSet, View};
 
 pub(crate) use self::tasks::cpus_of;
-use self::{jobs::Jobs, moves::Moves, tasks::Tasks};
+use self::{jobs::Jobs, moves::Moves, roles::Promises, tasks::Tasks};
 use crate::{
     context::{Context, Step},
     leader::Origin,
@@ -24,6 +26,7 @@ pub(crate) struct Oracle {
     tasks: Tasks,
     jobs: Jobs,
     moves: Moves,
+    promises: Promises,
     /// The last entry that was looked at.
     looked_at: u64,
 }
@@ -35,6 +38,7 @@ pub(crate) struct Sight<'a> {
     pub(crate) after: &'a View,
     pub(crate) origin: Origin,
     pub(crate) nodes: &'a BTreeMap<String, Node>,
+    pub(crate) members: &'a [Member],
     pub(crate) now: Duration,
     /// Whether nothing has been broken for a while, so that nothing has reason to be late.
     pub(crate) is_settled: bool,
@@ -72,12 +76,21 @@ impl Oracle {
         is_news
     }
 
+    /// What users were told is done is done.
+    pub(crate) fn promises_are_kept(&self, view: &View) -> Step {
+        self.promises.are_kept(view)
+    }
+
     /// An entry changed the state.
     pub(crate) fn applied(&mut self, sight: &Sight<'_>, changes: &ChangeSet, context: &mut Context) -> Step {
+        if sight.origin == Origin::User {
+            self.promises.made(changes);
+        }
         for change in &changes.changes {
             self.tasks.changed(sight, change)?;
             self.jobs.changed(sight, change, &mut context.tally)?;
             self.moves.changed(sight, change, &mut context.tally)?;
+            roles::changed(sight, change)?;
             if let Change::Update { old: AnyObject::Service(old), new: AnyObject::Service(new) } = change {
                 count_updates(old, new, context);
             }

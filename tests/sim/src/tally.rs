@@ -35,11 +35,23 @@ pub enum Kind {
     TickPassed,
     /// A task was moved to spread its service.
     Move,
+    /// Managers were cut off from the others.
+    Partition,
+    /// A leader was replaced without knowing.
+    StaleLeader,
+    /// A manager got a vote.
+    Promotion,
+    /// A member was taken out.
+    Demotion,
+    /// A change of role was refused: too few managers would be left.
+    RoleRefused,
+    /// The leader was to be a worker, and moved the lead away.
+    LeadMoved,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 21] = [
         Self::NewLeader,
         Self::ManagerKilled,
         Self::AgentKilled,
@@ -55,6 +67,12 @@ impl Kind {
         Self::JobComplete,
         Self::TickPassed,
         Self::Move,
+        Self::Partition,
+        Self::StaleLeader,
+        Self::Promotion,
+        Self::Demotion,
+        Self::RoleRefused,
+        Self::LeadMoved,
     ];
 
     fn name(self) -> &'static str {
@@ -74,6 +92,12 @@ impl Kind {
             Self::JobComplete => "job runs completed",
             Self::TickPassed => "ticks passed",
             Self::Move => "moves",
+            Self::Partition => "partitions",
+            Self::StaleLeader => "leaders replaced unawares",
+            Self::Promotion => "promotions",
+            Self::Demotion => "demotions",
+            Self::RoleRefused => "role changes refused",
+            Self::LeadMoved => "leads moved",
         }
     }
 }

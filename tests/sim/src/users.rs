@@ -10,8 +10,8 @@ use skep_common::{
 };
 use skep_core::{job, rebalance, roles, update, validate_spec};
 use skep_proto::v1::{
-    Availability, DrainPace, Node as StoredNode, NodeSpec, ObjectKind, ReplicatedService, Service, ServiceSpec,
-    Transaction, service_spec::Mode,
+    Availability, DrainPace, ManagerStatus, Node as StoredNode, NodeRole, NodeSpec, ObjectKind, ReplicatedService,
+    Service, ServiceSpec, Transaction, service_spec::Mode,
 };
 use skep_store::{TxBuilder, View};
 
@@ -22,16 +22,27 @@ use crate::{context::Context, rng::Rng, tally::Kind};
 const SERVICES: usize = 6;
 const JOBS: usize = 3;
 
+/// Most managers users ask for.
+const MANAGERS: usize = 5;
+
 /// What a user does to a state, as a transaction; `None` when it makes no sense in it.
-pub(crate) fn whim(context: &mut Context, view: &View, ids: &mut SeededIds) -> Option<Transaction> {
+pub(crate) fn whim(
+    context: &mut Context,
+    view: &View,
+    members: &[roles::Member],
+    ids: &mut SeededIds,
+) -> Option<Transaction> {
     if context.temper.jobs && context.rng.chance(400) {
         return jobs(context, view, ids);
     }
     if context.temper.moves && context.rng.chance(150) {
         return spread(context, view);
     }
+    if context.temper.roles && context.rng.chance(200) {
+        return change_role(context, view, members);
+    }
     match context.rng.below(18) {
-        8..12 => nodes(context, view),
+        8..12 => nodes(context, view, members),
         _ => services(context, view, ids),
     }
 }
@@ -71,13 +82,13 @@ fn services(context: &mut Context, view: &View, ids: &mut SeededIds) -> Option<T
     Some(tx.build())
 }
 
-fn nodes(context: &mut Context, view: &View) -> Option<Transaction> {
+fn nodes(context: &mut Context, view: &View, members: &[roles::Member]) -> Option<Transaction> {
     let now = context.wall();
     let rng = &mut context.rng;
     if rng.chance(250) {
         // Two nodes always stay, so that there is somewhere to go.
         let node = pick(rng, view.nodes().skip(2).cloned().collect())?;
-        return roles::remove_node(view, &[], &node.id, rng.chance(300), now).ok();
+        return roles::remove_node(view, members, &node.id, rng.chance(300), now).ok();
     }
     let mut node = StoredNode::clone(&*pick(rng, view.nodes().cloned().collect())?);
     let spec = node.spec.get_or_insert_default();
@@ -93,6 +104,25 @@ fn nodes(context: &mut Context, view: &View) -> Option<Transaction> {
         }
     }
     let mut tx = TxBuilder::new(view, now);
+    tx.update(node);
+    Some(tx.build())
+}
+
+/// Makes a worker a manager, or a manager a worker.
+fn change_role(context: &mut Context, view: &View, members: &[roles::Member]) -> Option<Transaction> {
+    let mut node = StoredNode::clone(&*pick(&mut context.rng, view.nodes().cloned().collect())?);
+    let spec = node.spec.get_or_insert_default();
+    let role = match spec.desired_role() {
+        NodeRole::Worker if members.len() >= MANAGERS => return None,
+        NodeRole::Worker => NodeRole::Manager,
+        NodeRole::Manager => NodeRole::Worker,
+    };
+    spec.set_desired_role(role);
+    if roles::check_spec(view, members, &node.id, spec).is_err() {
+        context.tally.count(Kind::RoleRefused);
+        return None;
+    }
+    let mut tx = TxBuilder::new(view, context.wall());
     tx.update(node);
     Some(tx.build())
 }
@@ -143,9 +173,20 @@ fn spread(context: &mut Context, view: &View) -> Option<Transaction> {
     Some(tx.build())
 }
 
-/// The record of a node that joins.
-pub(crate) fn joining(id: &str) -> StoredNode {
-    StoredNode { id: id.to_owned(), spec: Some(NodeSpec::default()), ..StoredNode::default() }
+/// The record of a node that joins: as a manager with this Raft id, or as a worker.
+pub(crate) fn joining(id: &str, raft_id: Option<u64>) -> StoredNode {
+    let role = if raft_id.is_some() { NodeRole::Manager } else { NodeRole::Worker }.into();
+    StoredNode {
+        id: id.to_owned(),
+        spec: Some(NodeSpec { desired_role: role, ..NodeSpec::default() }),
+        role,
+        manager: raft_id.map(|raft_id| ManagerStatus {
+            raft_id,
+            addr: "10.0.0.1:2377".into(),
+            ..ManagerStatus::default()
+        }),
+        ..StoredNode::default()
+    }
 }
 
 /// Three replicas of a program that runs.

@@ -21,6 +21,12 @@ pub(super) fn check(view: &View, now: Timestamp) -> Step {
     view.services().try_for_each(|service| is_spread(view, service, now))
 }
 
+/// Whether a task is being moved, or is what it is moved to.
+pub(super) fn is_under_way(view: &View, task: &Task, now: Timestamp) -> bool {
+    let begun = |task: &Task| task.cause() == TaskCause::Rebalance && task.created_at() + PATIENCE > now;
+    begun(task) || view.tasks_of_service(&task.service_id).any(|other| other.replaces == task.id && begun(other))
+}
+
 fn is_spread(view: &View, service: &Service, now: Timestamp) -> Step {
     let Rebalance(on) = policy::of(service.spec.as_ref().and_then(policy::labels));
     let is_requested = service.rebalance_requested_at != 0;
@@ -36,29 +42,6 @@ fn is_spread(view: &View, service: &Service, now: Timestamp) -> Step {
         return Ok(());
     }
     let left = moves(view, service, now);
-    if !left.is_empty() {
-        eprintln!(
-            "SVC {:?} {:?} {:?} {:?}",
-            service.spec, service.update_status, service.spec_version, service.rebalance_requested_at
-        );
-        for t in tasks() {
-            eprintln!(
-                "T {} slot {} node {} {:?} want {:?} {:?} rep {:?} v{} spec same {}",
-                t.id,
-                t.slot,
-                t.node_id,
-                t.state(),
-                t.desired_state(),
-                t.cause(),
-                t.replaces,
-                t.spec_version,
-                t.spec.as_ref() == service.spec.as_ref().unwrap().task.as_ref()
-            );
-        }
-        for n in view.nodes() {
-            eprintln!("N {} {:?} {:?}", n.id, n.spec, n.status);
-        }
-    }
     must!(left.is_empty(), "{} is to be spread and is not: {left:?}", service.id);
     must!(!is_requested, "{} is spread, and the request is still there", service.id);
     Ok(())

@@ -17,10 +17,27 @@ use crate::{
 };
 
 impl Leader {
+    /// Whether a session is one of this term, or was.
+    pub(crate) fn knows(&self, node: &str, session: &str) -> bool {
+        self.sessions.get(node).is_some_and(|known| known.id == session)
+    }
+
+    /// Sends to a node, if it can be reached from here.
+    pub(super) fn tell(&self, context: &mut Context, node: &Node, connection: &str, message: ToAgent) {
+        if node.machine.reach.reaches(self.is_cut) {
+            network::to_agent(context, node, connection, message);
+        } else {
+            network::breaks(context, node, connection);
+        }
+    }
+
     pub(crate) fn receive(&mut self, context: &mut Context, view: &View, node: &Node, message: ToLeader) -> Step {
         let id = &node.machine.id;
         if view.node(id).is_none() {
-            network::to_agent(context, node, "", ToAgent::Removed);
+            // An agent believes this only of several managers, and a leader alone is one.
+            if self.is_confirmed {
+                self.tell(context, node, "", ToAgent::Removed);
+            }
             return Ok(());
         }
         match message {
@@ -33,13 +50,15 @@ impl Leader {
                 let heard = context.now;
                 let opened = Session { id: session.clone(), stream: None, is_called: false, heard };
                 self.sessions.insert(id.clone(), opened);
-                network::to_agent(context, node, &attempt.clone(), ToAgent::Opened { attempt, session });
+                self.tell(context, node, &attempt.clone(), ToAgent::Opened { attempt, session });
             }
             ToLeader::Assignments { session, stream } if self.is_live(context, id, &session) => {
-                if self.taken.iter().chain(&self.reports).any(|delivery| delivery.node == *id) {
-                    // What the node is told has to hold what was taken from it: it may have forgotten it since.
+                let may_be_replaced = !self.is_confirmed && !context.bugs.has(Bug::UnconfirmedLeader);
+                if may_be_replaced || self.taken.iter().chain(&self.reports).any(|delivery| delivery.node == *id) {
+                    // What the node is told has to hold what was taken from it, here or by a newer leader: it may have
+                    // forgotten it since.
                     let again = ToLeader::Assignments { session, stream };
-                    context.soon(2, 10, Event::AtLeader { node: id.clone(), message: again });
+                    context.soon(2, 50, Event::AtLeader { node: id.clone(), message: again });
                     return Ok(());
                 }
                 let Some(known) = self.sessions.get_mut(id) else { return Ok(()) };
@@ -49,7 +68,7 @@ impl Leader {
                 }
                 let (assignments, message) = Assignments::begin(id, view);
                 known.stream = Some((stream, assignments));
-                network::to_agent(context, node, &session.clone(), ToAgent::Assignments { session, stream, message });
+                self.tell(context, node, &session.clone(), ToAgent::Assignments { session, stream, message });
             }
             ToLeader::Heartbeat { session } if self.liveness.beat(id, &session, "", context.now).is_ok() => {
                 if let Some(known) = self.sessions.get_mut(id) {
@@ -60,6 +79,11 @@ impl Leader {
                 let live = self.sessions.get(id).is_some_and(|known| known.id == session);
                 must!(live, "reports of {id} were taken over session {session}, which is over");
                 let own = status::check(view, id, &updates);
+                // A leader that was replaced may not know what the node was given since.
+                if !self.is_confirmed && own.is_err() {
+                    self.tell(context, node, &session.clone(), ToAgent::Stale { session });
+                    return Ok(());
+                }
                 must!(own.is_ok(), "{own:?}");
                 self.reports.push(Delivery { node: id.clone(), session, updates });
                 self.call(context, Loop::Statuses);
@@ -67,7 +91,7 @@ impl Leader {
             ToLeader::Assignments { session, .. }
             | ToLeader::Heartbeat { session }
             | ToLeader::Reports { session, .. } => {
-                network::to_agent(context, node, &session.clone(), ToAgent::Stale { session });
+                self.tell(context, node, &session.clone(), ToAgent::Stale { session });
             }
         }
         Ok(())
@@ -99,7 +123,8 @@ impl Leader {
         let Some((stream, assignments)) = &mut session.stream else { return };
         if let Some(message) = assignments.next(view) {
             let message = ToAgent::Assignments { session: session.id.clone(), stream: *stream, message };
-            network::to_agent(context, node, &session.id, message);
+            let session = session.id.clone();
+            self.tell(context, node, &session, message);
         }
     }
 
@@ -109,7 +134,11 @@ impl Leader {
         for node in view.nodes() {
             let ready = node.status.as_ref().is_some_and(|status| status.state() == NodeState::Ready);
             let heard = self.sessions.get(&node.id).map_or(self.since, |session| session.heard);
-            must!(!ready || context.now <= heard + grace, "{} is READY and was last heard of at {heard:?}", node.id);
+            must!(
+                !ready || self.was_alone || context.now <= heard + grace,
+                "{} is READY and was last heard of at {heard:?}",
+                node.id
+            );
         }
         Ok(())
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use skep_common::clock::Timestamp;
-use skep_core::{Plan, status::Report, task::TaskExt as _};
+use skep_core::{Plan, roles, status::Report, task::TaskExt as _};
 use skep_proto::v1::{
-    JobRun, Object, ObjectKind, Service, Task, TaskCause, TaskState, Transaction, action::Action,
+    JobRun, Node, NodeRole, Object, ObjectKind, Service, Task, TaskCause, TaskState, Transaction, action::Action,
     object::Object as Kind,
 };
 use skep_store::{TxBuilder, View};
@@ -34,6 +34,18 @@ fn change_job(bugs: Planted, before: Option<&skep_proto::v1::JobStatus>, service
         job.runs.retain(|run| !is_new(run));
         job.iteration = iteration;
     }
+}
+
+/// The members as the role loop sees them.
+pub(super) fn members(bugs: Planted, view: &View, mut members: Vec<roles::Member>) -> Vec<roles::Member> {
+    if bugs.has(Bug::BlindDemotion) {
+        members.iter_mut().for_each(|member| member.reachable = true);
+    }
+    if bugs.has(Bug::HastyDemotion) {
+        let is_wanted = |node: &Node| node.spec.as_ref().is_some_and(|spec| spec.desired_role() == NodeRole::Manager);
+        members.retain(|member| member.leader || view.node(&member.node_id).is_none_or(|node| is_wanted(node)));
+    }
+    members
 }
 
 /// The orchestrator's.

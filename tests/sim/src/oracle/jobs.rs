@@ -1,6 +1,9 @@
 //! Jobs: no tick has two runs, none is passed over without a reason, and completions are counted right.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use skep_common::clock::Timestamp;
 use skep_core::{
@@ -21,6 +24,9 @@ use crate::{
 
 /// Unfinished runs beyond which ticks pass.
 const MAX_OPEN_RUNS: usize = 32;
+
+/// How old news may be by the time a plan is written that did not hear them yet: clocks, and leaders that hang.
+const NEWS: Duration = Duration::from_secs(6);
 
 /// What is remembered of jobs.
 #[derive(Debug, Default)]
@@ -209,9 +215,9 @@ fn begun_rightly(sight: &Sight<'_>, task: &Task) -> Step {
         let tasks = view.tasks_of_service(&task.service_id).filter(|other| other.job_iteration == task.job_iteration);
         tasks.cloned().collect::<Vec<_>>()
     };
-    let done = of_run(view)
-        .into_iter()
-        .find(|other| other.state() == TaskState::Complete && same_place(service, other, task) && !other.is_leaving());
+    let is_known = |other: &Task| other.observed_at() + NEWS < task.created_at();
+    let is_done = |other: &Task| other.state() == TaskState::Complete && !other.is_leaving();
+    let done = of_run(view).into_iter().find(|it| is_done(it) && is_known(it) && same_place(service, it, task));
     must!(done.is_none(), "{} is to do what {:?} has done", task.id, done.map(|done| done.id.clone()));
     if let Some(Mode::ReplicatedJob(mode)) = service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
         let wanted = |view: &View| of_run(view).iter().filter(|other| other.is_wanted()).count() as u64;

@@ -99,10 +99,12 @@ impl Tasks {
         for other in others.filter(|other| same_place(view, other, new)) {
             must!(
                 !sight.is_running(other) || had_time || self.is_silent(view, &other.node_id, sight.now),
-                "{} is to run while {} still runs in its place, on {}",
+                "{} is to run while {} still runs in its place, on {}; on record it is {:?}, and to be {:?}",
                 new.id,
                 other.id,
-                other.node_id
+                other.node_id,
+                other.state(),
+                other.desired_state()
             );
         }
         Ok(())
@@ -213,5 +215,5 @@ pub(crate) fn cpus_of(task: &Task) -> i64 {
 /// Whether two tasks of a service are in one place: a slot, or a node, of one run of a job.
 fn same_place(view: &View, a: &Task, b: &Task) -> bool {
     let on_nodes = view.service(&a.service_id).map_or(a.slot == 0, |service| is_global(service));
-    a.job_iteration == b.job_iteration && if on_nodes { a.node_id == b.node_id } else { a.slot == b.slot }
+    a.job_iteration == b.job_iteration && a.slot == b.slot && (!on_nodes || a.node_id == b.node_id)
 }
