@@ -34,15 +34,13 @@ pub enum Bug {
     HastyDemotion,
     /// A manager is taken out although too few of the others can be reached.
     BlindDemotion,
-    /// What a leader planned goes into the log of the next.
-    UnfencedTerm,
     /// A leader tells nodes what to do without asking whether it still leads.
     UnconfirmedLeader,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 16] = [
         Self::BackwardStatus,
         Self::UnfencedSession,
         Self::EarlySlotReuse,
@@ -58,7 +56,6 @@ impl Bug {
         Self::HastyMove,
         Self::HastyDemotion,
         Self::BlindDemotion,
-        Self::UnfencedTerm,
         Self::UnconfirmedLeader,
     ];
 }

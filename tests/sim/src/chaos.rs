@@ -7,6 +7,8 @@ use crate::rng::Rng;
 pub(crate) enum Fault {
     /// The leader loses its leadership; it may be killed with that.
     Depose { kill: bool },
+    /// Some manager is killed, whatever it does.
+    KillManager,
     /// A daemon is killed. Its disk may be lost, and the machine may go down with it, containers and all.
     KillAgent { node: String, lose_disk: bool, reboot: bool },
     /// Managers are cut off from one another for a while: the leader alone, or some of them.
@@ -65,7 +67,11 @@ pub(crate) fn fault(rng: &mut Rng, temper: &Temper, nodes: &[String]) -> Option<
         if rng.chance(temper.splits) {
             Fault::Split { leader: rng.chance(600) }
         } else {
-            Fault::Depose { kill: rng.chance(300) }
+            match rng.below(10) {
+                0..3 => Fault::KillManager,
+                3..5 => Fault::Depose { kill: true },
+                _ => Fault::Depose { kill: false },
+            }
         }
     } else if rng.chance(temper.cuts) {
         Fault::Cut { node }

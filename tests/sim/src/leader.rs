@@ -5,7 +5,7 @@
 //! everything it proposed is known: so it plans on states that have moved on, as in the daemon.
 
 mod dispatcher;
-mod planted;
+pub(crate) mod planted;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -120,8 +120,8 @@ pub(crate) struct Leader {
     pub(crate) manager: u64,
     /// On which side of a partition it is.
     pub(crate) is_cut: bool,
-    /// It had no quorum at some time: what it wrote then may be lost, and it may not know.
-    pub(crate) was_alone: bool,
+    /// When it last had no quorum, whether it knew or not: nothing it wanted was written then.
+    pub(crate) alone_at: Option<Duration>,
     /// A quorum has just said that it leads.
     pub(crate) is_confirmed: bool,
     skew: i64,
@@ -147,7 +147,7 @@ impl Leader {
             term,
             manager: id,
             is_cut: manager.is_cut,
-            was_alone: false,
+            alone_at: None,
             is_confirmed: true,
             skew: manager.skew,
             since: context.now,
@@ -248,7 +248,7 @@ impl Leader {
             Loop::Scheduler => scheduler::plan(view, now),
             Loop::Reaper if context.bugs.has(Bug::HastyReaper) => planted::forget_unwanted(view, now),
             Loop::Roles => {
-                let members = planted::members(context.bugs, view, around.members.to_vec());
+                let members = planted::members(context.bugs, view, around.members);
                 let next = roles::plan(view, &members, now);
                 self.action = next.action;
                 next.plan

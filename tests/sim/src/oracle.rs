@@ -7,14 +7,14 @@ mod tasks;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use skep_core::roles::Member;
+use skep_core::{roles::Member, task::TaskExt};
 use skep_proto::v1::{Service, Task, UpdateState};
 use skep_store::{AnyObject, Change, ChangeSet, View};
 
 pub(crate) use self::tasks::cpus_of;
 use self::{jobs::Jobs, moves::Moves, roles::Promises, tasks::Tasks};
 use crate::{
-    context::{Context, Step},
+    context::{Context, Step, must},
     leader::Origin,
     node::Node,
     tally::Kind,
@@ -54,6 +54,13 @@ impl Sight<'_> {
 impl Oracle {
     pub(crate) fn container_starts(&mut self, task: &str, node: &str, now: Duration) -> Step {
         self.tasks.container_starts(task, node, now)
+    }
+
+    /// A node stops a container only when its task is not to run any more, or the node is no more.
+    pub(crate) fn container_stopped(&self, newest: &View, task: &str, node: &str) -> Step {
+        let is_wanted = newest.task(task).is_some_and(|task| task.is_wanted());
+        must!(!is_wanted || newest.node(node).is_none(), "{node} stops {task}, which is to run");
+        Ok(())
     }
 
     pub(crate) fn container_ends(&mut self, task: &str, code: i32) {

@@ -171,13 +171,20 @@ impl Raft {
     /// The leader is no more. Another may follow soon.
     pub(crate) fn depose(&mut self, context: &mut Context, kill: bool) {
         let Some(leader) = self.leader.take() else { return };
-        context.log(format_args!("m{leader} leads no more{}", if kill { ", killed" } else { "" }));
-        if kill && let Some(manager) = self.managers.get_mut(&leader) {
-            manager.is_up = false;
-            context.tally.count(Kind::ManagerKilled);
-            context.soon(500, 5000, Event::ManagerStarts { manager: leader });
+        context.log(format_args!("m{leader} leads no more"));
+        if kill {
+            self.kill(context, leader);
         }
         context.soon(50, 1500, Event::Elect);
+    }
+
+    /// A manager that may not lead is killed.
+    pub(crate) fn kill(&mut self, context: &mut Context, id: u64) {
+        let Some(manager) = self.managers.get_mut(&id).filter(|manager| manager.is_up) else { return };
+        manager.is_up = false;
+        context.log(format_args!("m{id} is killed"));
+        context.tally.count(Kind::ManagerKilled);
+        context.soon(500, 5000, Event::ManagerStarts { manager: id });
     }
 
     /// The leader is to be another, and is so for a while.

@@ -10,7 +10,7 @@ use skep_proto::v1::{Availability, Cluster, Node as StoredNode};
 use skep_store::{TxBuilder, View};
 
 use crate::{
-    Bug, Config, agent,
+    Config, agent,
     bugs::Planted,
     context::{Context, Step, Violation, must},
     event::{AgentEvent, Ending, Event},
@@ -276,8 +276,8 @@ impl Simulation {
                 Ok(())
             }),
             Event::Propose { term, origin, transactions } => {
-                let is_current = self.raft.term == term || self.context.bugs.has(Bug::UnfencedTerm);
-                if is_current && self.raft.leader.is_some() {
+                let is_current = self.raft.leader.is_some() && self.raft.term == term;
+                if is_current {
                     self.raft.propose(&mut self.context, origin, transactions);
                 }
                 Ok(())
@@ -295,10 +295,7 @@ impl Simulation {
                 }
                 _ => Ok(()),
             },
-            Event::ContainerEnds { node, task, code, why } => {
-                self.container_ends(&node, &task, code, why);
-                Ok(())
-            }
+            Event::ContainerEnds { node, task, code, why } => self.container_ends(&node, &task, code, why),
             Event::AgentStarts { node } => match self.nodes.get_mut(&node) {
                 // It comes with a certificate, and so not before its record is committed.
                 Some(Node { incarnations: 0, .. }) if self.raft.newest().node(&node).is_none() => {
@@ -327,6 +324,9 @@ impl Simulation {
         let Some(view) = self.raft.managers.get(&leader.manager).map(|manager| manager.view.clone()) else {
             return Ok(());
         };
+        if !self.raft.has_quorum(leader.manager) {
+            leader.alone_at = Some(self.context.now);
+        }
         let outcome = act(&mut leader, &view, self);
         let place = if is_current { &mut self.leader } else { &mut self.stale };
         *place = Some(leader);
@@ -358,7 +358,7 @@ impl Simulation {
         if let Some(unaware) = self.leader.take() {
             self.context.tally.count(Kind::StaleLeader);
             self.stale = Some(unaware);
-            self.nodes_turn_around();
+            self.context.soon(1, 1000, Event::TurnAround);
         }
         // A leader leads only from a state that holds everything that is committed.
         self.catch_up(manager)?;
@@ -435,11 +435,14 @@ impl Simulation {
         Ok(())
     }
 
-    fn container_ends(&mut self, node: &str, task: &str, code: i32, why: Ending) {
-        let Some(node) = self.nodes.get_mut(node) else { return };
+    fn container_ends(&mut self, node: &str, task: &str, code: i32, why: Ending) -> Step {
+        let Some(node) = self.nodes.get_mut(node) else { return Ok(()) };
         let at = node.machine.wall(&self.context);
         if (why == Ending::Mishap && self.context.is_calm()) || !node.machine.runtime.end(task, code, at) {
-            return;
+            return Ok(());
+        }
+        if why == Ending::Stopped {
+            self.oracle.container_stopped(&self.raft.newest(), task, &node.machine.id)?;
         }
         self.context.log(format_args!("{} the container of {task} ends with {code}", node.machine.id));
         self.oracle.container_ends(task, code);
@@ -447,5 +450,6 @@ impl Simulation {
             let ended = AgentEvent::ContainerEnded { task: task.to_owned() };
             self.context.agent_soon(&node.machine.id, agent.incarnation, 1, 20, ended);
         }
+        Ok(())
     }
 }

@@ -36,11 +36,17 @@ fn change_job(bugs: Planted, before: Option<&skep_proto::v1::JobStatus>, service
     }
 }
 
-/// The members as the role loop sees them.
-pub(super) fn members(bugs: Planted, view: &View, mut members: Vec<roles::Member>) -> Vec<roles::Member> {
+/// The members as the leader sees them.
+pub(crate) fn members_as_seen(bugs: Planted, mut members: Vec<roles::Member>) -> Vec<roles::Member> {
     if bugs.has(Bug::BlindDemotion) {
         members.iter_mut().for_each(|member| member.reachable = true);
     }
+    members
+}
+
+/// The members as the role loop sees them.
+pub(super) fn members(bugs: Planted, view: &View, members: &[roles::Member]) -> Vec<roles::Member> {
+    let mut members = members_as_seen(bugs, members.to_vec());
     if bugs.has(Bug::HastyDemotion) {
         let is_wanted = |node: &Node| node.spec.as_ref().is_some_and(|spec| spec.desired_role() == NodeRole::Manager);
         members.retain(|member| member.leader || view.node(&member.node_id).is_none_or(|node| is_wanted(node)));

@@ -8,7 +8,7 @@ use crate::{
     chaos::{self, Fault},
     context::Step,
     event::{AgentEvent, Event},
-    leader::Origin,
+    leader::{Origin, planted},
     node::Reach,
     tally::Kind,
     users,
@@ -29,6 +29,7 @@ impl Simulation {
                 self.raft.depose(&mut self.context, kill);
                 self.leader_is_gone();
             }
+            Some(Fault::KillManager) => self.kill_manager(),
             Some(Fault::Split { leader }) => self.split(leader),
             Some(Fault::KillAgent { node, lose_disk, reboot }) => self.kill_agent(&node, lose_disk, reboot)?,
             Some(Fault::Cut { node }) => self.cut(node),
@@ -41,7 +42,7 @@ impl Simulation {
         if self.nodes.len() < 8 && self.context.rng.chance(50) {
             return self.join();
         }
-        let members = self.raft.members();
+        let members = planted::members_as_seen(self.context.bugs, self.raft.members());
         if let Some(view) = self.raft.leader_view()
             && let Some(transaction) = users::whim(&mut self.context, &view, &members, &mut self.ids)
         {
@@ -92,6 +93,23 @@ impl Simulation {
 
     // ---- managers ------------------------------------------------------------------------------
 
+    fn kill_manager(&mut self) {
+        let managers: Vec<u64> = self.raft.managers.keys().copied().collect();
+        match self.context.rng.pick(&managers).copied() {
+            Some(leader) if self.raft.leader == Some(leader) => {
+                self.raft.depose(&mut self.context, true);
+                self.leader_is_gone();
+            }
+            Some(manager) => {
+                if self.stale.as_ref().is_some_and(|stale| stale.manager == manager) {
+                    self.end_stale();
+                }
+                self.raft.kill(&mut self.context, manager);
+            }
+            None => {}
+        }
+    }
+
     /// Whoever spoke with the leader notices that it is gone.
     pub(super) fn leader_is_gone(&mut self) {
         self.leader = None;
@@ -123,7 +141,7 @@ impl Simulation {
         let is_alone = self.raft.split(&cut);
         for (name, node) in &mut self.nodes {
             let own = self.raft.managers.values().find(|manager| manager.node == *name).map(|manager| manager.is_cut);
-            let chosen = [None, Some(true), Some(false)];
+            let chosen = [None, None, Some(true), Some(false)];
             let side = own.or_else(|| *self.context.rng.pick(&chosen).unwrap_or(&None));
             if node.machine.reach != Reach::Nobody {
                 node.machine.reach = side.map_or(Reach::All, |is_cut| Reach::Side { is_cut });
@@ -131,11 +149,10 @@ impl Simulation {
         }
         if let Some(leader) = &mut self.leader {
             leader.is_cut = cut.contains(&leader.manager);
-            leader.was_alone |= is_alone;
         }
         if is_alone {
             self.context.soon(400, 1100, Event::Elect);
-            self.context.soon(2000, 5000, Event::GiveUp { term: self.raft.term });
+            self.context.soon(2000, 8000, Event::GiveUp { term: self.raft.term });
         }
         self.splits += 1;
         self.context.soon(500, 10_000, Event::Heal { split: self.splits });
@@ -149,9 +166,9 @@ impl Simulation {
         for (name, node) in &self.nodes {
             let Some(agent) = node.agent.as_ref().filter(|_| node.machine.reach == Reach::All) else { continue };
             let broken = AgentEvent::Broken { session: agent.connection().to_owned() };
-            self.context.agent_soon(name, agent.incarnation, 1, 2000, broken);
+            self.context.agent_soon(name, agent.incarnation, 1, 700, broken);
         }
-        self.context.soon(500, 2000, Event::TurnAround);
+        self.context.soon(700, 2000, Event::TurnAround);
     }
 
     /// Managers reach each other again. One that was replaced hears of it.
