@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How many entries apart states are compared.
-const COMPARE_EVERY: u64 = 16;
+const COMPARE_EVERY: u64 = 64;
 
 /// Entries a manager may lack that nothing hinders.
 const MAX_LAG: u64 = 50;
