@@ -69,6 +69,9 @@ pub enum RoleError {
         "node {0} is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal"
     )]
     IsManager(String),
+    /// It is being demoted, and its role has not been taken yet.
+    #[error("node {0} is to be a worker and cannot join the managers")]
+    NotWanted(String),
     /// No such node.
     #[error("node {0} not found")]
     NotFound(String),
@@ -132,6 +135,18 @@ pub fn check_spec(view: &View, members: &[Member], node_id: &str, spec: &NodeSpe
     match members.iter().find(|member| member.node_id == node_id) {
         Some(member) if !can_remove_member(members, member.raft_id) => Err(RoleError::QuorumLoss),
         _ => Ok(()),
+    }
+}
+
+/// Whether a node may become a member. One that has just been taken out would else be back before its role is taken.
+///
+/// # Errors
+/// When there is no such node, or it is not to be a manager.
+pub fn check_join(view: &View, node_id: &str) -> Result<(), RoleError> {
+    match view.node(node_id).map(|node| desired_role(node)) {
+        None => Err(RoleError::NotFound(node_id.to_owned())),
+        Some(NodeRole::Worker) => Err(RoleError::NotWanted(node_id.to_owned())),
+        Some(NodeRole::Manager) => Ok(()),
     }
 }
 
@@ -243,6 +258,14 @@ mod tests {
         assert_eq!(settle(&removed, &members).1, Some(RaftAction::RemoveMember { raft_id: 2 }));
         let unknown = view([]);
         assert_eq!(settle(&unknown, &members[..1]).1, None, "nobody would be left");
+    }
+
+    #[test]
+    fn who_is_being_demoted_does_not_come_back() {
+        let nodes = view([node(1, M, M), node(2, W, M)]);
+        assert_eq!(check_join(&nodes, "n1"), Ok(()));
+        assert_eq!(check_join(&nodes, "n2"), Err(RoleError::NotWanted("n2".into())));
+        assert_eq!(check_join(&nodes, "n3"), Err(RoleError::NotFound("n3".into())));
     }
 
     #[test]

@@ -6,7 +6,10 @@
 //!
 //! A run is a function of its seed. First faults and users are let loose ([`chaos`]); after each step the [`oracle`]
 //! looks for what must never be. Then everything is repaired, and within a minute the swarm must be exactly what was
-//! asked for ([`health`]). [`run`] returns what went wrong first, if anything did.
+//! asked for ([`health`]). [`run`] returns what went wrong first, if anything did; [`play`] runs many.
+//!
+//! No run has everything: [`chaos`] draws what a seed is about (jobs, rebalancing, roles, partitions), so that many seeds
+//! together have it all, which their [`Tally`] proves.
 
 mod agent;
 mod bugs;

@@ -132,7 +132,7 @@ impl Leader {
     pub(super) fn ready_nodes_were_heard(&self, context: &Context, view: &View) -> Step {
         let grace = limits::HEARTBEAT_PERIOD * limits::MISSED_HEARTBEATS + Duration::from_secs(2);
         // What is decided without a quorum is not written, and time in which nobody looked is not held against a node.
-        if self.alone_at.is_some_and(|at| context.now <= at + grace) {
+        if self.alone_at.is_some_and(|at| context.now <= at + 3 * grace) {
             return Ok(());
         }
         for node in view.nodes() {

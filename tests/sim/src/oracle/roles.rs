@@ -8,6 +8,9 @@ use skep_store::{AnyObject, Change, ChangeSet, View};
 use super::Sight;
 use crate::context::{Step, must};
 
+/// Entries after which everybody has heard of a new member. Its Raft id is the entry that made it one.
+const JUST: u64 = 32;
+
 /// What users were, or may have been, told is done.
 #[derive(Debug, Default)]
 pub(super) struct Promises {
@@ -45,9 +48,12 @@ impl Promises {
     }
 }
 
-/// Nobody who votes loses the role or the record. One that is just becoming a member may, and is taken out again.
+/// Nobody who votes loses the role or the record. One that has just become a member may, and is taken out again.
 pub(super) fn changed(sight: &Sight<'_>, change: &Change) -> Step {
-    let votes = |id: &str| sight.members.iter().any(|member| member.node_id == id && member.voter);
+    let votes = |id: &str| {
+        let member = sight.members.iter().find(|member| member.node_id == id);
+        member.is_some_and(|member| member.voter && member.raft_id + JUST < sight.after.version())
+    };
     match change {
         Change::Update { old: AnyObject::Node(old), new: AnyObject::Node(new) } if old.role() != new.role() => {
             must!(new.role() == NodeRole::Manager || !votes(&new.id), "{} is a worker and votes", new.id);
