@@ -212,7 +212,12 @@ impl Raft {
         self.log.truncate(self.committed + context.rng.below(open + 1) - lost);
         self.commit_up_to(context, self.log.len());
         self.term += 1;
-        self.leader = Some(leader);
+        self.leader = self.managers.contains_key(&leader).then_some(leader);
+        if self.leader.is_none() {
+            // What it took over says that it is a member no more.
+            context.soon(100, 500, Event::Elect);
+            return None;
+        }
         context.log(format_args!("m{leader} leads in term {} from {}", self.term, self.committed));
         context.soon(200, 500, Event::Tidy { term: self.term });
         self.wake_followers(context);
