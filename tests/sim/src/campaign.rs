@@ -2,11 +2,13 @@
 
 use std::{
     ops::Range,
+    panic,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use crate::{Config, Failure, Tally, run};
@@ -39,7 +41,12 @@ pub fn play(
             if seed >= seeds.end {
                 return;
             }
-            let played = run(&config(seed));
+            let config = config(seed);
+            // What panics has a seed too.
+            let played = panic::catch_unwind(|| run(&config)).unwrap_or_else(|_| {
+                let (what, replay) = ("it panicked".to_owned(), config.replay());
+                Err(Failure { what, at: Duration::ZERO, tail: String::new(), replay, trace: Vec::new() })
+            });
             let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
             match played {
                 Ok(report) => {
