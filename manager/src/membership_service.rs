@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use skep_common::net::server::Caller;
+use skep_core::roles::{self, RoleError};
 use skep_proto::v1::{
     AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Node, NodeRole, NodeSpec,
     RaftMember, membership_server::Membership,
@@ -49,6 +50,8 @@ impl Membership for MembershipService {
         let node_id = Caller::of(&request)?.node_id()?.to_owned();
         let JoinRequest { addr } = request.into_inner();
         check_addr(&addr)?;
+        let refused = |error: RoleError| Status::failed_precondition(error.to_string());
+        roles::check_join(&self.swarm.read().await?, &node_id).map_err(refused)?;
         let raft_id = self.swarm.raft.add_member(&node_id, &addr).await.map_err(|error| answer::unchanged(&error))?;
         info!(node = node_id, addr, raft_id, "a manager joins the swarm's consensus");
         let member = |health: skep_raft::MemberHealth| {

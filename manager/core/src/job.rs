@@ -52,8 +52,8 @@ pub fn changed(service: &mut Service, now: Timestamp) {
     let had_schedule = service.previous_spec.as_ref().is_some_and(policy::is_scheduled);
     let job = service.job.get_or_insert_default();
     if rescheduled {
-        // Moments before the schedule was given are none of its ticks.
-        job.last_tick = now.as_nanos();
+        // Moments before the schedule was given are none of its ticks, nor is what a clock that was ahead has decided on.
+        job.last_tick = job.last_tick.max(now.as_nanos());
     }
     if !had_schedule && job.iteration > 0 {
         // The run from before it had a schedule comes to its end like any other.
@@ -206,6 +206,8 @@ mod tests {
         assert_eq!((job(&same).iteration, job(&same).last_tick), (0, 100));
         let other = update::updated(&same, spec(&[(policy::SCHEDULE, "@hourly")]), Timestamp(300));
         assert_eq!((job(&other).iteration, job(&other).last_tick), (0, 300));
+        let behind = update::updated(&other, spec(&[(policy::SCHEDULE, "@daily")]), Timestamp(250));
+        assert_eq!(job(&behind).last_tick, 300, "a clock that goes back repeats nothing");
         let mut asked = other;
         run_now(&mut asked, Timestamp(400)).unwrap();
         assert_eq!(runs(&asked), [(1, true)]);

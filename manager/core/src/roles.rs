@@ -5,7 +5,7 @@
 //! Promotion is one step: the role is given, the node fetches its certificate and joins Raft by itself. Demotion goes
 //! the other way round, so that no member is ever without the role: leadership moves away, the member leaves Raft,
 //! then `manager` is cleared and the role taken. Each step is decided from the state and the members alone, so any
-//! leader goes on where the last one stopped.
+//! leader goes on where the last one stopped, and a member that should be none goes, however it became one.
 
 use skep_common::clock::Timestamp;
 use skep_proto::v1::{Node, NodeRole, NodeSpec, NodeState, ObjectKind, Transaction};
@@ -69,6 +69,9 @@ pub enum RoleError {
         "node {0} is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal"
     )]
     IsManager(String),
+    /// It is being demoted, and its role has not been taken yet.
+    #[error("node {0} is to be a worker and cannot join the managers")]
+    NotWanted(String),
     /// No such node.
     #[error("node {0} not found")]
     NotFound(String),
@@ -90,7 +93,8 @@ pub fn plan(view: &View, members: &[Member], now: Timestamp) -> RolePlan {
                 let demoted = Node { role: NodeRole::Worker.into(), manager: None, ..Node::clone(node) };
                 planner.step([Write::UpdateNode(demoted)]);
             }
-            (NodeRole::Worker, NodeRole::Manager, Some(member)) if action.is_none() => {
+            // A worker is one when it asked to be a member before its role was taken, and was let in after.
+            (NodeRole::Worker, _, Some(member)) if action.is_none() => {
                 action = departure(members, member);
             }
             // It left Raft on its own and nobody lived to note it. While it is up it may as well be just joining.
@@ -100,6 +104,9 @@ pub fn plan(view: &View, members: &[Member], now: Timestamp) -> RolePlan {
             _ => {}
         }
     }
+    // The same of a node that was removed.
+    let mut strangers = members.iter().filter(|member| view.node(&member.node_id).is_none());
+    let action = action.or_else(|| strangers.find_map(|member| departure(members, member)));
     RolePlan { plan: planner.finish(), action }
 }
 
@@ -128,6 +135,18 @@ pub fn check_spec(view: &View, members: &[Member], node_id: &str, spec: &NodeSpe
     match members.iter().find(|member| member.node_id == node_id) {
         Some(member) if !can_remove_member(members, member.raft_id) => Err(RoleError::QuorumLoss),
         _ => Ok(()),
+    }
+}
+
+/// Whether a node may become a member. One that has just been taken out would else be back before its role is taken.
+///
+/// # Errors
+/// When there is no such node, or it is not to be a manager.
+pub fn check_join(view: &View, node_id: &str) -> Result<(), RoleError> {
+    match view.node(node_id).map(|node| desired_role(node)) {
+        None => Err(RoleError::NotFound(node_id.to_owned())),
+        Some(NodeRole::Worker) => Err(RoleError::NotWanted(node_id.to_owned())),
+        Some(NodeRole::Manager) => Ok(()),
     }
 }
 
@@ -228,6 +247,25 @@ mod tests {
         let view = view([node(1, W, M), node(2, M, M), node(3, M, M)]);
         let members = [member(1, true, true), member(2, true, false), member(3, true, false)];
         assert_eq!(settle(&view, &members).1, Some(RaftAction::MoveLeadership));
+    }
+
+    #[test]
+    fn who_became_a_member_too_late_is_taken_out() {
+        let members = [member(1, true, true), member(2, true, false), member(3, true, false)];
+        let late = view([node(1, M, M), node(2, W, W), node(3, M, M)]);
+        assert_eq!(settle(&late, &members).1, Some(RaftAction::RemoveMember { raft_id: 2 }));
+        let removed = view([node(1, M, M), node(3, M, M)]);
+        assert_eq!(settle(&removed, &members).1, Some(RaftAction::RemoveMember { raft_id: 2 }));
+        let unknown = view([]);
+        assert_eq!(settle(&unknown, &members[..1]).1, None, "nobody would be left");
+    }
+
+    #[test]
+    fn who_is_being_demoted_does_not_come_back() {
+        let nodes = view([node(1, M, M), node(2, W, M)]);
+        assert_eq!(check_join(&nodes, "n1"), Ok(()));
+        assert_eq!(check_join(&nodes, "n2"), Err(RoleError::NotWanted("n2".into())));
+        assert_eq!(check_join(&nodes, "n3"), Err(RoleError::NotFound("n3".into())));
     }
 
     #[test]

@@ -32,19 +32,22 @@ pub fn updated(service: &Service, spec: ServiceSpec, now: Timestamp) -> Service 
     service
 }
 
-/// The service with the spec it had before, so that doing it twice changes nothing; `None` when it had none.
+/// The service with the spec it had before, so that doing it twice changes nothing; `None` when it had none. A job is not
+/// rolled back task by task: it begins anew, and there is nothing that could be under way.
 pub fn rolled_back(service: &Service, now: Timestamp) -> Option<Service> {
+    let spec = service.previous_spec.clone()?;
+    let rollback = UpdateStatus {
+        state: UpdateState::RollbackStarted.into(),
+        started_at: now.as_nanos(),
+        completed_at: 0,
+        message: "manually requested rollback".into(),
+    };
     let mut service = Service {
-        spec: Some(service.previous_spec.clone()?),
+        update_status: (!job::is_job(&spec)).then_some(rollback),
+        spec: Some(spec),
         spec_version: service.previous_spec_version,
         previous_spec: service.spec.clone(),
         previous_spec_version: service.spec_version,
-        update_status: Some(UpdateStatus {
-            state: UpdateState::RollbackStarted.into(),
-            started_at: now.as_nanos(),
-            completed_at: 0,
-            message: "manually requested rollback".into(),
-        }),
         ..service.clone()
     };
     job::changed(&mut service, now);
@@ -113,7 +116,8 @@ fn spec_version(service: &Service, new: &ServiceSpec) -> u64 {
 #[cfg(test)]
 mod tests {
     use skep_proto::v1::{
-        Annotations, Endpoint, Meta, Node, NodeSpec, PortConfig, ReplicatedService, TaskSpec, service_spec::Mode,
+        Annotations, Endpoint, GlobalJob, Meta, Node, NodeSpec, PortConfig, ReplicatedService, TaskSpec,
+        service_spec::Mode,
     };
     use skep_store::TxBuilder;
 
@@ -204,5 +208,8 @@ mod tests {
         let forth = rolled_back(&back, NOW).unwrap();
         assert_eq!(Service { update_status: None, ..forth }, before);
         assert_eq!(rolled_back(&service(), NOW), None);
+        let job = Some(ServiceSpec { mode: Some(Mode::GlobalJob(GlobalJob {})), ..ServiceSpec::default() });
+        let back = rolled_back(&Service { previous_spec: job, ..before }, NOW).unwrap();
+        assert_eq!(back.update_status, None, "nothing would end the rollback of a job");
     }
 }

@@ -17,7 +17,7 @@ use openraft::{
     error::{ChangeMembershipError, ClientWriteError, RaftError},
 };
 use skep_common::clock::Clock;
-use skep_proto::v1::{ManagerStatus, Node, Transaction};
+use skep_proto::v1::Transaction;
 use skep_store::{Store, TxBuilder, View};
 use tokio::{
     sync::Mutex,
@@ -300,20 +300,9 @@ impl Members {
 
 /// What makes every node's `manager` as the membership has it, if anything has to change.
 fn record(view: &View, membership: &Membership, clock: &dyn Clock) -> Option<Transaction> {
-    // Of two members of one node the newer counts; ids grow.
-    let members: BTreeMap<&str, (u64, &Member)> =
-        membership.nodes().map(|(raft_id, member)| (member.node_id.as_str(), (*raft_id, member))).collect();
+    let members = membership.nodes().map(|(raft_id, member)| (*raft_id, member.node_id.as_str(), member.addr.as_str()));
     let mut transaction = TxBuilder::new(view, clock.now());
-    for node in view.nodes() {
-        let wanted = members.get(node.id.as_str()).map(|(raft_id, member)| ManagerStatus {
-            raft_id: *raft_id,
-            addr: member.addr.clone(),
-            ..ManagerStatus::default()
-        });
-        if node.manager != wanted {
-            transaction.update(Node { manager: wanted, ..Node::clone(node) });
-        }
-    }
+    transaction.record_members(members);
     (!transaction.is_empty()).then(|| signed(transaction))
 }
 

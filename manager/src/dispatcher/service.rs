@@ -114,6 +114,9 @@ impl Dispatcher for DispatcherService {
         let ended = desk.sessions.check(&node_id, &request.get_ref().session_id)?;
         // The set must hold what the node has reported so far: an agent that lost its records believes it.
         desk.reports.settled().await?;
+        // Nor may it be older than what another leader has told the node: one that was replaced and has not noticed would
+        // take tasks away that were assigned since.
+        desk.term.raft.read_barrier().await.map_err(|error| answer::unread(&error))?;
         Ok(Response::new(assignments::stream(desk.term.store.clone(), node_id, ended)))
     }
 

@@ -1,7 +1,9 @@
 //! Writing a transaction against a view.
 
+use std::collections::BTreeMap;
+
 use skep_common::clock::Timestamp;
-use skep_proto::v1::{Action, AssignRaftId, ObjectKind, ObjectRef, Transaction, action};
+use skep_proto::v1::{Action, AssignRaftId, ManagerStatus, Node, ObjectKind, ObjectRef, Transaction, action};
 
 use crate::{object::IntoObject, view::View};
 
@@ -44,6 +46,25 @@ impl<'a> TxBuilder<'a> {
     /// Makes the entry's index the node's Raft id.
     pub fn assign_raft_id(&mut self, node_id: &str, addr: &str) -> &mut Self {
         self.act(action::Action::AssignRaftId(AssignRaftId { node_id: node_id.to_owned(), addr: addr.to_owned() }))
+    }
+
+    /// Makes every node's `manager` what the Raft members say: Raft id, node id and address of each. Of two members of one
+    /// node the newer counts; ids grow.
+    pub fn record_members<'m>(&mut self, members: impl IntoIterator<Item = (u64, &'m str, &'m str)>) -> &mut Self {
+        let mut by_node: BTreeMap<&str, ManagerStatus> = BTreeMap::new();
+        for (raft_id, node_id, addr) in members {
+            let newest = by_node.entry(node_id).or_default();
+            if raft_id > newest.raft_id {
+                *newest = ManagerStatus { raft_id, addr: addr.to_owned(), ..ManagerStatus::default() };
+            }
+        }
+        for node in self.view.nodes() {
+            let manager = by_node.get(node.id.as_str());
+            if node.manager.as_ref() != manager {
+                self.update(Node { manager: manager.cloned(), ..Node::clone(node) });
+            }
+        }
+        self
     }
 
     /// Whether it would change nothing.

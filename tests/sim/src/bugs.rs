@@ -24,11 +24,23 @@ pub enum Bug {
     IgnoredGap,
     /// The reaper forgets a task as soon as it is not wanted, not when it has stopped.
     HastyReaper,
+    /// A tick begins its run without being noted as decided on.
+    DoubleTick,
+    /// A tick is noted as decided on, and its run does not begin.
+    SwallowedTick,
+    /// A task that is moved stops before the one that replaces it runs.
+    HastyMove,
+    /// A manager loses its role while it is still a member.
+    HastyDemotion,
+    /// A manager is taken out although too few of the others can be reached.
+    BlindDemotion,
+    /// A leader tells nodes what to do without asking whether it still leads.
+    UnconfirmedLeader,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::BackwardStatus,
         Self::UnfencedSession,
         Self::EarlySlotReuse,
@@ -39,6 +51,12 @@ impl Bug {
         Self::ForgetfulLog,
         Self::IgnoredGap,
         Self::HastyReaper,
+        Self::DoubleTick,
+        Self::SwallowedTick,
+        Self::HastyMove,
+        Self::HastyDemotion,
+        Self::BlindDemotion,
+        Self::UnconfirmedLeader,
     ];
 }
 

@@ -7,8 +7,12 @@ use crate::rng::Rng;
 pub(crate) enum Fault {
     /// The leader loses its leadership; it may be killed with that.
     Depose { kill: bool },
+    /// Some manager is killed, whatever it does.
+    KillManager,
     /// A daemon is killed. Its disk may be lost, and the machine may go down with it, containers and all.
     KillAgent { node: String, lose_disk: bool, reboot: bool },
+    /// Managers are cut off from one another for a while: the leader alone, or some of them.
+    Split { leader: bool },
     /// A link is cut for a while.
     Cut { node: String },
 }
@@ -22,12 +26,20 @@ pub(crate) struct Temper {
     pub(crate) users: u64,
     /// Of the faults, how many in a thousand hit the leader…
     leaders: u64,
+    /// …of those, how many cut it off…
+    splits: u64,
     /// …and how many of the others cut a link.
     cuts: u64,
     /// How many messages in a thousand are lost.
     pub(crate) loss: u64,
     /// How many containers in a thousand end by themselves.
     pub(crate) exits: u64,
+    /// Whether users have jobs…
+    pub(crate) jobs: bool,
+    /// …whether they have services spread anew…
+    pub(crate) moves: bool,
+    /// …and whether they make managers of workers, and workers of managers.
+    pub(crate) roles: bool,
 }
 
 impl Temper {
@@ -37,9 +49,13 @@ impl Temper {
             pace: any_of(&[300, 700, 2000]),
             users: any_of(&[200, 500, 800]),
             leaders: any_of(&[50, 200, 500]),
+            splits: any_of(&[0, 200, 600]),
             cuts: any_of(&[100, 300, 600]),
             loss: any_of(&[0, 5, 20, 80]),
             exits: any_of(&[0, 200, 600]),
+            jobs: any_of(&[0, 0, 1]) == 1,
+            moves: any_of(&[0, 0, 1]) == 1,
+            roles: any_of(&[0, 0, 1]) == 1,
         }
     }
 }
@@ -48,7 +64,15 @@ impl Temper {
 pub(crate) fn fault(rng: &mut Rng, temper: &Temper, nodes: &[String]) -> Option<Fault> {
     let node = rng.pick(nodes)?.clone();
     Some(if rng.chance(temper.leaders) {
-        Fault::Depose { kill: rng.chance(300) }
+        if rng.chance(temper.splits) {
+            Fault::Split { leader: rng.chance(600) }
+        } else {
+            match rng.below(10) {
+                0..3 => Fault::KillManager,
+                3..5 => Fault::Depose { kill: true },
+                _ => Fault::Depose { kill: false },
+            }
+        }
     } else if rng.chance(temper.cuts) {
         Fault::Cut { node }
     } else {

@@ -9,6 +9,7 @@ use crate::{
     chaos::Temper,
     event::{AgentEvent, Event, Queue},
     rng::Rng,
+    tally::Tally,
     trace::Trace,
 };
 
@@ -37,10 +38,11 @@ pub(crate) struct Context {
     pub(crate) now: Duration,
     pub(crate) rng: Rng,
     pub(crate) trace: Trace,
+    pub(crate) tally: Tally,
     pub(crate) bugs: Planted,
     pub(crate) temper: Temper,
-    /// Nothing breaks any more, and programs run on.
-    pub(crate) calm: bool,
+    /// Since when nothing breaks any more, and programs run on.
+    pub(crate) calm_since: Option<Duration>,
     queue: Queue,
 }
 
@@ -52,9 +54,10 @@ impl Context {
             now: Duration::ZERO,
             rng,
             trace: Trace::new(keep_trace),
+            tally: Tally::default(),
             bugs,
             temper,
-            calm: false,
+            calm_since: None,
             queue: Queue::default(),
         }
     }
@@ -62,6 +65,15 @@ impl Context {
     /// True wall time.
     pub(crate) fn wall(&self) -> Timestamp {
         EPOCH + self.now
+    }
+
+    pub(crate) fn is_calm(&self) -> bool {
+        self.calm_since.is_some()
+    }
+
+    /// Whether nothing has been broken for so long.
+    pub(crate) fn calm_for(&self, span: Duration) -> bool {
+        self.calm_since.is_some_and(|since| since + span <= self.now)
     }
 
     pub(crate) fn after(&mut self, delay: Duration, event: Event) {
@@ -103,6 +115,6 @@ impl Context {
 
     /// Whether something bad happens, so many times in a thousand; never in the calm.
     pub(crate) fn misfortune(&mut self, per_mille: u64) -> bool {
-        !self.calm && self.rng.chance(per_mille)
+        !self.is_calm() && self.rng.chance(per_mille)
     }
 }

@@ -8,12 +8,12 @@ use skep_worker::task_machine::{Effect, Event, Found, TaskMachine};
 
 use crate::{
     context::{Context, Step},
-    event::{AgentEvent, Event as Happening},
+    event::{AgentEvent, Ending, Event as Happening},
     node::Machine,
     oracle::Oracle,
     reporter::Reporter,
     runtime::Container,
-    users::BROKEN,
+    users::{BROKEN, JOB},
 };
 
 /// An operation under way.
@@ -44,11 +44,32 @@ impl Tools<'_> {
     }
 }
 
+/// What runs in a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Program {
+    /// A server, that ends by mishap only.
+    Server,
+    /// One that ends as soon as it has begun, as long as anything may break.
+    Broken,
+    /// One that does its work and ends.
+    Job,
+}
+
+impl Program {
+    fn of(task: &Task) -> Self {
+        let container = task.spec.as_ref().and_then(|spec| spec.container.as_ref());
+        match container.map_or("", |container| &container.image) {
+            BROKEN => Self::Broken,
+            JOB => Self::Job,
+            _ => Self::Server,
+        }
+    }
+}
+
 /// The driver of one task.
 pub(crate) struct Driver {
     id: String,
-    /// Whether its program ends as soon as it has begun.
-    is_broken: bool,
+    program: Program,
     machine: TaskMachine,
     effects: VecDeque<Effect>,
     operation: Option<Operation>,
@@ -62,10 +83,9 @@ impl Driver {
             tools.reporter.note(&task.id, status);
         }
         let id = task.id.clone();
-        let container = task.spec.as_ref().and_then(|spec| spec.container.as_ref());
-        let is_broken = container.is_some_and(|container| container.image == BROKEN);
+        let program = Program::of(&task);
         let machine = TaskMachine::new(task);
-        let mut driver = Self { id, is_broken, machine, effects: VecDeque::new(), operation: None, operations: 0 };
+        let mut driver = Self { id, program, machine, effects: VecDeque::new(), operation: None, operations: 0 };
         driver.handle(Event::Adopted(found), tools)?;
         Ok(driver)
     }
@@ -175,7 +195,7 @@ impl Driver {
                 let whole = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
                 let delay = if context.misfortune(100) { whole } else { whole.min(200) };
                 let (node, task) = (tools.machine.id.clone(), self.id.clone());
-                let ends = Happening::ContainerEnds { node, task, code: 143, by_itself: false };
+                let ends = Happening::ContainerEnds { node, task, code: 143, why: Ending::Stopped };
                 context.soon(delay, delay, ends);
                 (delay + 1, None)
             }
@@ -227,11 +247,20 @@ impl Driver {
 
     /// What the program in the container does with its life.
     fn live(&self, tools: &mut Tools<'_>) {
-        let (often, longest) = if self.is_broken { (900, 300) } else { (tools.context.temper.exits, 30_000) };
-        if tools.context.misfortune(often) {
-            let code = if self.is_broken { 1 } else { *tools.context.rng.pick(&[0, 1, 137]).unwrap_or(&0) };
-            let (node, task) = (tools.machine.id.clone(), self.id.clone());
-            tools.context.soon(100, longest, Happening::ContainerEnds { node, task, code, by_itself: true });
-        }
+        let context = &mut *tools.context;
+        let often = if self.program == Program::Broken { 900 } else { context.temper.exits };
+        let (why, code, longest) = match self.program {
+            Program::Job => {
+                let fails = context.misfortune(often / 2);
+                (Ending::Done, i32::from(fails), 4000)
+            }
+            Program::Broken if context.misfortune(often) => (Ending::Mishap, 1, 300),
+            Program::Server if context.misfortune(often) => {
+                (Ending::Mishap, *context.rng.pick(&[0, 1, 137]).unwrap_or(&0), 30_000)
+            }
+            Program::Broken | Program::Server => return,
+        };
+        let (node, task) = (tools.machine.id.clone(), self.id.clone());
+        context.soon(100, longest, Happening::ContainerEnds { node, task, code, why });
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{cmp::Ordering, collections::BinaryHeap, time::Duration};
 
+use skep_core::roles::RaftAction;
 use skep_proto::v1::Transaction;
 use skep_worker::task_machine;
 
@@ -17,11 +18,23 @@ pub(crate) enum Event {
     /// Entries up to here are on a quorum.
     Commit { term: u64, index: usize },
     /// A manager that is behind applies some of what is committed.
-    CatchUp { manager: usize },
+    CatchUp { manager: u64 },
     /// A manager may lead now.
     Elect,
     /// A manager that was killed is back, with what it had on disk.
-    ManagerStarts { manager: usize },
+    ManagerStarts { manager: u64 },
+    /// A leader without a quorum loses patience.
+    GiveUp { term: u64 },
+    /// While there are two leaders, nodes go from one to the other.
+    TurnAround,
+    /// Managers that were cut off are so no more, unless that was an earlier time.
+    Heal { split: u64 },
+    /// A node that is to be a manager asks to be a member.
+    Join { node: String },
+    /// A leader looks whether new members have caught up.
+    Tidy { term: u64 },
+    /// Something decided about a member is done.
+    ChangeMembers { term: u64, action: RaftAction },
     // ---- the leader's loops
     /// A loop looks, and plans.
     Look { term: u64, which: Loop },
@@ -40,7 +53,7 @@ pub(crate) enum Event {
     /// Something of the agent's own, unless it was restarted since.
     Agent { node: String, incarnation: u64, what: AgentEvent },
     /// A container ends, unless it did before.
-    ContainerEnds { node: String, task: String, code: i32, by_itself: bool },
+    ContainerEnds { node: String, task: String, code: i32, why: Ending },
     /// A killed agent starts again.
     AgentStarts { node: String },
     /// A link is whole again.
@@ -48,6 +61,17 @@ pub(crate) enum Event {
     // ---- the world
     /// A fault or a user's whim.
     Chaos,
+}
+
+/// Why a container ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It was told to.
+    Stopped,
+    /// The program broke down, or had enough.
+    Mishap,
+    /// The program has done its work.
+    Done,
 }
 
 /// Something of an agent's own.

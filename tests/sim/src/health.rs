@@ -1,31 +1,46 @@
 //! What a swarm must be in which nothing is broken any more: exactly what was asked for, and nothing beside it.
 
+mod jobs;
+mod moves;
+mod roles;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use skep_common::clock::Timestamp;
-use skep_core::{task::TaskExt, update::is_dirty};
+use skep_core::{roles::Member, task::TaskExt, update::is_dirty};
 use skep_proto::v1::{NodeState, Task, TaskState, UpdateState, service_spec::Mode};
 use skep_store::View;
 
 use crate::{
-    context::{Step, must},
+    context::{Context, Step, must},
     node::Node,
-    oracle::cpus_of,
+    oracle::{Oracle, cpus_of},
 };
 
 /// What is asked for runs; what runs is asked for.
-pub(crate) fn check(view: &View, nodes: &BTreeMap<String, Node>, now: Timestamp) -> Step {
+pub(crate) fn check(
+    view: &View,
+    nodes: &BTreeMap<String, Node>,
+    oracle: &Oracle,
+    members: &[Member],
+    context: &Context,
+) -> Step {
+    let now = context.wall();
     for node in view.nodes() {
         let state = node.status.as_ref().map(|status| status.state());
         must!(state == Some(NodeState::Ready), "{} is {state:?}", node.id);
     }
+    oracle.promises_are_kept(view)?;
+    roles::check(view, members)?;
     services_are_whole(view)?;
     updates_are_over(view, now)?;
+    jobs::check(view, now)?;
+    moves::check(view, now)?;
     for task in view.tasks() {
         task_is_settled(view, task, nodes, now)?;
     }
     for node in nodes.values() {
-        nothing_is_left_over(view, node)?;
+        nothing_is_left_over(view, node, now, |task| oracle.is_just_forgotten(task, context.now))?;
     }
     Ok(())
 }
@@ -58,6 +73,11 @@ fn updates_are_over(view: &View, now: Timestamp) -> Step {
     Ok(())
 }
 
+/// Whether a task changes although nothing is broken: jobs and moves may begin and end at any time.
+fn is_under_way(view: &View, task: &Task, now: Timestamp) -> bool {
+    jobs::is_under_way(task, now) || moves::is_under_way(view, task, now)
+}
+
 /// Whether a task's start is put off: it failed too often.
 fn is_delayed(task: &Task, now: Timestamp) -> bool {
     task.restart.as_ref().is_some_and(|restart| Timestamp(restart.not_before) > now)
@@ -70,6 +90,9 @@ fn came_to_nothing(view: &View, task: &Task) -> bool {
 
 /// A wanted task runs, unless there is no room for it anywhere; any other is over.
 fn task_is_settled(view: &View, task: &Task, nodes: &BTreeMap<String, Node>, now: Timestamp) -> Step {
+    if is_under_way(view, task, now) {
+        return Ok(());
+    }
     if !task.is_wanted() {
         must!(!task.may_run(), "{} is not wanted any more and {:?}", task.id, task.state());
         must!(!task.is_leaving(), "{} is over and has not been forgotten", task.id);
@@ -83,6 +106,7 @@ fn task_is_settled(view: &View, task: &Task, nodes: &BTreeMap<String, Node>, now
     if is_delayed(task, now) || came_to_nothing(view, task) {
         return Ok(());
     }
+    must!(task.job_iteration == 0, "{} of a job is still {:?}", task.id, task.state());
     must!(task.desired_state() == TaskState::Running, "{} still waits to start", task.id);
     must!(task.state() == TaskState::Running, "{} is wanted and {:?}", task.id, task.state());
     let running = nodes.get(&task.node_id).is_some_and(|node| node.machine.runtime.is_running(&task.id));
@@ -106,12 +130,14 @@ fn fits_somewhere(view: &View, task: &Task) -> bool {
 }
 
 /// Every container and every record belongs to a task of this node.
-fn nothing_is_left_over(view: &View, node: &Node) -> Step {
+fn nothing_is_left_over(view: &View, node: &Node, now: Timestamp, is_just_forgotten: impl Fn(&str) -> bool) -> Step {
     let machine = &node.machine;
-    let is_ours = |id: &String| view.task(id).is_some_and(|task| task.node_id == machine.id);
+    let is_ours = |id: &String| view.task(id).map_or_else(|| is_just_forgotten(id), |task| task.node_id == machine.id);
     for (id, container) in machine.runtime.all() {
         must!(is_ours(id), "{} has a container of {id}, which is none of its tasks: {container:?}", machine.id);
-        let wanted = view.task(id).is_some_and(|task| task.is_wanted());
+        let wanted = view
+            .task(id)
+            .map_or_else(|| is_just_forgotten(id), |task| task.is_wanted() || is_under_way(view, task, now));
         must!(wanted || !machine.runtime.is_running(id), "{} runs {id}, which is not wanted", machine.id);
     }
     for id in machine.disk.keys() {

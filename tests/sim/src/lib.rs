@@ -6,10 +6,14 @@
 //!
 //! A run is a function of its seed. First faults and users are let loose ([`chaos`]); after each step the [`oracle`]
 //! looks for what must never be. Then everything is repaired, and within a minute the swarm must be exactly what was
-//! asked for ([`health`]). [`run`] returns what went wrong first, if anything did.
+//! asked for ([`health`]). [`run`] returns what went wrong first, if anything did; [`play`] runs many.
+//!
+//! No run has everything: [`chaos`] draws what a seed is about (jobs, rebalancing, roles, partitions), so that many seeds
+//! together have it all, which their [`Tally`] proves.
 
 mod agent;
 mod bugs;
+mod campaign;
 mod chaos;
 mod config;
 mod context;
@@ -25,9 +29,12 @@ mod reporter;
 mod rng;
 mod runtime;
 mod simulation;
+mod tally;
 mod trace;
 mod users;
 
 pub use bugs::Bug;
+pub use campaign::{Outcome, play};
 pub use config::Config;
 pub use simulation::{Failure, Report, run};
+pub use tally::{Kind, Tally};

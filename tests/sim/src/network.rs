@@ -8,7 +8,8 @@ use skep_proto::v1::{AssignmentsMessage, TaskStatusUpdate};
 use crate::{
     context::Context,
     event::{AgentEvent, Event},
-    node::{Machine, Node},
+    node::{Machine, Node, Reach},
+    tally::Kind,
 };
 
 /// From an agent.
@@ -30,6 +31,18 @@ pub(crate) enum ToLeader {
         session: String,
         updates: Vec<TaskStatusUpdate>,
     },
+}
+
+impl ToLeader {
+    /// The session it names.
+    pub(crate) fn session(&self) -> Option<&str> {
+        match self {
+            Self::Open { .. } => None,
+            Self::Assignments { session, .. } | Self::Heartbeat { session } | Self::Reports { session, .. } => {
+                Some(session)
+            }
+        }
+    }
 }
 
 /// From the leader.
@@ -76,6 +89,14 @@ pub(crate) fn to_agent(context: &mut Context, node: &Node, connection: &str, mes
     send(context, &node.machine, incarnation, connection, event, message);
 }
 
+/// The agent of a node notices that nothing comes over a connection any more.
+pub(crate) fn breaks(context: &mut Context, node: &Node, connection: &str) {
+    if let Some(agent) = &node.agent {
+        let broken = AgentEvent::Broken { session: connection.to_owned() };
+        context.agent_soon(&node.machine.id, agent.incarnation, 500, 2000, broken);
+    }
+}
+
 /// `incarnation`: of the agent that notices when the message is lost.
 fn send<M: Clone>(
     context: &mut Context,
@@ -85,16 +106,25 @@ fn send<M: Clone>(
     event: impl Fn(M) -> Event,
     message: M,
 ) {
-    if machine.is_cut || context.misfortune(context.temper.loss) {
+    if machine.reach == Reach::Nobody || harmed(context) {
         if let Some(incarnation) = incarnation {
             let broken = AgentEvent::Broken { session: connection.to_owned() };
             context.agent_soon(&machine.id, incarnation, 500, 2000, broken);
         }
         return;
     }
-    if context.misfortune(context.temper.loss) {
+    if harmed(context) {
         context.soon(1, 3000, event(message.clone()));
     }
-    let (low, high) = if context.misfortune(context.temper.loss) { (100, 3000) } else { (1, 10) };
+    let (low, high) = if harmed(context) { (100, 3000) } else { (1, 10) };
     context.soon(low, high, event(message));
+}
+
+/// Whether something happens to a message.
+fn harmed(context: &mut Context) -> bool {
+    let harmed = context.misfortune(context.temper.loss);
+    if harmed {
+        context.tally.count(Kind::MessageHarmed);
+    }
+    harmed
 }

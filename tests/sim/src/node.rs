@@ -7,6 +7,28 @@ use skep_proto::v1::{NodeDescription, Platform, Resources, Task};
 
 use crate::{agent::Agent, context::Context, rng::Rng, runtime::Runtime};
 
+/// Which managers a machine can talk to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    All,
+    /// Those on one side of a partition: the one that was cut off, or the other.
+    Side {
+        is_cut: bool,
+    },
+    Nobody,
+}
+
+impl Reach {
+    /// Whether it extends to this side.
+    pub(crate) fn reaches(self, is_cut: bool) -> bool {
+        match self {
+            Self::All => true,
+            Self::Side { is_cut: own } => own == is_cut,
+            Self::Nobody => false,
+        }
+    }
+}
+
 /// What survives the daemon.
 pub(crate) struct Machine {
     pub(crate) id: String,
@@ -14,8 +36,7 @@ pub(crate) struct Machine {
     /// task.db: the last saved record of each task.
     pub(crate) disk: BTreeMap<String, Task>,
     pub(crate) runtime: Runtime,
-    /// No message gets through.
-    pub(crate) is_cut: bool,
+    pub(crate) reach: Reach,
     /// Milliseconds its clock is wrong by.
     skew: i64,
 }
@@ -30,12 +51,12 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(id: &str, cpus: i64, rng: &mut Rng) -> Self {
+    pub(crate) fn new(id: &str, cpus: u64, rng: &mut Rng) -> Self {
         let description = NodeDescription {
             hostname: id.to_owned(),
             platform: Some(Platform { architecture: "x86_64".into(), os: "linux".into() }),
             resources: Some(Resources {
-                nano_cpus: cpus * 1_000_000_000,
+                nano_cpus: i64::try_from(cpus * 1_000_000_000).unwrap_or(i64::MAX),
                 memory_bytes: 8 << 30,
                 ..Resources::default()
             }),
@@ -46,7 +67,7 @@ impl Node {
             description,
             disk: BTreeMap::new(),
             runtime: Runtime::default(),
-            is_cut: false,
+            reach: Reach::All,
             skew: skew(rng),
         };
         Self { machine, agent: None, incarnations: 0 }

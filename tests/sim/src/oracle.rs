@@ -1,44 +1,79 @@
-//! What must never be, whatever happened. Looked at on every entry of the log and every start of a container.
+//! What must never be, whatever happened. Looked at on every entry of the log and every start and end of a container.
+
+mod jobs;
+mod moves;
+mod roles;
+mod tasks;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use skep_common::limits;
-use skep_core::{orchestrator::STOP_PATIENCE, task::TaskExt};
-use skep_proto::v1::{NodeState, Task, TaskCause, TaskState, UpdateOrder, UpdateState};
+use skep_core::{roles::Member, task::TaskExt};
+use skep_proto::v1::{Service, Task, UpdateState};
 use skep_store::{AnyObject, Change, ChangeSet, View};
 
+pub(crate) use self::tasks::cpus_of;
+use self::{jobs::Jobs, moves::Moves, roles::Promises, tasks::Tasks};
 use crate::{
-    context::{Step, must},
+    context::{Context, Step, must},
+    leader::Origin,
     node::Node,
+    tally::Kind,
 };
-
-/// How long after a node was down what was decided meanwhile still counts: plans and messages take time.
-const AFTERMATH: Duration = Duration::from_secs(10);
-
-/// Grace period of every simulated service, and what clocks may be wrong by.
-const GRACE_AND_SKEW: Duration = Duration::from_secs(2);
 
 /// The memory of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
-    /// Where each task's container was started.
-    started: BTreeMap<String, String>,
-    /// When a node was last seen down or gone.
-    silent: BTreeMap<String, Duration>,
+    tasks: Tasks,
+    jobs: Jobs,
+    moves: Moves,
+    promises: Promises,
     /// The last entry that was looked at.
     looked_at: u64,
 }
 
+/// An entry, and the swarm at that moment.
+#[derive(Clone, Copy)]
+pub(crate) struct Sight<'a> {
+    pub(crate) before: &'a View,
+    pub(crate) after: &'a View,
+    pub(crate) origin: Origin,
+    pub(crate) nodes: &'a BTreeMap<String, Node>,
+    pub(crate) members: &'a [Member],
+    pub(crate) now: Duration,
+    /// Whether nothing has been broken for a while, so that nothing has reason to be late.
+    pub(crate) is_settled: bool,
+}
+
+impl Sight<'_> {
+    /// Whether the container of a task runs, whatever anybody believes.
+    fn is_running(&self, task: &Task) -> bool {
+        self.nodes.get(&task.node_id).is_some_and(|node| node.machine.runtime.is_running(&task.id))
+    }
+}
+
 impl Oracle {
-    /// A task starts at most one container, ever, anywhere.
     pub(crate) fn container_starts(&mut self, task: &str, node: &str, now: Duration) -> Step {
-        let before = self.started.insert(task.to_owned(), node.to_owned());
-        must!(before.is_none(), "the container of {task} is started on {node} at {now:?}, and was on {before:?}");
+        self.tasks.container_starts(task, node, now)
+    }
+
+    /// A node stops a container only when its task is not to run any more, or the node is no more.
+    pub(crate) fn container_stopped(&self, newest: &View, task: &str, node: &str) -> Step {
+        let is_wanted = newest.task(task).is_some_and(|task| task.is_wanted());
+        must!(!is_wanted || newest.node(node).is_none(), "{node} stops {task}, which is to run");
         Ok(())
     }
 
+    pub(crate) fn container_ends(&mut self, task: &str, code: i32) {
+        self.jobs.container_ends(task, code);
+    }
+
+    /// Whether a task was forgotten so lately that its node may not have heard of it.
+    pub(crate) fn is_just_forgotten(&self, task: &str, now: Duration) -> bool {
+        self.tasks.is_just_forgotten(task, now)
+    }
+
     pub(crate) fn containers_started(&self) -> usize {
-        self.started.len()
+        self.tasks.containers_started()
     }
 
     /// Whether an entry has not been looked at yet.
@@ -48,184 +83,35 @@ impl Oracle {
         is_news
     }
 
+    /// What users were told is done is done.
+    pub(crate) fn promises_are_kept(&self, view: &View) -> Step {
+        self.promises.are_kept(view)
+    }
+
     /// An entry changed the state.
-    pub(crate) fn applied(
-        &mut self,
-        before: &View,
-        after: &View,
-        changes: &ChangeSet,
-        nodes: &BTreeMap<String, Node>,
-        now: Duration,
-    ) -> Step {
+    pub(crate) fn applied(&mut self, sight: &Sight<'_>, changes: &ChangeSet, context: &mut Context) -> Step {
+        if sight.origin == Origin::User {
+            self.promises.made(changes);
+        }
         for change in &changes.changes {
-            match change {
-                Change::Update { old: AnyObject::Node(old), .. } | Change::Remove(AnyObject::Node(old)) => {
-                    let is_gone = after.node(&old.id).is_none();
-                    if is_gone || old.status.as_ref().is_some_and(|status| status.state() == NodeState::Down) {
-                        self.silent.insert(old.id.clone(), now);
-                    }
-                }
-                Change::Create(AnyObject::Task(new)) => {
-                    self.alone_in_its_place(after, new)?;
-                    within_attempts(new)?;
-                    within_parallelism(after, new)?;
-                    self.place_is_free(after, None, new, nodes, now)?;
-                }
-                Change::Update { old: AnyObject::Task(old), new: AnyObject::Task(new) } => {
-                    only_forward(old, new)?;
-                    self.place_is_free(after, Some(old), new, nodes, now)?;
-                    if !old.may_run() && new.may_run() {
-                        not_overcommitted(after, &new.node_id)?;
-                    }
-                }
-                Change::Remove(AnyObject::Task(task)) => {
-                    let running =
-                        nodes.get(&task.node_id).is_some_and(|node| node.machine.runtime.is_running(&task.id));
-                    must!(
-                        !running || self.is_silent(before, &task.node_id, now),
-                        "{} is forgotten while its container runs on {}",
-                        task.id,
-                        task.node_id
-                    );
-                }
-                _ => {}
+            self.tasks.changed(sight, change)?;
+            self.jobs.changed(sight, change, &mut context.tally)?;
+            self.moves.changed(sight, change, &mut context.tally)?;
+            roles::changed(sight, change)?;
+            if let Change::Update { old: AnyObject::Service(old), new: AnyObject::Service(new) } = change {
+                count_updates(old, new, context);
             }
         }
         Ok(())
     }
+}
 
-    /// At most one task of a place is wanted, or two while one starts before the other stops.
-    fn alone_in_its_place(&self, view: &View, task: &Task) -> Step {
-        let others = view.tasks_of_service(&task.service_id);
-        let rivals: Vec<&str> = others
-            .filter(|other| other.is_wanted() && other.id != task.id && same_place(other, task))
-            .map(|other| other.id.as_str())
-            .collect();
-        let most = usize::from(may_start_first(view, task));
-        must!(
-            !task.is_wanted() || rivals.len() <= most,
-            "{} is wanted beside {rivals:?} in slot {}",
-            task.id,
-            task.slot
-        );
-        Ok(())
+fn count_updates(old: &Service, new: &Service, context: &mut Context) {
+    let rolls_back =
+        |service: &Service| service.update_status.as_ref().is_some_and(|it| it.state() == UpdateState::RollbackStarted);
+    if rolls_back(new) && !rolls_back(old) {
+        context.tally.count(Kind::Rollback);
+    } else if old.spec_version != new.spec_version {
+        context.tally.count(Kind::Update);
     }
-
-    /// A task is to run only when what was in its place before has stopped, cannot be asked, or had time enough.
-    fn place_is_free(
-        &self,
-        view: &View,
-        old: Option<&Task>,
-        new: &Task,
-        nodes: &BTreeMap<String, Node>,
-        now: Duration,
-    ) -> Step {
-        let raised =
-            new.desired_state() == TaskState::Running && old.is_none_or(|old| old.desired_state() < TaskState::Running);
-        if !raised || may_start_first(view, new) {
-            return Ok(());
-        }
-        // By the clock that made the task.
-        let written = new.meta.map_or(0, |meta| meta.updated_at);
-        let had_time =
-            written - new.created_at().0 >= i64::try_from((STOP_PATIENCE - GRACE_AND_SKEW).as_nanos()).unwrap_or(0);
-        for other in view.tasks_of_service(&new.service_id).filter(|other| other.id != new.id && same_place(other, new))
-        {
-            let running = nodes.get(&other.node_id).is_some_and(|node| node.machine.runtime.is_running(&other.id));
-            must!(
-                !running || had_time || self.is_silent(view, &other.node_id, now),
-                "{} is to run while {} still runs in its place, on {}",
-                new.id,
-                other.id,
-                other.node_id
-            );
-        }
-        Ok(())
-    }
-
-    /// Whether a node was down or gone just now.
-    fn is_silent(&self, view: &View, node: &str, now: Duration) -> bool {
-        let down =
-            view.node(node).is_none_or(|node| node.status.as_ref().is_some_and(|s| s.state() == NodeState::Down));
-        down || self.silent.get(node).is_some_and(|last| now <= *last + AFTERMATH)
-    }
-}
-
-/// A program is not tried more often than its policy says, whoever leads.
-fn within_attempts(task: &Task) -> Step {
-    let policy = task.spec.as_ref().and_then(|spec| spec.restart.as_ref());
-    let most = policy.map_or(0, |policy| policy.max_attempts);
-    let attempts = task.restart.as_ref().map_or(0, |restart| restart.attempts);
-    must!(most == 0 || attempts <= most, "{} is attempt {attempts} of {most}", task.id);
-    Ok(())
-}
-
-/// Whether a task may be started before the one it replaces has stopped: the service has it so, or had it so when a
-/// predecessor was started beside that one.
-fn may_start_first(view: &View, task: &Task) -> bool {
-    let spec = view.service(&task.service_id).and_then(|service| service.spec.as_ref());
-    let configs = spec.into_iter().flat_map(|spec| [&spec.update, &spec.rollback]);
-    let goes_on = |other: &std::sync::Arc<Task>| other.id != task.id && other.replaces == task.replaces;
-    configs.flatten().any(|config| config.order() == UpdateOrder::StartFirst)
-        || !task.replaces.is_empty() && view.tasks_of_service(&task.service_id).any(goes_on)
-}
-
-/// An update has no more tasks under way at a time than it may.
-fn within_parallelism(view: &View, task: &Task) -> Step {
-    let is_updated = |task: &Task| matches!(task.cause(), TaskCause::Update | TaskCause::Rollback);
-    let Some(service) = view.service(&task.service_id).filter(|_| is_updated(task)) else { return Ok(()) };
-    let Some(spec) = service.spec.as_ref().filter(|_| task.spec_version == service.spec_version) else { return Ok(()) };
-    let state = service.update_status.as_ref().map(|status| status.state()).unwrap_or_default();
-    let rolls_back = matches!(state, UpdateState::RollbackStarted | UpdateState::RollbackPaused);
-    let config = if rolls_back { spec.rollback } else { spec.update };
-    let most = config.map_or(limits::UPDATE_PARALLELISM, |config| config.parallelism);
-    let under_way = view.tasks_of_service(&service.id).filter(|other| {
-        is_updated(other)
-            && other.spec_version == service.spec_version
-            && other.is_wanted()
-            && other.state() < TaskState::Running
-    });
-    let under_way = under_way.count() as u64;
-    must!(most == 0 || under_way <= most, "{under_way} tasks of {} are updated at a time, of {most}", service.id);
-    Ok(())
-}
-
-/// Both states of a task only grow, and it never moves.
-fn only_forward(old: &Task, new: &Task) -> Step {
-    must!(new.state() >= old.state(), "{} went back from {:?} to {:?}", new.id, old.state(), new.state());
-    must!(
-        new.desired_state() >= old.desired_state(),
-        "what is wanted of {} went back from {:?} to {:?}",
-        new.id,
-        old.desired_state(),
-        new.desired_state()
-    );
-    must!(
-        old.node_id.is_empty() || old.node_id == new.node_id,
-        "{} moved from {} to {}",
-        new.id,
-        old.node_id,
-        new.node_id
-    );
-    Ok(())
-}
-
-/// What tasks reserve on a node is at most what it has.
-fn not_overcommitted(view: &View, node_id: &str) -> Step {
-    let Some(node) = view.node(node_id) else { return Ok(()) };
-    let capacity = node.description.as_ref().and_then(|description| description.resources.clone()).unwrap_or_default();
-    let tasks = view.tasks_of_node(node_id).filter(|task| task.may_run());
-    let reserved: i64 = tasks.map(|task| cpus_of(task)).sum();
-    must!(reserved <= capacity.nano_cpus, "{reserved} of {} CPUs of {node_id} are reserved", capacity.nano_cpus);
-    Ok(())
-}
-
-/// What a task reserves.
-pub(crate) fn cpus_of(task: &Task) -> i64 {
-    let resources = task.spec.as_ref().and_then(|spec| spec.resources.as_ref());
-    resources.and_then(|resources| resources.reservations.as_ref()).map_or(0, |reservations| reservations.nano_cpus)
-}
-
-fn same_place(a: &Task, b: &Task) -> bool {
-    a.slot == b.slot && (a.slot != 0 || a.node_id == b.node_id)
 }

@@ -1,27 +1,40 @@
 //! A run: everything wired together, and the three phases of its life.
 
+mod faults;
+mod roles;
+
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use skep_common::id::SeededIds;
 use skep_proto::v1::{Availability, Cluster, Node as StoredNode};
-use skep_store::TxBuilder;
+use skep_store::{TxBuilder, View};
 
 use crate::{
     Config, agent,
     bugs::Planted,
-    chaos::{self, Fault},
     context::{Context, Step, Violation, must},
-    event::Event,
+    event::{AgentEvent, Ending, Event},
     health,
-    leader::{Leader, Origin},
-    node::Node,
-    oracle::Oracle,
+    leader::{Around, Leader, Origin},
+    network::{self, ToLeader},
+    node::{Node, Reach},
+    oracle::{Oracle, Sight},
     raft::Raft,
+    tally::{Kind, Tally},
     users,
 };
 
 /// How long a new service may take once the swarm is whole again.
 const NEWCOMER: Duration = Duration::from_secs(20);
+
+/// Managers of a swarm that has nodes enough.
+const MANAGERS: usize = 3;
+
+/// How often a user asks again in a swarm in which nothing is broken.
+const PATIENCE: usize = 20;
+
+/// How long after the last fault things may still be late because of it.
+const SETTLING: Duration = Duration::from_secs(10);
 
 /// A run that went well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +45,8 @@ pub struct Report {
     pub terms: u64,
     /// Containers that were started.
     pub containers: usize,
+    /// What happened.
+    pub tally: Tally,
     /// Lines in the trace.
     pub lines: u64,
     /// Digest of the trace.
@@ -72,6 +87,7 @@ pub fn run(config: &Config) -> Result<Report, Failure> {
             entries: simulation.raft.newest().version(),
             terms: simulation.raft.term,
             containers: simulation.oracle.containers_started(),
+            tally: simulation.context.tally,
             lines: simulation.context.trace.lines(),
             digest: simulation.context.trace.digest(),
             trace: simulation.context.trace.into_bytes(),
@@ -90,6 +106,10 @@ struct Simulation {
     context: Context,
     raft: Raft,
     leader: Option<Leader>,
+    /// One that was replaced without hearing of it.
+    stale: Option<Leader>,
+    /// Partitions so far.
+    splits: u64,
     nodes: BTreeMap<String, Node>,
     oracle: Oracle,
     /// Of what users make.
@@ -99,9 +119,16 @@ struct Simulation {
 impl Simulation {
     fn new(config: &Config) -> Self {
         let mut context = Context::new(config.seed, Planted::new(config.bug), config.keep_trace);
-        let raft = Raft::new(3, &mut context.rng);
+        let mut nodes = BTreeMap::new();
+        for number in 1..=context.rng.between(2, 5) {
+            let node = Node::new(&format!("n{number}"), 1 + context.rng.between(0, 3), &mut context.rng);
+            nodes.insert(node.machine.id.clone(), node);
+        }
+        let managers = if nodes.len() < MANAGERS { 1 } else { MANAGERS };
+        let raft = Raft::new(nodes.keys().take(managers).map(String::as_str), &mut context.rng);
         let ids = SeededIds::new(context.rng.next());
-        Self { context, raft, leader: None, nodes: BTreeMap::new(), oracle: Oracle::default(), ids }
+        let oracle = Oracle::default();
+        Self { context, raft, leader: None, stale: None, splits: 0, nodes, oracle, ids }
     }
 
     fn play(&mut self, config: &Config) -> Step {
@@ -121,23 +148,25 @@ impl Simulation {
 
     /// A swarm of a few nodes, and its first leader.
     fn boot(&mut self) -> Step {
-        self.elect()?;
         let cluster =
             Cluster { id: "cluster".into(), spec: Some(skep_core::defaults::cluster_spec()), ..Cluster::default() };
-        self.user(|tx| _ = tx.create(cluster))?;
-        for _ in 0..self.context.rng.between(2, 5) {
-            self.join()?;
+        let empty = View::default();
+        let mut tx = TxBuilder::new(&empty, self.context.wall());
+        tx.create(cluster);
+        for node in self.nodes.keys() {
+            tx.create(users::joining(node, self.raft.member_on(node).map(|(id, _)| id)));
+            self.context.soon(100, 1000, Event::AgentStarts { node: node.clone() });
         }
-        Ok(())
+        self.raft.found(tx.build());
+        self.elect()
     }
 
     /// Another machine joins the swarm.
     fn join(&mut self) -> Step {
         let id = format!("n{}", self.nodes.len() + 1);
-        let cpus = 1 + i64::try_from(self.context.rng.below(4)).unwrap_or(0);
-        self.user(|tx| _ = tx.create(users::joining(&id)))?;
-        let node = Node::new(&id, cpus, &mut self.context.rng);
-        self.context.log(format_args!("{id} joins with {cpus} CPUs"));
+        self.user(|tx| _ = tx.create(users::joining(&id, None)))?;
+        let node = Node::new(&id, 1 + self.context.rng.between(0, 3), &mut self.context.rng);
+        self.context.log(format_args!("{id} joins"));
         self.nodes.insert(id.clone(), node);
         self.context.soon(100, 1000, Event::AgentStarts { node: id });
         Ok(())
@@ -145,36 +174,48 @@ impl Simulation {
 
     /// Every fault ends, and every node is active again.
     fn repair(&mut self) -> Step {
-        self.context.calm = true;
+        self.context.calm_since = Some(self.context.now);
         self.context.log(format_args!("from here on nothing breaks"));
+        self.heal();
         for node in self.nodes.values_mut() {
-            node.machine.is_cut = false;
+            node.machine.reach = Reach::All;
         }
         let dead: Vec<String> =
             self.nodes.values().filter(|node| node.agent.is_none()).map(|node| node.machine.id.clone()).collect();
         for node in dead {
             self.context.soon(1, 100, Event::AgentStarts { node });
         }
-        if self.raft.leader.is_none() {
-            self.context.soon(1, 100, Event::Elect);
-        }
-        for manager in 0..self.raft.managers.len() {
+        for manager in self.raft.managers.keys().copied() {
             self.context.soon(1, 500, Event::ManagerStarts { manager });
         }
         // Until then there is a leader, and what was under way has settled.
         self.until(self.context.now + Duration::from_secs(3))?;
-        let nodes: Vec<StoredNode> = self.raft.newest().nodes().map(|node| StoredNode::clone(node)).collect();
-        self.user(|tx| {
-            for mut node in nodes {
-                node.spec.get_or_insert_default().set_availability(Availability::Active);
-                tx.update(node);
+        for _ in 0..PATIENCE {
+            let nodes: Vec<StoredNode> = self.raft.newest().nodes().map(|node| StoredNode::clone(node)).collect();
+            let is_active =
+                |node: &StoredNode| node.spec.as_ref().is_some_and(|spec| spec.availability() == Availability::Active);
+            if nodes.iter().all(is_active) {
+                return Ok(());
             }
-        })
+            self.user(|tx| {
+                for mut node in nodes.into_iter().filter(|node| !is_active(node)) {
+                    node.spec.get_or_insert_default().set_availability(Availability::Active);
+                    tx.update(node);
+                }
+            })?;
+            // It is refused when a node changes meanwhile.
+            self.until(self.context.now + Duration::from_millis(500))?;
+        }
+        Err(Violation("nobody takes what a user asks, and nothing is broken".into()))
     }
 
     fn is_healthy(&mut self) -> Step {
+        must!(self.raft.is_close(), "some manager does not keep up");
+        for manager in self.raft.managers.keys().copied().collect::<Vec<_>>() {
+            self.catch_up(manager)?;
+        }
         must!(self.raft.is_even(), "the managers have not come to one state");
-        health::check(&self.raft.newest(), &self.nodes, self.context.wall())
+        health::check(&self.raft.newest(), &self.nodes, &self.oracle, &self.raft.members(), &self.context)
     }
 
     /// Lets everything happen that happens by then.
@@ -195,22 +236,42 @@ impl Simulation {
             }
             Event::CatchUp { manager } => self.catch_up(manager),
             Event::Elect => self.elect(),
-            Event::ManagerStarts { manager } if !self.raft.managers[manager].is_up => {
-                self.raft.start_manager(&mut self.context, manager)
+            Event::ManagerStarts { manager } => self.raft.start_manager(&mut self.context, manager),
+            Event::GiveUp { term } => {
+                self.give_up(term);
+                Ok(())
             }
-            Event::ManagerStarts { .. } => Ok(()),
-            Event::Look { term, which } => self.lead(term, |leader, simulation| {
-                let view = simulation.raft.newest();
-                leader.look(&mut simulation.context, &view, &simulation.nodes, which)
+            Event::TurnAround => {
+                self.nodes_turn_around();
+                Ok(())
+            }
+            Event::Heal { split } => {
+                if split == self.splits {
+                    self.heal();
+                }
+                Ok(())
+            }
+            Event::Join { node } => {
+                self.join_managers(node);
+                Ok(())
+            }
+            Event::Tidy { term } => {
+                self.raft.tidy(&mut self.context, term);
+                Ok(())
+            }
+            Event::ChangeMembers { term, action } => self.change_members(term, &action),
+            Event::Look { term, which } => self.lead(term, |leader, view, simulation| {
+                let members = simulation.raft.members();
+                let around = Around { view, nodes: &simulation.nodes, members: &members };
+                leader.look(&mut simulation.context, around, which)
             }),
-            Event::Due { term, which } => self.lead(term, |leader, simulation| {
+            Event::Due { term, which } => self.lead(term, |leader, _, simulation| {
                 leader.due(&mut simulation.context, which);
                 Ok(())
             }),
-            Event::Flush { term, node } => self.lead(term, |leader, simulation| {
-                let view = simulation.raft.newest();
+            Event::Flush { term, node } => self.lead(term, |leader, view, simulation| {
                 if let Some(node) = simulation.nodes.get(&node) {
-                    leader.flush(&mut simulation.context, &view, node);
+                    leader.flush(&mut simulation.context, view, node);
                 }
                 Ok(())
             }),
@@ -221,16 +282,7 @@ impl Simulation {
                 }
                 Ok(())
             }
-            Event::AtLeader { node, message } => {
-                let term = self.raft.term;
-                self.lead(term, |leader, simulation| {
-                    let view = simulation.raft.newest();
-                    match simulation.nodes.get(&node) {
-                        Some(node) => leader.receive(&mut simulation.context, &view, node, message),
-                        None => Ok(()),
-                    }
-                })
-            }
+            Event::AtLeader { node, message } => self.hear(&node, message),
             Event::AtAgent { node, message } => match self.nodes.get_mut(&node) {
                 Some(Node { agent: Some(agent), machine, .. }) => {
                     agent.receive(message, &mut self.context, machine, &mut self.oracle)
@@ -243,10 +295,7 @@ impl Simulation {
                 }
                 _ => Ok(()),
             },
-            Event::ContainerEnds { node, task, code, by_itself } => {
-                self.container_ends(&node, &task, code, by_itself);
-                Ok(())
-            }
+            Event::ContainerEnds { node, task, code, why } => self.container_ends(&node, &task, code, why),
             Event::AgentStarts { node } => match self.nodes.get_mut(&node) {
                 // It comes with a certificate, and so not before its record is committed.
                 Some(Node { incarnations: 0, .. }) if self.raft.newest().node(&node).is_none() => {
@@ -258,7 +307,7 @@ impl Simulation {
             },
             Event::Reconnect { node } => {
                 if let Some(node) = self.nodes.get_mut(&node) {
-                    node.machine.is_cut = false;
+                    node.machine.reach = Reach::All;
                 }
                 Ok(())
             }
@@ -266,27 +315,67 @@ impl Simulation {
         }
     }
 
-    /// Does something as the leader of a term, if that still lasts.
-    fn lead(&mut self, term: u64, act: impl FnOnce(&mut Leader, &mut Self) -> Step) -> Step {
-        let Some(mut leader) = self.leader.take_if(|leader| leader.term() == term) else { return Ok(()) };
-        let outcome = act(&mut leader, self);
-        self.leader = Some(leader);
+    /// Does something as the leader of a term, as long as it believes it leads, on the state it has.
+    fn lead(&mut self, term: u64, act: impl FnOnce(&mut Leader, &View, &mut Self) -> Step) -> Step {
+        let is_current = self.leader.as_ref().is_some_and(|leader| leader.term() == term);
+        let place = if is_current { &mut self.leader } else { &mut self.stale };
+        let Some(mut leader) = place.take_if(|leader| leader.term() == term) else { return Ok(()) };
+        // One that was taken out meanwhile is none any more.
+        let Some(view) = self.raft.managers.get(&leader.manager).map(|manager| manager.view.clone()) else {
+            return Ok(());
+        };
+        if !self.raft.has_quorum(leader.manager) {
+            leader.alone_at = Some(self.context.now);
+        }
+        let outcome = act(&mut leader, &view, self);
+        let place = if is_current { &mut self.leader } else { &mut self.stale };
+        *place = Some(leader);
         outcome
+    }
+
+    /// A message arrives at the leader whose session it names; a node that has none asks whomever it finds.
+    fn hear(&mut self, name: &str, message: ToLeader) -> Step {
+        let Some(node) = self.nodes.get(name) else { return Ok(()) };
+        let leaders = [&self.leader, &self.stale].into_iter().flatten();
+        let within_reach: Vec<&Leader> = leaders.filter(|it| node.machine.reach.reaches(it.is_cut)).collect();
+        let session = message.session();
+        let own = within_reach.iter().find(|it| session.is_some_and(|session| it.knows(name, session)));
+        let Some(term) = own.or_else(|| self.context.rng.pick(&within_reach)).map(|leader| leader.term()) else {
+            network::breaks(&mut self.context, node, session.unwrap_or_default());
+            return Ok(());
+        };
+        self.lead(term, |leader, view, simulation| match simulation.nodes.get(name) {
+            Some(node) => {
+                leader.is_confirmed = simulation.raft.is_confirmed(leader.term());
+                leader.receive(&mut simulation.context, view, node, message)
+            }
+            None => Ok(()),
+        })
     }
 
     fn elect(&mut self) -> Step {
         let Some(manager) = self.raft.elect(&mut self.context) else { return Ok(()) };
+        if let Some(unaware) = self.leader.take() {
+            self.context.tally.count(Kind::StaleLeader);
+            self.stale = Some(unaware);
+            self.context.soon(1, 1000, Event::TurnAround);
+        }
         // A leader leads only from a state that holds everything that is committed.
         self.catch_up(manager)?;
-        let replica = &self.raft.managers[manager];
-        let (view, skew) = (replica.view.clone(), replica.skew);
-        self.leader = Some(Leader::begin(&mut self.context, &view, self.raft.term, skew));
+        if self.raft.term > 1 {
+            self.context.tally.count(Kind::NewLeader);
+        }
+        let replica = &self.raft.managers[&manager];
+        self.leader = Some(Leader::begin(&mut self.context, self.raft.term, manager, replica));
         Ok(())
     }
 
-    fn catch_up(&mut self, manager: usize) -> Step {
+    fn catch_up(&mut self, manager: u64) -> Step {
+        if self.context.rng.chance(500) {
+            self.raft.install_snapshot(manager)?;
+        }
         while let Some(applied) = self.raft.apply_next(manager)? {
-            let after = self.raft.managers[manager].view.clone();
+            let after = self.raft.managers[&manager].view.clone();
             self.examine(&applied, &after)?;
         }
         Ok(())
@@ -295,16 +384,20 @@ impl Simulation {
     fn apply_as_leader(&mut self) -> Step {
         let Some(manager) = self.raft.leader else { return Ok(()) };
         while let Some(applied) = self.raft.apply_next(manager)? {
-            let after = self.raft.managers[manager].view.clone();
+            let after = self.raft.managers[&manager].view.clone();
             self.examine(&applied, &after)?;
-            self.lead(self.raft.term, |leader, simulation| {
-                if let Ok(changes) = &applied.outcome {
+            if let (Some(Ok(_)), Origin::Join) = (&applied.outcome, applied.origin) {
+                self.admitted(applied.index, &after);
+            }
+            self.lead(self.raft.term, |leader, _, simulation| {
+                if let Some(Ok(changes)) = &applied.outcome {
                     leader.changed(&mut simulation.context, &after, changes);
                 }
                 if let Origin::Loop(which, term) = applied.origin
                     && term == leader.term()
                 {
-                    leader.outcome(&mut simulation.context, &simulation.nodes, which, applied.outcome.is_err());
+                    let refused = matches!(applied.outcome, Some(Err(_)));
+                    leader.outcome(&mut simulation.context, &simulation.nodes, which, refused);
                 }
                 Ok(())
             })?;
@@ -318,111 +411,45 @@ impl Simulation {
             return Ok(());
         }
         match &applied.outcome {
-            Ok(changes) => {
-                self.context.log(format_args!(
-                    "{} {:?} changes {}",
-                    applied.index,
-                    applied.origin,
-                    changes.changes.len()
-                ));
-                self.oracle.applied(&applied.before, after, changes, &self.nodes, self.context.now)
+            None => {}
+            Some(Ok(changes)) => {
+                let count = changes.changes.len();
+                self.context.log(format_args!("{} {:?} changes {count}", applied.index, applied.origin));
+                let sight = Sight {
+                    before: &applied.before,
+                    after,
+                    origin: applied.origin,
+                    nodes: &self.nodes,
+                    members: &self.raft.members(),
+                    now: self.context.now,
+                    is_settled: self.context.calm_for(SETTLING),
+                };
+                self.oracle.applied(&sight, changes, &mut self.context)?;
+                self.notice_promotions(changes);
             }
-            Err(error) => {
+            Some(Err(error)) => {
+                self.context.tally.count(Kind::Conflict);
                 self.context.log(format_args!("{} {:?} refused: {error}", applied.index, applied.origin));
-                Ok(())
             }
         }
+        Ok(())
     }
 
-    fn container_ends(&mut self, node: &str, task: &str, code: i32, by_itself: bool) {
-        let Some(node) = self.nodes.get_mut(node) else { return };
+    fn container_ends(&mut self, node: &str, task: &str, code: i32, why: Ending) -> Step {
+        let Some(node) = self.nodes.get_mut(node) else { return Ok(()) };
         let at = node.machine.wall(&self.context);
-        if (by_itself && self.context.calm) || !node.machine.runtime.end(task, code, at) {
-            return;
-        }
-        self.context.log(format_args!("{} the container of {task} ends with {code}", node.machine.id));
-        if let Some(agent) = &node.agent {
-            let ended = crate::event::AgentEvent::ContainerEnded { task: task.to_owned() };
-            self.context.agent_soon(&node.machine.id, agent.incarnation, 1, 20, ended);
-        }
-    }
-
-    // ---- faults and users ----------------------------------------------------------------------
-
-    fn chaos(&mut self) -> Step {
-        if self.context.calm {
+        if (why == Ending::Mishap && self.context.is_calm()) || !node.machine.runtime.end(task, code, at) {
             return Ok(());
         }
-        self.context.soon(20, self.context.temper.pace, Event::Chaos);
-        if self.context.rng.chance(self.context.temper.users) {
-            return self.whim();
+        if why == Ending::Stopped {
+            self.oracle.container_stopped(&self.raft.newest(), task, &node.machine.id)?;
         }
-        let names: Vec<String> = self.nodes.keys().cloned().collect();
-        match chaos::fault(&mut self.context.rng, &self.context.temper, &names) {
-            Some(Fault::Depose { kill }) => {
-                self.leader = None;
-                self.raft.depose(&mut self.context, kill);
-                self.break_sessions();
-            }
-            Some(Fault::KillAgent { node, lose_disk, reboot }) => self.kill_agent(&node, lose_disk, reboot)?,
-            Some(Fault::Cut { node }) => {
-                if let Some(cut) = self.nodes.get_mut(&node) {
-                    self.context.log(format_args!("{node} is cut off"));
-                    cut.machine.is_cut = true;
-                    self.context.soon(100, 15_000, Event::Reconnect { node });
-                }
-            }
-            None => {}
+        self.context.log(format_args!("{} the container of {task} ends with {code}", node.machine.id));
+        self.oracle.container_ends(task, code);
+        if let Some(agent) = &node.agent {
+            let ended = AgentEvent::ContainerEnded { task: task.to_owned() };
+            self.context.agent_soon(&node.machine.id, agent.incarnation, 1, 20, ended);
         }
         Ok(())
-    }
-
-    fn whim(&mut self) -> Step {
-        if self.nodes.len() < 8 && self.context.rng.chance(50) {
-            return self.join();
-        }
-        if let Some(view) = self.raft.leader_view()
-            && let Some(transaction) = users::whim(&mut self.context, &view, &mut self.ids)
-        {
-            self.raft.propose(&mut self.context, Origin::User, vec![transaction]);
-        }
-        Ok(())
-    }
-
-    /// Proposes what a user wants, if somebody is there to take it.
-    fn user(&mut self, edit: impl FnOnce(&mut TxBuilder<'_>)) -> Step {
-        let Some(view) = self.raft.leader_view() else { return Ok(()) };
-        let mut tx = TxBuilder::new(&view, self.context.wall());
-        edit(&mut tx);
-        self.raft.propose(&mut self.context, Origin::User, vec![tx.build()]);
-        Ok(())
-    }
-
-    fn kill_agent(&mut self, name: &str, lose_disk: bool, reboot: bool) -> Step {
-        let Some(node) = self.nodes.get_mut(name) else { return Ok(()) };
-        agent::kill(&mut self.context, node, &mut self.oracle)?;
-        if lose_disk {
-            self.context.log(format_args!("{name} loses its task.db"));
-            node.machine.disk.clear();
-        }
-        if reboot {
-            self.context.log(format_args!("{name} goes down with its containers"));
-            let at = node.machine.wall(&self.context);
-            for task in node.machine.runtime.running() {
-                node.machine.runtime.end(&task, 137, at);
-            }
-        }
-        self.context.soon(50, 8000, Event::AgentStarts { node: name.to_owned() });
-        Ok(())
-    }
-
-    /// Whoever spoke with the leader notices that it is gone.
-    fn break_sessions(&mut self) {
-        for node in self.nodes.values() {
-            if let Some(agent) = &node.agent {
-                let broken = crate::event::AgentEvent::Broken { session: agent.connection().to_owned() };
-                self.context.agent_soon(&node.machine.id, agent.incarnation, 100, 1500, broken);
-            }
-        }
     }
 }

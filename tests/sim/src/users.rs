@@ -1,174 +1,212 @@
 //! Users: what people ask of the swarm, sense and nonsense, with the same functions of `skep-core` as the control service.
 
+mod specs;
+
+use std::sync::Arc;
+
 use skep_common::{
-    clock::{Timestamp, nanos},
+    clock::Timestamp,
     id::{Ids, SeededIds},
 };
-use skep_core::update;
+use skep_core::{job, rebalance, roles, update, validate_spec};
 use skep_proto::v1::{
-    Annotations, Availability, ContainerSpec, DrainPace, FailureAction, GlobalService, Node as StoredNode, NodeSpec,
-    NodeState, ObjectKind, Placement, ReplicatedService, ResourceRequirements, Resources, RestartCondition,
-    RestartPolicy, Service, ServiceSpec, TaskSpec, Transaction, UpdateConfig, UpdateOrder, service_spec::Mode,
+    Availability, DrainPace, ManagerStatus, Node as StoredNode, NodeRole, NodeSpec, ObjectKind, ReplicatedService,
+    Service, ServiceSpec, Transaction, service_spec::Mode,
 };
 use skep_store::{TxBuilder, View};
 
-use crate::{context::Context, rng::Rng};
+pub(crate) use self::specs::{BROKEN, JOB};
+use crate::{context::Context, rng::Rng, tally::Kind};
 
-/// A program that ends as soon as it has begun, as long as anything may break.
-pub(crate) const BROKEN: &str = "broken:1";
+/// Most services there are, and most jobs.
+const SERVICES: usize = 6;
+const JOBS: usize = 3;
 
-const GOOD: &str = "demo:1";
+/// Most managers users ask for.
+const MANAGERS: usize = 5;
 
 /// What a user does to a state, as a transaction; `None` when it makes no sense in it.
-pub(crate) fn whim(context: &mut Context, view: &View, ids: &mut SeededIds) -> Option<Transaction> {
+pub(crate) fn whim(
+    context: &mut Context,
+    view: &View,
+    members: &[roles::Member],
+    ids: &mut SeededIds,
+) -> Option<Transaction> {
+    if context.temper.jobs && context.rng.chance(400) {
+        return jobs(context, view, ids);
+    }
+    if context.temper.moves && context.rng.chance(150) {
+        return spread(context, view);
+    }
+    if context.temper.roles && context.rng.chance(200) {
+        return change_role(context, view, members);
+    }
+    match context.rng.below(18) {
+        8..12 => nodes(context, view, members),
+        _ => services(context, view, ids),
+    }
+}
+
+fn services(context: &mut Context, view: &View, ids: &mut SeededIds) -> Option<Transaction> {
     let now = context.wall();
-    let rng = &mut context.rng;
     let mut tx = TxBuilder::new(view, now);
-    match rng.below(18) {
+    match context.rng.below(14) {
         0..4 => {
-            if view.services().count() >= 6 {
+            if services_of(view, false).len() >= SERVICES {
                 return None;
             }
-            let spec = service(rng, ids);
-            tx.create(update::created(ids.next_id(), spec, now));
+            let spec = specs::service(&mut context.rng, ids, context.temper.moves);
+            tx.create(update::created(ids.next_id(), admitted(None, spec)?, now));
         }
         4..7 => {
-            let service = pick(rng, view.services().cloned().collect())?;
+            let service = pick(&mut context.rng, services_of(view, false))?;
             let mut spec = service.spec.clone().unwrap_or_default();
             let Some(Mode::Replicated(_)) = &spec.mode else { return None };
-            spec.mode = Some(Mode::Replicated(ReplicatedService { replicas: rng.between(0, 6) }));
-            tx.update(update::updated(&service, spec, now));
+            spec.mode = Some(Mode::Replicated(ReplicatedService { replicas: context.rng.between(0, 6) }));
+            tx.update(update::updated(&service, admitted(Some(&service), spec)?, now));
         }
         7 => {
-            let service = pick(rng, view.services().cloned().collect())?;
+            let service = pick(&mut context.rng, services_of(view, false))?;
             tx.remove(ObjectKind::Service, &service.id);
         }
-        8..11 => {
-            let node = pick(rng, view.nodes().cloned().collect())?;
-            let mut node = StoredNode::clone(&node);
-            let spec = node.spec.get_or_insert_default();
-            if rng.chance(300) {
-                let labels = &mut spec.annotations.get_or_insert_default().labels;
-                labels.insert("zone".into(), rng.pick(&["east", "west"]).map_or("", |zone| zone).into());
-            } else {
-                let choices = [Availability::Active, Availability::Active, Availability::Pause, Availability::Drain];
-                spec.set_availability(*rng.pick(&choices)?);
-                spec.set_drain_pace(*rng.pick(&[DrainPace::AtOnce, DrainPace::Gradual])?);
-            }
-            tx.update(node);
-        }
-        11 => {
-            // Two nodes always stay, so that there is somewhere to go.
-            let node = pick(rng, view.nodes().skip(2).cloned().collect())?;
-            let down = node.status.as_ref().is_some_and(|status| status.state() == NodeState::Down);
-            if !down && rng.chance(700) {
-                return None;
-            }
-            tx.remove(ObjectKind::Node, &node.id);
-        }
-        12..16 => {
-            let service = pick(rng, view.services().cloned().collect())?;
-            let spec = changed(rng, service.spec.clone().unwrap_or_default());
-            tx.update(update::updated(&service, spec, now));
+        8..12 => {
+            let service = pick(&mut context.rng, services_of(view, false))?;
+            let spec = specs::changed(&mut context.rng, service.spec.clone().unwrap_or_default());
+            tx.update(update::updated(&service, admitted(Some(&service), spec)?, now));
         }
         _ => {
-            let service = pick(rng, view.services().cloned().collect())?;
+            let service = pick(&mut context.rng, services_of(view, false))?;
             tx.update(update::rolled_back(&service, now)?);
         }
     }
     Some(tx.build())
 }
 
-/// The record of a node that joins.
-pub(crate) fn joining(id: &str) -> StoredNode {
-    StoredNode { id: id.to_owned(), spec: Some(NodeSpec::default()), ..StoredNode::default() }
+fn nodes(context: &mut Context, view: &View, members: &[roles::Member]) -> Option<Transaction> {
+    let now = context.wall();
+    let rng = &mut context.rng;
+    if rng.chance(250) {
+        // Two nodes always stay, so that there is somewhere to go.
+        let node = pick(rng, view.nodes().skip(2).cloned().collect())?;
+        return roles::remove_node(view, members, &node.id, rng.chance(300), now).ok();
+    }
+    let mut node = StoredNode::clone(&*pick(rng, view.nodes().cloned().collect())?);
+    let spec = node.spec.get_or_insert_default();
+    if rng.chance(300) {
+        let labels = &mut spec.annotations.get_or_insert_default().labels;
+        labels.insert("zone".into(), rng.pick(&["east", "west"]).map_or("", |zone| zone).into());
+    } else {
+        let choices = [Availability::Active, Availability::Active, Availability::Pause, Availability::Drain];
+        spec.set_availability(*rng.pick(&choices)?);
+        spec.set_drain_pace(*rng.pick(&[DrainPace::AtOnce, DrainPace::Gradual])?);
+        if spec.availability() == Availability::Drain {
+            context.tally.count(Kind::Drain);
+        }
+    }
+    let mut tx = TxBuilder::new(view, now);
+    tx.update(node);
+    Some(tx.build())
+}
+
+/// Makes a worker a manager, or a manager a worker.
+fn change_role(context: &mut Context, view: &View, members: &[roles::Member]) -> Option<Transaction> {
+    let mut node = StoredNode::clone(&*pick(&mut context.rng, view.nodes().cloned().collect())?);
+    let spec = node.spec.get_or_insert_default();
+    let role = match spec.desired_role() {
+        NodeRole::Worker if members.len() >= MANAGERS => return None,
+        NodeRole::Worker => NodeRole::Manager,
+        NodeRole::Manager => NodeRole::Worker,
+    };
+    spec.set_desired_role(role);
+    if roles::check_spec(view, members, &node.id, spec).is_err() {
+        context.tally.count(Kind::RoleRefused);
+        return None;
+    }
+    let mut tx = TxBuilder::new(view, context.wall());
+    tx.update(node);
+    Some(tx.build())
+}
+
+fn jobs(context: &mut Context, view: &View, ids: &mut SeededIds) -> Option<Transaction> {
+    let now = context.wall();
+    let rng = &mut context.rng;
+    let mut tx = TxBuilder::new(view, now);
+    match rng.below(10) {
+        0..5 => {
+            if services_of(view, true).len() >= JOBS {
+                return None;
+            }
+            let spec = specs::job(rng, ids);
+            tx.create(update::created(ids.next_id(), admitted(None, spec)?, now));
+        }
+        5..7 => {
+            let service = pick(rng, services_of(view, true))?;
+            let spec = specs::changed_job(rng, service.spec.clone().unwrap_or_default());
+            tx.update(update::updated(&service, admitted(Some(&service), spec)?, now));
+        }
+        7..9 => {
+            let mut service = Service::clone(&*pick(rng, services_of(view, true))?);
+            job::run_now(&mut service, now).ok()?;
+            tx.update(service);
+        }
+        _ if rng.chance(500) => {
+            let service = pick(rng, services_of(view, true))?;
+            tx.update(update::rolled_back(&service, now)?);
+        }
+        _ => {
+            let service = pick(rng, services_of(view, true))?;
+            tx.remove(ObjectKind::Service, &service.id);
+        }
+    }
+    Some(tx.build())
+}
+
+/// Asks for a service to be spread anew, as the control service does.
+fn spread(context: &mut Context, view: &View) -> Option<Transaction> {
+    let now = context.wall();
+    let service = pick(&mut context.rng, services_of(view, false))?;
+    if rebalance::moves(view, &service, now).is_empty() {
+        return None;
+    }
+    let mut tx = TxBuilder::new(view, now);
+    tx.update(Service { rebalance_requested_at: now.as_nanos(), ..Service::clone(&service) });
+    Some(tx.build())
+}
+
+/// The record of a node that joins: as a manager with this Raft id, or as a worker.
+pub(crate) fn joining(id: &str, raft_id: Option<u64>) -> StoredNode {
+    let role = if raft_id.is_some() { NodeRole::Manager } else { NodeRole::Worker }.into();
+    StoredNode {
+        id: id.to_owned(),
+        spec: Some(NodeSpec { desired_role: role, ..NodeSpec::default() }),
+        role,
+        manager: raft_id.map(|raft_id| ManagerStatus {
+            raft_id,
+            addr: "10.0.0.1:2377".into(),
+            ..ManagerStatus::default()
+        }),
+        ..StoredNode::default()
+    }
 }
 
 /// Three replicas of a program that runs.
 pub(crate) fn newcomer(ids: &mut SeededIds, now: Timestamp) -> Service {
-    let spec = named(ids, plain_task(), Mode::Replicated(ReplicatedService { replicas: 3 }));
-    update::created(ids.next_id(), spec, now)
+    update::created(ids.next_id(), specs::plain(ids, 3), now)
+}
+
+/// A spec, if the control service would take it.
+fn admitted(old: Option<&Service>, new: ServiceSpec) -> Option<ServiceSpec> {
+    let verdict = match old {
+        None => validate_spec::service(&new),
+        Some(old) => validate_spec::service_update(&old.spec.clone().unwrap_or_default(), &new),
+    };
+    verdict.is_ok().then_some(new)
+}
+
+fn services_of(view: &View, jobs: bool) -> Vec<Arc<Service>> {
+    view.services().filter(|service| service.spec.as_ref().is_some_and(job::is_job) == jobs).cloned().collect()
 }
 
 fn pick<T>(rng: &mut Rng, mut from: Vec<T>) -> Option<T> {
     if from.is_empty() { None } else { Some(from.swap_remove(rng.below(from.len()))) }
-}
-
-/// A service of some kind.
-fn service(rng: &mut Rng, ids: &mut SeededIds) -> ServiceSpec {
-    let conditions =
-        [RestartCondition::Any, RestartCondition::Any, RestartCondition::OnFailure, RestartCondition::None];
-    let restart = RestartPolicy {
-        condition: (*rng.pick(&conditions).unwrap_or(&RestartCondition::Any)).into(),
-        delay: Some(seconds(rng.between(0, 3))),
-        max_attempts: if rng.chance(300) { rng.between(1, 4) } else { 0 },
-        window: if rng.chance(300) { seconds(rng.between(1, 20)) } else { 0 },
-    };
-    let constraints = if rng.chance(200) { vec!["node.labels.zone!=west".to_owned()] } else { Vec::new() };
-    let is_global = rng.chance(200);
-    let reserved = if is_global { 0 } else { i64::try_from(rng.below(3)).unwrap_or(0) * 500_000_000 };
-    let task = TaskSpec {
-        resources: Some(ResourceRequirements {
-            reservations: Some(Resources { nano_cpus: reserved, ..Resources::default() }),
-            ..ResourceRequirements::default()
-        }),
-        restart: Some(restart),
-        placement: Some(Placement { constraints, ..Placement::default() }),
-        ..plain_task()
-    };
-    let mode = if is_global {
-        Mode::Global(GlobalService {})
-    } else {
-        Mode::Replicated(ReplicatedService { replicas: rng.between(0, 6) })
-    };
-    let spec = named(ids, task, mode);
-    ServiceSpec { update: update_config(rng), rollback: update_config(rng), ..spec }
-}
-
-/// Another spec of the same service: other tasks, or another way to come to them.
-fn changed(rng: &mut Rng, mut spec: ServiceSpec) -> ServiceSpec {
-    if rng.chance(300) {
-        spec.update = update_config(rng);
-        spec.rollback = update_config(rng);
-    }
-    if rng.chance(800) {
-        let task = spec.task.get_or_insert_default();
-        task.force_update += 1;
-        let image = if rng.chance(250) { BROKEN } else { GOOD };
-        image.clone_into(&mut task.container.get_or_insert_default().image);
-    }
-    spec
-}
-
-fn update_config(rng: &mut Rng) -> Option<UpdateConfig> {
-    let actions = [FailureAction::Pause, FailureAction::Continue, FailureAction::Rollback];
-    let orders = [UpdateOrder::StopFirst, UpdateOrder::StartFirst];
-    rng.chance(800).then(|| UpdateConfig {
-        parallelism: rng.between(0, 3),
-        delay: seconds(rng.between(0, 2)),
-        failure_action: (*rng.pick(&actions).unwrap_or(&FailureAction::Pause)).into(),
-        monitor: seconds(rng.between(0, 3)),
-        max_failure_ratio: if rng.chance(300) { 0.4 } else { 0.0 },
-        order: (*rng.pick(&orders).unwrap_or(&UpdateOrder::StopFirst)).into(),
-    })
-}
-
-fn seconds(count: u64) -> i64 {
-    nanos(std::time::Duration::from_secs(count))
-}
-
-fn plain_task() -> TaskSpec {
-    let container =
-        ContainerSpec { image: GOOD.into(), stop_grace_period: Some(seconds(1)), ..ContainerSpec::default() };
-    TaskSpec { container: Some(container), ..TaskSpec::default() }
-}
-
-fn named(ids: &mut SeededIds, task: TaskSpec, mode: Mode) -> ServiceSpec {
-    let annotations = Annotations { name: format!("s-{}", ids.next_id()), ..Annotations::default() };
-    ServiceSpec {
-        annotations: Some(annotations.into()),
-        task: Some(task.into()),
-        mode: Some(mode),
-        ..ServiceSpec::default()
-    }
 }

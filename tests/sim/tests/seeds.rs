@@ -2,22 +2,21 @@
 
 use std::{num::NonZero, thread};
 
-use skep_sim::{Config, Failure, run};
+use skep_sim::{Config, play, run};
 
 const SEEDS: u64 = 2000;
 
 /// Whatever happens, nothing that must never be is, and once repaired the swarm is what was asked for.
 #[test]
 fn every_seed_holds() {
-    let workers = thread::available_parallelism().map_or(1, NonZero::get) as u64;
-    let play = move |worker: u64| -> Result<usize, Failure> {
-        let seeds = (worker..SEEDS).step_by(workers as usize);
-        seeds.map(|seed| run(&Config::new(seed)).map(|report| report.containers)).sum()
-    };
-    let running: Vec<_> = (0..workers).map(|worker| thread::spawn(move || play(worker))).collect();
-    let played: Vec<_> = running.into_iter().map(|worker| worker.join().unwrap()).collect();
-    let containers: usize = played.into_iter().map(|played| played.unwrap_or_else(|failure| panic!("{failure}"))).sum();
-    assert!(containers > 10 * SEEDS as usize, "only {containers} containers were started: next to nothing happened");
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let outcome = play(0..SEEDS, threads, Config::new, |_| {});
+    if let Some((seed, failure)) = outcome.failure {
+        panic!("seed {seed}: {failure}");
+    }
+    let containers = outcome.containers;
+    assert!(containers > 10 * SEEDS, "only {containers} containers were started: next to nothing happened");
+    assert!(outcome.tally.missing().is_empty(), "this never happened: {:?}", outcome.tally.missing());
 }
 
 /// A run is a function of its seed: that is what makes a failure worth having.

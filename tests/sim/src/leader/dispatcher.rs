@@ -1,0 +1,145 @@
+//! The dispatcher of a term: sessions, what nodes are told, what they report.
+
+use std::time::Duration;
+
+use skep_common::{id::Ids as _, limits};
+use skep_core::{assign::Assignments, status};
+use skep_proto::v1::NodeState;
+use skep_store::{AnyObject, Change, View};
+
+use super::{Delivery, Leader, Loop, Session};
+use crate::{
+    Bug,
+    context::{Context, Step, must},
+    event::Event,
+    network::{self, ToAgent, ToLeader},
+    node::Node,
+};
+
+impl Leader {
+    /// Whether a session is one of this term, or was.
+    pub(crate) fn knows(&self, node: &str, session: &str) -> bool {
+        self.sessions.get(node).is_some_and(|known| known.id == session)
+    }
+
+    /// Sends to a node, if it can be reached from here.
+    pub(super) fn tell(&self, context: &mut Context, node: &Node, connection: &str, message: ToAgent) {
+        if node.machine.reach.reaches(self.is_cut) {
+            network::to_agent(context, node, connection, message);
+        } else {
+            network::breaks(context, node, connection);
+        }
+    }
+
+    pub(crate) fn receive(&mut self, context: &mut Context, view: &View, node: &Node, message: ToLeader) -> Step {
+        let id = &node.machine.id;
+        if view.node(id).is_none() {
+            // An agent believes this only of several managers, and a leader alone is one.
+            if self.is_confirmed {
+                self.tell(context, node, "", ToAgent::Removed);
+            }
+            return Ok(());
+        }
+        match message {
+            ToLeader::Open { attempt } => {
+                let session = self.ids.next_id();
+                context.log(format_args!("{id} opens session {session}"));
+                let description = Some(node.machine.description.clone());
+                self.liveness.opened(id, &session, "10.0.0.1", description, "", context.now);
+                self.call(context, Loop::Liveness);
+                let heard = context.now;
+                let opened = Session { id: session.clone(), stream: None, is_called: false, heard };
+                self.sessions.insert(id.clone(), opened);
+                self.tell(context, node, &attempt.clone(), ToAgent::Opened { attempt, session });
+            }
+            ToLeader::Assignments { session, stream } if self.is_live(context, id, &session) => {
+                let may_be_replaced = !self.is_confirmed && !context.bugs.has(Bug::UnconfirmedLeader);
+                if may_be_replaced || self.taken.iter().chain(&self.reports).any(|delivery| delivery.node == *id) {
+                    // What the node is told has to hold what was taken from it, here or by a newer leader: it may have
+                    // forgotten it since.
+                    let again = ToLeader::Assignments { session, stream };
+                    context.soon(2, 50, Event::AtLeader { node: id.clone(), message: again });
+                    return Ok(());
+                }
+                let Some(known) = self.sessions.get_mut(id) else { return Ok(()) };
+                // A request that was overtaken by a newer one.
+                if known.stream.as_ref().is_some_and(|(newest, _)| *newest >= stream) {
+                    return Ok(());
+                }
+                let (assignments, message) = Assignments::begin(id, view);
+                known.stream = Some((stream, assignments));
+                self.tell(context, node, &session.clone(), ToAgent::Assignments { session, stream, message });
+            }
+            ToLeader::Heartbeat { session } if self.liveness.beat(id, &session, "", context.now).is_ok() => {
+                if let Some(known) = self.sessions.get_mut(id) {
+                    known.heard = context.now;
+                }
+            }
+            ToLeader::Reports { session, updates } if self.is_live(context, id, &session) => {
+                let live = self.sessions.get(id).is_some_and(|known| known.id == session);
+                must!(live, "reports of {id} were taken over session {session}, which is over");
+                let own = status::check(view, id, &updates);
+                // A leader that was replaced may not know what the node was given since.
+                if !self.is_confirmed && own.is_err() {
+                    self.tell(context, node, &session.clone(), ToAgent::Stale { session });
+                    return Ok(());
+                }
+                must!(own.is_ok(), "{own:?}");
+                self.reports.push(Delivery { node: id.clone(), session, updates });
+                self.call(context, Loop::Statuses);
+            }
+            ToLeader::Assignments { session, .. }
+            | ToLeader::Heartbeat { session }
+            | ToLeader::Reports { session, .. } => {
+                self.tell(context, node, &session.clone(), ToAgent::Stale { session });
+            }
+        }
+        Ok(())
+    }
+
+    fn is_live(&self, context: &Context, node: &str, session: &str) -> bool {
+        context.bugs.has(Bug::UnfencedSession) || self.liveness.check(node, session).is_ok()
+    }
+
+    /// The streams of the nodes whose tasks a change concerns have something to say.
+    pub(super) fn flush_soon(&mut self, context: &mut Context, change: &Change) {
+        let tasks = match change {
+            Change::Create(task) | Change::Remove(task) => [Some(task), None],
+            Change::Update { old, new } => [Some(old), Some(new)],
+        };
+        for task in tasks.into_iter().flatten() {
+            let AnyObject::Task(task) = task else { continue };
+            let node = task.node_id.clone();
+            if let Some(session) = self.sessions.get_mut(&node).filter(|session| !session.is_called) {
+                session.is_called = true;
+                context.soon(1, 20, Event::Flush { term: self.term, node });
+            }
+        }
+    }
+
+    pub(crate) fn flush(&mut self, context: &mut Context, view: &View, node: &Node) {
+        let Some(session) = self.sessions.get_mut(&node.machine.id) else { return };
+        session.is_called = false;
+        let Some((stream, assignments)) = &mut session.stream else { return };
+        if let Some(message) = assignments.next(view) {
+            let message = ToAgent::Assignments { session: session.id.clone(), stream: *stream, message };
+            let session = session.id.clone();
+            self.tell(context, node, &session, message);
+        }
+    }
+
+    /// READY means: heard of within the grace period (and two seconds, for what is slow on its way to be written).
+    pub(super) fn ready_nodes_were_heard(&self, context: &Context, view: &View) -> Step {
+        let grace = limits::HEARTBEAT_PERIOD * limits::MISSED_HEARTBEATS + Duration::from_secs(2);
+        // What is decided without a quorum is not written, and time in which nobody looked is not held against a node.
+        if self.alone_at.is_some_and(|at| context.now <= at + 3 * grace) {
+            return Ok(());
+        }
+        for node in view.nodes() {
+            let ready = node.status.as_ref().is_some_and(|status| status.state() == NodeState::Ready);
+            let heard = self.sessions.get(&node.id).map_or(self.since, |session| session.heard);
+            must!(!ready || context.now <= heard + grace, "{} is READY and was last heard of at {heard:?}", node.id);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! What the planted bugs do to the plans of the leader's loops.
+
+use std::collections::BTreeMap;
+
+use skep_common::clock::Timestamp;
+use skep_core::{Plan, roles, status::Report, task::TaskExt as _};
+use skep_proto::v1::{
+    JobRun, Node, NodeRole, Object, ObjectKind, Service, Task, TaskCause, TaskState, Transaction, action::Action,
+    object::Object as Kind,
+};
+use skep_store::{TxBuilder, View};
+
+use crate::{Bug, bugs::Planted};
+
+/// The cron loop's.
+pub(super) fn cron(bugs: Planted, view: &View, mut plan: Plan) -> Plan {
+    let services = plan.transactions.iter_mut().flat_map(|transaction| &mut transaction.actions);
+    for action in services {
+        if let Some(Action::Update(Object { object: Some(Kind::Service(service)) })) = &mut action.action {
+            change_job(bugs, view.service(&service.id).and_then(|old| old.job.as_ref()), service);
+        }
+    }
+    plan
+}
+
+fn change_job(bugs: Planted, before: Option<&skep_proto::v1::JobStatus>, service: &mut Service) {
+    let Some(job) = &mut service.job else { return };
+    let iteration = before.map_or(0, |before| before.iteration);
+    let is_new = |run: &JobRun| run.iteration > iteration;
+    if bugs.has(Bug::DoubleTick) && job.runs.iter().any(is_new) {
+        job.last_tick = before.map_or(0, |before| before.last_tick);
+    }
+    if bugs.has(Bug::SwallowedTick) {
+        job.runs.retain(|run| !is_new(run));
+        job.iteration = iteration;
+    }
+}
+
+/// The members as the leader sees them.
+pub(crate) fn members_as_seen(bugs: Planted, mut members: Vec<roles::Member>) -> Vec<roles::Member> {
+    if bugs.has(Bug::BlindDemotion) {
+        members.iter_mut().for_each(|member| member.reachable = true);
+    }
+    members
+}
+
+/// The members as the role loop sees them.
+pub(super) fn members(bugs: Planted, view: &View, members: &[roles::Member]) -> Vec<roles::Member> {
+    let mut members = members_as_seen(bugs, members.to_vec());
+    if bugs.has(Bug::HastyDemotion) {
+        let is_wanted = |node: &Node| node.spec.as_ref().is_some_and(|spec| spec.desired_role() == NodeRole::Manager);
+        members.retain(|member| member.leader || view.node(&member.node_id).is_none_or(|node| is_wanted(node)));
+    }
+    members
+}
+
+/// The orchestrator's.
+pub(super) fn orchestrator(bugs: Planted, view: &View, mut plan: Plan, now: Timestamp) -> Plan {
+    if bugs.has(Bug::EarlySlotReuse) {
+        start_at_once(&mut plan);
+    }
+    if bugs.has(Bug::HastyUpdate) {
+        stop_nothing_updated(&mut plan);
+    }
+    if bugs.has(Bug::HastyMove) {
+        stop_what_moves(view, &mut plan, now);
+    }
+    plan
+}
+
+/// [`Bug::HastyMove`].
+fn stop_what_moves(view: &View, plan: &mut Plan, now: Timestamp) {
+    for transaction in &mut plan.transactions {
+        let moved: Vec<String> = created(transaction)
+            .filter(|task| task.cause() == TaskCause::Rebalance)
+            .map(|task| task.replaces.clone())
+            .collect();
+        let mut tx = TxBuilder::new(view, now);
+        for task in moved.iter().filter_map(|id| view.task(id)) {
+            tx.update(Task { desired_state: TaskState::Shutdown.into(), ..Task::clone(task) });
+        }
+        transaction.actions.extend(tx.build().actions);
+    }
+}
+
+fn created(transaction: &Transaction) -> impl Iterator<Item = &Task> {
+    transaction.actions.iter().filter_map(|action| match &action.action {
+        Some(Action::Create(Object { object: Some(Kind::Task(task)) })) => Some(&**task),
+        _ => None,
+    })
+}
+
+/// [`Bug::EarlySlotReuse`].
+fn start_at_once(plan: &mut Plan) {
+    for action in plan.transactions.iter_mut().flat_map(|transaction| &mut transaction.actions) {
+        if let Some(Action::Create(object)) = &mut action.action
+            && let Some(Kind::Task(task)) = &mut object.object
+        {
+            task.set_desired_state(TaskState::Running);
+        }
+    }
+}
+
+/// [`Bug::HastyUpdate`].
+fn stop_nothing_updated(plan: &mut Plan) {
+    for transaction in &mut plan.transactions {
+        let replaced: Vec<String> = created(transaction)
+            .filter(|task| task.cause() == TaskCause::Update)
+            .map(|task| task.replaces.clone())
+            .collect();
+        transaction.actions.retain(|action| match &action.action {
+            Some(Action::Update(Object { object: Some(Kind::Task(task)) })) => !replaced.contains(&task.id),
+            _ => true,
+        });
+    }
+}
+
+/// [`Bug::HastyReaper`].
+pub(super) fn forget_unwanted(view: &View, now: Timestamp) -> Plan {
+    let mut tx = TxBuilder::new(view, now);
+    for task in view.tasks().filter(|task| !task.is_wanted()) {
+        tx.remove(ObjectKind::Task, &task.id);
+    }
+    let transactions = if tx.is_empty() { Vec::new() } else { vec![tx.build()] };
+    Plan { transactions, wake_at: None }
+}
+
+/// [`Bug::BackwardStatus`].
+pub(super) fn take_all(view: &View, reports: &[Report], now: Timestamp) -> Plan {
+    let mut tx = TxBuilder::new(view, now);
+    let latest: BTreeMap<&str, &Report> =
+        reports.iter().map(|report| (report.update.task_id.as_str(), report)).collect();
+    for (id, report) in latest {
+        if let Some(task) = view.task(id).filter(|task| task.status != report.update.status) {
+            tx.update(Task { status: report.update.status.clone(), ..Task::clone(task) });
+        }
+    }
+    let transactions = if tx.is_empty() { Vec::new() } else { vec![tx.build()] };
+    Plan { transactions, wake_at: None }
+}

@@ -1,0 +1,254 @@
+//! Jobs: no tick has two runs, none is passed over without a reason, and completions are counted right.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use skep_common::clock::Timestamp;
+use skep_core::{
+    cron::schedule::Schedule,
+    global::is_global,
+    policy::{self, Concurrency, StartingDeadline},
+    task::TaskExt,
+};
+use skep_proto::v1::{JobOutcome, JobRun, JobStatus, Service, Task, TaskState, service_spec::Mode};
+use skep_store::{AnyObject, Change, View};
+
+use super::Sight;
+use crate::{
+    context::{Step, must},
+    leader::{Loop, Origin},
+    tally::{Kind, Tally},
+};
+
+/// Unfinished runs beyond which ticks pass.
+const MAX_OPEN_RUNS: usize = 32;
+
+/// How old news may be by the time a plan is written that did not hear them yet: clocks, and leaders that hang.
+const NEWS: Duration = Duration::from_secs(6);
+
+/// What is remembered of jobs.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    /// The run each tick of each service had.
+    ticks: BTreeMap<(String, i64), u64>,
+    /// The tasks whose programs ended well.
+    did_well: BTreeSet<String>,
+}
+
+impl Jobs {
+    pub(super) fn container_ends(&mut self, task: &str, code: i32) {
+        if code == 0 {
+            self.did_well.insert(task.to_owned());
+        }
+    }
+
+    pub(super) fn changed(&mut self, sight: &Sight<'_>, change: &Change, tally: &mut Tally) -> Step {
+        match change {
+            Change::Update { old: AnyObject::Service(old), new: AnyObject::Service(new) } => {
+                self.job_changed(old, new)?;
+                count(old, new, tally);
+                closed_rightly(sight.before, old, new)?;
+                if matches!(sight.origin, Origin::Loop(Loop::Cron, _)) {
+                    decided_rightly(sight, old, new, tally)?;
+                }
+                Ok(())
+            }
+            Change::Create(AnyObject::Task(task)) if task.job_iteration != 0 => begun_rightly(sight, task),
+            Change::Update { old: AnyObject::Task(old), new: AnyObject::Task(new) }
+                if new.state() == TaskState::Complete && old.state() != TaskState::Complete =>
+            {
+                must!(self.did_well.contains(&new.id), "{} is COMPLETE, and its program did not end well", new.id);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Iterations and decided ticks only grow, runs keep their end, and a tick keeps its run.
+    fn job_changed(&mut self, old: &Service, new: &Service) -> Step {
+        let (before, after) = (job_of(old), job_of(new));
+        must!(after.iteration >= before.iteration, "{} went back to run {}", new.id, after.iteration);
+        must!(after.last_tick >= before.last_tick, "{} went back to tick {}", new.id, after.last_tick);
+        for run in &after.runs {
+            let known = before.runs.iter().find(|known| known.iteration == run.iteration);
+            must!(
+                known.is_none_or(|known| known.finished_at == 0 || known == run),
+                "the end of run {} of {} is written anew",
+                run.iteration,
+                new.id
+            );
+            if run.scheduled_at != 0 {
+                let first = *self.ticks.entry((new.id.clone(), run.scheduled_at)).or_insert(run.iteration);
+                must!(
+                    first == run.iteration,
+                    "tick {} of {} has runs {first} and {}",
+                    run.scheduled_at,
+                    new.id,
+                    run.iteration
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn count(old: &Service, new: &Service, tally: &mut Tally) {
+    let (before, after) = (job_of(old), job_of(new));
+    for _ in before.iteration..after.iteration {
+        tally.count(Kind::JobRun);
+    }
+    let is_complete = |run: &JobRun| run.outcome() == JobOutcome::Complete;
+    let was_complete =
+        |run: &JobRun| before.runs.iter().any(|known| known.iteration == run.iteration && is_complete(known));
+    for _ in after.runs.iter().filter(|run| is_complete(run) && !was_complete(run)) {
+        tally.count(Kind::JobComplete);
+    }
+}
+
+/// The newest tick that is due is decided on, by the settings of the job, and no other begins a run.
+fn decided_rightly(sight: &Sight<'_>, old: &Service, new: &Service, tally: &mut Tally) -> Step {
+    let (before, after) = (job_of(old), job_of(new));
+    let Some(schedule) = Schedule::of(old) else {
+        must!(before == after, "the cron loop changed {}, which has no schedule", new.id);
+        return Ok(());
+    };
+    let now = Timestamp(new.meta.map_or(0, |meta| meta.updated_at));
+    let due = schedule.newest(Timestamp(before.last_tick), now);
+    let begun: Vec<&JobRun> = after.runs.iter().filter(|run| run.iteration > before.iteration).collect();
+    let Some(tick) = due else {
+        must!(begun.is_empty() && after.last_tick == before.last_tick, "{} has a run before its time", new.id);
+        return Ok(());
+    };
+    must!(after.last_tick == tick.0, "{} decides on {}, and {tick:?} is due", new.id, after.last_tick);
+    if schedule.next_after(Timestamp(before.last_tick)) != Some(tick) {
+        must!(!sight.is_settled, "{} passed over ticks before {tick:?} for no reason", new.id);
+        tally.count(Kind::TickPassed);
+    }
+    let StartingDeadline(deadline) = policy::of(labels(old));
+    // What was replaced was open until then.
+    let is_open = |run: &&JobRun| {
+        let was = before.runs.iter().any(|known| known.iteration == run.iteration && known.finished_at == 0);
+        was && (run.finished_at == 0 || run.outcome() == JobOutcome::Replaced)
+    };
+    let open = after.runs.iter().filter(is_open).count();
+    let may_begin = match policy::of(labels(old)) {
+        Concurrency::Allow => open < MAX_OPEN_RUNS,
+        Concurrency::Forbid => open == 0,
+        Concurrency::Replace => true,
+    };
+    let begins = may_begin && now.since(tick) <= deadline;
+    must!(
+        begun.len() == usize::from(begins) && begun.iter().all(|run| run.scheduled_at == tick.0),
+        "tick {tick:?} of {} should begin {} runs, and begins {begun:?}",
+        new.id,
+        usize::from(begins)
+    );
+    if !begins {
+        tally.count(Kind::TickPassed);
+    }
+    Ok(())
+}
+
+/// A run is over when all is done or given up, or another takes its place.
+fn closed_rightly(view: &View, old: &Service, new: &Service) -> Step {
+    let (before, after) = (job_of(old), job_of(new));
+    let was_open =
+        |run: &&JobRun| before.runs.iter().any(|known| known.iteration == run.iteration && known.finished_at == 0);
+    for run in after.runs.iter().filter(|run| run.finished_at != 0).filter(was_open) {
+        let wanted = wanted_of(view, old, run);
+        let asked = match old.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
+            Some(Mode::ReplicatedJob(mode)) => Some(mode.total_completions),
+            _ => None,
+        };
+        let done = completions(view, old, run.iteration, asked.unwrap_or(u64::MAX));
+        let is_right = match run.outcome() {
+            // A node may have become fit for a global job since the cron loop looked.
+            JobOutcome::Complete => asked.map_or(done > 0, |asked| done == asked && wanted == 0),
+            JobOutcome::Failed => asked.is_none_or(|asked| done < asked && wanted == 0),
+            JobOutcome::Replaced => true,
+            JobOutcome::Running => false,
+        };
+        must!(
+            is_right,
+            "run {} of {} is over as {:?}, with {done} of {asked:?} completions and {wanted} tasks wanted",
+            run.iteration,
+            new.id,
+            run.outcome()
+        );
+    }
+    // One that is not to be remembered is over and forgotten in one.
+    let keeps = |run: &&JobRun| after.runs.iter().any(|kept| kept.iteration == run.iteration);
+    let replaces = policy::of::<Concurrency>(labels(old)) == Concurrency::Replace && after.iteration > before.iteration;
+    let is_over = |run: &&JobRun| run.finished_at != 0 || replaces || wanted_of(view, old, run) == 0;
+    let dropped = before.runs.iter().find(|run| !keeps(run) && !is_over(run));
+    let has_schedule = new.spec.as_ref().is_some_and(policy::is_scheduled);
+    must!(dropped.is_none() || !has_schedule, "a run of {} is dropped before its end: {dropped:?}", new.id);
+    Ok(())
+}
+
+/// Tasks of a run that have something left to do: nobody has done it in their place, and the place is still wanted.
+fn wanted_of(view: &View, service: &Service, run: &JobRun) -> usize {
+    let tasks = || view.tasks_of_service(&service.id).filter(|task| task.job_iteration == run.iteration);
+    let tasks = || tasks().filter(|task| !task.is_leaving());
+    let is_done =
+        |task: &Task| tasks().any(|other| other.state() == TaskState::Complete && same_place(service, other, task));
+    let is_asked = |task: &Task| match service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
+        Some(Mode::ReplicatedJob(mode)) => task.slot < mode.total_completions,
+        _ => true,
+    };
+    tasks().filter(|task| task.is_wanted() && is_asked(task) && !is_done(task)).count()
+}
+
+/// A task is made for an open run, in a place where none has completed, and only so many at a time.
+fn begun_rightly(sight: &Sight<'_>, task: &Task) -> Step {
+    let view = sight.after;
+    let Some(service) = view.service(&task.service_id) else { return Ok(()) };
+    let job = job_of(service);
+    let is_open = match service.spec.as_ref().is_some_and(policy::is_scheduled) {
+        true => job.runs.iter().any(|run| run.iteration == task.job_iteration && run.finished_at == 0),
+        false => job.iteration == task.job_iteration,
+    };
+    must!(is_open, "{} is made for run {}, which is over", task.id, task.job_iteration);
+    let of_run = |view: &View| {
+        let tasks = view.tasks_of_service(&task.service_id).filter(|other| other.job_iteration == task.job_iteration);
+        tasks.cloned().collect::<Vec<_>>()
+    };
+    let is_known = |other: &Task| other.observed_at() + NEWS < task.created_at();
+    let is_done = |other: &Task| other.state() == TaskState::Complete && !other.is_leaving();
+    let done = of_run(view).into_iter().find(|it| is_done(it) && is_known(it) && same_place(service, it, task));
+    must!(done.is_none(), "{} is to do what {:?} has done", task.id, done.map(|done| done.id.clone()));
+    if let Some(Mode::ReplicatedJob(mode)) = service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
+        let wanted = |view: &View| of_run(view).iter().filter(|other| other.is_wanted()).count() as u64;
+        // A job that was changed to less comes down to it as its tasks end.
+        let most = match mode.max_concurrent {
+            0 => mode.total_completions,
+            most => most,
+        };
+        let most = most.max(wanted(sight.before));
+        must!(wanted(view) <= most, "{} tasks of {} are wanted at a time, of {most}", wanted(view), service.id);
+    }
+    Ok(())
+}
+
+/// Of the first so many slots of a run, those in which a task has completed.
+fn completions(view: &View, service: &Service, run: u64, slots: u64) -> u64 {
+    let tasks = view.tasks_of_service(&service.id).filter(|task| task.job_iteration == run && !task.is_leaving());
+    let done: BTreeSet<u64> =
+        tasks.filter(|task| task.state() == TaskState::Complete && task.slot < slots).map(|task| task.slot).collect();
+    done.len() as u64
+}
+
+/// Whether two tasks of one run are for the same work.
+fn same_place(service: &Service, a: &Task, b: &Task) -> bool {
+    if is_global(service) { a.node_id == b.node_id } else { a.slot == b.slot }
+}
+
+fn labels(service: &Service) -> Option<&BTreeMap<String, String>> {
+    service.spec.as_ref().and_then(policy::labels)
+}
+
+fn job_of(service: &Service) -> JobStatus {
+    service.job.clone().unwrap_or_default()
+}
