@@ -54,6 +54,7 @@ fn a_service_that_fits_nowhere_is_explained_and_its_history_survives_the_leader(
 
 /// Writes until the log is so long that it is cut: who joins then is brought up by a snapshot, not by what happened.
 fn fill_log(cluster: &Cluster, node: &str) -> Result<()> {
+    cluster.docker(node, &["swarm", "update", "--snapshot-interval", "600"])?.success()?;
     let socket = cluster.path(node, "skep.sock");
     let spec = json!({
         "Name": "filler", "Mode": {"Replicated": {"Replicas": 0}},

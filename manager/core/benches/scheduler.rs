@@ -3,8 +3,8 @@
 //! The shape is that of SwarmKit's own benchmark: so many ready nodes, so many single tasks of which no two are alike,
 //! the scheduler knows the nodes already, and the clock runs from the tasks' commit to the last assignment that a watcher
 //! hears of. What is timed is what the leader's loop does but for the log: the plan, and each of its transactions
-//! committed to the store and taken in by a watcher. Lines `swarmkit.…` are its figures as they were recorded on a machine
-//! of the kind this project is built on; they are not measured here.
+//! committed to the store and taken in by a watcher. A new leader takes in the nodes once; that is `.nodes`, and not in the
+//! sum. SwarmKit's own figures come from `scripts/peer-swarmkit`.
 
 #![expect(
     clippy::print_stdout,
@@ -29,10 +29,6 @@ use skep_proto::v1::{
 use skep_store::{AnyObject, Change, Selector, Store, TxBuilder, View, Watcher};
 
 const NOW: Timestamp = Timestamp::from_secs(1_000);
-
-/// SwarmKit's recorded figures: nodes, tasks, milliseconds.
-const SWARMKIT: [(usize, usize, u32); 4] =
-    [(1_000, 1_000, 190), (1_000, 10_000, 1_570), (1_000, 100_000, 18_100), (100_000, 1_000, 51_500)];
 
 /// Values of the label that constraints and preferences ask for.
 const ZONES: usize = 10;
@@ -99,16 +95,14 @@ fn measure(shape: Shape) {
     print(&format!("skep.{name}"), millis(best.plan + best.commit), "ms");
     print(&format!("skep.{name}.plan"), millis(best.plan), "ms");
     print(&format!("skep.{name}.commit"), millis(best.commit), "ms");
+    print(&format!("skep.{name}.nodes"), millis(best.nodes), "ms");
     print(&format!("skep.{name}.per_task"), millis(best.plan + best.commit) * 1e6 / count(shape.tasks), "ns");
     print(&format!("skep.{name}.memory"), times[0].memory / count(shape.tasks), "bytes per task");
-    let plain = shape.alike == Alike::Single && !shape.constraint && !shape.preference;
-    let recorded = SWARMKIT.iter().find(|(nodes, tasks, _)| plain && (*nodes, *tasks) == (shape.nodes, shape.tasks));
-    if let Some((.., recorded)) = recorded {
-        print(&format!("swarmkit.{name}"), f64::from(*recorded), "ms (recorded)");
-    }
 }
 
 struct Times {
+    /// Taking in the nodes.
+    nodes: Duration,
     plan: Duration,
     /// Applying the plan's transactions, and hearing of it.
     commit: Duration,
@@ -120,7 +114,9 @@ struct Times {
 fn run(shape: Shape) -> Times {
     let mut view = filled(View::default(), (0..shape.nodes).map(|n| node(shape, n).into()));
     let mut scheduler = Scheduler::default();
+    let started = Instant::now();
     scheduler.prepare(&view);
+    let nodes = started.elapsed();
 
     let before = resident();
     if shape.alike != Alike::Single {
@@ -146,7 +142,7 @@ fn run(shape: Shape) -> Times {
     let committed = started.elapsed();
     let memory = resident() - before;
     assert_eq!(assigned, shape.tasks, "every task has a node");
-    Times { plan: planned, commit: committed, memory }
+    Times { nodes, plan: planned, commit: committed, memory }
 }
 
 /// How many assignments a watcher is told of.

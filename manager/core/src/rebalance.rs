@@ -6,7 +6,7 @@
 //! ([`leveling`]).
 //!
 //! Invariants: a move leaves the spread of the service better than it was, so that no task goes back and forth; never
-//! while a task of the service is missing or an update is under way, nor within [`COOL_DOWN`] of the move before.
+//! while a task of the service is missing or an update is under way, nor within [`COOL_DOWN`] of the move before, as long as a task that was moved is on record.
 
 use std::{sync::Arc, time::Duration};
 

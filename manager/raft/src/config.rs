@@ -66,9 +66,9 @@ pub struct Tuning {
     pub catch_up: Duration,
     /// A leader whose disk is busy with one write for this long gives up leading.
     pub disk_stall: Duration,
-    /// Log entries between snapshots.
+    /// Log entries between snapshots, until the cluster's spec says.
     pub snapshot_interval: u64,
-    /// Log entries kept behind a snapshot for followers that are a little late.
+    /// Log entries kept behind a snapshot for followers that are a little late, until the cluster's spec says.
     pub keep_entries: u64,
 }
 

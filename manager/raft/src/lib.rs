@@ -4,6 +4,7 @@
 //! it was started with, on every member in the same order. Everything it keeps on disk is sealed with a key of its own.
 
 mod barrier;
+mod compaction;
 mod config;
 mod convert;
 mod dir;

@@ -24,6 +24,7 @@ use crate::{
     Leadership, MemberHealth, MembershipError, Open, ProposeError, RaftConfig, RaftService, ReadError, Standing,
     StartError, Tuning, Vault,
     barrier::Barrier,
+    compaction::Compaction,
     dir::{self, Opened},
     health::Health,
     leadership::{Observer, Published},
@@ -123,6 +124,8 @@ impl RaftNode {
         let (proposer, submitting) =
             Proposer::new(raft.clone(), published.clone(), tuning.propose_deadline, stop.clone());
         tasks.spawn(submitting);
+        let compaction = Compaction { raft: raft.clone(), store: store.clone(), tuning: tuning.clone() };
+        tasks.spawn(compaction.run(stop.clone()));
         let members = Arc::new(Members {
             raft: raft.clone(),
             raft_id,
@@ -300,7 +303,7 @@ impl RaftNode {
     }
 }
 
-/// openraft's own timers are off (see `timers`): what it calls the heartbeat interval only bounds an AppendEntries call here,
+/// openraft's own timers are off (see `timers`), and so is its way with snapshots (see `compaction`): what it calls the heartbeat interval only bounds an AppendEntries call here,
 /// and its election timeout is the lease.
 fn openraft_config(tuning: &Tuning) -> Config {
     let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
@@ -312,8 +315,8 @@ fn openraft_config(tuning: &Tuning) -> Config {
         heartbeat_interval: millis(APPEND_DEADLINE),
         election_timeout_min: lease - 1,
         election_timeout_max: lease,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(tuning.snapshot_interval),
-        max_in_snapshot_log_to_keep: tuning.keep_entries,
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
         ..Config::default()
     }
 }

@@ -3,12 +3,12 @@
 use std::{
     collections::BTreeSet,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use crate::support::{Swarm, create, encoded, eventually, leader_of};
+use crate::support::{Manager, Swarm, create, encoded, eventually, leader_of};
 use skep_raft::{Leadership, ProposeError, ReadError, Tuning};
 use skep_store::ApplyError;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
@@ -118,9 +118,8 @@ async fn a_member_far_behind_is_brought_up_by_a_snapshot() {
     behind.wait_same_state(&managers[0]).await;
     let had = behind.store.view().version();
     let stopped = behind.stop().await;
-    for number in 0..200 {
-        managers[0].propose(create(&format!("x{number}"))).await.unwrap();
-    }
+    // With the second snapshot the log behind the first is gone.
+    fill(&managers[0], || snapshots_in(&swarm.dir("n1")).len() == 2).await;
     let snapshots = swarm.dir("n3").join("snapshots");
     let before = fs::read_dir(&snapshots).unwrap().count();
     let behind = swarm.restart(stopped).await;
@@ -136,21 +135,31 @@ async fn a_member_far_behind_is_brought_up_by_a_snapshot() {
     behind.wait_same_state(&managers[0]).await;
 }
 
+/// Proposes until `enough`, at most so many that any snapshot interval here has passed often.
+async fn fill(manager: &Manager, enough: impl Fn() -> bool) {
+    for number in 0..5_000 {
+        if enough() {
+            return;
+        }
+        manager.propose(create(&format!("x{number}"))).await.unwrap();
+    }
+    panic!("no snapshots");
+}
+
+/// The files of the snapshots in a member's directory, by age.
+fn snapshots_in(dir: &Path) -> Vec<PathBuf> {
+    let mut data: Vec<_> = fs::read_dir(dir.join("snapshots")).unwrap().map(|file| file.unwrap().path()).collect();
+    data.retain(|path| path.extension().is_some_and(|extension| extension == "data"));
+    data.sort();
+    data
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_snapshot_gives_way_to_the_older_one_and_the_log() {
     let swarm = Swarm::with(Tuning { snapshot_interval: 30, keep_entries: 5, ..Tuning::default() });
     let manager = swarm.bootstrap("n1").await;
-    for number in 0..150 {
-        manager.propose(create(&format!("x{number}"))).await.unwrap();
-    }
-    let snapshots = swarm.dir("n1").join("snapshots");
-    let data = || {
-        let mut data: Vec<_> = fs::read_dir(&snapshots).unwrap().map(|file| file.unwrap().path()).collect();
-        data.retain(|path| path.extension().is_some_and(|extension| extension == "data"));
-        data.sort();
-        data
-    };
-    eventually("two snapshots", || data().len() == 2).await;
+    let data = || snapshots_in(&swarm.dir("n1"));
+    fill(&manager, || data().len() == 2).await;
     let state = manager.store.view();
     let stopped = manager.stop().await;
     let newest = data().pop().unwrap();
