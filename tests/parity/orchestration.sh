@@ -217,7 +217,7 @@ run service inspect count --format '{{json .JobStatus}}'
 run service scale -d count=4
 done_is count '0/2 (4/4 completed)'
 run service inspect count --format '{{json .Spec.Mode}} {{json .JobStatus}}'
-run service rollback count
+run service rollback -d count
 run service update -d --update-order start-first count
 create --mode global-job --name once $image true
 counts --filter name=once
