@@ -28,6 +28,10 @@ pub enum Bug {
     DoubleTick,
     /// A tick is noted as decided on, and its run does not begin.
     SwallowedTick,
+    /// A run that is not over is forgotten when the next one begins.
+    ForgottenRun,
+    /// A run counts as complete when the next one begins.
+    HastyCompletion,
     /// A task that is moved stops before the one that replaces it runs.
     HastyMove,
     /// A manager loses its role while it is still a member.
@@ -40,7 +44,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::BackwardStatus,
         Self::UnfencedSession,
         Self::EarlySlotReuse,
@@ -53,6 +57,8 @@ impl Bug {
         Self::HastyReaper,
         Self::DoubleTick,
         Self::SwallowedTick,
+        Self::ForgottenRun,
+        Self::HastyCompletion,
         Self::HastyMove,
         Self::HastyDemotion,
         Self::BlindDemotion,

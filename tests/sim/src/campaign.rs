@@ -22,14 +22,15 @@ pub struct Outcome {
     pub containers: u64,
     /// What happened in them.
     pub tally: Tally,
-    /// The failure with the lowest seed, of those met before the others stopped.
-    pub failure: Option<(u64, Failure)>,
+    /// The seeds that failed, lowest first.
+    pub failures: Vec<(u64, Failure)>,
 }
 
-/// Plays seeds on so many threads until one fails. `watch` hears of every run, one at a time.
+/// Plays seeds on so many threads until so many failed. `watch` hears of every run, one at a time.
 pub fn play(
     seeds: Range<u64>,
     threads: usize,
+    patience: usize,
     config: impl Fn(u64) -> Config + Sync,
     watch: impl Fn(&Outcome) + Sync,
 ) -> Outcome {
@@ -56,9 +57,9 @@ pub fn play(
                     watch(&outcome);
                 }
                 Err(failure) => {
-                    next.store(seeds.end, Ordering::Relaxed);
-                    if outcome.failure.as_ref().is_none_or(|(known, _)| seed < *known) {
-                        outcome.failure = Some((seed, failure));
+                    outcome.failures.push((seed, failure));
+                    if outcome.failures.len() >= patience {
+                        next.store(seeds.end, Ordering::Relaxed);
                     }
                 }
             }
@@ -69,5 +70,7 @@ pub fn play(
             scope.spawn(work);
         }
     });
-    outcome.into_inner().unwrap_or_else(PoisonError::into_inner)
+    let mut outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
+    outcome.failures.sort_by_key(|(seed, _)| *seed);
+    outcome
 }

@@ -4,7 +4,10 @@ mod jobs;
 mod moves;
 mod roles;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use skep_common::clock::Timestamp;
 use skep_core::{roles::Member, task::TaskExt, update::is_dirty};
@@ -16,6 +19,9 @@ use crate::{
     node::Node,
     oracle::{Oracle, cpus_of},
 };
+
+/// Longest a start that is due may wait: the leader's clock is late by two seconds at most, and a start takes a moment.
+const START_PATIENCE: Duration = Duration::from_secs(4);
 
 /// What is asked for runs; what runs is asked for.
 pub(crate) fn check(
@@ -78,9 +84,10 @@ fn is_under_way(view: &View, task: &Task, now: Timestamp) -> bool {
     jobs::is_under_way(task, now) || moves::is_under_way(view, task, now)
 }
 
-/// Whether a task's start is put off: it failed too often.
+/// Whether a task's start is put off, as it failed too often, or was until just now.
 fn is_delayed(task: &Task, now: Timestamp) -> bool {
-    task.restart.as_ref().is_some_and(|restart| Timestamp(restart.not_before) > now)
+    let until = task.restart.as_ref().map(|restart| Timestamp(restart.not_before));
+    until.is_some_and(|until| until > Timestamp::ZERO && until + START_PATIENCE > now)
 }
 
 /// Whether a task was started beside another, failed, and is not tried again: the other goes on.

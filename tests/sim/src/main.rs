@@ -26,7 +26,8 @@ The long run is best built with optimisations:
   cargo run --release -p skep-sim -- --seeds 50000
 
 It ends with what happened in all seeds together, and fails when some kind of fault or change never did.
-A failure prints the command that plays its seed again.")]
+A failure prints the command that plays its seed again. With --failures 20 a long run shows more kinds of failure
+than the first one.")]
 struct Options {
     /// Play this seed only.
     #[arg(long)]
@@ -40,6 +41,9 @@ struct Options {
     /// Threads; as many as there are cores if not given.
     #[arg(long)]
     jobs: Option<usize>,
+    /// Stop after so many seeds that failed.
+    #[arg(long, default_value_t = 1)]
+    failures: usize,
     /// Simulated seconds of faults.
     #[arg(long, default_value_t = 60)]
     chaos: u64,
@@ -93,10 +97,14 @@ fn many(options: &Options) -> ExitCode {
         }
     };
     let seeds = options.from..options.from.saturating_add(options.seeds);
-    let outcome = play(seeds, threads, |seed| options.config(seed), watch);
+    let outcome = play(seeds, threads, options.failures, |seed| options.config(seed), watch);
     let took = begun.elapsed().as_secs_f64();
-    if let Some((seed, failure)) = outcome.failure {
+    if let Some((seed, failure)) = outcome.failures.first() {
         println!("seed {seed}: {failure}");
+        for (seed, failure) in &outcome.failures[1..] {
+            println!("seed {seed}: {}", failure.what);
+        }
+        println!("{} seeds failed, {} went well, in {took:.1} s", outcome.failures.len(), outcome.runs);
         return ExitCode::FAILURE;
     }
     println!("{} seeds in {took:.1} s: {} containers, {}", outcome.runs, outcome.containers, outcome.tally);

@@ -20,6 +20,9 @@ use crate::{
     tally::Kind,
 };
 
+/// How old news may be by the time a plan is written that did not hear them yet: clocks, and leaders that hang.
+const NEWS: Duration = Duration::from_secs(6);
+
 /// The memory of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
@@ -96,7 +99,7 @@ impl Oracle {
         for change in &changes.changes {
             self.tasks.changed(sight, change)?;
             self.jobs.changed(sight, change, &mut context.tally)?;
-            self.moves.changed(sight, change, &mut context.tally)?;
+            self.moves.changed(sight, &self.tasks, change, &mut context.tally)?;
             roles::changed(sight, change)?;
             if let Change::Update { old: AnyObject::Service(old), new: AnyObject::Service(new) } = change {
                 count_updates(old, new, context);

@@ -10,8 +10,8 @@ const SEEDS: u64 = 2000;
 #[test]
 fn every_seed_holds() {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let outcome = play(0..SEEDS, threads, Config::new, |_| {});
-    if let Some((seed, failure)) = outcome.failure {
+    let outcome = play(0..SEEDS, threads, 1, Config::new, |_| {});
+    if let Some((seed, failure)) = outcome.failures.first() {
         panic!("seed {seed}: {failure}");
     }
     let containers = outcome.containers;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use skep_common::clock::Timestamp;
 use skep_core::{Plan, roles, status::Report, task::TaskExt as _};
 use skep_proto::v1::{
-    JobRun, Node, NodeRole, Object, ObjectKind, Service, Task, TaskCause, TaskState, Transaction, action::Action,
-    object::Object as Kind,
+    JobOutcome, JobRun, Node, NodeRole, Object, ObjectKind, Service, Task, TaskCause, TaskState, Transaction,
+    action::Action, object::Object as Kind,
 };
 use skep_store::{TxBuilder, View};
 
@@ -33,6 +33,17 @@ fn change_job(bugs: Planted, before: Option<&skep_proto::v1::JobStatus>, service
     if bugs.has(Bug::SwallowedTick) {
         job.runs.retain(|run| !is_new(run));
         job.iteration = iteration;
+    }
+    let begins = job.runs.iter().any(is_new);
+    let ends_early = |run: &JobRun| begins && !is_new(run) && run.finished_at == 0;
+    if bugs.has(Bug::ForgottenRun) {
+        job.runs.retain(|run| !ends_early(run));
+    }
+    if bugs.has(Bug::HastyCompletion) {
+        for run in job.runs.iter_mut().filter(|run| ends_early(run)) {
+            run.finished_at = job.last_execution;
+            run.set_outcome(JobOutcome::Complete);
+        }
     }
 }
 

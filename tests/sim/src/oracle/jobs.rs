@@ -1,9 +1,6 @@
 //! Jobs: no tick has two runs, none is passed over without a reason, and completions are counted right.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use skep_common::clock::Timestamp;
 use skep_core::{
@@ -15,7 +12,7 @@ use skep_core::{
 use skep_proto::v1::{JobOutcome, JobRun, JobStatus, Service, Task, TaskState, service_spec::Mode};
 use skep_store::{AnyObject, Change, View};
 
-use super::Sight;
+use super::{NEWS, Sight};
 use crate::{
     context::{Step, must},
     leader::{Loop, Origin},
@@ -24,9 +21,6 @@ use crate::{
 
 /// Unfinished runs beyond which ticks pass.
 const MAX_OPEN_RUNS: usize = 32;
-
-/// How old news may be by the time a plan is written that did not hear them yet: clocks, and leaders that hang.
-const NEWS: Duration = Duration::from_secs(6);
 
 /// What is remembered of jobs.
 #[derive(Debug, Default)]
@@ -154,51 +148,99 @@ fn decided_rightly(sight: &Sight<'_>, old: &Service, new: &Service, tally: &mut 
 /// A run is over when all is done or given up, or another takes its place.
 fn closed_rightly(view: &View, old: &Service, new: &Service) -> Step {
     let (before, after) = (job_of(old), job_of(new));
+    let now = Timestamp(new.meta.map_or(0, |meta| meta.updated_at));
     let was_open =
         |run: &&JobRun| before.runs.iter().any(|known| known.iteration == run.iteration && known.finished_at == 0);
     for run in after.runs.iter().filter(|run| run.finished_at != 0).filter(was_open) {
-        let wanted = wanted_of(view, old, run);
-        let asked = match old.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
-            Some(Mode::ReplicatedJob(mode)) => Some(mode.total_completions),
-            _ => None,
-        };
-        let done = completions(view, old, run.iteration, asked.unwrap_or(u64::MAX));
-        let is_right = match run.outcome() {
-            // A node may have become fit for a global job since the cron loop looked.
-            JobOutcome::Complete => asked.map_or(done > 0, |asked| done == asked && wanted == 0),
-            JobOutcome::Failed => asked.is_none_or(|asked| done < asked && wanted == 0),
-            JobOutcome::Replaced => true,
-            JobOutcome::Running => false,
-        };
+        let stand = Stand::of(view, old, run.iteration, now);
         must!(
-            is_right,
-            "run {} of {} is over as {:?}, with {done} of {asked:?} completions and {wanted} tasks wanted",
+            stand.allows(run.outcome()),
+            "run {} of {} is over as {:?}, and is {stand:?}",
             run.iteration,
             new.id,
             run.outcome()
         );
     }
     // One that is not to be remembered is over and forgotten in one.
-    let keeps = |run: &&JobRun| after.runs.iter().any(|kept| kept.iteration == run.iteration);
+    let keeps = |run: &JobRun| after.runs.iter().any(|kept| kept.iteration == run.iteration);
     let replaces = policy::of::<Concurrency>(labels(old)) == Concurrency::Replace && after.iteration > before.iteration;
-    let is_over = |run: &&JobRun| run.finished_at != 0 || replaces || wanted_of(view, old, run) == 0;
-    let dropped = before.runs.iter().find(|run| !keeps(run) && !is_over(run));
     let has_schedule = new.spec.as_ref().is_some_and(policy::is_scheduled);
-    must!(dropped.is_none() || !has_schedule, "a run of {} is dropped before its end: {dropped:?}", new.id);
+    let must_stay = |run: &&JobRun| has_schedule && !replaces && run.finished_at == 0;
+    for run in before.runs.iter().filter(must_stay).filter(|run| !keeps(run)) {
+        let stand = Stand::of(view, old, run.iteration, now);
+        let is_over = stand.allows(JobOutcome::Complete) || stand.allows(JobOutcome::Failed);
+        must!(is_over, "run {} of {} is forgotten before its end, and is {stand:?}", run.iteration, new.id);
+    }
     Ok(())
 }
 
-/// Tasks of a run that have something left to do: nobody has done it in their place, and the place is still wanted.
-fn wanted_of(view: &View, service: &Service, run: &JobRun) -> usize {
-    let tasks = || view.tasks_of_service(&service.id).filter(|task| task.job_iteration == run.iteration);
-    let tasks = || tasks().filter(|task| !task.is_leaving());
-    let is_done =
-        |task: &Task| tasks().any(|other| other.state() == TaskState::Complete && same_place(service, other, task));
-    let is_asked = |task: &Task| match service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
-        Some(Mode::ReplicatedJob(mode)) => task.slot < mode.total_completions,
-        _ => true,
-    };
-    tasks().filter(|task| task.is_wanted() && is_asked(task) && !is_done(task)).count()
+/// How far a run has come. A run is closed by a write of the service, which holds whatever became of the tasks since they
+/// were looked at: a node became fit for a global job, which gave the run one more task, or a task that was given up and
+/// told to stop had come to its end before it heard.
+#[derive(Debug)]
+struct Stand {
+    /// Places there are; `None` where nodes come and go.
+    places: Option<u64>,
+    /// Those in which there is a task, whatever became of it.
+    begun: u64,
+    /// Those in which one has completed.
+    done: u64,
+    /// Those of them that were given up before that was heard, a moment ago.
+    surprises: u64,
+    /// Those in which one is to complete, and has been for long enough to be heard of.
+    active: u64,
+}
+
+/// One place of a run.
+#[derive(Default)]
+struct Place {
+    done: bool,
+    /// Whether whoever closes the run must have known that it is done.
+    expected: bool,
+    active: bool,
+}
+
+impl Stand {
+    fn of(view: &View, service: &Service, run: u64, now: Timestamp) -> Self {
+        let places = match service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
+            Some(Mode::ReplicatedJob(mode)) => Some(mode.total_completions),
+            _ => None,
+        };
+        let is_asked = |task: &Task| places.is_none_or(|places| task.slot < places);
+        let tasks = view.tasks_of_service(&service.id).filter(|task| task.job_iteration == run);
+        let mut found: BTreeMap<(u64, &str), Place> = BTreeMap::new();
+        for task in tasks.filter(|task| !task.is_leaving() && is_asked(task)) {
+            let name = if is_global(service) { (0, task.node_id.as_str()) } else { (task.slot, "") };
+            let place = found.entry(name).or_default();
+            if task.state() == TaskState::Complete {
+                place.done = true;
+                place.expected |= !task.is_last() || task.observed_at() + NEWS < now;
+            }
+            place.active |= task.is_wanted() && (places.is_some() || task.created_at() + NEWS < now);
+        }
+        let count = |is: fn(&Place) -> bool| found.values().filter(|place| is(place)).count() as u64;
+        Self {
+            places,
+            begun: count(|_| true),
+            done: count(|place| place.done),
+            surprises: count(|place| place.done && !place.expected),
+            active: count(|place| place.active && !place.done),
+        }
+    }
+
+    fn allows(&self, outcome: JobOutcome) -> bool {
+        let is_over = self.active == 0;
+        match outcome {
+            JobOutcome::Running => false,
+            JobOutcome::Replaced => true,
+            JobOutcome::Complete => is_over && self.places.map_or(self.done > 0, |places| self.done == places),
+            JobOutcome::Failed => {
+                is_over
+                    && self.done - self.surprises < self.begun
+                    && self.places.is_none_or(|places| self.begun == places)
+            }
+        }
+    }
 }
 
 /// A task is made for an open run, in a place where none has completed, and only so many at a time.
@@ -230,14 +272,6 @@ fn begun_rightly(sight: &Sight<'_>, task: &Task) -> Step {
         must!(wanted(view) <= most, "{} tasks of {} are wanted at a time, of {most}", wanted(view), service.id);
     }
     Ok(())
-}
-
-/// Of the first so many slots of a run, those in which a task has completed.
-fn completions(view: &View, service: &Service, run: u64, slots: u64) -> u64 {
-    let tasks = view.tasks_of_service(&service.id).filter(|task| task.job_iteration == run && !task.is_leaving());
-    let done: BTreeSet<u64> =
-        tasks.filter(|task| task.state() == TaskState::Complete && task.slot < slots).map(|task| task.slot).collect();
-    done.len() as u64
 }
 
 /// Whether two tasks of one run are for the same work.

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use skep_common::clock::Timestamp;
 use skep_core::{rebalance::COOL_DOWN, task::TaskExt};
-use skep_proto::v1::{NodeState, Task, TaskCause, TaskState, UpdateState};
+use skep_proto::v1::{Task, TaskCause, TaskState, UpdateState};
 use skep_store::{AnyObject, Change};
 
-use super::Sight;
+use super::{NEWS, Sight, tasks::Tasks};
 use crate::{
     context::{Step, must},
     tally::{Kind, Tally},
@@ -23,7 +24,7 @@ pub(super) struct Moves {
 }
 
 impl Moves {
-    pub(super) fn changed(&mut self, sight: &Sight<'_>, change: &Change, tally: &mut Tally) -> Step {
+    pub(super) fn changed(&mut self, sight: &Sight<'_>, tasks: &Tasks, change: &Change, tally: &mut Tally) -> Step {
         match change {
             Change::Create(AnyObject::Task(task)) if task.cause() == TaskCause::Rebalance => {
                 tally.count(Kind::Move);
@@ -32,7 +33,7 @@ impl Moves {
             Change::Update { old: AnyObject::Task(old), new: AnyObject::Task(new) }
                 if old.is_wanted() && !new.is_wanted() =>
             {
-                costs_nothing(sight, old)
+                costs_nothing(sight, tasks, old)
             }
             _ => Ok(()),
         }
@@ -59,7 +60,7 @@ impl Moves {
         );
         let holder = sight.before.task(&task.replaces);
         must!(
-            holder.is_some_and(|holder| holder.is_wanted() && holder.state() == TaskState::Running),
+            holder.is_some_and(|holder| holder.is_wanted() && ran_lately(holder, at)),
             "{} is moved and does not run",
             task.replaces
         );
@@ -67,18 +68,23 @@ impl Moves {
     }
 }
 
+/// Whether a task runs, or ended so shortly before this that the plan need not have heard.
+fn ran_lately(task: &Task, at: Timestamp) -> bool {
+    match task.state() {
+        TaskState::Running => true,
+        _ => task.running_at().is_some() && task.observed_at() + NEWS > at,
+    }
+}
+
 /// A task that is moved goes only when the one that replaces it runs, or when there is nothing left to replace.
-fn costs_nothing(sight: &Sight<'_>, old: &Task) -> Step {
+fn costs_nothing(sight: &Sight<'_>, tasks: &Tasks, old: &Task) -> Step {
     let view = sight.after;
     let mut others = view.tasks_of_service(&old.service_id);
     let successor =
         others.find(|task| task.cause() == TaskCause::Rebalance && task.replaces == old.id && task.is_wanted());
     let Some(successor) = successor else { return Ok(()) };
-    let is_down = view
-        .node(&old.node_id)
-        .is_none_or(|node| node.status.as_ref().is_none_or(|status| status.state() == NodeState::Down));
     must!(
-        successor.state() >= TaskState::Running || old.is_terminal() || is_down,
+        successor.state() >= TaskState::Running || old.is_terminal() || tasks.is_silent(view, &old.node_id, sight.now),
         "{} has to go before {}, to which it is moved, runs",
         old.id,
         successor.id

@@ -83,12 +83,13 @@ impl Tasks {
         Ok(())
     }
 
-    /// A task is to run only when what was in its place before has stopped, cannot be asked, or had time enough.
+    /// A task is to run only when what was in its place before has stopped, cannot be asked, or had time enough; but for
+    /// the one it is started beside. That it may be was looked at when it was made, whatever users have changed since.
     fn place_is_free(&self, sight: &Sight<'_>, old: Option<&Task>, new: &Task) -> Step {
         let view = sight.after;
         let starts = |task: &Task| (TaskState::Running..=TaskState::Complete).contains(&task.desired_state());
         let raised = starts(new) && old.is_none_or(|old| old.desired_state() < TaskState::Running);
-        if !raised || may_start_first(view, new) {
+        if !raised {
             return Ok(());
         }
         // By the clock that made the task.
@@ -96,7 +97,8 @@ impl Tasks {
         let had_time =
             written - new.created_at().0 >= i64::try_from((STOP_PATIENCE - GRACE_AND_SKEW).as_nanos()).unwrap_or(0);
         let others = view.tasks_of_service(&new.service_id).filter(|other| other.id != new.id);
-        for other in others.filter(|other| same_place(view, other, new)) {
+        let is_beside = |other: &Task| other.is_wanted() && other.id == new.replaces;
+        for other in others.filter(|other| same_place(view, other, new) && !is_beside(other)) {
             must!(
                 !sight.is_running(other) || had_time || self.is_silent(view, &other.node_id, sight.now),
                 "{} is to run while {} still runs in its place, on {}; on record it is {:?}, and to be {:?}",
@@ -111,7 +113,7 @@ impl Tasks {
     }
 
     /// Whether a node was down or gone just now.
-    fn is_silent(&self, view: &View, node: &str, now: Duration) -> bool {
+    pub(super) fn is_silent(&self, view: &View, node: &str, now: Duration) -> bool {
         let down =
             view.node(node).is_none_or(|node| node.status.as_ref().is_some_and(|s| s.state() == NodeState::Down));
         down || self.silent.get(node).is_some_and(|last| now <= *last + AFTERMATH)
