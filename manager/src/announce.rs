@@ -72,7 +72,8 @@ fn client(dialer: &Dialer, remote: &str) -> MembershipClient<Channel> {
     MembershipClient::new(dialer.channel(remote, Expect::Manager))
 }
 
-fn within_deadline<T>(message: T) -> Request<T> {
+/// A request that changes who is a manager, or where, with the time it may take.
+pub(crate) fn within_deadline<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(MEMBERSHIP_DEADLINE);
     request

@@ -11,6 +11,7 @@
 //! | `dispatcher` | agents: sessions, liveness, assignments, reports |
 //! | `control` | what people ask |
 //! | `ca_service`, `membership_service` | nodes getting certificates, managers joining and leaving consensus |
+//! | `announce` | the other side of it: asking to join, and saying where one is reached after a start |
 //! | `journal` | who changed what, and what became of it, kept for weeks |
 //! | `log_broker` | log lines gathered from the nodes |
 //! | `forward`, `local` | calls passed on to the leader; this node's own calls |

@@ -6,7 +6,6 @@ use std::{io, sync::Arc};
 
 use skep_common::{
     authz::Peer,
-    limits::MEMBERSHIP_DEADLINE,
     net::{
         dial::Dialer,
         server::{Caller, RpcServer},
@@ -22,7 +21,7 @@ use skep_raft::{FIRST_RAFT_ID, OnFatal, Open, RaftConfig, RaftNode, Standing, St
 use skep_store::{Store, View};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{Request, Status, service::RoutesBuilder};
+use tonic::{Status, service::RoutesBuilder};
 use tracing::{info, warn};
 
 use crate::{
@@ -285,9 +284,7 @@ impl Manager {
         if raft.leadership().borrow().is_self {
             raft.step_down().await;
         }
-        let mut request = Request::new(LeaveRequest {});
-        request.set_timeout(MEMBERSHIP_DEADLINE);
-        self.inner.membership.clone().leave(request).await?;
+        self.inner.membership.clone().leave(announce::within_deadline(LeaveRequest {})).await?;
         Ok(())
     }
 
