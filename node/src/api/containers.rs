@@ -1,8 +1,9 @@
 //! `/containers`: what runs, or ran, on this node.
 
 use axum::{
-    Json,
+    Json, Router,
     extract::{Path, State},
+    routing::get,
 };
 use skep_common::clock::{Clock as _, SystemClock, Timestamp};
 use skep_dockerapi::{
@@ -16,8 +17,13 @@ use super::{error::ApiError, request::Params, state::Api};
 
 const STATES: [&str; 3] = ["created", "running", "exited"];
 
+/// What is served here.
+pub(super) fn routes() -> Router<Api> {
+    Router::new().route("/containers/json", get(list)).route("/containers/{id}/json", get(inspect))
+}
+
 /// `GET /containers/json`: the newest first; without `all` or a filter on the state, those that run.
-pub(super) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<ContainerSummary>>, ApiError> {
+async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<ContainerSummary>>, ApiError> {
     let filters = params.filters(&["id", "name", "label", "status", "exited", "ancestor", "is-task"])?;
     let states = filters.parsed("status", |state| STATES.contains(&state).then(|| state.to_owned()))?;
     let codes = filters.parsed("exited", |code| code.parse::<i32>().ok())?;
@@ -48,7 +54,7 @@ pub(super) async fn list(State(api): State<Api>, params: Params) -> Result<Json<
 }
 
 /// `GET /containers/{id}/json`.
-pub(super) async fn inspect(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Container>, ApiError> {
+async fn inspect(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Container>, ApiError> {
     let container = find(&api, &key).await?;
     let mut command = container.command.iter().cloned();
     Ok(Json(Container {

@@ -3,9 +3,11 @@
 use std::{convert::Infallible, sync::Arc};
 
 use axum::{
+    Router,
     body::Body,
     extract::State,
     response::{IntoResponse, Response},
+    routing::get,
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, future, stream};
@@ -22,8 +24,13 @@ use tokio::{
 
 use super::{error::ApiError, request::Params, state::Api};
 
+/// What is served here.
+pub(super) fn routes() -> Router<Api> {
+    Router::new().route("/events", get(stream))
+}
+
 /// `GET /events`. Without `since` the past is not told; with an `until` that is over there is nothing but the past.
-pub(super) async fn stream(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
+async fn stream(State(api): State<Api>, params: Params) -> Result<Response, ApiError> {
     let filters = params.filters(EVENT_FILTERS)?;
     let (since, until) = (params.time("since")?.0, params.time("until")?.0);
     let now = SystemClock::new().now().as_nanos();

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use axum::{
-    Extension, Json,
+    Extension, Json, Router,
     extract::{Path, State},
+    routing::get,
 };
 use skep_dockerapi::{
     names::reference_matches,
@@ -12,17 +13,20 @@ use skep_dockerapi::{
     types::{Descriptor, DistributionInspect, Image, ImageConfig, ImagePlatform, ImageSummary},
 };
 
-use super::{
-    error::ApiError,
-    request::Params,
-    state::Api,
-    version::{ApiVersion, page_not_found},
-};
+use super::{error::ApiError, request::Params, state::Api, version::ApiVersion};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
+/// What is served here.
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/images/json", get(list))
+        .route("/images/{name}/json", get(inspect))
+        .route("/distribution/{name}/json", get(resolve))
+}
+
 /// `GET /images/json`.
-pub(super) async fn list(
+async fn list(
     State(api): State<Api>,
     Extension(version): Extension<ApiVersion>,
     params: Params,
@@ -52,10 +56,9 @@ pub(super) async fn list(
     Ok(Json(images.into_iter().map(summary).collect()))
 }
 
-/// `GET /images/{name}/json`; a name may have slashes.
-pub(super) async fn inspect(State(api): State<Api>, Path(path): Path<String>) -> Result<Json<Image>, ApiError> {
-    let name = path.strip_suffix("/json").ok_or_else(page_not_found)?;
-    let image = api.backend.runtime.image(name).await?;
+/// `GET /images/{name}/json`.
+async fn inspect(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Image>, ApiError> {
+    let image = api.backend.runtime.image(&name).await?;
     Ok(Json(Image {
         repo_digests: digests(&image),
         id: image.id,
@@ -73,12 +76,8 @@ pub(super) async fn inspect(State(api): State<Api>, Path(path): Path<String>) ->
 
 /// `GET /distribution/{name}/json`: which bytes a name stands for. Without a registry to ask, this node's own answer
 /// is the swarm's.
-pub(super) async fn resolve(
-    State(api): State<Api>,
-    Path(path): Path<String>,
-) -> Result<Json<DistributionInspect>, ApiError> {
-    let name = path.strip_suffix("/json").ok_or_else(page_not_found)?;
-    let image = api.backend.runtime.image(name).await?;
+async fn resolve(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<DistributionInspect>, ApiError> {
+    let image = api.backend.runtime.image(&name).await?;
     Ok(Json(DistributionInspect {
         descriptor: Descriptor { media_type: MANIFEST.to_owned(), digest: image.digest, size: 0 },
         platforms: vec![ImagePlatform { architecture: image.architecture, os: image.os }],

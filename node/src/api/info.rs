@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::{Json, extract::State};
+use axum::{Json, Router, extract::State, routing::get};
 use futures::future::try_join;
 use skep_common::{
     clock::{Clock as _, SystemClock},
@@ -27,8 +27,13 @@ use super::{
 /// `info` is what people ask when the swarm is in trouble: it does not wait for it long.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// What is served here.
+pub(super) fn routes() -> Router<Api> {
+    Router::new().route("/info", get(show))
+}
+
 /// `GET /info`.
-pub(super) async fn show(State(api): State<Api>) -> Result<Json<Info>, ApiError> {
+async fn show(State(api): State<Api>) -> Result<Json<Info>, ApiError> {
     let containers = api.backend.runtime.list().await?;
     let running = containers.iter().filter(|container| matches!(container.status, Status::Running { .. })).count();
     let images = api.backend.runtime.images().await?.len();

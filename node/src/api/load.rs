@@ -9,9 +9,11 @@ use std::{
 };
 
 use axum::{
+    Router,
     body::Body,
     extract::{Request, State},
     response::{IntoResponse, Response},
+    routing::post,
 };
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -26,7 +28,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::StreamReader;
 use tracing::info;
 
-use super::{request::Params, state::Api};
+use super::{body, request::Params, state::Api};
 
 /// Bytes between two lines of progress.
 const STEP: u64 = 1 << 20;
@@ -34,19 +36,26 @@ const STEP: u64 = 1 << 20;
 /// Lines the client may be behind; progress that does not fit is left out.
 const QUEUE: usize = 16;
 
+/// What is served here.
+pub(super) fn routes() -> Router<Api> {
+    Router::new().route("/images/load", post(load))
+}
+
 /// `POST /images/load`.
-pub(super) async fn load(State(api): State<Api>, params: Params, request: Request) -> Response {
+async fn load(State(api): State<Api>, params: Params, request: Request) -> Response {
     let total = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let (lines, answer) = mpsc::channel(QUEUE);
     let progress = (!params.flag("quiet")).then(|| lines.clone());
     tokio::spawn(async move {
-        let bytes = request.into_body().into_data_stream().map_err(io::Error::other);
+        let (body, rest) = body::lend(request.into_body());
+        let bytes = body.into_data_stream().map_err(io::Error::other);
         let archive =
             Counted { inner: StreamReader::new(bytes), read: 0, told: 0, total: total.unwrap_or(0), progress };
         let loaded = tokio::select! {
             loaded = api.backend.runtime.load_archive(Box::pin(archive)) => loaded,
             () = api.stop.cancelled() => Err(RuntimeError::Storage("the daemon stops".to_owned())),
         };
+        rest.drain_when_done().await;
         // A client that went away does not care for the outcome.
         for line in outcome(loaded) {
             let _ = lines.send(line).await;

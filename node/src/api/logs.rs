@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, fmt::Display};
 
 use axum::{
-    Extension,
+    Extension, Router,
     body::Body,
     extract::{Path, State},
     response::{IntoResponse as _, Response},
+    routing::get,
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, future};
@@ -19,8 +20,16 @@ use super::{
     backend::LogSelector, call::call, containers, error::ApiError, request::Params, state::Api, version::ApiVersion,
 };
 
+/// What is served here.
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/services/{id}/logs", get(of_service))
+        .route("/tasks/{id}/logs", get(of_task))
+        .route("/containers/{id}/logs", get(of_container))
+}
+
 /// `GET /services/{id}/logs`.
-pub(super) async fn of_service(
+async fn of_service(
     State(api): State<Api>,
     Extension(version): Extension<ApiVersion>,
     Path(key): Path<String>,
@@ -36,7 +45,7 @@ pub(super) async fn of_service(
 }
 
 /// `GET /tasks/{id}/logs`.
-pub(super) async fn of_task(
+async fn of_task(
     State(api): State<Api>,
     Extension(version): Extension<ApiVersion>,
     Path(key): Path<String>,
@@ -51,7 +60,7 @@ pub(super) async fn of_task(
 }
 
 /// `GET /containers/{id}/logs`. Always framed, as `/containers/{id}/json` says: which stream a line came on is known.
-pub(super) async fn of_container(
+async fn of_container(
     State(api): State<Api>,
     Extension(version): Extension<ApiVersion>,
     Path(key): Path<String>,

@@ -5,12 +5,14 @@
 
 pub mod backend;
 
+mod body;
 mod call;
 mod containers;
 mod error;
 mod event_log;
 mod events;
 mod host;
+mod image_path;
 mod images;
 mod info;
 mod jobs;
@@ -18,6 +20,7 @@ mod load;
 mod logs;
 mod networks;
 mod nodes;
+mod not_yet;
 mod ping;
 mod reasons;
 mod request;

@@ -1,12 +1,17 @@
 //! `/networks`: the CLI looks a network up before it uses it, and there is one to find: the host's.
 
-use axum::{Json, extract::Path};
+use axum::{Json, Router, extract::Path, routing::get};
 use skep_dockerapi::{HOST_NETWORK, types::Network};
 
-use super::{error::ApiError, request::Params};
+use super::{error::ApiError, request::Params, state::Api};
+
+/// What is served here.
+pub(super) fn routes() -> Router<Api> {
+    Router::new().route("/networks", get(list)).route("/networks/{id}", get(inspect))
+}
 
 /// `GET /networks`.
-pub(super) async fn list(params: Params) -> Result<Json<Vec<Network>>, ApiError> {
+async fn list(params: Params) -> Result<Json<Vec<Network>>, ApiError> {
     let filters = params.filters(&["id", "name", "driver", "scope", "type", "label", "dangling"])?;
     let host = host();
     let fits = |filter: &str, value: &str| !filters.has(filter) || filters.values(filter).any(|asked| asked == value);
@@ -21,7 +26,7 @@ pub(super) async fn list(params: Params) -> Result<Json<Vec<Network>>, ApiError>
 }
 
 /// `GET /networks/{id}`.
-pub(super) async fn inspect(Path(key): Path<String>) -> Result<Json<Network>, ApiError> {
+async fn inspect(Path(key): Path<String>) -> Result<Json<Network>, ApiError> {
     if key == HOST_NETWORK { Ok(Json(host())) } else { Err(ApiError::not_found(format!("network {key} not found"))) }
 }
 

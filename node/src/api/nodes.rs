@@ -1,8 +1,9 @@
 //! `/nodes`.
 
 use axum::{
-    Json,
+    Json, Router,
     extract::{Path, State},
+    routing::{get, post},
 };
 use skep_dockerapi::{
     convert::{node_spec_from_docker, node_to_docker, tls_info, words::Word as _},
@@ -20,8 +21,16 @@ use super::{
     state::Api,
 };
 
+/// What is served here.
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/nodes", get(list))
+        .route("/nodes/{id}", get(inspect).delete(remove))
+        .route("/nodes/{id}/update", post(update))
+}
+
 /// `GET /nodes`.
-pub(super) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Node>>, ApiError> {
+async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Node>>, ApiError> {
     let mut control = api.control()?;
     let filters = params.filters(&["id", "name", "label", "node.label", "role", "membership"])?;
     // Nobody waits for membership here: who has a certificate is accepted.
@@ -42,14 +51,14 @@ pub(super) async fn list(State(api): State<Api>, params: Params) -> Result<Json<
 }
 
 /// `GET /nodes/{id}`.
-pub(super) async fn inspect(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Node>, ApiError> {
+async fn inspect(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Node>, ApiError> {
     let mut control = api.control()?;
     let node = call(control.get_node(GetObjectRequest { key })).await?;
     Ok(Json(node_to_docker(&node, &trust(&mut control).await?)))
 }
 
 /// `POST /nodes/{id}/update`.
-pub(super) async fn update(
+async fn update(
     State(api): State<Api>,
     Path(key): Path<String>,
     params: Params,
@@ -63,7 +72,7 @@ pub(super) async fn update(
 }
 
 /// `DELETE /nodes/{id}`.
-pub(super) async fn remove(State(api): State<Api>, Path(key): Path<String>, params: Params) -> Result<(), ApiError> {
+async fn remove(State(api): State<Api>, Path(key): Path<String>, params: Params) -> Result<(), ApiError> {
     call(api.control()?.remove_node(RemoveNodeRequest { key, force: params.flag("force") })).await?;
     Ok(())
 }

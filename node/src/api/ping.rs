@@ -1,12 +1,17 @@
 //! `/_ping`: how clients find out what they talk to.
 
-use axum::{extract::State, response::IntoResponse};
+use axum::{Router, extract::State, response::IntoResponse, routing::get};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA};
 
 use super::{backend::LocalNodeState, state::Api};
 
+/// What is served here.
+pub(super) fn routes() -> Router<Api> {
+    Router::new().route("/_ping", get(ping))
+}
+
 /// `GET`, `HEAD /_ping`.
-pub(super) async fn ping(State(api): State<Api>) -> impl IntoResponse {
+async fn ping(State(api): State<Api>) -> impl IntoResponse {
     let swarm = match (api.backend.cluster.status().state, api.backend.cluster.manager()) {
         (LocalNodeState::Inactive, _) => "inactive",
         (LocalNodeState::Pending, _) => "pending",

@@ -1,8 +1,9 @@
 //! `/skep/…`: why something is as it is, what happened to it, and what would happen if something changed. Not in Docker.
 
 use axum::{
-    Json,
+    Json, Router,
     extract::{Path, State},
+    routing::{get, post},
 };
 use skep_common::limits::MAX_HISTORY;
 use skep_dockerapi::{
@@ -21,30 +22,41 @@ use super::{
     state::Api,
 };
 
+/// What is served here.
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/services/{id}/rebalance", post(rebalance))
+        .route("/skep/services/{id}/explain", get(service))
+        .route("/skep/tasks/{id}/explain", get(task))
+        .route("/skep/nodes/{id}/explain", get(node))
+        .route("/skep/swarm/history", get(swarm))
+        .route("/skep/what-if", post(what_if))
+}
+
 type Explained = Result<Json<Explanation>, ApiError>;
 
 /// `GET /skep/services/{id}/explain`, like all of these with `since` and `limit` for the history.
-pub(super) async fn service(State(api): State<Api>, Path(key): Path<String>, params: Params) -> Explained {
+async fn service(State(api): State<Api>, Path(key): Path<String>, params: Params) -> Explained {
     explain(&api, What::Service(key), &params).await
 }
 
 /// `GET /skep/tasks/{id}/explain`.
-pub(super) async fn task(State(api): State<Api>, Path(key): Path<String>, params: Params) -> Explained {
+async fn task(State(api): State<Api>, Path(key): Path<String>, params: Params) -> Explained {
     explain(&api, What::Task(key), &params).await
 }
 
 /// `GET /skep/nodes/{id}/explain`.
-pub(super) async fn node(State(api): State<Api>, Path(key): Path<String>, params: Params) -> Explained {
+async fn node(State(api): State<Api>, Path(key): Path<String>, params: Params) -> Explained {
     explain(&api, What::Node(key), &params).await
 }
 
 /// `GET /skep/swarm/history`.
-pub(super) async fn swarm(State(api): State<Api>, params: Params) -> Explained {
+async fn swarm(State(api): State<Api>, params: Params) -> Explained {
     explain(&api, What::Swarm(explain_request::Swarm {}), &params).await
 }
 
 /// `POST /services/{id}/rebalance`: has tasks moved to where they would be placed now, and says which. `dry-run` only says.
-pub(super) async fn rebalance(
+async fn rebalance(
     State(api): State<Api>,
     Path(key): Path<String>,
     params: Params,
@@ -73,7 +85,7 @@ fn limit(params: &Params) -> Result<u32, ApiError> {
 
 /// `POST /skep/what-if`. A spec to deploy may be what `inspect` shows, with the defaults written out: where the service
 /// leaves them open, they are no change.
-pub(super) async fn what_if(State(api): State<Api>, Spec(mut asked): Spec<WhatIf>) -> Result<Json<Forecast>, ApiError> {
+async fn what_if(State(api): State<Api>, Spec(mut asked): Spec<WhatIf>) -> Result<Json<Forecast>, ApiError> {
     let mut control = api.control()?;
     if let Some(spec) = &mut asked.deploy {
         let like = ListServicesRequest { name_prefixes: vec![spec.name.clone()], ..ListServicesRequest::default() };

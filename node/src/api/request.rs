@@ -23,9 +23,6 @@ use super::error::ApiError;
 /// How long a body other than an archive may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How much of a body that is too large is read all the same.
-const DRAIN: usize = 16 << 20;
-
 /// The parameters of a request. Of one given twice the first counts, as in Go.
 pub(super) struct Params(Vec<(String, String)>);
 
@@ -98,22 +95,16 @@ async fn body(request: Request) -> Result<Bytes, ApiError> {
         .unwrap_or_else(|_| Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the request took too long to arrive")))
 }
 
-/// Of a body that is too large the rest is read and dropped, up to [`DRAIN`]: a client that is still writing sees no answer.
 async fn read(mut body: Body) -> Result<Bytes, ApiError> {
-    let (mut kept, mut length) = (Vec::new(), 0);
+    let mut read = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| ApiError::bad(format!("the request could not be read: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        length += data.len();
-        if length <= MAX_SPEC_BYTES {
-            kept.extend_from_slice(&data);
-        } else if length > DRAIN {
-            break;
+        if read.len() + data.len() > MAX_SPEC_BYTES {
+            let text = format!("the request is too large: at most {MAX_SPEC_BYTES} bytes are allowed");
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
+        read.extend_from_slice(&data);
     }
-    if length > MAX_SPEC_BYTES {
-        let text = format!("the request is too large: at most {MAX_SPEC_BYTES} bytes are allowed");
-        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, text));
-    }
-    Ok(kept.into())
+    Ok(read.into())
 }

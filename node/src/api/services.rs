@@ -1,8 +1,9 @@
 //! `/services`.
 
 use axum::{
-    Json,
+    Json, Router,
     extract::{Path, State},
+    routing::{get, post},
 };
 use http::StatusCode;
 use skep_dockerapi::{
@@ -18,8 +19,17 @@ use super::{
     state::Api,
 };
 
+/// What is served here.
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/services", get(list))
+        .route("/services/create", post(create))
+        .route("/services/{id}", get(inspect).delete(remove))
+        .route("/services/{id}/update", post(update))
+}
+
 /// `GET /services`.
-pub(super) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Service>>, ApiError> {
+async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Service>>, ApiError> {
     let mut control = api.control()?;
     let filters = params.filters(&["id", "name", "label", "mode", "runtime"])?;
     if filters.has("runtime") && !filters.values("runtime").any(|value| value == "container") {
@@ -42,7 +52,7 @@ pub(super) async fn list(State(api): State<Api>, params: Params) -> Result<Json<
 }
 
 /// `POST /services/create`.
-pub(super) async fn create(
+async fn create(
     State(api): State<Api>,
     Spec(spec): Spec<ServiceSpec>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
@@ -53,11 +63,7 @@ pub(super) async fn create(
 }
 
 /// `GET /services/{id}`.
-pub(super) async fn inspect(
-    State(api): State<Api>,
-    Path(key): Path<String>,
-    params: Params,
-) -> Result<Json<Service>, ApiError> {
+async fn inspect(State(api): State<Api>, Path(key): Path<String>, params: Params) -> Result<Json<Service>, ApiError> {
     let service = call(api.control()?.get_service(GetObjectRequest { key })).await?;
     let mut shown = service_to_docker(&service);
     if params.flag("insertDefaults") {
@@ -67,7 +73,7 @@ pub(super) async fn inspect(
 }
 
 /// `POST /services/{id}/update`.
-pub(super) async fn update(
+async fn update(
     State(api): State<Api>,
     Path(key): Path<String>,
     params: Params,
@@ -90,7 +96,7 @@ pub(super) async fn update(
 }
 
 /// `DELETE /services/{id}`.
-pub(super) async fn remove(State(api): State<Api>, Path(key): Path<String>) -> Result<(), ApiError> {
+async fn remove(State(api): State<Api>, Path(key): Path<String>) -> Result<(), ApiError> {
     call(api.control()?.remove_service(GetObjectRequest { key })).await?;
     Ok(())
 }

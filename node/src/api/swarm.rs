@@ -1,6 +1,10 @@
 //! `/swarm`: this node's membership, and the swarm's own spec and tokens.
 
-use axum::{Json, extract::State};
+use axum::{
+    Json, Router,
+    extract::State,
+    routing::{get, post},
+};
 use skep_common::{limits::MANAGER_PORT, validate::HostPort};
 use skep_dockerapi::{
     convert::{
@@ -20,14 +24,24 @@ use super::{
 
 const DEFAULT_LISTEN_ADDR: &str = "0.0.0.0:2377";
 
+/// What is served here.
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/swarm", get(inspect))
+        .route("/swarm/init", post(init))
+        .route("/swarm/join", post(join))
+        .route("/swarm/leave", post(leave))
+        .route("/swarm/update", post(update))
+}
+
 /// `GET /swarm`.
-pub(super) async fn inspect(State(api): State<Api>) -> Result<Json<Swarm>, ApiError> {
+async fn inspect(State(api): State<Api>) -> Result<Json<Swarm>, ApiError> {
     let cluster = call(api.control()?.get_cluster(GetClusterRequest {})).await?;
     Ok(Json(cluster_info(&cluster, true)))
 }
 
 /// `POST /swarm/init`: answers the node's id.
-pub(super) async fn init(State(api): State<Api>, Spec(request): Spec<InitRequest>) -> Result<Json<String>, ApiError> {
+async fn init(State(api): State<Api>, Spec(request): Spec<InitRequest>) -> Result<Json<String>, ApiError> {
     for (field, asked) in [
         ("ForceNewCluster", request.force_new_cluster),
         ("AutoLockManagers", request.auto_lock_managers),
@@ -49,7 +63,7 @@ pub(super) async fn init(State(api): State<Api>, Spec(request): Spec<InitRequest
 }
 
 /// `POST /swarm/join`.
-pub(super) async fn join(State(api): State<Api>, Spec(request): Spec<JoinRequest>) -> Result<(), ApiError> {
+async fn join(State(api): State<Api>, Spec(request): Spec<JoinRequest>) -> Result<(), ApiError> {
     data_path(&request.data_path_addr, &request.advertise_addr)?;
     if request.remote_addrs.is_empty() {
         return Err(ApiError::bad("at least 1 RemoteAddr is required to join"));
@@ -66,16 +80,12 @@ pub(super) async fn join(State(api): State<Api>, Spec(request): Spec<JoinRequest
 }
 
 /// `POST /swarm/leave`.
-pub(super) async fn leave(State(api): State<Api>, params: Params) -> Result<(), ApiError> {
+async fn leave(State(api): State<Api>, params: Params) -> Result<(), ApiError> {
     Ok(api.backend.cluster.leave(params.flag("force")).await?)
 }
 
 /// `POST /swarm/update`: the spec, and new tokens when asked for.
-pub(super) async fn update(
-    State(api): State<Api>,
-    params: Params,
-    Spec(spec): Spec<SwarmSpec>,
-) -> Result<(), ApiError> {
+async fn update(State(api): State<Api>, params: Params, Spec(spec): Spec<SwarmSpec>) -> Result<(), ApiError> {
     let mut control = api.control()?;
     let version = params.version("swarm")?;
     if params.flag("rotateManagerUnlockKey") {

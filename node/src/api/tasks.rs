@@ -1,8 +1,9 @@
 //! `/tasks`.
 
 use axum::{
-    Json,
+    Json, Router,
     extract::{Path, State},
+    routing::get,
 };
 use skep_dockerapi::{
     convert::{task_to_docker, words::Word as _},
@@ -12,8 +13,13 @@ use skep_proto::v1::{GetObjectRequest, ListTasksRequest, TaskState};
 
 use super::{call::call, error::ApiError, request::Params, state::Api};
 
+/// What is served here.
+pub(super) fn routes() -> Router<Api> {
+    Router::new().route("/tasks", get(list)).route("/tasks/{id}", get(inspect))
+}
+
 /// `GET /tasks`. The filter `_up-to-date` is undocumented; the CLI's progress display lives on it.
-pub(super) async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Task>>, ApiError> {
+async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Task>>, ApiError> {
     let mut control = api.control()?;
     let known = ["id", "name", "label", "service", "node", "desired-state", "_up-to-date", "runtime"];
     let filters = params.filters(&known)?;
@@ -34,7 +40,7 @@ pub(super) async fn list(State(api): State<Api>, params: Params) -> Result<Json<
 }
 
 /// `GET /tasks/{id}`.
-pub(super) async fn inspect(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Task>, ApiError> {
+async fn inspect(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Task>, ApiError> {
     let task = call(api.control()?.get_task(GetObjectRequest { key })).await?;
     Ok(Json(task_to_docker(&task)))
 }

@@ -1,6 +1,6 @@
 //! Versions: the one in front of a path (`/v1.41/…`), and `GET /version`.
 
-use axum::{Json, extract::State};
+use axum::{Json, Router, extract::State, routing::get};
 use http::{StatusCode, Uri, uri::PathAndQuery};
 use skep_dockerapi::{
     API_VERSION, MIN_API_VERSION,
@@ -59,8 +59,13 @@ pub(super) fn page_not_found() -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "page not found")
 }
 
+/// What is served here.
+pub(super) fn routes() -> Router<Api> {
+    Router::new().route("/version", get(show))
+}
+
 /// `GET /version`.
-pub(super) async fn show(State(api): State<Api>) -> Json<VersionInfo> {
+async fn show(State(api): State<Api>) -> Json<VersionInfo> {
     let description = &api.backend.host.description;
     let version = &description.engine_version;
     let kernel = host::kernel_version();

@@ -144,6 +144,138 @@ async fn answers_of_our_own() {
     }
 }
 
+/// Every route of Docker's own routers (moby `api/server/router`), as of the newest version spoken.
+const ENDPOINTS: &str = "
+    GET /_ping
+    GET /version
+    GET /info
+    GET /events
+    GET /system/df
+    POST /auth
+    HEAD /containers/x/archive
+    GET /containers/json
+    GET /containers/x/export
+    GET /containers/x/changes
+    GET /containers/x/json
+    GET /containers/x/top
+    GET /containers/x/logs?stdout=1
+    GET /containers/x/stats
+    GET /containers/x/attach/ws
+    GET /containers/x/archive
+    GET /exec/x/json
+    POST /containers/create
+    POST /containers/x/kill
+    POST /containers/x/pause
+    POST /containers/x/unpause
+    POST /containers/x/restart
+    POST /containers/x/start
+    POST /containers/x/stop
+    POST /containers/x/wait
+    POST /containers/x/resize
+    POST /containers/x/attach
+    POST /containers/x/exec
+    POST /exec/x/start
+    POST /exec/x/resize
+    POST /containers/x/rename
+    POST /containers/x/update
+    POST /containers/prune
+    POST /commit
+    PUT /containers/x/archive
+    DELETE /containers/x
+    GET /containers/x/checkpoints
+    POST /containers/x/checkpoints
+    DELETE /containers/x/checkpoints/y
+    GET /images/json
+    GET /images/search
+    GET /images/get
+    GET /images/a/x/get
+    GET /images/a/x/history
+    GET /images/a/x/json
+    POST /images/load
+    POST /images/create
+    POST /images/a/x/push
+    POST /images/a/x/tag
+    POST /images/prune
+    DELETE /images/a/x
+    GET /distribution/a/x/json
+    POST /build
+    POST /build/prune
+    POST /build/cancel
+    POST /session
+    POST /grpc
+    GET /networks
+    GET /networks/x
+    POST /networks/create
+    POST /networks/x/connect
+    POST /networks/x/disconnect
+    POST /networks/prune
+    DELETE /networks/x
+    GET /volumes
+    GET /volumes/x
+    POST /volumes/create
+    POST /volumes/prune
+    PUT /volumes/x
+    DELETE /volumes/x
+    GET /plugins
+    GET /plugins/a/x/json
+    GET /plugins/privileges
+    DELETE /plugins/a/x
+    POST /plugins/a/x/enable
+    POST /plugins/a/x/disable
+    POST /plugins/pull
+    POST /plugins/a/x/push
+    POST /plugins/a/x/upgrade
+    POST /plugins/a/x/set
+    POST /plugins/create
+    POST /swarm/init
+    POST /swarm/join
+    POST /swarm/leave
+    GET /swarm
+    GET /swarm/unlockkey
+    POST /swarm/update
+    POST /swarm/unlock
+    GET /services
+    GET /services/x
+    POST /services/create
+    POST /services/x/update
+    DELETE /services/x
+    GET /services/x/logs
+    GET /nodes
+    GET /nodes/x
+    DELETE /nodes/x
+    POST /nodes/x/update
+    GET /tasks
+    GET /tasks/x
+    GET /tasks/x/logs
+    GET /secrets
+    POST /secrets/create
+    DELETE /secrets/x
+    GET /secrets/x
+    POST /secrets/x/update
+    GET /configs
+    POST /configs/create
+    DELETE /configs/x
+    GET /configs/x
+    POST /configs/x/update";
+
+#[tokio::test]
+async fn an_endpoint_of_dockers_is_there_or_named_as_not_yet_there() {
+    let bench = Bench::new(Place::Outside);
+    for endpoint in ENDPOINTS.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (method, path) = endpoint.split_once(' ').unwrap();
+        for path in [path.to_owned(), format!("/v1.41{path}")] {
+            // The one without an end: it need only be found.
+            let path = path.replace("/events", "/events?until=1");
+            let (status, body) = bench.ask(method.parse().unwrap(), &path, "{}").await;
+            let message = body["message"].as_str().unwrap_or_default();
+            assert_ne!(message, "page not found", "{endpoint}");
+            assert_eq!(status == 501, message.ends_with(" are not supported yet"), "{endpoint}: {status} {body}");
+        }
+    }
+    let secrets = json!({ "message": "secrets are not supported yet" });
+    assert_eq!(bench.get("/secrets").await, (501, secrets));
+}
+
 #[tokio::test]
 async fn a_stale_or_wrong_update_changes_nothing() {
     let bench = Bench::new(Place::Manager);

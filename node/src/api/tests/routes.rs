@@ -209,7 +209,7 @@ async fn images_are_loaded_and_shown() {
         let (status, error) = bench.get(path).await;
         assert_eq!((status, error), (404, json!({ "message": "No such image: nope" })), "{path}");
     }
-    assert_eq!(bench.get("/images/skep/demo:1/history").await, (404, json!({ "message": "page not found" })));
+    assert_eq!(bench.get("/images/skep/demo:1").await, (404, json!({ "message": "page not found" })));
 }
 
 #[tokio::test]

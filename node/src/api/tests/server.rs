@@ -90,3 +90,31 @@ async fn a_stopping_server_ends_its_streams() {
     // Closed, or reset if it had not been accepted yet; ended in any case.
     let _ = timeout(Duration::from_secs(10), idle.read_to_end(&mut rest)).await.unwrap();
 }
+
+/// The client writes all of its body before it reads: an answer that goes before that must not close on it.
+#[tokio::test]
+async fn a_body_nobody_wants_is_read_before_the_answer_goes() {
+    const BODY: usize = 8 << 20;
+    let served = Served::new(&Bench::new(Place::Outside));
+    for (path, answer) in [
+        ("/nonsense", "404 Not Found"),
+        ("/v1.99/services/create", "400 Bad Request"),
+        ("/containers/create", "501 Not Implemented"),
+        ("/services/create", "413 Payload Too Large"),
+        ("/swarm/leave", "503 Service Unavailable"),
+    ] {
+        let mut stream = connect(&served.socket()).await;
+        let (head, body) = (format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {BODY}\r\n\r\n"), [b'x'; 4096]);
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..BODY / body.len() {
+            let written = timeout(Duration::from_secs(10), stream.write_all(&body)).await.unwrap();
+            written.unwrap_or_else(|error| panic!("{path}: {error}"));
+        }
+        let text = until(&mut stream, "}").await;
+        assert!(text.starts_with(&format!("HTTP/1.1 {answer}")), "{path}: {text}");
+        // The connection is good for another request, after whatever ends the last answer.
+        stream.write_all(b"GET /_ping HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        until(&mut stream, "\r\n\r\nOK").await;
+    }
+    served.stop().await;
+}
