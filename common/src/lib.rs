@@ -14,6 +14,7 @@ pub mod limits;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod random;
+pub mod reserve;
 pub mod secret;
 pub mod token;
 pub mod validate;
