@@ -1,6 +1,9 @@
 //! Linearizable reads: a read waits until this member has asked a quorum, after the read came, whether it still leads, and has
 //! applied what was committed by then.
 //!
+//! The question comes behind the proposals that are under way: those of the present leader's term are then applied, and those of
+//! an earlier term are decided by the first entry of the present one, which a read waits for.
+//!
 //! Reads that come while the quorum is being asked share the next question.
 
 use std::{
@@ -11,7 +14,7 @@ use std::{
 use openraft::error::{CheckIsLeaderError, RaftError};
 use tokio::{sync::Mutex, time::timeout};
 
-use crate::{ReadError, leadership::Leader, types::Raft};
+use crate::{ReadError, leadership::Leader, proposer::Proposer, types::Raft};
 
 /// Pause between questions when a quorum did not answer.
 const RETRY: Duration = Duration::from_millis(100);
@@ -25,8 +28,12 @@ pub(crate) struct Barrier {
 }
 
 impl Barrier {
-    pub(crate) async fn pass(&self, raft: &Raft, deadline: Duration) -> Result<(), ReadError> {
-        timeout(deadline, self.ask(raft)).await.unwrap_or(Err(ReadError::NoQuorum))
+    pub(crate) async fn pass(&self, raft: &Raft, proposer: &Proposer, deadline: Duration) -> Result<(), ReadError> {
+        let pass = async {
+            proposer.decided().await;
+            self.ask(raft).await
+        };
+        timeout(deadline, pass).await.unwrap_or(Err(ReadError::NoQuorum))
     }
 
     async fn ask(&self, raft: &Raft) -> Result<(), ReadError> {

@@ -187,7 +187,8 @@ impl RaftNode {
     /// Commits and applies a transaction.
     ///
     /// # Errors
-    /// See [`ProposeError`]; only after `Unknown` is it open whether anything was written.
+    /// See [`ProposeError`]; only after `Unknown` is it open whether anything was written, until a
+    /// [`read_barrier`](Self::read_barrier) has passed.
     pub async fn propose(&self, transaction: Transaction) -> Result<Applied, ProposeError> {
         self.0.proposer.propose(transaction, None).await
     }
@@ -202,10 +203,14 @@ impl RaftNode {
 
     /// Returns once the store shows everything that was committed before the call: a read after it is linearizable.
     ///
+    /// It also decides the fate of what this process has proposed: each proposal whose answer was [`ProposeError::Unknown`], or was
+    /// no longer waited for, before the call, is in the store when this succeeds or never will be. So who plans again only after
+    /// it does not plan the same twice.
+    ///
     /// # Errors
     /// When this member does not lead, or finds no quorum.
     pub async fn read_barrier(&self) -> Result<(), ReadError> {
-        self.0.barrier.pass(&self.0.raft, self.0.tuning.read_deadline).await
+        self.0.barrier.pass(&self.0.raft, &self.0.proposer, self.0.tuning.read_deadline).await
     }
 
     /// Who leads, as it changes.

@@ -3,8 +3,12 @@
 //! openraft makes every write durable before it looks at the next, so entries cost an fsync each. Proposals that arrive
 //! while earlier entries are under way therefore share the next entry. Few entries are under way at a time; the more there
 //! is to do, the more share one.
+//!
+//! Owns what is under way. Invariants: what nobody waits for any more is not proposed; an entry counts as under way from before
+//! its proposals are chosen until the group has decided on it or the term it was written in is over, so who gave a proposal up
+//! finds it under way, or it is never proposed.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use openraft::error::ClientWriteError;
 use skep_common::limits::MAX_TRANSACTION_BYTES;
@@ -13,7 +17,7 @@ use skep_proto::{
     v1::{RaftBatch, RaftProposal, Transaction},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -21,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Applied, ProposeError,
     leadership::{Leader, Published},
-    types::{Batch, Member, Outcome, Raft},
+    types::{Batch, Member, Metrics, Outcome, Raft},
 };
 
 /// Proposals that wait to be put into an entry.
@@ -48,8 +52,37 @@ struct Waiting {
 #[derive(Clone)]
 pub(crate) struct Proposer {
     queue: mpsc::Sender<Waiting>,
+    entries: watch::Sender<Entries>,
     published: Arc<Published>,
     deadline: Duration,
+}
+
+/// The entries this member has made, by a number of their own.
+#[derive(Debug, Default)]
+struct Entries {
+    begun: u64,
+    under_way: BTreeSet<u64>,
+}
+
+impl Entries {
+    fn are_decided_up_to(&self, number: u64) -> bool {
+        self.under_way.first().is_none_or(|oldest| *oldest > number)
+    }
+}
+
+/// One entry, from before its proposals are chosen until its fate is decided.
+struct UnderWay {
+    number: u64,
+    entries: watch::Sender<Entries>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.entries.send_modify(|entries| {
+            entries.under_way.remove(&self.number);
+        });
+    }
 }
 
 impl Proposer {
@@ -61,11 +94,22 @@ impl Proposer {
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()>) {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let submitter = Submitter { raft, waiting, under_way: Arc::new(Semaphore::new(UNDER_WAY)) };
+        let (entries, _) = watch::channel(Entries::default());
+        let places = Arc::new(Semaphore::new(UNDER_WAY));
+        let submitter = Submitter { raft, waiting, left_over: None, places, entries: entries.clone(), deadline };
         let run = async move {
             stop.run_until_cancelled(submitter.run()).await;
         };
-        (Self { queue, published, deadline }, run)
+        (Self { queue, entries, published, deadline }, run)
+    }
+
+    /// Returns once every proposal that was given up before the call is applied here, or was never written, or was written in
+    /// a term that is over: then the first entry of a later leader's term decides on it.
+    pub(crate) async fn decided(&self) {
+        let mut entries = self.entries.subscribe();
+        let begun = entries.borrow().begun;
+        // This proposer holds the other end, so the wait does not fail.
+        let _ = entries.wait_for(|entries| entries.are_decided_up_to(begun)).await;
     }
 
     /// Proposes, as the leader of `term` only if one is given.
@@ -98,46 +142,85 @@ impl Proposer {
 struct Submitter {
     raft: Raft,
     waiting: mpsc::Receiver<Waiting>,
-    under_way: Arc<Semaphore>,
+    /// What did not fit into the entry before.
+    left_over: Option<Waiting>,
+    places: Arc<Semaphore>,
+    entries: watch::Sender<Entries>,
+    deadline: Duration,
 }
 
 impl Submitter {
     async fn run(mut self) {
-        let mut left_over = None;
         loop {
             // First a place, then the proposals: what arrives while there is none goes into the same entry.
-            let Ok(permit) = self.under_way.clone().acquire_owned().await else { return };
-            let Some(first) = (match left_over.take() {
+            let Ok(place) = self.places.clone().acquire_owned().await else { return };
+            let Some(first) = (match self.left_over.take() {
                 Some(waiting) => Some(waiting),
                 None => self.waiting.recv().await,
             }) else {
                 return;
             };
-            let mut size = first.size;
-            let mut batch = vec![first];
-            while let Ok(next) = self.waiting.try_recv() {
-                size += next.size;
-                if size > BATCH_BYTES {
-                    left_over = Some(next);
-                    break;
-                }
-                batch.push(next);
+            let mut batch = self.gather(first);
+            let under_way = self.begin(&mut batch, place);
+            if !batch.is_empty() {
+                self.submit(batch, under_way).await;
             }
-            self.submit(batch, permit).await;
         }
     }
 
-    async fn submit(&self, waiting: Vec<Waiting>, permit: OwnedSemaphorePermit) {
+    /// What waits, as far as it fits into one entry.
+    fn gather(&mut self, first: Waiting) -> Vec<Waiting> {
+        let mut size = first.size;
+        let mut batch = vec![first];
+        while let Ok(next) = self.waiting.try_recv() {
+            size += next.size;
+            if size > BATCH_BYTES {
+                self.left_over = Some(next);
+                break;
+            }
+            batch.push(next);
+        }
+        batch
+    }
+
+    /// Makes an entry of what somebody still waits for.
+    fn begin(&self, batch: &mut Vec<Waiting>, place: OwnedSemaphorePermit) -> UnderWay {
+        let mut number = 0;
+        // Both under the lock: who gives up before it is not proposed, who gives up after it and then looks finds the entry.
+        self.entries.send_modify(|entries| {
+            entries.begun += 1;
+            number = entries.begun;
+            entries.under_way.insert(number);
+            batch.retain(|waiting| !waiting.answer.is_closed());
+        });
+        UnderWay { number, entries: self.entries.clone(), _permit: place }
+    }
+
+    async fn submit(&self, waiting: Vec<Waiting>, under_way: UnderWay) {
         let (proposals, answers): (Vec<_>, Vec<_>) =
             waiting.into_iter().map(|waiting| (waiting.proposal, waiting.answer)).unzip();
         let batch = Batch::new(RaftBatch { proposals }.encode_to_vec().into());
         let written = self.raft.client_write_ff(batch.clone()).await;
+        let (metrics, deadline) = (self.raft.metrics(), self.deadline);
         tokio::spawn(async move {
             let result = match written {
-                Ok(written) => written.await.ok(),
+                Ok(mut written) => {
+                    let decided = tokio::select! {
+                        result = &mut written => Some(result),
+                        () = outlived(&batch, metrics) => None,
+                    };
+                    drop(under_way);
+                    match decided {
+                        Some(result) => result.ok(),
+                        // The next leader may have kept it. openraft never says so when it comes with a snapshot.
+                        None => match timeout(deadline, written).await {
+                            Ok(result) => result.ok(),
+                            Err(_) => return fail(answers, &ProposeError::Unknown),
+                        },
+                    }
+                }
                 Err(_) => None,
             };
-            drop(permit);
             match result {
                 Some(Ok(response)) => {
                     for (answer, outcome) in answers.into_iter().zip(response.data) {
@@ -148,6 +231,15 @@ impl Submitter {
                 None => fail(answers, &lost(&batch)),
             }
         });
+    }
+}
+
+/// Waits until the term in which the batch was written is over.
+async fn outlived(batch: &Batch, mut metrics: watch::Receiver<Metrics>) {
+    let over = metrics.wait_for(|metrics| batch.term().is_some_and(|term| term < metrics.current_term));
+    if over.await.is_err() {
+        // openraft is gone, and says so to who waits for the entry.
+        std::future::pending::<()>().await;
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -47,21 +47,27 @@ pub(crate) struct Member {
 #[derive(Clone)]
 pub(crate) struct Batch {
     pub(crate) bytes: Bytes,
-    appended: Arc<AtomicBool>,
+    /// The term it was first written in; 0 before.
+    term: Arc<AtomicU64>,
 }
 
 impl Batch {
     pub(crate) fn new(bytes: Bytes) -> Self {
-        Self { bytes, appended: Arc::default() }
+        Self { bytes, term: Arc::default() }
     }
 
-    /// Noted before the batch is first written to a log. Without it the batch is nowhere, and will be nowhere.
-    pub(crate) fn note_appended(&self) {
-        self.appended.store(true, Ordering::Release);
+    /// Noted before the batch is first written to a log, in `term`. Without it the batch is nowhere, and will be nowhere.
+    pub(crate) fn note_appended(&self, term: u64) {
+        self.term.store(term, Ordering::Release);
+    }
+
+    /// The term it was written in, if it ever was.
+    pub(crate) fn term(&self) -> Option<u64> {
+        Some(self.term.load(Ordering::Acquire)).filter(|term| *term > 0)
     }
 
     pub(crate) fn was_appended(&self) -> bool {
-        self.appended.load(Ordering::Acquire)
+        self.term().is_some()
     }
 }
 

@@ -189,7 +189,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let entries: Vec<Entry> = entries.into_iter().collect();
         for entry in &entries {
             if let openraft::EntryPayload::Normal(batch) = &entry.payload {
-                batch.note_appended();
+                batch.note_appended(entry.log_id.leader_id.term);
             }
         }
         self.known_mut().append(&entries);

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "these are tests, helpers included")]
 
 mod cluster;
+mod fate;
 mod membership;
 mod support;
 mod transfer;
