@@ -269,7 +269,9 @@ async fn an_endpoint_of_dockers_is_there_or_named_as_not_yet_there() {
             let (status, body) = bench.ask(method.parse().unwrap(), &path, "{}").await;
             let message = body["message"].as_str().unwrap_or_default();
             assert_ne!(message, "page not found", "{endpoint}");
-            assert_eq!(status == 501, message.ends_with(" are not supported yet"), "{endpoint}: {status} {body}");
+            // The answer to HEAD has no body.
+            let named = method == "HEAD" || message.ends_with(" are not supported yet");
+            assert_eq!(status == 501, named, "{endpoint}: {status} {body}");
         }
     }
     let secrets = json!({ "message": "secrets are not supported yet" });
