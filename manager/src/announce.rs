@@ -1,86 +1,87 @@
 //! A manager speaks to the others before they can speak to it: to become a member, and to say where it is reached now.
 //!
-//! Owns nothing. Both go to whichever manager answers (it passes them on to the leader), in turn and with backoff, until
-//! there is an answer that settles it.
+//! Owns nothing. Both go to whichever manager answers; it passes them on to the leader. Each is one round: whoever asks
+//! decides whether to ask again. The two kinds of "no" are told apart: one may pass, and "no member any more" is for good.
 
 use std::time::Duration;
 
 use skep_common::{
     limits::MEMBERSHIP_DEADLINE,
-    net::{
-        backoff::Backoff,
-        dial::{Dialer, Expect},
-    },
+    net::dial::{Dialer, Expect},
 };
 use skep_proto::v1::{AnnounceRequest, JoinRequest, membership_client::MembershipClient};
-use tonic::{Code, Request, transport::Channel};
-use tracing::{debug, info};
+use tonic::{Code, Request, Status, transport::Channel};
+use tracing::debug;
 
 use crate::ManagerError;
 
-/// Becomes a member of the managers that one of `remotes` (host:port) belongs to, and returns the Raft id given.
+/// How long one manager may take to say whether another is a member.
+const ANNOUNCE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Asks to become a member of the managers that one of `remotes` (host:port) belongs to, and returns the Raft id given. A
+/// manager with it must listen at `addr` already. Dropping the future gives it up; what was granted then lapses, because the
+/// others drop a new member that does not come.
 ///
 /// # Errors
-/// When none is named, or this node can never be one.
-pub(crate) async fn join(dialer: &Dialer, remotes: &[String], addr: &str) -> Result<u64, ManagerError> {
-    if remotes.is_empty() {
-        return Err(ManagerError::Refused("no manager to join is known".to_owned()));
-    }
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-    loop {
-        for remote in remotes {
-            let request = within_deadline(JoinRequest { addr: addr.to_owned() });
-            match client(dialer, remote).join(request).await {
-                Ok(reply) => return Ok(reply.into_inner().raft_id),
-                Err(status) if is_final(status.code()) => {
-                    return Err(ManagerError::Refused(status.message().to_owned()));
-                }
-                Err(status) => info!(remote, reason = status.message(), "could not join the managers yet"),
+/// When nobody takes this node in; the words are those of the last one asked.
+pub async fn join(dialer: &Dialer, remotes: &[String], addr: &str) -> Result<u64, ManagerError> {
+    let mut last = "no manager to join is known".to_owned();
+    for remote in remotes {
+        let request = within(MEMBERSHIP_DEADLINE, JoinRequest { addr: addr.to_owned() });
+        match client(dialer, remote).join(request).await {
+            Ok(reply) => return Ok(reply.into_inner().raft_id),
+            // Said by the leader: nobody else would say otherwise.
+            Err(status) if matches!(status.code(), Code::FailedPrecondition | Code::InvalidArgument) => {
+                return Err(ManagerError::Refused(status.message().to_owned()));
             }
+            Err(status) => last = describe(&status),
         }
-        backoff.wait().await;
     }
+    Err(ManagerError::Refused(format!("could not join the managers yet: {last}")))
 }
 
-/// What the others say of a manager that starts again.
+/// What the others say of a manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Announced {
     /// It is a member, reached under the address it named.
     Member,
     /// It is none any more.
     Removed,
+    /// Nobody has answered.
+    Unheard,
 }
 
-/// Says under which address the member `raft_id` is reached from now on. Goes on until it is heard: who leads cannot call a
-/// manager whose address has changed, so this manager may hear of no leader before.
+/// Says under which address the member `raft_id` is reached from now on.
 pub(crate) async fn announce(dialer: &Dialer, remotes: &[String], raft_id: u64, addr: &str) -> Announced {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-    loop {
-        for remote in remotes {
-            let request = within_deadline(AnnounceRequest { raft_id, addr: addr.to_owned() });
-            match client(dialer, remote).announce(request).await {
-                Ok(_) => return Announced::Member,
-                Err(status) if status.code() == Code::NotFound => return Announced::Removed,
-                Err(status) => debug!(remote, reason = status.message(), "this manager is not announced yet"),
-            }
+    for remote in remotes {
+        let request = within(ANNOUNCE_DEADLINE, AnnounceRequest { raft_id, addr: addr.to_owned() });
+        match client(dialer, remote).announce(request).await {
+            Ok(_) => return Announced::Member,
+            Err(status) if status.code() == Code::NotFound => return Announced::Removed,
+            Err(status) => debug!(remote, reason = describe(&status), "this manager is not announced yet"),
         }
-        backoff.wait().await;
     }
+    Announced::Unheard
 }
 
 fn client(dialer: &Dialer, remote: &str) -> MembershipClient<Channel> {
     MembershipClient::new(dialer.channel(remote, Expect::Manager))
 }
 
-/// A request that changes who is a manager, or where, with the time it may take.
-pub(crate) fn within_deadline<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(MEMBERSHIP_DEADLINE);
-    request
+/// tonic says "transport error" and keeps the reason to itself.
+fn describe(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        text = error.to_string();
+        source = error.source();
+    }
+    text
 }
 
-/// Whether asking again is of no use. A manager that lags behind refuses a node it has not heard of yet, so a refusal for
-/// want of rights is not final.
-fn is_final(code: Code) -> bool {
-    matches!(code, Code::InvalidArgument | Code::Unimplemented)
+/// A request with the time it may take.
+pub(crate) fn within<T>(deadline: Duration, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(deadline);
+    request
 }

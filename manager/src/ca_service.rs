@@ -8,28 +8,28 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use skep_ca::{CaError, InvalidToken, RootCa, Subject, TokenGate, public_key_of};
+use skep_ca::{CaError, InvalidToken, TokenGate, public_key_of};
 use skep_common::{
     authz::Peer,
-    clock,
     id::{Ids as _, RandomIds},
-    limits::CERTIFICATE_LIFETIME,
     net::{
         identity::IdentityHandle,
         server::{Caller, unknown_node},
     },
-    secret::Secret,
 };
 use skep_proto::v1::{
     Availability, Certificate, CertificateStatusReply, CertificateStatusRequest, Cluster, GetRootCaReply,
     GetRootCaRequest, IssueCertificateReply, IssueCertificateRequest, Node, NodeRole, NodeSpec, NodeState, NodeStatus,
-    ca_server::Ca,
+    Transaction, ca_server::Ca,
 };
 use skep_store::{TxBuilder, View};
 use tonic::{Request, Response, Status, async_trait};
 use tracing::info;
 
-use crate::swarm::Swarm;
+use crate::{
+    authority::{self, AuthorityError},
+    swarm::Swarm,
+};
 
 /// The certificate authority's service.
 pub(crate) struct CaService {
@@ -45,7 +45,8 @@ impl CaService {
         Self { swarm, identity, gate: TokenGate::new(), issuing: Mutex::default() }
     }
 
-    /// Makes a new node of whoever holds a token.
+    /// Makes a new node of whoever holds a token; who holds the key of a node is that node, whatever has become of its
+    /// certificate.
     async fn admit(&self, caller: &Caller, request: IssueCertificateRequest) -> Result<String, Status> {
         let availability = Availability::try_from(request.availability)
             .map_err(|_| Status::invalid_argument("the availability of the node is not one there is"))?;
@@ -56,15 +57,21 @@ impl CaService {
         let key = public_key_of(&request.csr_pem).map_err(malformed)?;
 
         let _turn = Turn::take(&self.issuing, &key)?;
+        let is_meant = |id: &str| request.node_id.is_empty() || request.node_id == id;
         let node_id = RandomIds.next_id();
         let mut given = node_id.clone();
         let write = self.swarm.write(|view| {
-            let mut tx = TxBuilder::new(view, self.swarm.now());
-            // With nothing to write a refusal ends it; the id it carries is the answer.
-            if let Some(node) = node_with_key(view, &key) {
+            if let Some(node) = node_with_key(view, &key).filter(|node| is_meant(&node.id)) {
                 given.clone_from(&node.id);
-                return Ok(tx.build());
+                return self.renewal(view, node, &key);
             }
+            if !request.node_id.is_empty() {
+                return Err(Status::not_found(format!(
+                    "node {} is not part of this swarm any more, or holds another key: leave the swarm and join it anew",
+                    request.node_id
+                )));
+            }
+            let mut tx = TxBuilder::new(view, self.swarm.now());
             let certificate = self.certify(view, &node_id, role, &key)?;
             tx.create(new_node(&node_id, role, availability, certificate, self.swarm.now().as_nanos()));
             Ok(tx.build())
@@ -72,6 +79,8 @@ impl CaService {
         write.await?;
         if given == node_id {
             info!(node = node_id, ?role, addr = %caller.original_addr.ip(), "a node has joined");
+        } else {
+            info!(node = given, addr = %caller.original_addr.ip(), "a node has come back with the key it holds");
         }
         Ok(given)
     }
@@ -81,12 +90,7 @@ impl CaService {
         let key = public_key_of(&request.csr_pem).map_err(malformed)?;
         let write = self.swarm.write(|view| {
             let node = view.node(node_id).ok_or_else(|| unknown_node(node_id))?;
-            let mut tx = TxBuilder::new(view, self.swarm.now());
-            if !self.holds(node, &key) {
-                let certificate = self.certify(view, node_id, node.role(), &key)?;
-                tx.update(Node { certificate: Some(certificate), ..Node::clone(node) });
-            }
-            Ok(tx.build())
+            self.renewal(view, node, &key)
         });
         write.await?;
         info!(node = node_id, "a certificate was renewed");
@@ -102,17 +106,21 @@ impl CaService {
         })
     }
 
+    /// What gives the node a certificate for `key` and its present role; nothing when it has one.
+    fn renewal(&self, view: &View, node: &Node, key: &[u8]) -> Result<Transaction, Status> {
+        let mut tx = TxBuilder::new(view, self.swarm.now());
+        if !self.holds(node, key) {
+            let certificate = self.certify(view, &node.id, node.role(), key)?;
+            tx.update(Node { certificate: Some(certificate), ..Node::clone(node) });
+        }
+        Ok(tx.build())
+    }
+
     fn certify(&self, view: &View, node_id: &str, role: NodeRole, key: &[u8]) -> Result<Certificate, Status> {
-        let cluster = cluster(view)?;
-        let root = cluster.root_ca.clone().unwrap_or_default();
-        let key_pem = String::from_utf8(root.key_pem).map_err(|_| broken(&"its key is not PEM"))?;
-        let root = RootCa::from_pem(&root.certificate_pem, Secret::new(key_pem)).map_err(|error| broken(&error))?;
-        let lifetime = match cluster.spec.as_ref().map(|spec| clock::duration(spec.node_cert_expiry)) {
-            Some(lifetime) if !lifetime.is_zero() => lifetime,
-            _ => CERTIFICATE_LIFETIME,
-        };
-        let subject = Subject { node_id, cluster_id: &cluster.id, role };
-        root.certify(key.to_vec(), subject, self.swarm.now(), lifetime).map_err(|error| broken(&error))
+        authority::certify(view, node_id, role, key, self.swarm.now()).map_err(|error| match error {
+            AuthorityError::NoCluster => Status::unavailable("the swarm is just being made; try again"),
+            error => Status::internal(format!("the swarm's certificate authority cannot issue: {error}")),
+        })
     }
 }
 
@@ -144,10 +152,6 @@ fn refusal(refused: InvalidToken) -> Status {
 
 fn malformed(error: CaError) -> Status {
     Status::invalid_argument(error.to_string())
-}
-
-fn broken(error: &dyn std::fmt::Display) -> Status {
-    Status::internal(format!("the swarm's certificate authority cannot issue: {error}"))
 }
 
 /// The right to issue for a key. Two requests with one key at the same moment would otherwise make two nodes.

@@ -38,14 +38,16 @@ pub struct ManagerConfig {
 pub enum Start {
     /// Makes a new swarm of this one node.
     Bootstrap(Box<Bootstrap>),
-    /// Becomes a member of the swarm that one of these managers (host:port) belongs to.
+    /// Begins as the new member that [`join`](crate::join) has made of it.
     Join {
-        /// Tried in turn, with backoff, until one answers or the manager is shut down.
+        /// Its Raft id.
+        raft_id: u64,
+        /// Managers (host:port) to ask whether it is still a member, should it hear nothing of them.
         remotes: Vec<String>,
     },
     /// Opens the state in `data_dir` again, and tells the swarm where this manager is reached now.
     Resume {
-        /// Managers (host:port) to tell it to, as those of `Join`; its own address among them when it may be alone.
+        /// Managers (host:port) to tell it to.
         remotes: Vec<String>,
     },
 }

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use skep_proto::v1::ObjectKind;
-use skep_raft::Leadership;
+use skep_raft::{Leadership, Standing};
 use skep_store::Selector;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,8 @@ pub(crate) struct Lead {
     pub(crate) swarm: Swarm,
     pub(crate) status: watch::Sender<ManagerStatus>,
     pub(crate) dispatcher: watch::Sender<Option<Arc<DispatcherTerm>>>,
+    /// What a member counts as that is not known to vote: one that has been a member before takes part in all but that.
+    pub(crate) pending: Membership,
     /// Cancelled when the others say that this member is none, which its own log may never tell it.
     pub(crate) disowned: CancellationToken,
     pub(crate) stop: CancellationToken,
@@ -40,7 +42,12 @@ impl Lead {
             let now = leadership.borrow_and_update().clone();
             let standing_now = *standing.borrow_and_update();
             let disowned = self.disowned.is_cancelled();
-            let membership = if disowned { Membership::Removed } else { standing_now.into() };
+            let membership = match standing_now {
+                _ if disowned => Membership::Removed,
+                Standing::Pending => self.pending,
+                Standing::Voter => Membership::Member,
+                Standing::Removed => Membership::Removed,
+            };
             self.settle(&mut term, &now);
             let managers = peers::managers(&self.swarm.view(), &now);
             let status = ManagerStatus { membership, is_leader: term.is_some(), managers };

@@ -10,8 +10,8 @@
 //! | `drive`, `loops` | the one way a component waits, plans and proposes; the components |
 //! | `dispatcher` | agents: sessions, liveness, assignments, reports |
 //! | `control` | what people ask |
-//! | `ca_service`, `membership_service` | nodes getting certificates, managers joining and leaving consensus |
-//! | `announce` | the other side of it: asking to join, and saying where one is reached after a start |
+//! | `authority`, `ca_service`, `membership_service` | nodes getting certificates, managers joining and leaving consensus |
+//! | `announce` | the other side of it: asking to join, and saying where one is reached |
 //! | `journal` | who changed what, and what became of it, kept for weeks |
 //! | `log_broker` | log lines gathered from the nodes |
 //! | `forward`, `local` | calls passed on to the leader; this node's own calls |
@@ -19,6 +19,7 @@
 
 mod announce;
 mod answer;
+mod authority;
 mod bootstrap;
 mod burst;
 mod ca_service;
@@ -40,6 +41,7 @@ mod role_source;
 mod status;
 mod swarm;
 
+pub use announce::join;
 pub use config::{Bootstrap, ManagerConfig, Start};
 pub use local::{LocalControl, LocalControlClient};
 pub use log_broker::{LogSelector, LogStream, TaskLog};

@@ -2,22 +2,24 @@
 //!
 //! Owns the member of the Raft group, the journal, the server on port 2377 and the tasks that stand on them.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use skep_common::{
     authz::Peer,
     net::{
+        backoff::Backoff,
         dial::Dialer,
+        identity::{Identity, IdentityHandle},
         server::{Caller, RpcServer},
     },
 };
 use skep_core::validate_spec::InvalidSpec;
 use skep_proto::v1::{
-    LeaveRequest, LogOptions, NodeRole, Transaction, ca_server::CaServer, control_client::ControlClient,
+    LeaveRequest, LogOptions, NodeRole, ca_server::CaServer, control_client::ControlClient,
     control_server::ControlServer, dispatcher_server::DispatcherServer, journal_server::JournalServer,
     membership_client::MembershipClient, membership_server::MembershipServer,
 };
-use skep_raft::{FIRST_RAFT_ID, OnFatal, Open, RaftConfig, RaftNode, Standing, StartError, Tuning};
+use skep_raft::{FIRST_RAFT_ID, OnFatal, Open, RaftConfig, RaftNode, StartError, Tuning};
 use skep_store::{Store, View};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,9 +27,9 @@ use tonic::{Status, service::RoutesBuilder};
 use tracing::{info, warn};
 
 use crate::{
-    LogSelector, LogStream, ManagerConfig, ManagerStatus, Start,
+    LogSelector, LogStream, ManagerConfig, ManagerStatus, Membership, Start,
     announce::{self, Announced},
-    bootstrap,
+    authority, bootstrap,
     ca_service::CaService,
     control::ControlService,
     dispatcher::DispatcherService,
@@ -44,6 +46,16 @@ use crate::{
 /// Directory of the journal, in the manager's own.
 const JOURNAL: &str = "journal";
 
+/// A manager that has heard no leader for this long asks the others whether it is still a member.
+const LONELY: Duration = Duration::from_secs(5);
+
+/// Between two times that it asks.
+const FIRST_ASK: Duration = Duration::from_millis(200);
+const LAST_ASK: Duration = Duration::from_secs(10);
+
+/// How long a manager that leaves waits for the consent of the others.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// A running manager. Clones are the same manager.
 #[derive(Clone)]
 pub struct Manager {
@@ -56,6 +68,8 @@ struct Inner {
     control: LocalControl,
     membership: MembershipClient<LocalService<MembershipServer<MembershipService>>>,
     logs: LogBroker,
+    node_id: String,
+    identity: IdentityHandle,
     dialer: Dialer,
     advertise_addr: String,
     /// Cancelled once the others have said that this manager is none of them any more.
@@ -85,16 +99,9 @@ pub enum ManagerError {
     /// The swarm refused this manager as a member, or the leaving of it.
     #[error("{0}")]
     Refused(String),
-}
-
-/// What is left of the start once consensus runs.
-enum Entrance {
-    /// This manager has had its place; the others hear where it is reached.
-    Return { remotes: Vec<String> },
-    /// The swarm begins with this.
-    Found(Transaction),
-    /// The others have to take it in.
-    Join,
+    /// It cannot issue a certificate for itself.
+    #[error("this manager cannot issue its own certificate: {0}")]
+    Own(String),
 }
 
 impl From<StartError> for ManagerError {
@@ -107,11 +114,11 @@ impl From<StartError> for ManagerError {
 }
 
 impl Manager {
-    /// Starts serving port 2377. Returns once the state is open and, for a new or a joining manager, once this node is
-    /// a member. A join that finds no manager goes on trying; dropping the future gives it up.
+    /// Starts serving port 2377. Returns once the state is open and, for the first manager, the swarm made; whether this
+    /// node is a member is for its [`status`](Self::status) to say. Waits for nobody else, and must not be dropped half done.
     ///
     /// # Errors
-    /// When the state cannot be opened, or the swarm refuses this node.
+    /// When the state cannot be opened, or the swarm cannot be made.
     pub async fn start(config: ManagerConfig) -> Result<Self, ManagerError> {
         let ManagerConfig { node_id, cluster_id, data_dir, listen, advertise_addr, identity, dialer, clock, start } =
             config;
@@ -119,15 +126,14 @@ impl Manager {
         if (certificate.node_id(), certificate.cluster_id()) != (&node_id, &cluster_id) {
             return Err(ManagerError::Refused("the certificate is another node's, or of another swarm".to_owned()));
         }
-        let (open, entrance) = match start {
+        let is_new = matches!(start, Start::Join { .. });
+        let (open, first, remotes) = match start {
             Start::Bootstrap(first) => {
                 let first = bootstrap::transaction(*first, &identity, &advertise_addr, clock.now())?;
-                (Open::Create { raft_id: FIRST_RAFT_ID }, Entrance::Found(first))
+                (Open::Create { raft_id: FIRST_RAFT_ID }, Some(first), Vec::new())
             }
-            Start::Join { remotes } => {
-                (Open::Create { raft_id: announce::join(&dialer, &remotes, &advertise_addr).await? }, Entrance::Join)
-            }
-            Start::Resume { remotes } => (Open::Resume, Entrance::Return { remotes }),
+            Start::Join { raft_id, remotes } => (Open::Create { raft_id }, None, remotes),
+            Start::Resume { remotes } => (Open::Resume, None, remotes),
         };
         let journal_dir = data_dir.join(JOURNAL);
         let raft_config = RaftConfig {
@@ -145,7 +151,9 @@ impl Manager {
         let keeper = Keeper::new(Log::new(journal_dir, raft.vault(), Limits::default()), swarm.clock.clone());
         let route = LeaderRoute::new(&raft, dialer.clone());
         let (dispatcher, term) = watch::channel(None);
-        let (status, status_receiver) = watch::channel(ManagerStatus::default());
+        let pending = if is_new { Membership::Pending } else { Membership::Member };
+        let (status, status_receiver) =
+            watch::channel(ManagerStatus { membership: pending, ..ManagerStatus::default() });
         let control =
             OnLeader::new(ControlServer::new(ControlService::new(swarm.clone(), keeper.journal())), route.clone());
         let membership =
@@ -175,12 +183,12 @@ impl Manager {
         let tasks = TaskTracker::new();
         tasks.spawn(server.serve(stop.clone()));
         tasks.spawn(
-            Lead { swarm: swarm.clone(), status, dispatcher, disowned: disowned.clone(), stop: stop.clone() }.follow(),
+            Lead { swarm: swarm.clone(), status, dispatcher, pending, disowned: disowned.clone(), stop: stop.clone() }
+                .follow(),
         );
-        let source = Managers { node_id: own_id, store: store.clone(), raft, dialer: dialer.clone() };
+        let source = Managers { node_id: own_id.clone(), store: store.clone(), raft, dialer: dialer.clone() };
         tasks.spawn(Filler { keeper: keeper.clone(), source }.run(stop.clone()));
         tasks.spawn(keeper.keep(store.clone(), stop.clone()));
-        tasks.close();
 
         let control = LocalControl::new(LocalService::new(control, caller.clone()));
         let manager = Self {
@@ -190,6 +198,8 @@ impl Manager {
                 status: status_receiver,
                 control,
                 swarm,
+                node_id: own_id,
+                identity,
                 dialer,
                 advertise_addr,
                 disowned,
@@ -197,45 +207,61 @@ impl Manager {
                 tasks,
             }),
         };
-        if let Err(error) = manager.enter(entrance).await {
-            manager.shutdown().await;
-            return Err(error);
+        if let Some(first) = first {
+            if let Err(error) = manager.inner.swarm.raft.bootstrap(first).await {
+                manager.shutdown().await;
+                return Err(error.into());
+            }
+            info!("a new swarm was made");
         }
+        let tasks = &manager.inner.tasks;
+        tasks.spawn(manager.clone().keep_in_touch(remotes, !is_new));
+        tasks.close();
         Ok(manager)
     }
 
-    /// Makes the swarm, or waits to be part of it.
-    async fn enter(&self, entrance: Entrance) -> Result<(), ManagerError> {
-        let raft = &self.inner.swarm.raft;
-        match entrance {
-            Entrance::Return { remotes } => {
-                self.inner.tasks.spawn(self.clone().announce(remotes));
-            }
-            Entrance::Found(first) => {
-                raft.bootstrap(first).await?;
-                info!("a new swarm was made");
-            }
-            Entrance::Join => {
-                let mut standing = raft.standing();
-                let settled = standing.wait_for(|standing| *standing != Standing::Pending).await;
-                if !settled.is_ok_and(|standing| *standing == Standing::Voter) {
-                    let reason = "this manager could not catch up with the swarm in time, or was removed from it";
-                    return Err(ManagerError::Refused(reason.to_owned()));
-                }
-                info!("this manager is a member of the swarm's consensus");
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells the others where this manager is reached now.
-    async fn announce(self, remotes: Vec<String>) {
+    /// Tells the others where this manager is reached, and asks them whether it is still a member whenever it hears no leader:
+    /// who leads calls members only, so one that was removed while it was away never hears of it, nor of its new address.
+    async fn keep_in_touch(self, first: Vec<String>, returns: bool) {
         let Inner { swarm, dialer, advertise_addr, disowned, stop, .. } = &*self.inner;
-        let announced = announce::announce(dialer, &remotes, swarm.raft.raft_id(), advertise_addr);
-        if stop.run_until_cancelled(announced).await == Some(Announced::Removed) {
+        let raft = &swarm.raft;
+        let mut unheard = returns;
+        let mut backoff = Backoff::new(FIRST_ASK, LAST_ASK);
+        let asking = async {
+            loop {
+                if !unheard && (raft.leadership().borrow().is_self || raft.leader_silence() < LONELY) {
+                    backoff.reset();
+                    tokio::time::sleep(LONELY / 5).await;
+                    continue;
+                }
+                let known = self.inner.status.borrow().managers.clone().into_iter().map(|manager| manager.addr);
+                let mut remotes: Vec<String> = known.chain(first.iter().cloned()).collect();
+                remotes.sort_unstable();
+                remotes.dedup();
+                // A manager may be alone; then it answers itself, once it leads.
+                match announce::announce(dialer, &remotes, raft.raft_id(), advertise_addr).await {
+                    Announced::Member => unheard = false,
+                    Announced::Removed => break,
+                    Announced::Unheard => {}
+                }
+                backoff.wait().await;
+            }
+        };
+        if stop.run_until_cancelled(asking).await.is_some() {
             warn!("the other managers have removed this one from the swarm's consensus");
             disowned.cancel();
         }
+    }
+
+    /// A certificate for this node that this manager issues from the state it holds, without asking the others: for one that
+    /// cannot ask them, because its own is no longer valid. It does not live long; a proper one is to be asked for with it.
+    ///
+    /// # Errors
+    /// When the state does not have this node as a manager, or cannot issue.
+    pub fn issue_own(&self) -> Result<Identity, ManagerError> {
+        let Inner { swarm, node_id, identity, .. } = &*self.inner;
+        authority::issue_own(&swarm.view(), node_id, &identity.current(), swarm.now())
+            .map_err(|error| ManagerError::Own(error.to_string()))
     }
 
     /// A client of the control service with the rights of this node; on a follower its calls go on to the leader.
@@ -284,8 +310,12 @@ impl Manager {
         if raft.leadership().borrow().is_self {
             raft.step_down().await;
         }
-        self.inner.membership.clone().leave(announce::within_deadline(LeaveRequest {})).await?;
-        Ok(())
+        let mut membership = self.inner.membership.clone();
+        let leaving = membership.leave(announce::within(FAREWELL, LeaveRequest {}));
+        match tokio::time::timeout(FAREWELL, leaving).await {
+            Ok(left) => left.map(drop),
+            Err(_) => Err(Status::deadline_exceeded("the other managers did not answer in time")),
+        }
     }
 
     /// Stops serving and closes the state. Nothing is lost: the same directory can be opened again.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use skep_common::net::server::Caller;
+use skep_common::{limits::CONNECT_TIMEOUT, net::server::Caller};
 use skep_core::roles::{self, RoleError};
 use skep_proto::v1::{
     AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Node, NodeRole, NodeSpec,
     RaftMember, membership_server::Membership,
 };
 use skep_store::TxBuilder;
+use tokio::net::TcpStream;
 use tonic::{Request, Response, Status, async_trait};
 use tracing::{info, warn};
 
@@ -52,10 +53,11 @@ impl Membership for MembershipService {
         check_addr(&addr)?;
         let refused = |error: RoleError| Status::failed_precondition(error.to_string());
         roles::check_join(&self.swarm.read().await?, &node_id).map_err(refused)?;
+        check_reach(&addr).await?;
         let raft_id = self.swarm.raft.add_member(&node_id, &addr).await.map_err(|error| answer::unchanged(&error))?;
         info!(node = node_id, addr, raft_id, "a manager joins the swarm's consensus");
         let member = |health: skep_raft::MemberHealth| {
-            (health.raft_id, RaftMember { node_id: health.node_id, addr: health.addr })
+            (health.raft_id, RaftMember { node_id: health.node_id, addr: health.addr, ..RaftMember::default() })
         };
         let members: BTreeMap<u64, RaftMember> = self.swarm.raft.members().into_iter().map(member).collect();
         Ok(Response::new(JoinReply { raft_id, members }))
@@ -91,6 +93,18 @@ impl Membership for MembershipService {
     }
 }
 
+/// Whether this manager, which leads and would have to call the new one, can.
+async fn check_reach(addr: &str) -> Result<(), Status> {
+    let failure = match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "nobody answers".to_owned(),
+    };
+    Err(Status::failed_precondition(format!(
+        "the managers cannot reach this node at {addr} ({failure}): open that port to them, or name another address with --advertise-addr"
+    )))
+}
+
 /// `host:port` that others can dial.
 fn check_addr(addr: &str) -> Result<(), Status> {
     let refused = || Status::invalid_argument(format!("{addr:?} is not an address others could reach a manager under"));
@@ -105,6 +119,17 @@ fn check_addr(addr: &str) -> Result<(), Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_cannot_be_reached_hears_where_and_why() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        check_reach(&addr).await.unwrap();
+        drop(listener);
+        let refused = check_reach(&addr).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+        assert!(refused.message().contains(&addr) && refused.message().contains("refused"), "{refused}");
+    }
 
     #[test]
     fn managers_name_addresses_that_can_be_dialed() {

@@ -1,7 +1,6 @@
 //! What a manager knows of its own place: published as a `watch`, read without asking anybody.
 
 use skep_proto::v1::PeerManager;
-use skep_raft::Standing;
 
 /// This manager's place in the swarm.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,14 +23,4 @@ pub enum Membership {
     Member,
     /// Was a member and is one no more: this manager can only be shut down.
     Removed,
-}
-
-impl From<Standing> for Membership {
-    fn from(standing: Standing) -> Self {
-        match standing {
-            Standing::Pending => Self::Pending,
-            Standing::Voter => Self::Member,
-            Standing::Removed => Self::Removed,
-        }
-    }
 }

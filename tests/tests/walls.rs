@@ -20,7 +20,16 @@ const WALLS: &[(&str, &[&str])] = &[
     ("skep-worker", &["skep-proto", "skep-common", "skep-runtime"]),
     (
         "skep-node",
-        &["skep-proto", "skep-common", "skep-dockerapi", "skep-ca", "skep-manager", "skep-worker", "skep-runtime"],
+        &[
+            "skep-proto",
+            "skep-common",
+            "skep-dockerapi",
+            "skep-core",
+            "skep-ca",
+            "skep-manager",
+            "skep-worker",
+            "skep-runtime",
+        ],
     ),
     ("skep", &["skep-proto", "skep-common", "skep-dockerapi", "skep-node", "skep-shim"]),
     ("skep-sim", &["skep-proto", "skep-common", "skep-store", "skep-core", "skep-worker"]),

@@ -12,6 +12,7 @@
 //! | [`liveness`] | which nodes are alive |
 //! | [`assign`] | what a node is told |
 //! | [`roles`] | who is a manager, and which nodes may go |
+//! | [`supervision`] | what a node does next to be what the swarm wants: certificates, and its manager's life |
 //! | [`explain`], [`what_if`] | why something waits, and what would happen if something changed |
 //! | [`journal`] | what a change means in words ([`names`]: what things are called) |
 //! | [`validate_spec`], [`update`], [`defaults`] | what a user may ask for, and what is meant by what was left out |
@@ -68,6 +69,7 @@ pub mod rollout;
 pub mod scheduler;
 pub mod scope;
 pub mod status;
+pub mod supervision;
 pub mod task;
 pub mod tenants;
 pub mod update;

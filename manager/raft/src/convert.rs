@@ -40,7 +40,8 @@ pub(crate) fn log_id_from_proto(log_id: &v1::RaftLogId) -> LogId {
 pub(crate) fn membership_to_proto(membership: &Membership) -> v1::RaftMembership {
     let config = |voters: &std::collections::BTreeSet<u64>| v1::RaftConfig { voters: voters.iter().copied().collect() };
     let member = |(id, member): (&u64, &Member)| {
-        (*id, v1::RaftMember { node_id: member.node_id.clone(), addr: member.addr.clone() })
+        let Member { node_id, addr, leaving } = member.clone();
+        (*id, v1::RaftMember { node_id, addr, leaving })
     };
     v1::RaftMembership {
         configs: membership.get_joint_config().iter().map(config).collect(),
@@ -57,7 +58,10 @@ pub(crate) fn membership_from_proto(membership: &v1::RaftMembership) -> Result<M
     let members: std::collections::BTreeMap<u64, Member> = membership
         .members
         .iter()
-        .map(|(id, member)| (*id, Member { node_id: member.node_id.clone(), addr: member.addr.clone() }))
+        .map(|(id, member)| {
+            let v1::RaftMember { node_id, addr, leaving } = member.clone();
+            (*id, Member { node_id, addr, leaving })
+        })
         .collect();
     Ok(Membership::new(configs, members))
 }
@@ -194,7 +198,11 @@ mod tests {
         let configs = prop::collection::vec(prop::collection::btree_set(1u64..9, 1..4), 1..3);
         (configs, prop::collection::btree_set(9u64..12, 0..2)).prop_map(|(configs, learners)| {
             let ids: BTreeSet<u64> = configs.iter().flatten().copied().chain(learners).collect();
-            let member = |id: u64| Member { node_id: format!("node{id}"), addr: format!("192.0.2.{id}:2377") };
+            let member = |id: u64| Member {
+                node_id: format!("node{id}"),
+                addr: format!("192.0.2.{id}:2377"),
+                leaving: id.is_multiple_of(2),
+            };
             Membership::new(configs, ids.into_iter().map(|id| (id, member(id))).collect::<BTreeMap<_, _>>())
         })
     }

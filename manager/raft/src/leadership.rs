@@ -180,7 +180,9 @@ mod tests {
 
     fn metrics(state: ServerState, leader: Option<u64>, applied_term: u64) -> Metrics {
         let mut metrics = Metrics::new_initial(1);
-        let member = |id: u64| (id, Member { node_id: format!("node{id}"), addr: format!("192.0.2.{id}:2377") });
+        let member = |id: u64| {
+            (id, Member { node_id: format!("node{id}"), addr: format!("192.0.2.{id}:2377"), ..Member::default() })
+        };
         let membership =
             Membership::new(vec![BTreeSet::from([1, 2])], BTreeMap::from([member(1), member(2), member(3)]));
         metrics.membership_config = Arc::new(StoredMembership::new(Some(log_id(1, 0)), membership));

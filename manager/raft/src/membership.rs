@@ -94,7 +94,7 @@ impl Members {
         let mut transaction = TxBuilder::new(&view, self.clock.now());
         transaction.assign_raft_id(node_id, addr);
         let raft_id = self.proposer.propose(signed(transaction), Some(term)).await?.version;
-        let member = Member { node_id: node_id.to_owned(), addr: addr.to_owned() };
+        let member = Member { node_id: node_id.to_owned(), addr: addr.to_owned(), leaving: false };
         self.change(Change::AddNodes(BTreeMap::from([(raft_id, member)]))).await?;
         info!(node.id = node_id, raft_id, addr, "a new manager catches up");
         Ok(raft_id)
@@ -108,17 +108,21 @@ impl Members {
         if membership.get_node(&raft_id).is_none() {
             return Err(MembershipError::NotFound(raft_id));
         }
-        let voters: BTreeSet<u64> = membership.voter_ids().collect();
-        if voters.contains(&raft_id) {
-            let rest = || voters.iter().filter(|voter| **voter != raft_id);
-            let (voters, reachable) = (rest().count(), rest().filter(|voter| self.is_reachable(**voter)).count());
-            if reachable <= voters / 2 {
-                return Err(MembershipError::QuorumLoss { voters, reachable });
-            }
-        }
+        self.check_quorum_without(raft_id)?;
         self.take_out(raft_id).await?;
         info!(raft_id, "a manager was removed");
         self.record().await
+    }
+
+    /// Whether the others could decide without this member.
+    fn check_quorum_without(&self, raft_id: u64) -> Result<(), MembershipError> {
+        let voters: BTreeSet<u64> = self.membership().voter_ids().collect();
+        if !voters.contains(&raft_id) {
+            return Ok(());
+        }
+        let rest = || voters.iter().filter(|voter| **voter != raft_id);
+        let (voters, reachable) = (rest().count(), rest().filter(|voter| self.is_reachable(**voter)).count());
+        if reachable > voters / 2 { Ok(()) } else { Err(MembershipError::QuorumLoss { voters, reachable }) }
     }
 
     pub(crate) async fn update_addr(&self, raft_id: u64, addr: &str) -> Result<(), MembershipError> {
@@ -190,10 +194,18 @@ impl Members {
         // Somebody changes it right now.
         let Ok(_turn) = self.turn.try_lock() else { return Ok(()) };
         self.settle().await?;
+        let membership = self.membership();
+        for (raft_id, member) in membership.nodes().filter(|(_, member)| member.leaving) {
+            if self.check_quorum_without(*raft_id).is_ok() {
+                info!(node.id = member.node_id, raft_id, "the removal of a manager goes on");
+                self.take_out(*raft_id).await?;
+            }
+        }
         let now = self.clock.monotonic();
         let (ready, lost) = learners.sort_out(
             &self.raft.metrics().borrow(),
             now,
+            |raft_id| self.is_reachable(raft_id),
             |raft_id| self.contacts.silence(raft_id).unwrap_or(Duration::MAX) > self.tuning.catch_up,
             self.tuning.catch_up,
         );
@@ -219,7 +231,12 @@ impl Members {
     /// A voter goes by way of learner, so that it can hear that it votes no more; once it is out it hears nothing.
     async fn take_out(&self, raft_id: u64) -> Result<(), MembershipError> {
         let which = BTreeSet::from([raft_id]);
-        if self.membership().voter_ids().any(|voter| voter == raft_id) {
+        let membership = self.membership();
+        if membership.voter_ids().any(|voter| voter == raft_id) {
+            if let Some(member) = membership.get_node(&raft_id).filter(|member| !member.leaving) {
+                let leaving = Member { leaving: true, ..member.clone() };
+                self.change(Change::SetNodes(BTreeMap::from([(raft_id, leaving)]))).await?;
+            }
             // A leader that has taken its own vote can make no further change.
             let stays = raft_id != self.raft_id;
             let removed = self.change_and(Change::RemoveVoters(which.clone()), stays).await?;
@@ -323,17 +340,20 @@ impl Learners {
         &mut self,
         metrics: &Metrics,
         now: Duration,
+        answers: impl Fn(u64) -> bool,
         is_silent: impl Fn(u64) -> bool,
         patience: Duration,
     ) -> (BTreeSet<u64>, Vec<u64>) {
-        let learners: BTreeSet<u64> = metrics.membership_config.membership().learner_ids().collect();
+        let membership = metrics.membership_config.membership();
+        let is_joining = |raft_id: &u64| membership.get_node(raft_id).is_some_and(|member| !member.leaving);
+        let learners: BTreeSet<u64> = membership.learner_ids().filter(is_joining).collect();
         self.seen.retain(|raft_id, _| learners.contains(raft_id));
         let (mut ready, mut lost) = (BTreeSet::new(), Vec::new());
         for raft_id in learners {
             let since = *self.seen.entry(raft_id).or_insert(now);
             let matched = metrics.replication.as_ref().and_then(|progress| progress.get(&raft_id).copied().flatten());
             let last = metrics.last_log_index.unwrap_or(0);
-            if matched.is_some_and(|matched| matched.index + CLOSE >= last) && !is_silent(raft_id) {
+            if matched.is_some_and(|matched| matched.index + CLOSE >= last) && answers(raft_id) {
                 ready.insert(raft_id);
             } else if now.saturating_sub(since) >= patience && is_silent(raft_id) {
                 lost.push(raft_id);
@@ -363,7 +383,7 @@ mod tests {
     use crate::testing::{log_id, view_of};
 
     fn member(node: &str, addr: &str) -> Member {
-        Member { node_id: node.into(), addr: addr.into() }
+        Member { node_id: node.into(), addr: addr.into(), leaving: false }
     }
 
     fn of(voters: &[u64], members: &[(u64, &str)]) -> Membership {
@@ -395,19 +415,22 @@ mod tests {
     }
 
     #[test]
-    fn learners_become_voters_when_close_and_are_lost_only_when_silent_for_long() {
+    fn learners_become_voters_when_close_and_there_and_are_lost_only_when_silent_for_long() {
         let mut metrics = Metrics::new_initial(1);
-        let membership = of(&[1], &[(1, "a"), (5, "b"), (6, "c"), (7, "d")]);
+        let members = [(1, "a"), (5, "b"), (6, "c"), (7, "d"), (8, "e"), (9, "f")]
+            .map(|(id, node)| (id, Member { leaving: id == 9, ..member(node, "192.0.2.1:2377") }));
+        let membership = Membership::new(vec![BTreeSet::from([1])], BTreeMap::from(members));
         metrics.membership_config = Arc::new(StoredMembership::new(Some(log_id(1, 0)), membership));
         metrics.last_log_index = Some(1000);
-        metrics.replication = Some(BTreeMap::from([(5, Some(log_id(1, 950))), (6, Some(log_id(1, 10))), (7, None)]));
+        let at = |index| Some(log_id(1, index));
+        metrics.replication = Some(BTreeMap::from([(5, at(950)), (6, at(10)), (7, None), (8, at(950)), (9, at(1000))]));
 
         let mut learners = Learners::default();
         let patience = Duration::from_secs(60);
-        let silent = |raft_id| raft_id == 7;
-        let early = learners.sort_out(&metrics, Duration::from_secs(1), silent, patience);
-        assert_eq!(early, (BTreeSet::from([5]), vec![]));
-        let late = learners.sort_out(&metrics, Duration::from_secs(61), silent, patience);
+        let (answers, silent) = (|raft_id| !matches!(raft_id, 7 | 8), |raft_id| raft_id == 7);
+        let early = learners.sort_out(&metrics, Duration::from_secs(1), answers, silent, patience);
+        assert_eq!(early, (BTreeSet::from([5]), vec![]), "8 has gone quiet, 9 is on its way out");
+        let late = learners.sort_out(&metrics, Duration::from_secs(61), answers, silent, patience);
         assert_eq!(late, (BTreeSet::from([5]), vec![7]), "6 is slow but there");
     }
 }

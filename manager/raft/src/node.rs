@@ -86,7 +86,7 @@ impl RaftNode {
     ) -> Result<Self, StartError> {
         let RaftConfig { dir, open, node_id, addr, tuning, on_fatal } = config;
         tuning.check().map_err(|reason| StartError::Raft(reason.to_owned()))?;
-        let own = Member { node_id: node_id.clone(), addr };
+        let own = Member { node_id: node_id.clone(), addr, leaving: false };
         let opened = spawn_blocking(move || {
             if let Open::Create { raft_id } = open {
                 dir::create(&dir, Owner { node_id: node_id.clone(), raft_id })?;
@@ -216,6 +216,11 @@ impl RaftNode {
     /// Who leads, as it changes.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.0.published.leadership.subscribe()
+    }
+
+    /// For how long no leader has been heard here; one that leads hears itself.
+    pub fn leader_silence(&self) -> Duration {
+        self.0.health.silence()
     }
 
     /// Where this member stands, as it changes.

@@ -40,6 +40,8 @@ pub(crate) type StorageError = openraft::StorageError<u64>;
 pub(crate) struct Member {
     pub(crate) node_id: String,
     pub(crate) addr: String,
+    /// Its removal has begun: whoever leads finishes it, and it never votes again.
+    pub(crate) leaving: bool,
 }
 
 /// Proposals that share one log entry: an encoded `RaftBatch`, encoded once by the leader and carried as it is to disk

@@ -7,11 +7,14 @@ use crate::support::{
     cluster::{Member, TestManager},
     eventually,
 };
-use skep_common::net::dial::{Dialer, Expect};
+use skep_common::net::{
+    dial::{Dialer, Expect},
+    identity::{csr_for, new_key_and_csr},
+};
 use skep_proto::v1::{
-    AssignmentsRequest, ClusterSpec, GetClusterRequest, GetRootCaRequest, HeartbeatRequest, NodeRole, NodeState,
-    RemoveNodeRequest, SessionRequest, TaskStatusUpdate, UpdateClusterRequest, UpdateTaskStatusRequest,
-    ca_client::CaClient, control_client::ControlClient, dispatcher_client::DispatcherClient,
+    AssignmentsRequest, ClusterSpec, GetClusterRequest, GetRootCaRequest, HeartbeatRequest, IssueCertificateRequest,
+    ListNodesRequest, NodeRole, NodeState, RemoveNodeRequest, SessionRequest, TaskStatusUpdate, UpdateClusterRequest,
+    UpdateTaskStatusRequest, ca_client::CaClient, control_client::ControlClient, dispatcher_client::DispatcherClient,
 };
 use tokio::{
     io::copy_bidirectional,
@@ -48,6 +51,56 @@ async fn the_token_decides_the_role_and_all_wrong_ones_read_alike() {
     assert!(Member::enroll(&manager.addr, &tokens.worker).await.is_err(), "the old token is void");
     let stale = manager.control().update_cluster(rotate).await.unwrap_err();
     assert_eq!(stale.message(), "update out of sequence");
+    manager.manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_a_nodes_key_comes_back_as_that_node_and_in_its_role() {
+    let manager = TestManager::bootstrap(ClusterSpec::default()).await;
+    let tokens = manager.cluster().await.join_tokens.unwrap();
+    let worker = Member::enroll(&manager.addr, &tokens.worker).await.unwrap();
+    let identity = worker.identity.current();
+    let mut ca = CaClient::new(Dialer::anonymous(&manager.addr, identity.roots_pem()).unwrap());
+    let request = |csr: String, token: &str, node_id: &str| IssueCertificateRequest {
+        csr_pem: csr.into_bytes(),
+        token: token.to_owned(),
+        node_id: node_id.to_owned(),
+        ..IssueCertificateRequest::default()
+    };
+
+    let own = csr_for(identity.key_pem()).unwrap();
+    let again = ca.issue_certificate(request(own.clone(), &tokens.manager, &worker.id)).await.unwrap().into_inner();
+    assert_eq!(again.node_id, worker.id);
+    assert_eq!(manager.node(&worker.id).await.role(), NodeRole::Worker, "the token lets in, the state has the role");
+
+    let (_, other) = new_key_and_csr().unwrap();
+    let refused = ca.issue_certificate(request(other, &tokens.worker, &worker.id)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "another key");
+    let refused = ca.issue_certificate(request(own.clone(), "SWMTKN", &worker.id)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "no token");
+    let refused = ca.issue_certificate(request(own, &tokens.worker, &manager.member.id)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "another node's key");
+    let nodes = manager.control().list_nodes(ListNodesRequest::default()).await.unwrap().into_inner().nodes;
+    assert_eq!(nodes.len(), 2, "nobody new was made");
+    manager.manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manager_issues_its_own_certificate_for_the_key_it_has() {
+    let manager = TestManager::bootstrap(ClusterSpec::default()).await;
+    let before = manager.member.identity.current();
+    let own = manager.manager.issue_own().unwrap();
+    assert_eq!(own.key_pem().expose(), before.key_pem().expose());
+    assert_eq!(
+        (own.node_id(), own.cluster_id(), own.role()),
+        (&*manager.member.id, before.cluster_id(), before.role())
+    );
+    assert!(own.certificate().not_after < before.certificate().not_after, "it does not live long");
+
+    // The others take it: here a worker that asks for what only managers give.
+    let worker = Member::enroll(&manager.addr, &worker_token(&manager).await).await.unwrap();
+    manager.member.identity.replace(own);
+    worker.renew(&manager.addr).await.unwrap();
     manager.manager.shutdown().await;
 }
 

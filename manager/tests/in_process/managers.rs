@@ -158,11 +158,31 @@ async fn a_manager_that_returns_says_where_it_is_and_hears_whether_it_still_is_o
     // It joins anew, and what it had written under its former id comes back.
     back.manager.shutdown().await;
     let mut membership = MembershipClient::new(back.member.dialer.channel(&others[0], Expect::Manager));
+    let refused = membership.join(JoinRequest { addr: back.addr.clone() }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().starts_with("the managers cannot reach this node at "), "{refused}");
+    let listening = tokio::net::TcpListener::bind(&back.addr).await.unwrap();
     membership.join(JoinRequest { addr: back.addr.clone() }).await.unwrap();
+    drop(listening);
     let back = back.return_elsewhere(others).await;
     let mut status = back.manager.status();
     status.wait_for(|status| status.membership == Membership::Removed).await.unwrap();
     for manager in managers.iter().chain([&back]) {
+        manager.manager.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_member_that_was_dropped_hears_of_it() {
+    let first = TestManager::bootstrap(ClusterSpec::default()).await;
+    let token = first.cluster().await.join_tokens.unwrap().manager;
+    let member = Member::enroll(&first.addr, &token).await.unwrap();
+    // Nobody has given it this id, as if it had been dropped before it came.
+    let dropped = TestManager::start_as(member, 4711, vec![first.addr.clone()]).await;
+    let mut status = dropped.manager.status();
+    let removed = status.wait_for(|status| status.membership == Membership::Removed);
+    tokio::time::timeout(std::time::Duration::from_secs(30), removed).await.unwrap().unwrap();
+    for manager in [&first, &dropped] {
         manager.manager.shutdown().await;
     }
 }

@@ -2,11 +2,14 @@
 //!
 //! Texts are Docker's where Docker has one.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use skep_common::limits::MANAGER_PORT;
 
 use crate::api::backend::SwarmError;
+
+/// Every address of this machine, on the usual port.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), MANAGER_PORT);
 
 /// An address of an interface of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,11 +52,16 @@ pub(super) fn listen(given: &str, interfaces: &[Interface]) -> Result<SocketAddr
     Ok(SocketAddr::new(resolve(host, interfaces)?, port.unwrap_or(MANAGER_PORT)))
 }
 
-/// The IP to tell the others: what the user says, else the one address of this machine.
+/// host:port to tell the others: what the user says, else the address that is listened on, else the one address of this
+/// machine. The port is the one that is listened on unless the user says otherwise: behind any other there is nobody.
 ///
 /// # Errors
 /// When there is none, or more than one and nobody chose.
-pub(super) fn advertise(given: Option<&str>, interfaces: &[Interface]) -> Result<SocketAddr, SwarmError> {
+pub(super) fn advertise(
+    given: Option<&str>,
+    listen: SocketAddr,
+    interfaces: &[Interface],
+) -> Result<SocketAddr, SwarmError> {
     if let Some(given) = given {
         let (host, port) = split(given)?;
         let ip = resolve(host, interfaces)?;
@@ -63,11 +71,14 @@ pub(super) fn advertise(given: Option<&str>, interfaces: &[Interface]) -> Result
                     .to_owned(),
             ));
         }
-        return Ok(SocketAddr::new(ip, port.unwrap_or(MANAGER_PORT)));
+        return Ok(SocketAddr::new(ip, port.unwrap_or(listen.port())));
+    }
+    if is_reachable(listen.ip()) {
+        return Ok(listen);
     }
     let v4: Vec<&Interface> = interfaces.iter().filter(|interface| interface.ip.is_ipv4()).collect();
     match *v4 {
-        [only] => Ok(SocketAddr::new(only.ip, MANAGER_PORT)),
+        [only] => Ok(SocketAddr::new(only.ip, listen.port())),
         [] => Err(SwarmError::Invalid(
             "could not find the system's IP address - specify one with --advertise-addr".to_owned(),
         )),
@@ -89,9 +100,9 @@ pub(super) fn moved(
 ) -> Option<IpAddr> {
     let has = |ip| interfaces.iter().any(|interface| interface.ip == ip);
     let now = match asked {
-        Some(asked) => advertise(Some(asked), interfaces).ok()?.ip(),
+        Some(asked) => advertise(Some(asked), ANY, interfaces).ok()?.ip(),
         None if has(was) => was,
-        None => way().filter(|ip| has(*ip)).or_else(|| Some(advertise(None, interfaces).ok()?.ip()))?,
+        None => way().filter(|ip| has(*ip)).or_else(|| Some(advertise(None, ANY, interfaces).ok()?.ip()))?,
     };
     (now != was).then_some(now)
 }
@@ -154,10 +165,10 @@ mod tests {
             ("[fd00::1]:99", "[fd00::1]:99"),
         ];
         for (given, wanted) in cases {
-            assert_eq!(advertise(Some(given), &have).unwrap().to_string(), wanted, "{given}");
+            assert_eq!(advertise(Some(given), ANY, &have).unwrap().to_string(), wanted, "{given}");
         }
         for bad in ["", ":2377", "10.1.1.1:0", "10.1.1.1:65536", "eth7", "0.0.0.0", "a b:1"] {
-            assert!(advertise(Some(bad), &have).is_err(), "{bad}");
+            assert!(advertise(Some(bad), ANY, &have).is_err(), "{bad}");
         }
         assert_eq!(listen("0.0.0.0:2377", &have).unwrap().to_string(), "0.0.0.0:2377");
     }
@@ -165,11 +176,30 @@ mod tests {
     #[test]
     fn one_address_is_chosen_and_two_are_asked_about() {
         let one = [interface("eth0", "10.0.0.5"), interface("eth0", "fd00::5")];
-        assert_eq!(advertise(None, &one).unwrap().to_string(), "10.0.0.5:2377");
+        assert_eq!(advertise(None, ANY, &one).unwrap().to_string(), "10.0.0.5:2377");
         let two = [interface("eth0", "10.0.0.5"), interface("eth1", "10.9.0.5")];
-        let text = advertise(None, &two).unwrap_err().to_string();
+        let text = advertise(None, ANY, &two).unwrap_err().to_string();
         assert!(text.contains("10.0.0.5 on eth0 and 10.9.0.5 on eth1"), "{text}");
-        assert!(advertise(None, &[]).is_err());
+        assert!(advertise(None, ANY, &[]).is_err());
+    }
+
+    #[test]
+    fn the_port_that_is_listened_on_is_told_unless_another_is_asked_for() {
+        let have = [interface("eth0", "10.0.0.5")];
+        // listen, advertise: told
+        let cases = [
+            ("0.0.0.0:2500", Some("10.1.1.1"), "10.1.1.1:2500"),
+            ("0.0.0.0:2500", Some("10.1.1.1:99"), "10.1.1.1:99"),
+            ("0.0.0.0:2500", Some("eth0"), "10.0.0.5:2500"),
+            ("0.0.0.0:2500", None, "10.0.0.5:2500"),
+            ("10.0.0.5:2500", None, "10.0.0.5:2500"),
+            ("10.9.9.9:2500", None, "10.9.9.9:2500"),
+            ("127.0.0.1:2500", None, "10.0.0.5:2500"),
+        ];
+        for (listen, asked, told) in cases {
+            let listen = listen.parse().unwrap();
+            assert_eq!(advertise(asked, listen, &have).unwrap().to_string(), told, "{listen} {asked:?}");
+        }
     }
 
     #[test]

@@ -1,16 +1,20 @@
-//! How a node comes by its certificate: the first one with a join token, later ones with the one it has.
+//! How a node comes by its certificate: the first one with a join token, later ones with the one it has, and with a join
+//! token again when that one is no longer valid.
 //!
 //! Owns the order of the first enrolment (see docs/adr/0004): the root bundle is fetched from a server nobody vouches for,
 //! checked against the digest inside the token, and only then, over a connection that this root vouches for, is the token sent.
+//! Invariant: a key is on disk before it is sent, so a request whose answer was lost is repeated, not made anew.
 
-use std::time::Duration;
+use std::{fs, io, path::Path, time::Duration};
 
 use skep_common::{
+    durable::write_atomic,
     net::{
         backoff::Backoff,
         dial::{Dialer, Expect},
-        identity::{Identity, IdentityError, new_key_and_csr},
+        identity::{Identity, IdentityError, csr_for, new_key_and_csr},
     },
+    secret::Secret,
     token::{JoinToken, TokenError},
 };
 use skep_proto::v1::{
@@ -36,6 +40,12 @@ pub(super) enum EnrollError {
     /// The other side cannot be reached or cannot answer now.
     #[error("{0}")]
     Unreachable(String),
+    /// The node's key cannot be kept.
+    #[error("cannot write the node's next key: {0}")]
+    Key(#[source] io::Error),
+    /// The token is another swarm's than this node's.
+    #[error("this node is part of another swarm than the join token is for")]
+    OtherSwarm,
     /// What came back cannot be used.
     #[error("the certificate that was issued cannot be used: {0}")]
     Unusable(#[from] IdentityError),
@@ -62,43 +72,115 @@ impl From<Status> for EnrollError {
     }
 }
 
-/// Makes this machine a new node of the swarm that `remote` (host:port) belongs to.
+/// Makes this machine a new node of the swarm that `remote` (host:port) belongs to. `key_file` keeps the key meanwhile.
 ///
 /// # Errors
 /// See [`EnrollError`]; a refusal changes nothing here.
-pub(super) async fn with_token(remote: &str, token: &str, availability: Availability) -> Result<Identity, EnrollError> {
-    let parsed = JoinToken::parse(token)?;
-    let mut ca = CaClient::new(Dialer::anonymous_unverified(remote));
-    let roots = ca.get_root_ca(within(GetRootCaRequest {})).await?.into_inner().certificate_pem;
-    if !parsed.matches_root(&roots) {
-        return Err(EnrollError::WrongRoot);
+pub(super) async fn with_token(
+    remote: &str,
+    token: &str,
+    availability: Availability,
+    key_file: &Path,
+) -> Result<Identity, EnrollError> {
+    let key = next_key(key_file)?;
+    let (mut ca, roots) = with_root(remote, token).await?;
+    let request = IssueCertificateRequest {
+        csr_pem: csr_for(&key)?.into_bytes(),
+        token: token.to_owned(),
+        availability: availability.into(),
+        ..IssueCertificateRequest::default()
+    };
+    let certificate = issue(&mut ca, request).await?;
+    Ok(Identity::from_pem(&certificate.certificate_pem, key, &roots)?)
+}
+
+/// A valid certificate for a node whose own is none any more, with a join token. The key it holds says that it is that node;
+/// `key_file` may have another one, of a renewal whose answer was lost.
+///
+/// # Errors
+/// See [`EnrollError`].
+pub(super) async fn again(
+    remote: &str,
+    token: &str,
+    current: &Identity,
+    key_file: &Path,
+) -> Result<Identity, EnrollError> {
+    let (mut ca, roots) = with_root(remote, token).await?;
+    if roots != current.roots_pem() {
+        return Err(EnrollError::OtherSwarm);
     }
-    request(CaClient::new(Dialer::anonymous(remote, &roots)?), token, availability, &roots).await
+    let mut refusal = None;
+    for key in [Some(current.key_pem().clone()), saved_key(key_file)?].into_iter().flatten() {
+        let request = IssueCertificateRequest {
+            csr_pem: csr_for(&key)?.into_bytes(),
+            token: token.to_owned(),
+            node_id: current.node_id().to_owned(),
+            ..IssueCertificateRequest::default()
+        };
+        match issue(&mut ca, request).await {
+            Ok(certificate) => return Ok(Identity::from_pem(&certificate.certificate_pem, key, &roots)?),
+            Err(error) if error.is_passing() => return Err(error),
+            Err(error) => refusal = Some(error),
+        }
+    }
+    Err(refusal.unwrap_or_else(|| EnrollError::Refused("this node has no key".to_owned())))
 }
 
 /// A new certificate for the node that `dialer` speaks for, for the role the swarm wants it to have now.
 ///
 /// # Errors
 /// See [`EnrollError`].
-pub(super) async fn renew(dialer: &Dialer, manager: &str, roots: &[u8]) -> Result<Identity, EnrollError> {
-    request(CaClient::new(dialer.channel(manager, Expect::Manager)), "", Availability::Active, roots).await
+pub(super) async fn renew(
+    dialer: &Dialer,
+    manager: &str,
+    roots: &[u8],
+    key_file: &Path,
+) -> Result<Identity, EnrollError> {
+    let key = next_key(key_file)?;
+    let request =
+        IssueCertificateRequest { csr_pem: csr_for(&key)?.into_bytes(), ..IssueCertificateRequest::default() };
+    let mut ca = CaClient::new(dialer.channel(manager, Expect::Manager));
+    let certificate = issue(&mut ca, request).await?;
+    Ok(Identity::from_pem(&certificate.certificate_pem, key, roots)?)
 }
 
-async fn request(
-    mut ca: CaClient<Channel>,
-    token: &str,
-    availability: Availability,
-    roots: &[u8],
-) -> Result<Identity, EnrollError> {
-    let (key, csr_pem) = new_key_and_csr()?;
-    let request = IssueCertificateRequest {
-        csr_pem: csr_pem.into_bytes(),
-        token: token.to_owned(),
-        availability: availability.into(),
-    };
+/// A client of the authority at `remote` that the token vouches for, and its root bundle.
+async fn with_root(remote: &str, token: &str) -> Result<(CaClient<Channel>, Vec<u8>), EnrollError> {
+    let parsed = JoinToken::parse(token)?;
+    let mut ca = CaClient::new(Dialer::anonymous_unverified(remote));
+    let roots = ca.get_root_ca(within(GetRootCaRequest {})).await?.into_inner().certificate_pem;
+    if !parsed.matches_root(&roots) {
+        return Err(EnrollError::WrongRoot);
+    }
+    Ok((CaClient::new(Dialer::anonymous(remote, &roots)?), roots))
+}
+
+async fn issue(ca: &mut CaClient<Channel>, request: IssueCertificateRequest) -> Result<Certificate, EnrollError> {
     let node_id = ca.issue_certificate(within(request)).await?.into_inner().node_id;
-    let certificate = issued(&mut ca, &node_id).await?;
-    Ok(Identity::from_pem(&certificate.certificate_pem, key, roots)?)
+    issued(ca, &node_id).await
+}
+
+/// The key of the certificate that is asked for next: the one in `file`, or a new one that is there from now on.
+fn next_key(file: &Path) -> Result<Secret<String>, EnrollError> {
+    if let Some(key) = saved_key(file)? {
+        return Ok(key);
+    }
+    let (key, _) = new_key_and_csr()?;
+    if let Some(directory) = file.parent() {
+        fs::create_dir_all(directory).map_err(EnrollError::Key)?;
+    }
+    write_atomic(file, key.expose().as_bytes(), 0o600).map_err(EnrollError::Key)?;
+    Ok(key)
+}
+
+/// The key in `file`; `None` when there is none, or what is there is no key.
+fn saved_key(file: &Path) -> Result<Option<Secret<String>>, EnrollError> {
+    match fs::read_to_string(file) {
+        Ok(text) => Ok(Some(Secret::new(text)).filter(|key| csr_for(key).is_ok())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+        Err(error) => Err(EnrollError::Key(error)),
+    }
 }
 
 /// Asks until the certificate is there.
@@ -118,4 +200,21 @@ fn within<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(CALL);
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_asked_for_again_until_its_certificate_has_come() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("identity/next.key");
+        let first = next_key(&file).unwrap();
+        assert_eq!(next_key(&file).unwrap().expose(), first.expose());
+        fs::write(&file, "half a key").unwrap();
+        assert_ne!(next_key(&file).unwrap().expose(), first.expose());
+        fs::remove_file(&file).unwrap();
+        assert!(saved_key(&file).unwrap().is_none());
+    }
 }

@@ -14,7 +14,7 @@ use skep_ca::{RootCa, Subject};
 use skep_common::{
     clock::{Clock as _, SystemClock},
     id::{Ids as _, RandomIds},
-    limits::{CERTIFICATE_LIFETIME, MANAGER_PORT},
+    limits::CERTIFICATE_LIFETIME,
     net::{
         backoff::Backoff,
         identity::{Identity, new_key_and_csr},
@@ -25,7 +25,7 @@ use skep_manager::{Bootstrap, Membership, Start};
 use skep_proto::v1::{Availability, NodeDescription, NodeRole};
 use skep_runtime::Runtime;
 use skep_worker::Managers;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use super::{
@@ -49,10 +49,30 @@ enum Phase {
     Pending {
         record: Record,
         error: String,
-        cancel: CancellationToken,
+        attempt: Attempt,
     },
     Active(Arc<Member>),
-    Failed(String),
+    /// The swarm has refused the join that was on record.
+    Refused(String),
+}
+
+/// The task that brings a membership up.
+#[derive(Clone, Default)]
+struct Attempt {
+    cancel: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Attempt {
+    async fn end(&self) {
+        self.cancel.cancel();
+        self.ended().await;
+    }
+
+    async fn ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
 }
 
 /// The node's membership. Cheap to clone.
@@ -92,61 +112,76 @@ impl LocalSwarm {
             }),
         };
         if let Some(record) = swarm.inner.dir.load()? {
-            let cancel = swarm.inner.pending(&record);
-            tokio::spawn(swarm.clone().bring_up(record, cancel));
+            swarm.begin(record);
         }
         Ok(swarm)
     }
 
     /// Stops agent and manager; containers and membership stay.
     pub(super) async fn shutdown(&self) {
-        let _change = self.inner.change.lock().await;
-        match self.inner.take_phase() {
-            Phase::Active(member) => {
-                if let Some(member) = unshare(member).await {
-                    member.shutdown().await;
-                }
-            }
-            Phase::Pending { cancel, .. } => cancel.cancel(),
-            Phase::Inactive | Phase::Failed(_) => {}
+        // Ends what a change may be waiting for.
+        if let Phase::Pending { attempt, .. } = self.inner.phase() {
+            attempt.end().await;
         }
+        let _change = self.inner.change.lock().await;
+        match self.inner.phase() {
+            Phase::Active(member) => member.shutdown().await,
+            Phase::Pending { attempt, .. } => attempt.end().await,
+            Phase::Inactive | Phase::Refused(_) => {}
+        }
+        self.inner.set(Phase::Inactive);
     }
 
     /// Goes on with a membership that is on record: a join under way, or a node that starts again.
-    async fn bring_up(self, record: Record, cancel: CancellationToken) {
-        let started = tokio::select! {
-            () = cancel.cancelled() => return,
-            started = self.try_bring_up(&record) => started,
-        };
-        if let Err(error) = started {
-            if cancel.is_cancelled() {
-                return;
+    fn begin(&self, record: Record) -> Attempt {
+        let attempt = Attempt::default();
+        self.inner.set(Phase::Pending { record: record.clone(), error: String::new(), attempt: attempt.clone() });
+        attempt.tasks.spawn(self.clone().bring_up(record, attempt.cancel.clone()));
+        attempt
+    }
+
+    async fn bring_up(self, mut record: Record, cancel: CancellationToken) {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        loop {
+            match self.try_bring_up(&mut record, &cancel).await {
+                Ok(()) | Err(BringUp::GivenUp) => return,
+                Err(BringUp::Refused(error)) => {
+                    warn!(%error, "the swarm refuses this node");
+                    // There is nothing to go on with.
+                    let _ = self.inner.dir.wipe();
+                    return self.inner.set(Phase::Refused(error.to_string()));
+                }
+                Err(BringUp::Failed(error)) => {
+                    warn!(error, "the node could not take its place in the swarm; trying again");
+                    self.inner.note(error);
+                }
             }
-            warn!(%error, "the node could not take its place in the swarm");
-            if matches!(error, BringUp::Refused(_)) && record.joining.is_some() {
-                // The swarm does not want this node: there is nothing to go on with.
-                let _ = self.inner.dir.wipe();
-                self.inner.set(Phase::Failed(error.to_string()));
-            } else {
-                self.inner.set(Phase::Failed(error.to_string()));
+            if cancel.run_until_cancelled(backoff.wait()).await.is_none() {
+                return;
             }
         }
     }
 
-    async fn try_bring_up(&self, record: &Record) -> Result<(), BringUp> {
-        let mut record = record.clone();
+    /// Ends soon once `cancel` is: whatever waits for others is given up, what is local goes to its end.
+    async fn try_bring_up(&self, record: &mut Record, cancel: &CancellationToken) -> Result<(), BringUp> {
+        let failed = |error: &dyn std::fmt::Display| BringUp::Failed(error.to_string());
         let mut remotes = Vec::new();
         if let Some(joining) = record.joining.clone() {
-            let identity = self.enroll(&joining).await?;
-            identity.save(&self.inner.dir.identity()).map_err(|error| BringUp::Failed(error.to_string()))?;
+            let enrolled = cancel.run_until_cancelled(self.enroll(&joining)).await;
+            let identity = enrolled.unwrap_or(Err(BringUp::GivenUp))?;
+            identity.save(&self.inner.dir.identity()).map_err(|error| failed(&error))?;
             remotes = joining.remotes;
             record.joining = None;
-            self.inner.dir.save(&record).map_err(|error| BringUp::Failed(error.to_string()))?;
+            self.inner.dir.save(record).map_err(|error| failed(&error))?;
+            self.inner.dir.forget_next_key();
         }
-        self.follow_address(&mut record);
-        let identity =
-            Identity::load(&self.inner.dir.identity()).map_err(|error| BringUp::Failed(error.to_string()))?;
-        self.activate(record, identity, remotes, None).await?;
+        self.follow_address(record);
+        let identity = Identity::load(&self.inner.dir.identity()).map_err(|error| failed(&error))?;
+        let member = self.activate(record.clone(), identity, remotes, None).await?;
+        if cancel.is_cancelled() {
+            member.shutdown().await;
+            return Err(BringUp::GivenUp);
+        }
         Ok(())
     }
 
@@ -174,7 +209,7 @@ impl LocalSwarm {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             for remote in &joining.remotes {
-                match enroll::with_token(remote, &joining.token, availability).await {
+                match enroll::with_token(remote, &joining.token, availability, &self.inner.dir.next_key()).await {
                     Ok(identity) => return Ok(identity),
                     Err(error) if error.is_passing() => {
                         info!(remote, %error, "the join goes on");
@@ -185,6 +220,50 @@ impl LocalSwarm {
             }
             backoff.wait().await;
         }
+    }
+
+    async fn found(&self, options: InitOptions) -> Result<String, SwarmError> {
+        let _change = self.inner.change.lock().await;
+        self.inner.must_be_inactive()?;
+        let interfaces = address::interfaces()?;
+        let listen_addr = address::listen(&options.listen_addr, &interfaces)?;
+        let record = Record {
+            listen_addr,
+            advertise_addr: address::advertise(options.advertise_addr.as_deref(), listen_addr, &interfaces)?,
+            advertise: options.advertise_addr.clone(),
+            joining: None,
+        };
+        let (identity, bootstrap) = found(&options, &self.inner.description).map_err(internal)?;
+        identity.save(&self.inner.dir.identity()).map_err(internal)?;
+        self.inner.dir.save(&record).map_err(internal)?;
+        let member =
+            match self.activate(record, identity, Vec::new(), Some(Start::Bootstrap(Box::new(bootstrap)))).await {
+                Ok(member) => member,
+                Err(error) => {
+                    self.inner.dir.wipe().map_err(internal)?;
+                    return Err(internal(error));
+                }
+            };
+        Ok(member.node_id())
+    }
+
+    async fn leave(&self, force: bool) -> Result<(), SwarmError> {
+        let _change = self.inner.change.lock().await;
+        match self.inner.phase() {
+            Phase::Inactive => return Err(SwarmError::NotInSwarm),
+            Phase::Pending { attempt, .. } => {
+                attempt.end().await;
+                // It may just have come up.
+                if let Phase::Active(member) = self.inner.phase() {
+                    end_membership(&member, force).await?;
+                }
+            }
+            Phase::Refused(_) => {}
+            Phase::Active(member) => end_membership(&member, force).await?,
+        }
+        self.inner.dir.wipe().map_err(internal)?;
+        self.inner.set(Phase::Inactive);
+        Ok(())
     }
 
     async fn activate(
@@ -213,10 +292,14 @@ impl LocalSwarm {
 /// Why a membership on record did not come up.
 #[derive(Debug, thiserror::Error)]
 enum BringUp {
+    /// The swarm does not want this node.
     #[error("{0}")]
     Refused(EnrollError),
+    /// Something is not as it must be, and may be later: an address, a port, a file.
     #[error("{0}")]
     Failed(String),
+    #[error("it was given up")]
+    GivenUp,
 }
 
 impl From<MemberError> for BringUp {
@@ -234,16 +317,6 @@ impl Inner {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
 
-    fn take_phase(&self) -> Phase {
-        std::mem::replace(&mut *self.phase.lock().unwrap_or_else(PoisonError::into_inner), Phase::Inactive)
-    }
-
-    fn pending(&self, record: &Record) -> CancellationToken {
-        let cancel = CancellationToken::new();
-        self.set(Phase::Pending { record: record.clone(), error: String::new(), cancel: cancel.clone() });
-        cancel
-    }
-
     fn note(&self, text: String) {
         if let Phase::Pending { error, .. } = &mut *self.phase.lock().unwrap_or_else(PoisonError::into_inner) {
             *error = text;
@@ -252,7 +325,7 @@ impl Inner {
 
     fn must_be_inactive(&self) -> Result<(), SwarmError> {
         match self.phase() {
-            Phase::Inactive => Ok(()),
+            Phase::Inactive | Phase::Refused(_) => Ok(()),
             _ => Err(SwarmError::AlreadyInSwarm),
         }
     }
@@ -280,7 +353,7 @@ impl Swarm for LocalSwarm {
                 error: member.trouble(),
                 remote_managers: member.managers(),
             },
-            Phase::Failed(error) => LocalStatus { state: LocalNodeState::Error, error, ..LocalStatus::default() },
+            Phase::Refused(error) => LocalStatus { state: LocalNodeState::Error, error, ..LocalStatus::default() },
         }
     }
 
@@ -292,41 +365,32 @@ impl Swarm for LocalSwarm {
     }
 
     async fn init(&self, options: InitOptions) -> Result<String, SwarmError> {
-        let _change = self.inner.change.lock().await;
-        self.inner.must_be_inactive()?;
-        let interfaces = address::interfaces()?;
-        let record = Record {
-            listen_addr: address::listen(&options.listen_addr, &interfaces)?,
-            advertise_addr: address::advertise(options.advertise_addr.as_deref(), &interfaces)?,
-            advertise: options.advertise_addr.clone(),
-            joining: None,
-        };
-        let (identity, bootstrap) = found(&options, &self.inner.description).map_err(internal)?;
-        identity.save(&self.inner.dir.identity()).map_err(internal)?;
-        self.inner.dir.save(&record).map_err(internal)?;
-        let member =
-            match self.activate(record, identity, Vec::new(), Some(Start::Bootstrap(Box::new(bootstrap)))).await {
-                Ok(member) => member,
-                Err(error) => {
-                    self.inner.dir.wipe().map_err(internal)?;
-                    return Err(internal(error));
-                }
-            };
-        Ok(member.node_id())
+        let swarm = self.clone();
+        to_the_end(async move { swarm.found(options).await }).await
     }
 
     async fn join(&self, options: JoinOptions) -> Result<(), SwarmError> {
-        let _change = self.inner.change.lock().await;
+        let change = self.inner.change.lock().await;
+        if let Phase::Active(member) = self.inner.phase()
+            && member.is_locked_out()
+        {
+            member.come_back(&options.remote_addrs, &options.token).await.map_err(refused)?;
+            info!(node = member.node_id(), "the node is back with a new certificate");
+            drop(change);
+            let connected = tokio::time::timeout(JOIN_WAIT, member.wait_connected()).await;
+            return connected.map_err(|_| SwarmError::JoinTimeout);
+        }
         self.inner.must_be_inactive()?;
         JoinToken::parse(&options.token).map_err(|error| SwarmError::Invalid(error.to_string()))?;
         let interfaces = address::interfaces()?;
         let way = options.remote_addrs.iter().find_map(|remote| address::towards(remote));
+        let listen_addr = address::listen(&options.listen_addr, &interfaces)?;
         let advertise_addr = match (&options.advertise_addr, way) {
-            (None, Some(ip)) => SocketAddr::new(ip, MANAGER_PORT),
-            (given, _) => address::advertise(given.as_deref(), &interfaces)?,
+            (None, Some(ip)) if listen_addr.ip().is_unspecified() => SocketAddr::new(ip, listen_addr.port()),
+            (given, _) => address::advertise(given.as_deref(), listen_addr, &interfaces)?,
         };
         let record = Record {
-            listen_addr: address::listen(&options.listen_addr, &interfaces)?,
+            listen_addr,
             advertise_addr,
             advertise: options.advertise_addr,
             joining: Some(Joining {
@@ -336,11 +400,11 @@ impl Swarm for LocalSwarm {
             }),
         };
         self.inner.dir.save(&record).map_err(internal)?;
-        let cancel = self.inner.pending(&record);
-        let joining = tokio::spawn(self.clone().bring_up(record, cancel));
+        let attempt = self.begin(record);
+        // Whoever wants to leave meanwhile need not wait.
+        drop(change);
         let finished = async {
-            // It ends by setting the phase; a panic in it would show as a node that stays pending.
-            let _ = joining.await;
+            attempt.ended().await;
             if let Phase::Active(member) = self.inner.phase() {
                 member.wait_connected().await;
             }
@@ -350,8 +414,7 @@ impl Swarm for LocalSwarm {
         }
         match self.inner.phase() {
             Phase::Active(_) => Ok(()),
-            Phase::Failed(error) => {
-                self.inner.dir.wipe().map_err(internal)?;
+            Phase::Refused(error) => {
                 self.inner.set(Phase::Inactive);
                 Err(SwarmError::Refused(error))
             }
@@ -360,34 +423,16 @@ impl Swarm for LocalSwarm {
     }
 
     async fn leave(&self, force: bool) -> Result<(), SwarmError> {
-        let _change = self.inner.change.lock().await;
-        match self.inner.phase() {
-            Phase::Inactive => return Err(SwarmError::NotInSwarm),
-            Phase::Pending { cancel, .. } => cancel.cancel(),
-            Phase::Failed(_) => {}
-            Phase::Active(member) => {
-                if !force && let Some(manager) = member.manager() {
-                    let status = manager.status().borrow().clone();
-                    let members = status.managers.len();
-                    if status.membership != Membership::Removed {
-                        return Err(SwarmError::LeaveNeedsForce(leave_warning(members, status.is_leader)));
-                    }
-                }
-                drop(member);
-                let Phase::Active(member) = self.inner.take_phase() else { return Err(SwarmError::NotInSwarm) };
-                let Some(member) = unshare(member).await else {
-                    return Err(internal("the node is busy; try again"));
-                };
-                if let Err((member, error)) = member.leave(force).await {
-                    self.inner.set(Phase::Active(Arc::new(member)));
-                    return Err(SwarmError::Refused(error.to_string()));
-                }
-            }
-        }
-        self.inner.dir.wipe().map_err(internal)?;
-        self.inner.set(Phase::Inactive);
-        Ok(())
+        let swarm = self.clone();
+        to_the_end(async move { LocalSwarm::leave(&swarm, force).await }).await
     }
+}
+
+/// A client that hangs up must not leave a change half made.
+async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, SwarmError>> + Send + 'static,
+) -> Result<T, SwarmError> {
+    tokio::spawn(change).await.unwrap_or_else(|error| Err(internal(error)))
 }
 
 /// What leaving does to the managers that stay, in Docker's words.
@@ -403,17 +448,18 @@ fn leave_warning(members: usize, is_leader: bool) -> String {
     }
 }
 
-/// Waits until nobody reads the member any more: readers hold it for the length of one call.
-async fn unshare(mut member: Arc<Member>) -> Option<Member> {
-    let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(100));
-    for _ in 0..100 {
-        match Arc::try_unwrap(member) {
-            Ok(member) => return Some(member),
-            Err(shared) => member = shared,
+async fn end_membership(member: &Member, force: bool) -> Result<(), SwarmError> {
+    if !force && let Some(manager) = member.manager() {
+        let status = manager.status().borrow().clone();
+        if status.membership != Membership::Removed {
+            return Err(SwarmError::LeaveNeedsForce(leave_warning(status.managers.len(), status.is_leader)));
         }
-        backoff.wait().await;
     }
-    None
+    member.leave(force).await.map_err(refused)
+}
+
+fn refused(error: impl ToString) -> SwarmError {
+    SwarmError::Refused(error.to_string())
 }
 
 /// A new swarm: its root, and this node's certificate under it.

@@ -1,10 +1,13 @@
 //! A node as a member of a swarm: always an agent, a manager while the swarm wants it to be one.
 //!
-//! Owns the node's identity files and the life of its manager. One loop, level-triggered: it compares the role the swarm
-//! has for this node with the role its certificate says and with the manager that runs (or not), and takes the one next
-//! step; after a crash at any point it simply goes on from what is there.
+//! Owns the agent, the manager while there is one, and the loop that looks after both (`supervise`). Invariant: stopping and
+//! leaving end that loop first, so nothing is begun any more, and end in bounded time from any state.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use skep_ca::renewal_moment;
 use skep_common::{
@@ -13,21 +16,24 @@ use skep_common::{
     net::{
         backoff::Backoff,
         dial::Dialer,
-        identity::{Identity, IdentityHandle},
+        identity::{Identity, IdentityError, IdentityHandle},
     },
 };
 use skep_manager::{Manager, ManagerConfig, ManagerError, Membership, Start};
 use skep_proto::v1::{NodeDescription, NodeRole, PeerManager};
 use skep_runtime::Runtime;
 use skep_worker::{Managers, SessionState, Worker, WorkerConfig};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, warn};
 
 use super::{
     enroll::{self, EnrollError},
     record::{Record, SwarmDir},
 };
+
+/// How long a manager may take to close its state. One that takes longer has a disk that does not answer.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// What a member is made of.
 pub(super) struct MemberConfig {
@@ -66,19 +72,28 @@ pub(super) enum MemberError {
 /// A running member. Dropping it stops nothing: see [`Member::shutdown`].
 pub(super) struct Member {
     shared: Arc<Shared>,
-    worker: Worker,
-    supervisor: JoinHandle<()>,
+    session: watch::Receiver<SessionState>,
+    /// Until it is stopped.
+    worker: Mutex<Option<Worker>>,
+    supervising: Mutex<Option<Supervising>>,
 }
 
-struct Shared {
-    dir: SwarmDir,
-    record: Record,
-    identity: IdentityHandle,
-    dialer: Dialer,
-    managers: Managers,
-    manager: watch::Sender<Option<Manager>>,
-    trouble: watch::Sender<String>,
+struct Supervising {
     stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// What the member and its supervising loop both stand on.
+pub(super) struct Shared {
+    pub(super) dir: SwarmDir,
+    pub(super) record: Record,
+    pub(super) identity: IdentityHandle,
+    /// When the next certificate is due.
+    renew_at: Mutex<Timestamp>,
+    pub(super) dialer: Dialer,
+    pub(super) managers: Managers,
+    pub(super) manager: watch::Sender<Option<Manager>>,
+    pub(super) trouble: watch::Sender<String>,
 }
 
 impl Member {
@@ -87,6 +102,7 @@ impl Member {
     /// # Errors
     /// When a port is taken or the state cannot be opened. A swarm that cannot be reached is no error.
     pub(super) async fn start(config: MemberConfig, bootstrap: Option<Start>) -> Result<Self, MemberError> {
+        let renew_at = renewal(&config.identity);
         let identity = IdentityHandle::new(config.identity);
         let dialer = Dialer::new(identity.clone());
         let managers = Managers::open(config.dir.managers(), config.remotes);
@@ -99,11 +115,11 @@ impl Member {
             dir: config.dir,
             record: config.record,
             identity: identity.clone(),
+            renew_at: Mutex::new(renew_at),
             dialer: dialer.clone(),
             managers: managers.clone(),
             manager: watch::Sender::new(None),
             trouble: watch::Sender::new(String::new()),
-            stop: CancellationToken::new(),
         });
         if let Some(start) = bootstrap {
             shared.start_manager(start).await?;
@@ -121,8 +137,26 @@ impl Member {
             listen,
         })
         .await;
-        let supervisor = tokio::spawn(Arc::clone(&shared).supervise(worker.session()));
-        Ok(Self { shared, worker, supervisor })
+        let session = worker.session();
+        let (worker, supervising) = (Mutex::new(Some(worker)), Mutex::new(None));
+        let member = Self { shared, session, worker, supervising };
+        member.supervise();
+        Ok(member)
+    }
+
+    fn supervise(&self) {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(Arc::clone(&self.shared).supervise(self.session.clone(), stop.clone()));
+        *lock(&self.supervising) = Some(Supervising { stop, task });
+    }
+
+    async fn stop_supervising(&self) {
+        let supervising = lock(&self.supervising).take();
+        if let Some(Supervising { stop, task }) = supervising {
+            stop.cancel();
+            // One that panicked has ended too.
+            let _ = task.await;
+        }
     }
 
     /// This node's id.
@@ -140,141 +174,45 @@ impl Member {
         self.shared.managers.list()
     }
 
-    /// Its manager while it is one.
+    /// Its manager while it is one; not while it is only on its way to be one.
     pub(super) fn manager(&self) -> Option<Manager> {
-        self.shared.manager.borrow().clone()
+        let manager = self.shared.manager.borrow().clone()?;
+        let membership = manager.status().borrow().membership;
+        (membership != Membership::Pending).then_some(manager)
     }
 
     /// What is wrong at the moment; empty when nothing is.
     pub(super) fn trouble(&self) -> String {
-        let trouble = self.shared.trouble.borrow().clone();
-        if trouble.is_empty() { self.worker.message() } else { trouble }
-    }
-
-    /// Waits until the agent has a session and, if the node is a manager, its manager is a member.
-    pub(super) async fn wait_connected(&self) {
-        let role = self.shared.identity.current().role();
-        let mut session = self.worker.session();
-        let mut manager = self.shared.manager.subscribe();
-        // A watch whose sender is gone means the member is being stopped; then nobody waits any more.
-        let _ = session.wait_for(|state| state.is_connected()).await;
-        if role == NodeRole::Manager {
-            let _ = manager.wait_for(Option::is_some).await;
+        if self.is_locked_out() {
+            return "this node's certificate is not valid any more (or its clock is wrong): bring the node back with \
+                \"swarm join --token TOKEN MANAGER:2377\"; it stays the node it is"
+                .to_owned();
         }
+        let trouble = self.shared.trouble.borrow().clone();
+        if trouble.is_empty() { lock(&self.worker).as_ref().map(Worker::message).unwrap_or_default() } else { trouble }
     }
 
-    /// Stops agent and manager. Containers run on.
-    pub(super) async fn shutdown(self) {
-        self.shared.stop.cancel();
-        let _ = self.supervisor.await;
-        self.worker.shutdown().await;
-        self.shared.stop_manager().await;
+    /// Whether the swarm takes no call of this node any more, because its certificate has expired.
+    pub(super) fn is_locked_out(&self) -> bool {
+        let valid = self.shared.identity.current().certificate().is_valid(SystemClock::new().now());
+        !valid && self.shared.manager.borrow().is_none()
     }
 
-    /// Stops agent and manager, and every task with its container. The manager leaves consensus first.
+    /// Gets a valid certificate for this same node from one of `remotes` (host:port), with a join token and the key it holds.
     ///
     /// # Errors
-    /// When the rest could not form a quorum and `force` is not set. Then nothing was stopped.
-    pub(super) async fn leave(self, force: bool) -> Result<(), (Self, ManagerError)> {
-        if let Some(manager) = self.manager()
-            && let Err(error) = manager.leave(force).await
-        {
-            return Err((self, error));
-        }
-        self.shared.stop.cancel();
-        let _ = self.supervisor.await;
-        self.worker.leave().await;
-        self.shared.stop_manager().await;
-        Ok(())
-    }
-}
-
-/// What the supervisor found to be the next step.
-#[derive(Debug, PartialEq, Eq)]
-enum Step {
-    Renew,
-    StartManager,
-    StopManager,
-    Nothing,
-}
-
-/// The next step towards what the swarm wants of this node. `wanted` is the role in the store, `held` the
-/// certificate's; a certificate past its renewal moment is due.
-fn next_step(wanted: NodeRole, held: NodeRole, runs: bool, removed: bool, due: bool) -> Step {
-    match (wanted, held, runs) {
-        (NodeRole::Worker, _, true) => Step::StopManager,
-        (_, _, true) if removed => Step::StopManager,
-        _ if wanted != held || due => Step::Renew,
-        (NodeRole::Manager, NodeRole::Manager, false) => Step::StartManager,
-        _ => Step::Nothing,
-    }
-}
-
-impl Shared {
-    async fn supervise(self: Arc<Self>, mut session: watch::Receiver<SessionState>) {
-        /// How often everything is compared even if nothing was heard.
-        const PERIOD: Duration = Duration::from_secs(30);
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-        let stop = self.stop.clone();
-        let clock = SystemClock::new();
-        let mut due_at = self.renewal();
-        loop {
-            let held = self.identity.current().role();
-            // Until the swarm has said otherwise, the certificate speaks for it.
-            let wanted = session.borrow_and_update().node_role().unwrap_or(held);
-            let mut status = self.manager.borrow().as_ref().map(Manager::status);
-            let removed =
-                status.as_mut().is_some_and(|status| status.borrow_and_update().membership == Membership::Removed);
-            let now = clock.now();
-            let step = next_step(wanted, held, status.is_some(), removed, now >= due_at);
-            let result = match step {
-                Step::Nothing => Ok(()),
-                Step::Renew => {
-                    self.renew().await.inspect(|()| due_at = self.renewal()).map_err(|error| error.to_string())
-                }
-                Step::StopManager => {
-                    self.retire_manager().await;
-                    Ok(())
-                }
-                Step::StartManager => self.resume_manager().await.map_err(|error| error.to_string()),
-            };
-            let wait = match &result {
-                Ok(()) if step == Step::Nothing => {
-                    backoff.reset();
-                    let until_due = u64::try_from(due_at.as_nanos().saturating_sub(now.as_nanos())).unwrap_or(0);
-                    PERIOD.min(Duration::from_nanos(until_due))
-                }
-                Ok(()) => Duration::ZERO,
-                Err(error) => {
-                    warn!(?step, error, "this node could not follow the swarm's wish; trying again");
-                    backoff.next_delay()
-                }
-            };
-            self.trouble.send_replace(result.err().unwrap_or_default());
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
-                Ok(()) = session.changed() => {}
-                () = changed(status.as_mut()) => {}
-            }
-        }
-    }
-
-    fn renewal(&self) -> Timestamp {
-        let identity = self.identity.current();
-        renewal_moment(identity.certificate().not_before, identity.certificate().not_after)
-    }
-
-    /// Gets a certificate for the role the swarm wants this node to have, from whichever manager answers.
-    async fn renew(&self) -> Result<(), EnrollError> {
-        let current = self.identity.current();
-        let mut last = EnrollError::Unreachable("no manager is known".to_owned());
-        for manager in self.managers.list() {
-            match enroll::renew(&self.dialer, &manager.addr, current.roots_pem()).await {
+    /// When no manager gives it.
+    pub(super) async fn come_back(&self, remotes: &[String], token: &str) -> Result<(), EnrollError> {
+        let current = self.shared.identity.current();
+        let mut last = EnrollError::Unreachable("no manager was named".to_owned());
+        for remote in remotes {
+            match enroll::again(remote, token, &current, &self.shared.dir.next_key()).await {
                 Ok(identity) => {
-                    identity.save(&self.dir.identity())?;
-                    info!(role = ?identity.role(), "the node has a new certificate");
-                    self.identity.replace(identity);
+                    self.shared.install(identity, None)?;
+                    let known = self.shared.managers.list();
+                    let named = remotes.iter().filter(|addr| known.iter().all(|manager| manager.addr != **addr));
+                    let named = named.map(|addr| PeerManager { addr: addr.clone(), ..PeerManager::default() });
+                    self.shared.managers.learn(known.iter().cloned().chain(named).collect());
                     return Ok(());
                 }
                 Err(error) => last = error,
@@ -283,35 +221,105 @@ impl Shared {
         Err(last)
     }
 
-    /// Starts the manager of a node that was one before, or has just been promoted.
-    async fn resume_manager(&self) -> Result<(), ManagerError> {
-        if self.dir.manager().exists() {
-            let own = self.record.advertise_addr.to_string();
-            let remotes = self.other_managers().chain([own]).collect();
-            match self.start_manager(Start::Resume { remotes }).await {
-                Err(MemberError::Manager(ManagerError::Wiped(_))) => {
-                    warn!("this manager's log is gone: it joins anew, under a new Raft id");
-                    self.wipe_manager();
+    /// Waits until the agent has a session and, if the node is a manager, its manager is a member.
+    pub(super) async fn wait_connected(&self) {
+        let role = self.shared.identity.current().role();
+        let mut session = self.session.clone();
+        // A watch whose sender is gone means the member is being stopped; then nobody waits any more.
+        let _ = session.wait_for(|state| state.is_connected()).await;
+        if role != NodeRole::Manager {
+            return;
+        }
+        let mut manager = self.shared.manager.subscribe();
+        loop {
+            let started = manager.borrow_and_update().clone();
+            let Some(started) = started else {
+                if manager.changed().await.is_err() {
+                    return;
                 }
-                other => return other.map_err(into_manager),
+                continue;
+            };
+            let mut status = started.status();
+            tokio::select! {
+                member = status.wait_for(|status| status.membership == Membership::Member) => {
+                    if member.is_ok() {
+                        return;
+                    }
+                }
+                _ = manager.changed() => {}
             }
         }
-        let start = Start::Join { remotes: self.other_managers().collect() };
-        let joined = self.start_manager(start).await.map_err(into_manager);
-        if joined.is_err() {
-            self.wipe_manager();
+    }
+
+    /// Stops agent and manager. Containers run on.
+    pub(super) async fn shutdown(&self) {
+        self.stop_supervising().await;
+        let worker = lock(&self.worker).take();
+        if let Some(worker) = worker {
+            worker.shutdown().await;
         }
-        joined
+        self.shared.stop_manager().await;
     }
 
-    fn other_managers(&self) -> impl Iterator<Item = String> {
+    /// Stops agent and manager, and every task with its container. The manager leaves consensus first.
+    ///
+    /// # Errors
+    /// When the rest could not form a quorum and `force` is not set. Then nothing was stopped.
+    pub(super) async fn leave(&self, force: bool) -> Result<(), ManagerError> {
+        // Or it would join anew as soon as it is out.
+        self.stop_supervising().await;
+        let manager = self.shared.manager.borrow().clone();
+        if let Some(manager) = manager
+            && let Err(error) = manager.leave(force).await
+        {
+            self.supervise();
+            return Err(error);
+        }
+        let worker = lock(&self.worker).take();
+        if let Some(worker) = worker {
+            worker.leave().await;
+        }
+        self.shared.stop_manager().await;
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn renewal(identity: &Identity) -> Timestamp {
+    renewal_moment(identity.certificate().not_before, identity.certificate().not_after)
+}
+
+impl Shared {
+    pub(super) fn renew_at(&self) -> Timestamp {
+        *lock(&self.renew_at)
+    }
+
+    /// Makes `identity` this node's, on disk and in force. The next is due at `renew_at`, or in its own time.
+    pub(super) fn install(&self, identity: Identity, renew_at: Option<Timestamp>) -> Result<(), IdentityError> {
+        let mut due = lock(&self.renew_at);
+        identity.save(&self.dir.identity())?;
+        *due = renew_at.unwrap_or_else(|| renewal(&identity));
+        self.identity.replace(identity);
+        self.dir.forget_next_key();
+        Ok(())
+    }
+
+    /// The other managers, host:port.
+    pub(super) fn other_managers(&self) -> Vec<String> {
         let own = self.identity.current().node_id().to_owned();
-        self.managers.list().into_iter().filter(move |manager| manager.node_id != own).map(|manager| manager.addr)
+        let others = self.managers.list().into_iter().filter(|manager| manager.node_id != own);
+        others.map(|manager| manager.addr).collect()
     }
 
-    async fn start_manager(&self, start: Start) -> Result<(), MemberError> {
+    pub(super) async fn start_manager(&self, start: Start) -> Result<(), MemberError> {
+        self.start_manager_on(bind(self.record.listen_addr).await?, start).await
+    }
+
+    pub(super) async fn start_manager_on(&self, listen: TcpListener, start: Start) -> Result<(), MemberError> {
         let identity = self.identity.current();
-        let listen = bind(self.record.listen_addr).await?;
         let manager = Manager::start(ManagerConfig {
             node_id: identity.node_id().to_owned(),
             cluster_id: identity.cluster_id().to_owned(),
@@ -328,25 +336,24 @@ impl Shared {
         Ok(())
     }
 
-    async fn stop_manager(&self) {
-        if let Some(manager) = self.manager.send_replace(None) {
-            manager.shutdown().await;
+    pub(super) async fn stop_manager(&self) {
+        if let Some(manager) = self.manager.send_replace(None)
+            && timeout(CLOSING, manager.shutdown()).await.is_err()
+        {
+            error!("the manager's state could not be closed in time; going on without it");
         }
     }
 
-    /// Stops the manager for good: its Raft id is never used again.
-    async fn retire_manager(&self) {
-        self.stop_manager().await;
-        self.wipe_manager();
-        info!("this node no longer manages the swarm");
-    }
-
-    fn wipe_manager(&self) {
+    pub(super) async fn wipe_manager(&self) {
         let dir = self.dir.manager();
-        if let Err(error) = std::fs::remove_dir_all(&dir)
+        let wiped = tokio::task::spawn_blocking({
+            let dir = dir.clone();
+            move || std::fs::remove_dir_all(dir)
+        });
+        if let Ok(Err(error)) = wiped.await
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            warn!(%error, dir = %dir.display(), "cannot remove the state of a manager that is none any more; remove it by hand");
+            warn!(%error, dir = %dir.display(), "cannot remove the state of a manager that is none any more; trying again");
         }
     }
 
@@ -359,24 +366,8 @@ impl Shared {
     }
 }
 
-async fn changed<T>(watch: Option<&mut watch::Receiver<T>>) {
-    if let Some(watch) = watch
-        && watch.changed().await.is_ok()
-    {
-        return;
-    }
-    std::future::pending().await
-}
-
-fn into_manager(error: MemberError) -> ManagerError {
-    match error {
-        MemberError::Manager(error) => error,
-        MemberError::Listen { source, .. } => ManagerError::Listen(source),
-    }
-}
-
 /// Binds, and waits a little for a port that the daemon before this one still holds.
-async fn bind(addr: SocketAddr) -> Result<TcpListener, MemberError> {
+pub(super) async fn bind(addr: SocketAddr) -> Result<TcpListener, MemberError> {
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(200));
     for _ in 0..20 {
         match TcpListener::bind(addr).await {
@@ -386,46 +377,4 @@ async fn bind(addr: SocketAddr) -> Result<TcpListener, MemberError> {
         }
     }
     TcpListener::bind(addr).await.map_err(|source| MemberError::Listen { addr, source })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use NodeRole::{Manager as M, Worker as W};
-
-    #[test]
-    fn every_situation_has_one_next_step() {
-        // wanted, held, runs, removed, due
-        let cases = [
-            ((W, W, false, false, false), Step::Nothing),
-            ((M, M, true, false, false), Step::Nothing),
-            ((M, W, false, false, false), Step::Renew),
-            ((M, M, false, false, false), Step::StartManager),
-            ((W, M, true, false, false), Step::StopManager),
-            ((W, M, false, false, false), Step::Renew),
-            ((M, M, true, true, false), Step::StopManager),
-            ((W, W, false, false, true), Step::Renew),
-            ((M, M, true, false, true), Step::Renew),
-        ];
-        for ((wanted, held, runs, removed, due), step) in cases {
-            assert_eq!(next_step(wanted, held, runs, removed, due), step, "{wanted:?} {held:?} {runs} {removed} {due}");
-        }
-    }
-
-    #[test]
-    fn promotion_and_demotion_end_in_nothing_to_do() {
-        for wanted in [W, M] {
-            let (mut held, mut runs) = if wanted == M { (W, false) } else { (M, true) };
-            for _ in 0..4 {
-                match next_step(wanted, held, runs, false, false) {
-                    Step::Renew => held = wanted,
-                    Step::StartManager => runs = true,
-                    Step::StopManager => runs = false,
-                    Step::Nothing => break,
-                }
-            }
-            assert_eq!((held, runs), (wanted, wanted == M));
-            assert_eq!(next_step(wanted, held, runs, false, false), Step::Nothing);
-        }
-    }
 }

@@ -12,6 +12,7 @@ mod member;
 mod options;
 mod record;
 mod socket;
+mod supervise;
 
 use std::{
     fs::{self, File},

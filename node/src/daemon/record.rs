@@ -63,6 +63,18 @@ impl SwarmDir {
         self.0.join("identity")
     }
 
+    /// The key of a certificate that was asked for and has not come yet. Asking again with it gives the same answer, so an
+    /// answer that was lost makes no second node.
+    pub(super) fn next_key(&self) -> PathBuf {
+        self.identity().join("next.key")
+    }
+
+    /// The certificate has come.
+    pub(super) fn forget_next_key(&self) {
+        // One that stays is used for the next certificate, and does no harm.
+        let _ = fs::remove_file(self.next_key());
+    }
+
     /// The manager's state.
     pub(super) fn manager(&self) -> PathBuf {
         self.0.join("manager")

@@ -54,9 +54,9 @@ impl NodeCertificate {
         })
     }
 
-    /// Whether it is no longer valid at `now`.
-    pub fn expired(&self, now: Timestamp) -> bool {
-        now > self.not_after
+    /// Whether it is valid at `now`: neither expired nor from the future.
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.not_before <= now && now <= self.not_after
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     use crate::net::testing::TestCa;
 
     #[test]
-    fn is_valid_through_its_last_second() {
+    fn is_valid_from_its_first_second_through_its_last() {
         let certificate = NodeCertificate {
             node_id: "n".into(),
             cluster_id: "c".into(),
@@ -87,8 +87,9 @@ mod tests {
             not_before: Timestamp::from_secs(1000),
             not_after: Timestamp::from_secs(2000),
         };
-        assert!(!certificate.expired(Timestamp::from_secs(2000)));
-        assert!(certificate.expired(Timestamp::from_secs(2001)));
+        for (second, valid) in [(999, false), (1000, true), (2000, true), (2001, false)] {
+            assert_eq!(certificate.is_valid(Timestamp::from_secs(second)), valid, "{second}");
+        }
     }
 
     #[test]

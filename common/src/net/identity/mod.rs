@@ -21,7 +21,7 @@ use skep_proto::v1::NodeRole;
 
 pub use self::{
     certificate::{MANAGER_UNIT, NodeCertificate, WORKER_UNIT, role_unit},
-    csr::new_key_and_csr,
+    csr::{csr_for, new_key_and_csr},
     handle::IdentityHandle,
 };
 use crate::secret::Secret;

@@ -13,7 +13,7 @@ use skep_common::{
     },
     secret::Secret,
 };
-use skep_manager::{Bootstrap, LocalControlClient, Manager, ManagerConfig, Start};
+use skep_manager::{Bootstrap, LocalControlClient, Manager, ManagerConfig, Membership, Start};
 use skep_proto::v1::{
     Annotations, Availability, CertificateStatusRequest, Cluster, ClusterSpec, ContainerSpec, CreateServiceRequest,
     GetClusterRequest, GetObjectRequest, GetRootCaRequest, IssueCertificateRequest, ListTasksRequest, Node,
@@ -54,6 +54,7 @@ impl Member {
             csr_pem: csr.into_bytes(),
             token: token.to_owned(),
             availability: Availability::Active.into(),
+            ..IssueCertificateRequest::default()
         };
         let node_id = ca.issue_certificate(request.clone()).await?.into_inner().node_id;
         let again = ca.issue_certificate(request).await?.into_inner().node_id;
@@ -121,12 +122,34 @@ impl TestManager {
     pub(crate) async fn join(first: &Self) -> Self {
         let token = first.cluster().await.join_tokens.unwrap().manager;
         let member = Member::enroll(&first.addr, &token).await.unwrap();
-        Self::start(member, Start::Join { remotes: vec![first.addr.clone()] }, tempfile::tempdir().unwrap()).await
+        let joined = Self::enter(member, vec![first.addr.clone()]).await;
+        let mut status = joined.manager.status();
+        status.wait_for(|status| status.membership == Membership::Member).await.unwrap();
+        joined
+    }
+
+    /// A new member; whether it votes is for the others.
+    pub(crate) async fn enter(member: Member, remotes: Vec<String>) -> Self {
+        let (listen, addr) = Self::listen().await;
+        let join = || async { skep_manager::join(&member.dialer, &remotes, &addr).await.ok() };
+        let raft_id = eventually("the managers take a new one in", join).await;
+        let dir = tempfile::tempdir().unwrap();
+        Self::start_at(member, Start::Join { raft_id, remotes }, dir, listen, addr).await
+    }
+
+    /// A manager that believes it was given this Raft id.
+    pub(crate) async fn start_as(member: Member, raft_id: u64, remotes: Vec<String>) -> Self {
+        Self::start(member, Start::Join { raft_id, remotes }, tempfile::tempdir().unwrap()).await
+    }
+
+    async fn listen() -> (TcpListener, String) {
+        let listen = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let addr = SocketAddr::from(([127, 0, 0, 1], listen.local_addr().unwrap().port())).to_string();
+        (listen, addr)
     }
 
     async fn start(member: Member, start: Start, dir: TempDir) -> Self {
-        let listen = TcpListener::bind("0.0.0.0:0").await.unwrap();
-        let addr = SocketAddr::from(([127, 0, 0, 1], listen.local_addr().unwrap().port())).to_string();
+        let (listen, addr) = Self::listen().await;
         Self::start_at(member, start, dir, listen, addr).await
     }
 

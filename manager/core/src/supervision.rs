@@ -1,0 +1,425 @@
+//! What a node does next to be what its swarm wants it to be: certificates, and the life of its manager.
+//!
+//! [`Supervisor::next`] compares a [`Situation`] with what is under way and says which [`Effect`]s begin and which are given
+//! up. Whoever runs them reports each one's end; nothing else is remembered, so after a crash at any point the next look goes
+//! on from what is there.
+//!
+//! Invariants: effects of the two [`Lane`]s never wait for each other, so a renewal stands in front of nothing; a lane does
+//! one thing at a time; everything has a limit ([`Effect::limit`]); the same effect begins again only after a wait that grows
+//! with how often it has begun lately, whether it failed or succeeded in vain.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use skep_common::clock::Timestamp;
+use skep_proto::v1::NodeRole;
+
+/// Longest time until everything is compared again when nothing is heard.
+const PERIOD: Duration = Duration::from_secs(30);
+
+/// The first wait before an effect begins once more, and the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// An effect that has not been begun for this long begins without a wait.
+const FORGIVEN: Duration = Duration::from_secs(20);
+
+/// Shortest time between two renewals that only the clock asks for; of short lives a tenth. By a clock that runs ahead every
+/// new certificate is due at once.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(3600);
+
+/// Something to be done outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// Ask the managers for a certificate: for the role the swarm has for this node, or because its time has come.
+    Renew,
+    /// Let this node's own manager issue a certificate from the state it holds: the one it has is no longer valid, and the
+    /// other managers may be in the same place.
+    IssueOwn,
+    /// Start the manager: from its state, or by joining the others.
+    Start,
+    /// Stop the manager and forget its state.
+    Retire,
+}
+
+/// Effects that exclude each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Whoever changes the node's certificate.
+    Certificate,
+    /// Whoever changes whether a manager runs.
+    Manager,
+}
+
+impl Effect {
+    /// Its lane.
+    pub fn lane(self) -> Lane {
+        match self {
+            Self::Renew | Self::IssueOwn => Lane::Certificate,
+            Self::Start | Self::Retire => Lane::Manager,
+        }
+    }
+
+    /// How long it may take before it is given up.
+    pub fn limit(self) -> Duration {
+        match self {
+            Self::Renew | Self::IssueOwn | Self::Retire => Duration::from_secs(30),
+            // Opening the state takes what it takes; asking to join has shorter limits of its own.
+            Self::Start => Duration::from_secs(300),
+        }
+    }
+}
+
+/// What the swarm wants of this node, as far as it has heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing was heard since the start: the certificate speaks for the swarm.
+    Unheard,
+    /// The role the store has for it.
+    Role(NodeRole),
+    /// It was removed.
+    Nothing,
+}
+
+/// The node's certificate, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Certificate {
+    /// The role it was issued for.
+    pub role: NodeRole,
+    /// Begin of validity.
+    pub not_before: Timestamp,
+    /// End of validity.
+    pub not_after: Timestamp,
+    /// When the next one is due.
+    pub renew_at: Timestamp,
+}
+
+impl Certificate {
+    /// Whether others would accept it, were their clocks the same.
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.not_before <= now && now <= self.not_after
+    }
+
+    fn pause(&self) -> Duration {
+        RENEWAL_PAUSE.min(self.not_after.since(self.not_before) / 10)
+    }
+}
+
+/// The manager on this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ManagerState {
+    /// None runs.
+    Stopped {
+        /// Whether there is state of one.
+        has_state: bool,
+    },
+    /// It runs: a member, or on its way to be one.
+    Runs,
+    /// It runs and is no member any more.
+    Disowned,
+}
+
+/// A node at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Situation {
+    /// What the swarm wants.
+    pub wish: Wish,
+    /// What it holds.
+    pub certificate: Certificate,
+    /// What runs.
+    pub manager: ManagerState,
+}
+
+impl Situation {
+    fn wanted(&self) -> Option<NodeRole> {
+        match self.wish {
+            Wish::Unheard => Some(self.certificate.role),
+            Wish::Role(role) => Some(role),
+            Wish::Nothing => None,
+        }
+    }
+
+    /// What the lane should be doing.
+    fn calls_for(&self, lane: Lane, now: Timestamp, may_renew: bool) -> Option<Effect> {
+        let (wanted, held) = (self.wanted(), self.certificate.role);
+        match lane {
+            Lane::Certificate => {
+                let valid = self.certificate.is_valid(now);
+                let wrong = wanted.is_some_and(|wanted| wanted != held);
+                let due = now >= self.certificate.renew_at && may_renew;
+                match (valid, self.manager) {
+                    _ if wanted.is_none() => None,
+                    (false, ManagerState::Runs) => Some(Effect::IssueOwn),
+                    _ => (!valid || wrong || due).then_some(Effect::Renew),
+                }
+            }
+            Lane::Manager => match (wanted, self.manager) {
+                (_, ManagerState::Disowned) => Some(Effect::Retire),
+                (None | Some(NodeRole::Worker), ManagerState::Runs) => Some(Effect::Retire),
+                (Some(NodeRole::Manager), ManagerState::Runs) => None,
+                (Some(NodeRole::Manager), ManagerState::Stopped { .. }) => {
+                    (held == NodeRole::Manager).then_some(Effect::Start)
+                }
+                // What an earlier life left: it holds the swarm's secrets. Only what was heard is a reason to forget.
+                (_, ManagerState::Stopped { has_state: true }) if self.wish != Wish::Unheard => Some(Effect::Retire),
+                (_, ManagerState::Stopped { .. }) => None,
+            },
+        }
+    }
+}
+
+/// What to do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Effects to begin.
+    pub begin: Vec<Effect>,
+    /// Effects under way to give up; each still reports its end.
+    pub give_up: Vec<Effect>,
+    /// All that is called for, under way or waiting for its turn.
+    pub wanted: Vec<Effect>,
+    /// Look again after this, when nothing happens before.
+    pub look_again: Duration,
+}
+
+/// What is under way, and what has been lately.
+#[derive(Debug, Clone, Default)]
+pub struct Supervisor {
+    under_way: BTreeMap<Lane, UnderWay>,
+    attempts: BTreeMap<Effect, Attempts>,
+    /// When a certificate was last obtained.
+    renewed: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct UnderWay {
+    effect: Effect,
+    since: Duration,
+    given_up: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Attempts {
+    count: u32,
+    ended: Duration,
+    /// Until when the next one waits.
+    until: Duration,
+}
+
+impl Supervisor {
+    /// Decides at the wall time `now` and the monotonic time `moment`.
+    pub fn next(&mut self, situation: &Situation, now: Timestamp, moment: Duration) -> Decision {
+        let mut decision = Decision { begin: Vec::new(), give_up: Vec::new(), wanted: Vec::new(), look_again: PERIOD };
+        let pause_ends = self.renewed.map(|renewed| renewed + situation.certificate.pause());
+        let may_renew = pause_ends.is_none_or(|ends| moment >= ends);
+        for lane in [Lane::Certificate, Lane::Manager] {
+            let wanted = situation.calls_for(lane, now, may_renew);
+            decision.wanted.extend(wanted);
+            let wait = match self.under_way.get_mut(&lane) {
+                Some(running) => {
+                    let left = (running.since + running.effect.limit()).saturating_sub(moment);
+                    if !running.given_up && (left.is_zero() || wanted != Some(running.effect)) {
+                        running.given_up = true;
+                        decision.give_up.push(running.effect);
+                    }
+                    if running.given_up { PERIOD } else { left }
+                }
+                None => match wanted {
+                    None => PERIOD,
+                    Some(effect) => {
+                        let wait = self.wait(effect, moment);
+                        if wait.is_zero() {
+                            self.under_way.insert(lane, UnderWay { effect, since: moment, given_up: false });
+                            decision.begin.push(effect);
+                            effect.limit()
+                        } else {
+                            wait
+                        }
+                    }
+                },
+            };
+            decision.look_again = decision.look_again.min(wait);
+        }
+        let due = situation.certificate.renew_at.since(now);
+        let due = due.max(pause_ends.unwrap_or_default().saturating_sub(moment));
+        if !due.is_zero() {
+            decision.look_again = decision.look_again.min(due);
+        }
+        decision
+    }
+
+    /// An effect that was begun has ended, by itself or given up. `jitter`, in 0..1, spreads the waits of nodes that lost the
+    /// same manager at the same moment.
+    pub fn ended(&mut self, effect: Effect, succeeded: bool, moment: Duration, jitter: f64) {
+        if self.under_way.get(&effect.lane()).is_some_and(|running| running.effect == effect) {
+            self.under_way.remove(&effect.lane());
+        }
+        let before = self.attempts.get(&effect).filter(|attempts| moment < attempts.ended + FORGIVEN);
+        let count = before.map_or(0, |attempts| attempts.count);
+        let step = FIRST_WAIT.saturating_mul(1u32.checked_shl(count).unwrap_or(u32::MAX)).min(LONGEST_WAIT);
+        let until = moment + step.mul_f64(0.5 + jitter / 2.0);
+        self.attempts.insert(effect, Attempts { count: count.saturating_add(1), ended: moment, until });
+        if effect == Effect::Renew && succeeded {
+            self.renewed = Some(moment);
+        }
+    }
+
+    /// How long `effect` still has to wait.
+    fn wait(&self, effect: Effect, moment: Duration) -> Duration {
+        self.attempts.get(&effect).map_or(Duration::ZERO, |attempts| attempts.until.saturating_sub(moment))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use NodeRole::{Manager as M, Worker as W};
+
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_secs(1_000_000);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    const IDLE: ManagerState = ManagerState::Stopped { has_state: false };
+    const LEFT: ManagerState = ManagerState::Stopped { has_state: true };
+
+    fn certificate(role: NodeRole) -> Certificate {
+        let not_after = START + DAY * 90;
+        Certificate { role, not_before: START, not_after, renew_at: START + DAY * 60 }
+    }
+
+    fn first(wish: Wish, held: NodeRole, manager: ManagerState, days: u32) -> Vec<Effect> {
+        let situation = Situation { wish, certificate: certificate(held), manager };
+        Supervisor::default().next(&situation, START + DAY * days, Duration::ZERO).begin
+    }
+
+    #[test]
+    fn every_situation_has_its_effects() {
+        use Effect::{IssueOwn, Renew, Retire, Start};
+        use ManagerState::{Disowned, Runs};
+        let (unheard, manager, worker, nothing) = (Wish::Unheard, Wish::Role(M), Wish::Role(W), Wish::Nothing);
+        // What is wanted, the certificate's role, the manager, the certificate's age in days; what begins.
+        let cases: &[(Wish, NodeRole, ManagerState, u32, &[Effect])] = &[
+            (unheard, W, IDLE, 1, &[]),
+            (unheard, M, Runs, 1, &[]),
+            (unheard, M, LEFT, 1, &[Start]),
+            (unheard, M, LEFT, 80, &[Renew, Start]),
+            (unheard, M, LEFT, 91, &[Renew, Start]),
+            (unheard, M, Runs, 91, &[IssueOwn]),
+            (unheard, W, LEFT, 1, &[]),
+            (manager, M, Runs, 80, &[Renew]),
+            (manager, M, Runs, 91, &[IssueOwn]),
+            (manager, W, IDLE, 1, &[Renew]),
+            (manager, W, IDLE, 91, &[Renew]),
+            (manager, M, IDLE, 1, &[Start]),
+            (manager, M, Disowned, 1, &[Retire]),
+            (worker, M, Runs, 1, &[Renew, Retire]),
+            (worker, M, LEFT, 1, &[Renew, Retire]),
+            (worker, W, LEFT, 1, &[Retire]),
+            (worker, W, IDLE, 1, &[]),
+            (worker, W, IDLE, 80, &[Renew]),
+            (worker, W, IDLE, 91, &[Renew]),
+            (nothing, M, Runs, 1, &[Retire]),
+            (nothing, M, LEFT, 80, &[Retire]),
+            (nothing, W, IDLE, 91, &[]),
+        ];
+        for (wish, held, manager, days, effects) in cases {
+            assert_eq!(first(*wish, *held, *manager, *days), *effects, "{wish:?} {held:?} {manager:?} day {days}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_from_the_future_is_not_valid() {
+        let early = Situation { wish: Wish::Role(M), certificate: certificate(M), manager: ManagerState::Runs };
+        let decision = Supervisor::default().next(&early, START - DAY, Duration::ZERO);
+        assert_eq!(decision.begin, [Effect::IssueOwn]);
+    }
+
+    #[test]
+    fn what_is_no_longer_wanted_is_given_up_once() {
+        let mut supervisor = Supervisor::default();
+        let joining = Situation { wish: Wish::Role(M), certificate: certificate(M), manager: IDLE };
+        assert_eq!(supervisor.next(&joining, START, Duration::ZERO).begin, [Effect::Start]);
+        let demoted = Situation { wish: Wish::Role(W), ..joining };
+        let decision = supervisor.next(&demoted, START, Duration::from_secs(1));
+        assert_eq!((decision.begin, decision.give_up), (vec![Effect::Renew], vec![Effect::Start]));
+        let decision = supervisor.next(&demoted, START, Duration::from_secs(2));
+        assert_eq!((decision.begin, decision.give_up), (vec![], vec![]));
+        supervisor.ended(Effect::Start, false, Duration::from_secs(2), 0.0);
+        let left = Situation { manager: LEFT, ..demoted };
+        assert_eq!(supervisor.next(&left, START, Duration::from_secs(2)).begin, [Effect::Retire]);
+    }
+
+    #[test]
+    fn what_takes_too_long_is_given_up() {
+        let mut supervisor = Supervisor::default();
+        let worker = Situation { wish: Wish::Role(M), certificate: certificate(W), manager: IDLE };
+        let limit = Effect::Renew.limit();
+        assert_eq!(supervisor.next(&worker, START, Duration::ZERO).begin, [Effect::Renew]);
+        let decision = supervisor.next(&worker, START, limit - Duration::from_secs(1));
+        assert_eq!((decision.give_up, decision.look_again), (vec![], Duration::from_secs(1)));
+        assert_eq!(supervisor.next(&worker, START, limit).give_up, [Effect::Renew]);
+    }
+
+    /// Begins over and over whatever is wanted, each taking no time; how often in `span`.
+    fn begun_in(span: Duration, succeeded: bool, at: Timestamp, situation: &Situation) -> u32 {
+        let (mut supervisor, mut moment, mut begun) = (Supervisor::default(), Duration::ZERO, 0);
+        while moment < span {
+            let decision = supervisor.next(situation, at + moment, moment);
+            for effect in &decision.begin {
+                supervisor.ended(*effect, succeeded, moment, 0.0);
+                begun += 1;
+            }
+            if decision.begin.is_empty() {
+                assert!(!decision.look_again.is_zero(), "it would spin");
+                moment += decision.look_again;
+            }
+        }
+        begun
+    }
+
+    #[test]
+    fn neither_failure_nor_success_in_vain_is_a_busy_loop() {
+        let refused = Situation { wish: Wish::Role(M), certificate: certificate(M), manager: IDLE };
+        for succeeded in [false, true] {
+            let begun = begun_in(Duration::from_secs(600), succeeded, START, &refused);
+            assert!((100..300).contains(&begun), "{begun}");
+        }
+    }
+
+    #[test]
+    fn a_fast_clock_renews_once_an_hour() {
+        let due = Situation { wish: Wish::Role(W), certificate: certificate(W), manager: IDLE };
+        assert_eq!(begun_in(Duration::from_secs(24 * 3600), true, START + DAY * 80, &due), 24);
+        // Short lives are renewed in their own time.
+        let short = Certificate { not_after: START + Duration::from_secs(7200), renew_at: START, ..certificate(W) };
+        let due = Situation { certificate: short, ..due };
+        assert_eq!(begun_in(Duration::from_secs(7200), true, START, &due), 10);
+        // But a failed renewal is tried again soon, and a new role waits for nothing.
+        assert!(begun_in(Duration::from_secs(60), false, START, &due) > 10);
+        let mut supervisor = Supervisor::default();
+        assert_eq!(supervisor.next(&due, START, Duration::ZERO).begin, [Effect::Renew]);
+        supervisor.ended(Effect::Renew, true, Duration::ZERO, 0.0);
+        let promoted = Situation { wish: Wish::Role(M), ..due };
+        assert_eq!(supervisor.next(&promoted, START, Duration::from_secs(1)).begin, [Effect::Renew]);
+    }
+
+    #[test]
+    fn promotion_and_demotion_end_in_nothing_to_do() {
+        for wanted in [W, M] {
+            let (held, manager) = if wanted == M { (W, IDLE) } else { (M, ManagerState::Runs) };
+            let mut situation = Situation { wish: Wish::Role(wanted), certificate: certificate(held), manager };
+            let mut supervisor = Supervisor::default();
+            for moment in (0..10).map(Duration::from_secs) {
+                for effect in supervisor.next(&situation, START, moment).begin {
+                    match effect {
+                        Effect::Renew | Effect::IssueOwn => situation.certificate.role = wanted,
+                        Effect::Start => situation.manager = ManagerState::Runs,
+                        Effect::Retire => situation.manager = IDLE,
+                    }
+                    supervisor.ended(effect, true, moment, 0.0);
+                }
+            }
+            let manages = situation.manager == ManagerState::Runs;
+            assert_eq!((situation.certificate.role, manages), (wanted, wanted == M));
+            let decision = supervisor.next(&situation, START, Duration::from_secs(60));
+            assert!(decision.begin.is_empty() && decision.give_up.is_empty());
+        }
+    }
+}

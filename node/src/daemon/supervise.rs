@@ -1,0 +1,199 @@
+//! The loop that makes a node what its swarm wants: asks [`Supervisor`] and runs what it says.
+//!
+//! Owns the node's identity files and the life of its manager. Every effect is a task of its own that can be given up; none
+//! waits for another, and the end of supervising ends them all.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use skep_common::{
+    clock::{Clock as _, SystemClock},
+    random,
+};
+use skep_core::supervision::{Certificate, Effect, ManagerState, Situation, Supervisor, Wish};
+use skep_manager::{Manager, Membership, Start};
+use skep_worker::SessionState;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    enroll::{self, EnrollError},
+    member::{MemberError, Shared},
+};
+
+/// Why an effect did not come about, in a sentence.
+#[derive(Debug, thiserror::Error)]
+enum EffectError {
+    #[error("it was given up: something else is wanted now, or it took too long")]
+    GivenUp,
+    #[error(transparent)]
+    Enroll(#[from] EnrollError),
+    #[error(transparent)]
+    Member(#[from] MemberError),
+}
+
+impl From<skep_manager::ManagerError> for EffectError {
+    fn from(error: skep_manager::ManagerError) -> Self {
+        Self::Member(error.into())
+    }
+}
+
+/// What is under way.
+#[derive(Default)]
+struct Running {
+    tasks: JoinSet<(Effect, Result<(), EffectError>)>,
+    tokens: BTreeMap<Effect, CancellationToken>,
+}
+
+impl Shared {
+    /// Goes on until `stop`; returns when every effect has ended.
+    pub(super) async fn supervise(
+        self: Arc<Self>,
+        mut session: watch::Receiver<SessionState>,
+        stop: CancellationToken,
+    ) {
+        let clock = SystemClock::new();
+        let mut supervisor = Supervisor::default();
+        let mut running = Running::default();
+        let mut identity = self.identity.changed();
+        let mut failures = BTreeMap::<Effect, String>::new();
+        while !stop.is_cancelled() {
+            let wish = wish(&session.borrow_and_update());
+            identity.mark_unchanged();
+            let mut status = self.manager.borrow().as_ref().map(Manager::status);
+            let situation = Situation {
+                wish,
+                certificate: self.certificate(),
+                manager: match status.as_mut().map(|status| status.borrow_and_update().membership) {
+                    None => ManagerState::Stopped { has_state: self.dir.manager().exists() },
+                    Some(Membership::Removed) => ManagerState::Disowned,
+                    Some(Membership::Pending | Membership::Member) => ManagerState::Runs,
+                },
+            };
+            let decision = supervisor.next(&situation, clock.now(), clock.monotonic());
+            for effect in decision.give_up {
+                if let Some(token) = running.tokens.get(&effect) {
+                    token.cancel();
+                }
+            }
+            for effect in decision.begin {
+                let token = stop.child_token();
+                running.tokens.insert(effect, token.clone());
+                let shared = Arc::clone(&self);
+                running.tasks.spawn(async move { (effect, shared.perform(effect, token).await) });
+            }
+            failures.retain(|effect, _| decision.wanted.contains(effect));
+            self.trouble.send_replace(failures.values().next_back().cloned().unwrap_or_default());
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(decision.look_again) => {}
+                Ok(()) = session.changed() => {}
+                Ok(()) = identity.changed() => {}
+                () = changed(status.as_mut()) => {}
+                Some(Ok((effect, result))) = running.tasks.join_next() => {
+                    running.tokens.remove(&effect);
+                    supervisor.ended(effect, result.is_ok(), clock.monotonic(), random::fraction());
+                    match result {
+                        Ok(()) => _ = failures.remove(&effect),
+                        Err(EffectError::GivenUp) => info!(?effect, "given up"),
+                        Err(error) => {
+                            warn!(?effect, %error, "this node could not follow the swarm's wish; trying again");
+                            failures.insert(effect, error.to_string());
+                        }
+                    }
+                }
+            }
+        }
+        while running.tasks.join_next().await.is_some() {}
+    }
+
+    fn certificate(&self) -> Certificate {
+        let identity = self.identity.current();
+        let held = identity.certificate();
+        let (role, not_before, not_after) = (held.role, held.not_before, held.not_after);
+        Certificate { role, not_before, not_after, renew_at: self.renew_at() }
+    }
+
+    async fn perform(&self, effect: Effect, given_up: CancellationToken) -> Result<(), EffectError> {
+        match effect {
+            Effect::Renew => given_up.run_until_cancelled(self.renew()).await.unwrap_or(Err(EffectError::GivenUp)),
+            Effect::IssueOwn => self.issue_own().await,
+            Effect::Start => self.start_or_join(&given_up).await,
+            Effect::Retire => {
+                self.retire_manager().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Gets a certificate for the role the swarm wants this node to have, from whichever manager answers.
+    async fn renew(&self) -> Result<(), EffectError> {
+        let current = self.identity.current();
+        let mut last = EnrollError::Unreachable("no manager is known".to_owned());
+        for manager in self.managers.list() {
+            match enroll::renew(&self.dialer, &manager.addr, current.roots_pem(), &self.dir.next_key()).await {
+                Ok(identity) => {
+                    info!(role = ?identity.role(), "the node has a new certificate");
+                    return Ok(self.install(identity, None).map_err(EnrollError::from)?);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last.into())
+    }
+
+    /// Lets the manager of this node issue the certificate, and asks for a proper one as soon as the managers can decide.
+    async fn issue_own(&self) -> Result<(), EffectError> {
+        let Some(manager) = self.manager.borrow().clone() else { return Err(EffectError::GivenUp) };
+        let identity = manager.issue_own()?;
+        warn!("this manager's certificate was not valid any more: it has issued one itself, from the state it holds");
+        Ok(self.install(identity, Some(SystemClock::new().now())).map_err(EnrollError::from)?)
+    }
+
+    /// Starts the manager of a node that was one before, or has just been promoted.
+    async fn start_or_join(&self, given_up: &CancellationToken) -> Result<(), EffectError> {
+        if self.dir.manager().exists() {
+            match self.start_manager(Start::Resume { remotes: self.other_managers() }).await {
+                Err(MemberError::Manager(skep_manager::ManagerError::Wiped(_))) => {
+                    warn!("this manager's log is gone: it joins anew, under a new Raft id");
+                    self.wipe_manager().await;
+                }
+                other => return Ok(other?),
+            }
+        }
+        // The others see whether they can reach it before they take it in.
+        let listen = super::member::bind(self.record.listen_addr).await?;
+        let (addr, remotes) = (self.record.advertise_addr.to_string(), self.other_managers());
+        let joined = given_up.run_until_cancelled(skep_manager::join(&self.dialer, &remotes, &addr)).await;
+        let raft_id = joined.ok_or(EffectError::GivenUp)??;
+        let started = self.start_manager_on(listen, Start::Join { raft_id, remotes }).await;
+        if started.is_err() {
+            self.wipe_manager().await;
+        }
+        Ok(started?)
+    }
+
+    /// Stops the manager for good: its Raft id is never used again.
+    async fn retire_manager(&self) {
+        self.stop_manager().await;
+        self.wipe_manager().await;
+        info!("this node no longer manages the swarm");
+    }
+}
+
+fn wish(session: &SessionState) -> Wish {
+    match session.node_role() {
+        _ if session.is_removed() => Wish::Nothing,
+        Some(role) => Wish::Role(role),
+        None => Wish::Unheard,
+    }
+}
+
+async fn changed<T>(watch: Option<&mut watch::Receiver<T>>) {
+    if let Some(watch) = watch
+        && watch.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
