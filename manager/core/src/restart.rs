@@ -4,17 +4,29 @@
 //! leader and do not depend on how much history is kept. Only ends count. A task that has to leave its node is moved
 //! uncounted and without delay: the delay is there for programs that crash, and a drained or dead node says nothing
 //! about the program. What is counted, is counted for one version of the spec.
+//!
+//! The attempts are counted as Docker counts them: all of them, or where the policy has a window those within it,
+//! looked at from the moment the task ended. The time by which a backoff makes a delay longer than the policy asks for
+//! does not age them, or a program that always crashes would be tried for ever.
+//!
+//! Invariant: whether a task that is over gets a successor follows from the task alone, and not from when one asks.
+
+use std::time::Duration;
 
 use skep_common::{
     clock::{Timestamp, duration, nanos},
     limits,
 };
-use skep_proto::v1::{NodeFailure, RestartCondition, RestartPolicy, RestartState, Task, TaskState};
+use skep_proto::v1::{NodeFailure, RestartCondition, RestartCount, RestartPolicy, RestartState, Task, TaskState};
 
-use crate::{backoff, task::TaskExt};
+use crate::{backoff, defaults, task::TaskExt};
 
-/// Ends a slot remembers.
+/// Failures a slot remembers.
 const MAX_FAILURES: usize = 32;
+
+/// Restarts within a window that are remembered one by one. Beyond these, those that follow each other within a window's
+/// share of as many are remembered as one.
+const MAX_RESTARTS: usize = 32;
 
 /// The successor of a task that ended: its restart state, or `None` when the policy wants no successor.
 pub fn after_end(task: &Task, now: Timestamp) -> Option<RestartState> {
@@ -28,26 +40,46 @@ pub fn after_end(task: &Task, now: Timestamp) -> Option<RestartState> {
         return None;
     }
     let mut state = RestartState { finished: false, ..task.restart.clone().unwrap_or_default() };
-    let window = duration(policy.map_or(0, |p| p.window));
-    let window_over = !window.is_zero() && now >= Timestamp(state.window_started) + window;
-    if state.attempts == 0 || window_over {
-        state.attempts = 0;
-        state.window_started = now.as_nanos();
+    let max_attempts = policy.map_or(0, |policy| policy.max_attempts);
+    let window = Some(duration(policy.map_or(0, |policy| policy.window)));
+    let window = window.filter(|window| max_attempts != 0 && !window.is_zero());
+    if let Some(window) = window {
+        state.restarts.retain(|restart| Timestamp(restart.at) + window > task.observed_at());
     }
-    let max_attempts = policy.map_or(0, |p| p.max_attempts);
-    if max_attempts != 0 && state.attempts >= max_attempts {
+    let counted = match window {
+        Some(_) => state.restarts.iter().fold(0_u64, |sum, restart| sum.saturating_add(restart.count)),
+        None => state.attempts,
+    };
+    if max_attempts != 0 && counted >= max_attempts {
         return None;
     }
-    state.attempts += 1;
+    state.attempts = state.attempts.saturating_add(1);
     state.failed_in_a_row = backoff::failed_in_a_row(task);
-    state.not_before = (now + backoff::delay(task, state.failed_in_a_row)).as_nanos();
-    note_end(&mut state.failures, task, now);
+    let delay = backoff::delay(task, state.failed_in_a_row);
+    state.not_before = (now + delay).as_nanos();
+    if let Some(window) = window {
+        note_restart(&mut state.restarts, now, window);
+        let added = delay.saturating_sub(defaults::restart_delay(policy));
+        for restart in &mut state.restarts {
+            restart.at = (Timestamp(restart.at) + added).as_nanos();
+        }
+    }
+    note_failure(&mut state.failures, task, now);
     Some(state)
 }
 
-/// What the scheduler avoids a node for, and a rolling update counts: where and how soon the slot's tasks ended lately.
-/// A program that ended by itself has not failed anywhere in particular.
-fn note_end(failures: &mut Vec<NodeFailure>, task: &Task, now: Timestamp) {
+fn note_restart(restarts: &mut Vec<RestartCount>, now: Timestamp, window: Duration) {
+    let share = window / MAX_RESTARTS as u32;
+    let is_crowded = restarts.len() >= MAX_RESTARTS;
+    match restarts.last_mut().filter(|last| is_crowded && now < Timestamp(last.at) + share) {
+        Some(last) => last.count = last.count.saturating_add(1),
+        None => restarts.push(RestartCount { at: now.as_nanos(), count: 1 }),
+    }
+}
+
+/// What the scheduler avoids a node for: where and when the slot's tasks failed lately. A program that ended by itself has
+/// not failed anywhere in particular.
+fn note_failure(failures: &mut Vec<NodeFailure>, task: &Task, now: Timestamp) {
     failures.retain(|failure| now.since(Timestamp(failure.at)) < limits::NODE_FAILURE_WINDOW);
     let surplus = (failures.len() + 1).saturating_sub(MAX_FAILURES);
     failures.drain(..surplus);
@@ -121,19 +153,80 @@ mod tests {
         let mut state = RestartState::default();
         for attempt in 1..=3 {
             state = after_end(&ended(TaskState::Failed, policy, state), Timestamp(attempt)).unwrap();
-            assert_eq!((state.attempts, state.window_started), (attempt as u64, 1));
+            assert_eq!((state.attempts, state.restarts.len()), (attempt as u64, 0));
         }
         assert_eq!(after_end(&ended(TaskState::Failed, policy, state), Timestamp(4)), None);
     }
 
+    /// A window of 100 s and a delay of 5 s.
+    fn windowed(max_attempts: u64) -> RestartPolicy {
+        let window = nanos(Duration::from_secs(100));
+        RestartPolicy { max_attempts, window, ..policy(RestartCondition::Any) }
+    }
+
+    /// The restart state of the task after one that completed at this second, and was seen to at once.
+    fn after_completed(policy: RestartPolicy, state: &RestartState, second: i64) -> Option<RestartState> {
+        let task = taken_in(ended(TaskState::Complete, policy, state.clone()), second);
+        after_end(&task, Timestamp::from_secs(second))
+    }
+
     #[test]
-    fn a_window_forgives_what_lies_before_it() {
-        let policy = RestartPolicy { max_attempts: 1, window: 100, delay: Some(0), ..policy(RestartCondition::Any) };
-        let first = after_end(&ended(TaskState::Complete, policy, RestartState::default()), Timestamp(10)).unwrap();
-        let again = |now| after_end(&ended(TaskState::Complete, policy, first.clone()), Timestamp(now));
-        assert_eq!(again(109), None);
-        let forgiven = again(110).unwrap();
-        assert_eq!((forgiven.attempts, forgiven.window_started, forgiven.not_before), (1, 110, 110));
+    fn of_a_windows_attempts_each_is_forgiven_when_it_leaves_the_window() {
+        let two = windowed(2);
+        let state = after_completed(two, &RestartState::default(), 10).unwrap();
+        let state = after_completed(two, &state, 60).unwrap();
+        assert_eq!(after_completed(two, &state, 109), None);
+        let first_forgiven = after_completed(two, &state, 110).unwrap();
+        assert_eq!(first_forgiven.attempts, 3, "what the policy forgives is counted all the same");
+        assert_eq!(after_completed(two, &first_forgiven, 159), None);
+        assert!(after_completed(two, &first_forgiven, 160).is_some());
+    }
+
+    #[test]
+    fn whoever_asks_later_hears_the_same() {
+        let one = windowed(1);
+        let state = after_completed(one, &RestartState::default(), 10).unwrap();
+        let over = taken_in(ended(TaskState::Failed, one, state), 20);
+        for second in [20, 110, 111, 1_000_000] {
+            assert_eq!(after_end(&over, Timestamp::from_secs(second)), None, "{second}");
+        }
+    }
+
+    #[test]
+    fn what_a_backoff_adds_to_the_delays_ages_no_attempt() {
+        let three = RestartPolicy { delay: Some(nanos(Duration::from_secs(5))), ..windowed(3) };
+        let mut state = RestartState::default();
+        let mut now = Timestamp::from_secs(1000);
+        let mut restarts = 0;
+        loop {
+            let mut task = Task { id: "t".into(), ..ended(TaskState::Failed, three, state) };
+            task.status.get_or_insert_default().applied_at = now.as_nanos();
+            let Some(next) = after_end(&task, now) else { break };
+            (now, state, restarts) = (Timestamp(next.not_before), next, restarts + 1);
+            // Docker would stop when 100 s have not passed yet: at 5 s each the third restart is over after 15 s.
+            assert!(restarts <= 3);
+        }
+        assert_eq!(restarts, 3);
+    }
+
+    #[test]
+    fn many_attempts_take_little_room_and_are_counted() {
+        for max_attempts in [20, 90, 5000] {
+            let policy = RestartPolicy { delay: Some(0), ..windowed(max_attempts) };
+            let mut state = RestartState::default();
+            // Ten a second: a thousand in a window.
+            let mut restarts = 0;
+            for tenth in 0..10_000_i64 {
+                let now = Timestamp(tenth * 100_000_000);
+                let mut task = ended(TaskState::Complete, policy, state.clone());
+                task.status.get_or_insert_default().applied_at = now.as_nanos();
+                let Some(next) = after_end(&task, now) else { break };
+                (state, restarts) = (next, restarts + 1);
+                assert!(state.restarts.len() <= 2 * MAX_RESTARTS + 1, "{}", state.restarts.len());
+            }
+            let endless = max_attempts > 1000;
+            assert_eq!(restarts, if endless { 10_000 } else { max_attempts }, "{max_attempts}");
+        }
     }
 
     #[test]
@@ -156,7 +249,7 @@ mod tests {
     #[test]
     fn a_move_does_not_count_and_adds_no_delay() {
         let policy = RestartPolicy { max_attempts: 1, ..policy(RestartCondition::OnFailure) };
-        let state = RestartState { attempts: 1, window_started: 5, not_before: 77, ..RestartState::default() };
+        let state = RestartState { attempts: 1, not_before: 77, ..RestartState::default() };
         let moved = after_move(&ended(TaskState::Running, policy, state.clone()));
         assert_eq!(moved, Some(state.clone()));
         let once = RestartPolicy { condition: RestartCondition::None.into(), ..policy };

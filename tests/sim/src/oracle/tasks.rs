@@ -136,7 +136,12 @@ fn alone_in_its_place(view: &View, task: &Task) -> Step {
 fn within_attempts(task: &Task) -> Step {
     let policy = task.spec.as_ref().and_then(|spec| spec.restart.as_ref());
     let most = policy.map_or(0, |policy| policy.max_attempts);
-    let attempts = task.restart.as_ref().map_or(0, |restart| restart.attempts);
+    let restart = task.restart.clone().unwrap_or_default();
+    // A window forgives what lies before it.
+    let attempts = match policy.map_or(0, |policy| policy.window) {
+        0 => restart.attempts,
+        _ => restart.restarts.iter().map(|restart| restart.count).sum(),
+    };
     must!(most == 0 || attempts <= most, "{} is attempt {attempts} of {most}", task.id);
     Ok(())
 }
