@@ -28,7 +28,7 @@ use crate::{
     plan::{Planner, Write},
     rebalance::{self, Verdict},
     replicated, restart,
-    rollout::{Rollout, Turn, is_update},
+    rollout::{Rollout, Turn, handed_on, is_update},
     task::{Place, TaskExt, desired, make_task},
     tenants::{Held, RETRY, Tenants, is_given_up, places},
     update::is_dirty,
@@ -167,7 +167,8 @@ impl<'v> Tending<'_, 'v> {
     pub(crate) fn fill(&mut self, place: Place<'_>, tenants: Option<&Tenants<'v>>, cause: TaskCause) {
         let is_free = tenants.is_none_or(|tenants| self.is_free(tenants, None));
         let last = tenants.and_then(Tenants::last).map(|task| task.id.clone());
-        let task = self.make(place, RestartState::default(), is_free, cause, last.unwrap_or_default());
+        let restart = if is_update(cause) { self.updated() } else { RestartState::default() };
+        let task = self.make(place, restart, is_free, cause, last.unwrap_or_default());
         self.planner.step_for(self.service, [Write::Create(task)]);
     }
 
@@ -215,7 +216,7 @@ impl<'v> Tending<'_, 'v> {
 
     /// Gives a holder whose turn it is its replacement. Says whether it gets one.
     fn replace(&mut self, held: &Held<'_, 'v>, holder: &Task, turn: Turn) -> bool {
-        let next = if is_update(turn.cause) { Some(RestartState::default()) } else { self.after_move(holder) };
+        let next = if is_update(turn.cause) { Some(self.updated()) } else { self.after_move(holder) };
         // A holder that does not run, or of which nobody can say that it still does, is nothing to start beside.
         let runs = holder.state() == TaskState::Running && !enforcer::is_silent(self.view, &holder.node_id);
         match next {
@@ -282,19 +283,31 @@ impl<'v> Tending<'_, 'v> {
         self.running(tenants, beside).next().is_none()
     }
 
-    /// The restart state of the one after a task that ended. What happened to another version is not held against it.
     fn after_end(&self, task: &Task) -> Option<RestartState> {
         let next = restart::after_end(task, self.now)?;
         let policy = task.spec.as_ref().and_then(|spec| spec.restart.as_ref());
         let not_before = (self.now + defaults::restart_delay(policy)).as_nanos();
-        let is_dirty = is_dirty(self.view, self.service, task);
-        Some(if is_dirty { RestartState { not_before, ..RestartState::default() } } else { next })
+        Some(self.after(task, next, not_before))
     }
 
     fn after_move(&self, task: &Task) -> Option<RestartState> {
         let next = restart::after_move(task)?;
-        let is_dirty = is_dirty(self.view, self.service, task);
-        Some(if is_dirty { RestartState { not_before: next.not_before, ..RestartState::default() } } else { next })
+        let not_before = next.not_before;
+        Some(self.after(task, next, not_before))
+    }
+
+    /// The restart state of the one after a task: `next`, and `not_before` alone after one of another version, of which
+    /// nothing is held against it.
+    fn after(&self, task: &Task, next: RestartState, not_before: i64) -> RestartState {
+        match is_dirty(self.view, self.service, task) {
+            true => RestartState { not_before, ..self.updated() },
+            false => handed_on(self.service, task, next),
+        }
+    }
+
+    /// The restart state of the first of its version in a place that had another.
+    fn updated(&self) -> RestartState {
+        RestartState { updated_at: self.now.as_nanos(), ..RestartState::default() }
     }
 
     fn make(

@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use skep_common::{
-    clock::{Timestamp, duration, nanos},
+    clock::{Timestamp, duration},
     limits,
 };
 use skep_proto::v1::{NodeFailure, RestartCondition, RestartCount, RestartPolicy, RestartState, Task, TaskState};
@@ -81,14 +81,11 @@ fn note_restart(restarts: &mut Vec<RestartCount>, now: Timestamp, window: Durati
 /// not failed anywhere in particular.
 fn note_failure(failures: &mut Vec<NodeFailure>, task: &Task, now: Timestamp) {
     failures.retain(|failure| now.since(Timestamp(failure.at)) < limits::NODE_FAILURE_WINDOW);
-    let surplus = (failures.len() + 1).saturating_sub(MAX_FAILURES);
-    failures.drain(..surplus);
-    let failed = matches!(task.state(), TaskState::Failed | TaskState::Rejected);
-    failures.push(NodeFailure {
-        node_id: if failed { task.node_id.clone() } else { String::new() },
-        at: task.observed_at().as_nanos(),
-        ran: nanos(backoff::ran(task)),
-    });
+    if matches!(task.state(), TaskState::Failed | TaskState::Rejected) {
+        let surplus = (failures.len() + 1).saturating_sub(MAX_FAILURES);
+        failures.drain(..surplus);
+        failures.push(NodeFailure { node_id: task.node_id.clone(), at: task.observed_at().as_nanos() });
+    }
 }
 
 /// The successor of a task that has to leave its node: its restart state, or `None` when the policy wants every task
@@ -107,6 +104,7 @@ fn condition(policy: Option<&RestartPolicy>) -> RestartCondition {
 
 #[cfg(test)]
 mod tests {
+    use skep_common::clock::nanos;
     use skep_proto::v1::{TaskSpec, TaskStatus};
 
     use super::*;
@@ -241,7 +239,7 @@ mod tests {
         assert_eq!(nodes(&fail("c", state.clone(), 1305)), ["b", "c"]);
         let completed = ended(TaskState::Complete, policy(RestartCondition::Any), state.clone());
         let completed = taken_in(Task { node_id: "d".into(), ..completed }, 1011);
-        assert_eq!(nodes(&after_end(&completed, Timestamp::from_secs(1011)).unwrap()), ["a", "b", ""]);
+        assert_eq!(nodes(&after_end(&completed, Timestamp::from_secs(1011)).unwrap()), ["a", "b"]);
         let many = (0..100).fold(state, |state, n| fail("x", state, 1010 + n));
         assert_eq!(many.failures.len(), MAX_FAILURES);
     }

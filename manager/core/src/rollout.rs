@@ -3,19 +3,21 @@
 //! Owns `Service.update_status` from the moment a user's change is in the state, and, when an update fails and its
 //! policy is to roll back, `Service.{spec, spec_version, previous_spec, previous_spec_version}` at that moment.
 //!
-//! A place is *busy* from the moment the update made a task for it until that task has run for the update's delay; at
-//! most `parallelism` places are. A place whose updated task ended is not: its restart is the restart policy's. It has
-//! failed when that task, or one that came after it, ended before it had run for the monitor period; a place fails once,
-//! however often its tasks do.
+//! A place is *busy* from the moment the update made a task for it until that task has run, or come to nothing, and the
+//! update's delay has passed since; at most `parallelism` places are. What comes after that task is the restart policy's.
+//! A place has failed when that task, or one that came after it, ended before it had run for the monitor period. It fails
+//! once, however often its tasks do, and for the whole update; and it counts against the places the update concerns:
+//! those it has updated, and those it has yet to. What later plans need to know of a place is in the
+//! [restart state](skep_proto::v1::RestartState) its tasks hand on.
 //!
 //! Invariants: everything follows from the service, its tasks and the time; a paused update touches nothing that runs;
 //! an update that is not paused ends.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use skep_common::clock::{Timestamp, duration};
 use skep_proto::v1::{
-    FailureAction, Service, Task, TaskCause, TaskState, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus,
+    FailureAction, RestartState, Service, Task, TaskCause, TaskState, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus,
 };
 use skep_store::View;
 
@@ -36,12 +38,18 @@ pub(crate) struct Turn {
     pub(crate) order: UpdateOrder,
 }
 
-/// How the update of a service stands.
-pub(crate) struct Rollout<'v> {
+/// How a service is to be updated at the moment.
+struct Terms {
     state: UpdateState,
     config: UpdateConfig,
     /// Since when failures count.
     since: Timestamp,
+}
+
+/// How the update of a service stands.
+pub(crate) struct Rollout<'v> {
+    terms: Terms,
+    /// Places the update concerns.
     places: usize,
     /// Places that are not what the service asks for.
     unfinished: usize,
@@ -76,26 +84,81 @@ fn is_first(task: &Task) -> bool {
     task.restart.as_ref().is_none_or(|restart| restart.attempts == 0)
 }
 
-/// How a service is to be updated at the moment: a rollback has a policy of its own.
-fn config(service: &Service, state: UpdateState) -> UpdateConfig {
-    let spec = service.spec.as_ref();
-    let config = match state {
-        UpdateState::RollbackStarted | UpdateState::RollbackPaused => spec.and_then(|spec| spec.rollback),
-        _ => spec.and_then(|spec| spec.update),
-    };
-    config.unwrap_or_else(defaults::update_config)
+impl Terms {
+    /// A rollback has a policy of its own.
+    fn of(service: &Service) -> Self {
+        let (state, started_at) = service.update_status.as_ref().map_or((UpdateState::Unknown, 0), |status| {
+            (status.state(), status.started_at)
+        });
+        let spec = service.spec.as_ref();
+        let config = match state {
+            UpdateState::RollbackStarted | UpdateState::RollbackPaused => spec.and_then(|spec| spec.rollback),
+            _ => spec.and_then(|spec| spec.update),
+        };
+        Self { state, config: config.unwrap_or_else(defaults::update_config), since: Timestamp(started_at) }
+    }
+
+    fn monitor(&self) -> Duration {
+        defaults::update_monitor(&self.config)
+    }
+
+    /// Whether this update is why there is a task of the version in force in the task's place.
+    fn concern(&self, task: &Task) -> bool {
+        let updated_at = task.restart.as_ref().map_or(0, |restart| restart.updated_at);
+        updated_at != 0 && Timestamp(updated_at) >= self.since
+    }
+
+    /// When a task of the version in force first ended early in the place that is this task's now.
+    fn failed_at(&self, task: &Task) -> Option<Timestamp> {
+        let before = Timestamp(task.restart.as_ref().map_or(0, |restart| restart.failed_at));
+        let its_own = || ended_itself(task) && backoff::ran(task) <= self.monitor();
+        let first = if before > Timestamp::ZERO && before >= self.since {
+            Some(before)
+        } else {
+            its_own().then(|| task.observed_at())
+        };
+        first.filter(|_| self.concern(task))
+    }
+}
+
+/// What the one after a task of the version in force hands on of how the update went in their place.
+pub(crate) fn handed_on(service: &Service, task: &Task, next: RestartState) -> RestartState {
+    let settled_at = has_turn(task).then(|| settled_at(task, true)).flatten();
+    let failed_at = Terms::of(service).failed_at(task);
+    RestartState {
+        settled_at: settled_at.map_or(0, Timestamp::as_nanos),
+        failed_at: failed_at.map_or(0, Timestamp::as_nanos),
+        ..next
+    }
+}
+
+fn ended_itself(task: &Task) -> bool {
+    matches!(task.state(), TaskState::Complete | TaskState::Failed | TaskState::Rejected)
+}
+
+/// Whether an update made the task, or one it comes after.
+fn has_turn(task: &Task) -> bool {
+    is_update(task.cause()) || task.restart.as_ref().is_some_and(|restart| restart.settled_at != 0)
+}
+
+/// When the task an update made for a place ran or came to nothing; `None` when neither is so yet. One that has to leave,
+/// or to stop, before it ran counts from when it was made: whether it has done so yet is to change nothing.
+fn settled_at(task: &Task, leaves: bool) -> Option<Timestamp> {
+    let before = Timestamp(task.restart.as_ref().map_or(0, |restart| restart.settled_at));
+    if before > Timestamp::ZERO {
+        return Some(before);
+    }
+    let end = || ended_itself(task).then(|| task.observed_at());
+    let made = || (leaves || !task.is_wanted()).then(|| task.created_at());
+    task.running_at().or_else(end).or_else(made)
 }
 
 impl<'v> Rollout<'v> {
     /// How far the places that are kept have come.
     pub(crate) fn of(view: &View, service: &Service, held: &[Held<'_, 'v>], now: Timestamp) -> Self {
-        let status = service.update_status.clone().unwrap_or_default();
-        let state = status.state();
         let mut rollout = Self {
-            state,
-            config: config(service, state),
-            since: Timestamp(status.started_at),
-            places: held.len(),
+            terms: Terms::of(service),
+            places: 0,
             unfinished: 0,
             waiting: Vec::new(),
             busy: 0,
@@ -107,6 +170,7 @@ impl<'v> Rollout<'v> {
         for held in held {
             let Some(newest) = held.newest() else { continue };
             if is_dirty(view, service, newest) {
+                rollout.places += 1;
                 rollout.unfinished += 1;
                 rollout.waiting.push((newest.state() == TaskState::Running, held.place));
                 continue;
@@ -123,7 +187,8 @@ impl<'v> Rollout<'v> {
     /// Takes in how the newest task of a place is doing, which is one of the version in force. One that `leaves` its node
     /// is replaced for that, and no longer the update's business.
     fn watch(&mut self, task: &Task, leaves: bool, now: Timestamp) {
-        if let Some(end) = self.early_end(task) {
+        self.places += usize::from(self.terms.concern(task));
+        if let Some(end) = self.terms.failed_at(task) {
             self.failed += 1;
             self.watched_from = self.watched_from.max(end);
             if task.is_terminal() {
@@ -136,13 +201,10 @@ impl<'v> Rollout<'v> {
         if is_first(task) && !task.replaces.is_empty() {
             self.watched_from = self.watched_from.max(task.created_at());
         }
-        if task.is_terminal() || !task.is_wanted() {
+        if !has_turn(task) {
             return;
         }
-        if leaves || !is_update(task.cause()) {
-            return;
-        }
-        let Some(calm) = task.running_at().map(|at| at + duration(self.config.delay)) else {
+        let Some(calm) = settled_at(task, leaves).map(|at| at + duration(self.terms.config.delay)) else {
             self.busy += 1;
             return;
         };
@@ -153,28 +215,17 @@ impl<'v> Rollout<'v> {
         }
     }
 
-    /// When, since this update began, a task of the version in force first ended early in the place that is this task's
-    /// now.
-    fn early_end(&self, task: &Task) -> Option<Timestamp> {
-        let before = task.restart.as_ref().map_or(&[][..], |restart| &restart.failures);
-        let before = before.iter().map(|end| (Timestamp(end.at), duration(end.ran)));
-        let ended_itself = matches!(task.state(), TaskState::Complete | TaskState::Failed | TaskState::Rejected);
-        let its_own = ended_itself.then(|| (task.observed_at(), backoff::ran(task)));
-        let monitor = defaults::update_monitor(&self.config);
-        before.chain(its_own).find(|(at, ran)| *at >= self.since && *ran <= monitor).map(|(at, _)| at)
-    }
-
     /// Whether nothing is to be updated and nothing updated is watched.
     pub(crate) fn is_over(&self) -> bool {
         self.unfinished == 0 && !self.is_under_way()
     }
 
     fn is_under_way(&self) -> bool {
-        matches!(self.state, UpdateState::Updating | UpdateState::RollbackStarted)
+        matches!(self.terms.state, UpdateState::Updating | UpdateState::RollbackStarted)
     }
 
     fn is_rollback(&self) -> bool {
-        self.state == UpdateState::RollbackStarted
+        self.terms.state == UpdateState::RollbackStarted
     }
 
     /// When time alone changes how the update stands.
@@ -185,17 +236,17 @@ impl<'v> Rollout<'v> {
     }
 
     fn watched_until(&self) -> Timestamp {
-        self.watched_from + defaults::update_monitor(&self.config)
+        self.watched_from + self.terms.monitor()
     }
 
     /// What the service becomes by the way its update goes; `None` when it stays what it is.
     pub(crate) fn next(&self, service: &Service, now: Timestamp) -> Option<Service> {
         if !self.is_under_way() {
-            let is_paused = matches!(self.state, UpdateState::Paused | UpdateState::RollbackPaused);
+            let is_paused = matches!(self.terms.state, UpdateState::Paused | UpdateState::RollbackPaused);
             return (self.unfinished > 0 && !is_paused).then(|| begun(service, now));
         }
         if self.has_failed() {
-            match self.config.failure_action() {
+            match self.terms.config.failure_action() {
                 FailureAction::Continue => {}
                 FailureAction::Rollback if !self.is_rollback() => {
                     return Some(self.rolled_back(service).unwrap_or_else(|| self.paused(service)));
@@ -213,13 +264,13 @@ impl<'v> Rollout<'v> {
             return BTreeMap::new();
         }
         let cause = if self.is_rollback() { TaskCause::Rollback } else { TaskCause::Update };
-        let turn = Turn { cause, order: self.config.order() };
-        self.waiting.iter().take(room(&self.config, self.busy)).map(|(_, place)| (*place, turn)).collect()
+        let turn = Turn { cause, order: self.terms.config.order() };
+        self.waiting.iter().take(room(&self.terms.config, self.busy)).map(|(_, place)| (*place, turn)).collect()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "Docker compares in single precision; so 7 of 10 is 0.7")]
     fn has_failed(&self) -> bool {
-        self.failed > 0 && self.failed as f32 / self.places as f32 > self.config.max_failure_ratio
+        self.failed > 0 && self.failed as f32 / self.places as f32 > self.terms.config.max_failure_ratio
     }
 
     fn paused(&self, service: &Service) -> Service {

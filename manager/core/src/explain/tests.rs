@@ -154,7 +154,7 @@ fn every_node_is_in_the_table_the_fit_first() {
     ];
     assert_eq!(table, expected);
 
-    let failure = NodeFailure { node_id: "a".into(), at: NOW.as_nanos(), ran: 0 };
+    let failure = NodeFailure { node_id: "a".into(), at: NOW.as_nanos() };
     let restart = RestartState { failures: vec![failure], ..RestartState::default() };
     let again = Task { restart: Some(restart), ..task_in(1, TaskState::Running, "b") };
     let view = self::view(web(1), vec![again.clone()]);

@@ -149,7 +149,7 @@ fn build(case: &Case) -> View {
     for (number, (service, node, wanted)) in case.placed.iter().enumerate() {
         let failures = case.failures[number].iter().map(|(node, ago)| {
             let at = (NOW - Duration::from_secs(*ago)).as_nanos();
-            NodeFailure { node_id: format!("n{node}"), at, ran: 0 }
+            NodeFailure { node_id: format!("n{node}"), at }
         });
         let mut placed = task(format!("placed{number}"), *service, number as u64 + 1, &case.services[*service]);
         placed.node_id = format!("n{node}");

@@ -39,7 +39,8 @@ fn the_law(world: &World, planner: Planner, before: &View) {
             pairs_only_where_asked(before, after);
             starts_in_order(before, after, now);
             nothing_stops_too_early(before, after);
-            parallelism_kept(before, after, now);
+            parallelism_kept(world, before);
+            rollbacks_touch_only_what_is_wrong(before, after);
             moves_take_their_turn(before, after, now);
             moves_cost_nothing(before, after);
         }
@@ -190,20 +191,25 @@ fn nothing_stops_too_early(before: &View, after: &View) {
     }
 }
 
-/// An update begins nothing while as many places as its policy allows are busy with it; a drain at a gradual pace no more
-/// than that at once.
-fn parallelism_kept(before: &View, after: &View, now: Timestamp) {
+/// An update begins nothing while as many places as its policy allows are busy with it, whether their new tasks run or
+/// have failed; a drain at a gradual pace no more than that at once.
+fn parallelism_kept(world: &World, before: &View) {
+    let (after, now) = (&world.view, world.now);
     let is_update = |cause| matches!(cause, TaskCause::Update | TaskCause::Rollback);
     for service in after.services() {
         let made: Vec<&Arc<Task>> = made(before, after).filter(|task| task.service_id == service.id).collect();
         if let Some(cause) = made.iter().map(|task| task.cause()).find(|cause| is_update(*cause)) {
             let policy = policy_of(service, cause);
-            let is_busy = |task: &&Arc<Task>| {
-                let calm = task.running_at().map(|at| at + Duration::from_nanos(policy.delay as u64));
-                let updated = is_update(task.cause()) && task.is_wanted() && !task.is_terminal();
-                updated && task.spec_version == service.spec_version && calm.is_none_or(|calm| calm > now)
+            let is_calm = |at: Timestamp| at + Duration::from_nanos(policy.delay as u64) <= now;
+            let is_kept = |place: &(u64, String)| {
+                let mut tasks = after.tasks_of_service(&service.id).filter(|task| !task.is_leaving());
+                tasks.any(|task| task.slot == place.0 && (place.0 != 0 || task.node_id == place.1))
             };
-            let busy = after.tasks_of_service(&service.id).filter(is_busy).count() as u64;
+            let turns = world.turns.get(&service.id).into_iter().flatten();
+            let busy = turns
+                .filter(|(place, turn)| turn.version == service.spec_version && is_kept(place))
+                .filter(|(_, turn)| !turn.settled.is_some_and(is_calm))
+                .count() as u64;
             assert!(policy.parallelism == 0 || busy <= policy.parallelism, "{busy} are busy: {service:?}");
         }
         let policy = policy_of(service, TaskCause::Drain);
@@ -215,6 +221,18 @@ fn parallelism_kept(before: &View, after: &View, now: Timestamp) {
         };
         let moved = made.iter().filter(is_gradual).count() as u64;
         assert!(policy.parallelism == 0 || moved <= policy.parallelism, "{moved} are moved at once: {service:?}");
+    }
+}
+
+/// A rollback replaces nothing that is what it goes back to.
+fn rollbacks_touch_only_what_is_wrong(before: &View, after: &View) {
+    for task in made(before, after).filter(|task| task.cause() == TaskCause::Rollback) {
+        let is_right = |old: &&Arc<Task>| {
+            let stays = old.is_wanted() && !old.is_terminal() && is_heard_of(before, old);
+            stays && old.spec_version == task.spec_version
+        };
+        let right = neighbours(before, task).find(is_right);
+        assert!(right.is_none(), "{task:?} is made by a rollback beside {right:?}");
     }
 }
 

@@ -11,7 +11,8 @@ use skep_core::{
 };
 use skep_proto::v1::{
     Availability, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, ObjectKind, Platform, ReplicatedService,
-    Resources, Service, ServiceSpec, Task, TaskState, TaskStatus, TaskStatusUpdate, Transaction, service_spec::Mode,
+    Resources, Service, ServiceSpec, Task, TaskCause, TaskState, TaskStatus, TaskStatusUpdate, Transaction,
+    service_spec::Mode,
 };
 use skep_store::{AnyObject, Change, TxBuilder, View};
 
@@ -40,6 +41,16 @@ impl Planner {
     pub(crate) const ALL: [Self; 5] = [Self::Cron, Self::Orchestrator, Self::Allocator, Self::Scheduler, Self::Reaper];
 }
 
+/// What became of the task an update made for a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Turn {
+    task: String,
+    made: Timestamp,
+    pub(crate) version: u64,
+    /// When it ran, or came to nothing.
+    pub(crate) settled: Option<Timestamp>,
+}
+
 /// The swarm.
 pub(crate) struct World {
     pub(crate) view: View,
@@ -50,6 +61,8 @@ pub(crate) struct World {
     pub(crate) images: BTreeMap<String, Program>,
     /// Slots in which whatever a service is updated to crashes.
     pub(crate) cursed: BTreeSet<u64>,
+    /// By service: the places updates were made in, and how that went.
+    pub(crate) turns: BTreeMap<String, BTreeMap<(u64, String), Turn>>,
     /// Asked after every plan that was carried out, with the state it was made on.
     pub(crate) law: fn(&World, Planner, &View),
     ids: SeededIds,
@@ -64,6 +77,7 @@ impl World {
             programs: BTreeMap::new(),
             images: BTreeMap::new(),
             cursed: BTreeSet::new(),
+            turns: BTreeMap::new(),
             law: |_, _, _| {},
             ids: SeededIds::new(seed),
             wake_at: None,
@@ -287,10 +301,39 @@ impl World {
         self.commit(&tx.build());
     }
 
+    /// Keeps account of updates apart from what tasks carry.
+    fn note_turn(&mut self, change: &Change) {
+        let AnyObject::Task(task) = change.object() else { return };
+        let turns = self.turns.entry(task.service_id.clone()).or_default();
+        let node = if task.slot == 0 { task.node_id.clone() } else { String::new() };
+        let place = (task.slot, node);
+        if matches!(change, Change::Create(_)) {
+            match task.cause() {
+                TaskCause::Update | TaskCause::Rollback => {
+                    let turn =
+                        Turn { task: task.id.clone(), made: self.now, version: task.spec_version, settled: None };
+                    turns.insert(place, turn);
+                }
+                TaskCause::Replica => drop(turns.remove(&place)),
+                _ => {}
+            }
+            return;
+        }
+        let Some(turn) = turns.get_mut(&place).filter(|turn| turn.task == task.id && turn.settled.is_none()) else {
+            return;
+        };
+        let came_to_nothing = matches!(change, Change::Remove(_)) || !task.is_wanted();
+        turn.settled = match task.state() {
+            TaskState::Running | TaskState::Complete | TaskState::Failed | TaskState::Rejected => Some(self.now),
+            _ => came_to_nothing.then_some(turn.made),
+        };
+    }
+
     pub(crate) fn commit(&mut self, transaction: &Transaction) {
         let (next, changes) = self.view.apply(self.view.version() + 1, transaction).expect("nobody else writes");
         for change in &changes.changes {
             never_back(change);
+            self.note_turn(change);
         }
         self.view = next;
     }
