@@ -13,7 +13,8 @@ use skep_store::View;
 
 use crate::{
     defaults,
-    enforcer::{Misplaced, misplaced},
+    enforcer::{Misplaced, Nodes},
+    global::is_global,
     restart,
     rollout::{Turn, room},
     task::{Place, TaskExt},
@@ -22,23 +23,27 @@ use crate::{
 
 /// The holders that have to leave their node and may do so now; places that have a `turn` already are left alone.
 pub(crate) fn add_turns<'v>(
-    view: &View,
+    nodes: &Nodes<'_>,
     service: &Service,
     held: &[Held<'_, 'v>],
     turns: &mut BTreeMap<Place<'v>, Turn>,
 ) {
     let config = service.spec.as_ref().and_then(|spec| spec.update).unwrap_or_else(defaults::update_config);
-    let order = config.order();
+    let is_global = is_global(service);
+    // On the same node there is no room for the new one before the old one has stopped.
+    let order = if is_global { UpdateOrder::StopFirst } else { config.order() };
     // What is updated in this plan is from then on the update's, and no longer on its way from a node.
     let others = held.iter().filter(|held| !turns.contains_key(&held.place));
-    let mut room = room(&config, others.filter(|held| moves(view, service, held)).count());
+    let mut room = room(&config, others.filter(|held| moves(nodes, service, held)).count());
     for held in held.iter().filter(|held| held.successor.is_none()) {
         let Some(task) = held.holder.filter(|task| !task.is_terminal()) else { continue };
-        let Some(reason) = misplaced(view, service, task) else { continue };
-        if turns.contains_key(&held.place) {
+        let Some(reason) = nodes.misplaced(service, task) else { continue };
+        // Which nodes a global service is on is seen to apart from how it is updated there.
+        let is_settled = is_global && reason != Misplaced::Resources;
+        if is_settled || turns.contains_key(&held.place) {
             continue;
         }
-        if is_paced(view, order, reason, task) {
+        if is_paced(nodes.view, order, reason, task) {
             if room == 0 {
                 continue;
             }
@@ -49,10 +54,10 @@ pub(crate) fn add_turns<'v>(
 }
 
 /// Whether a place is between a task that has to leave its node and the one that replaces it.
-fn moves(view: &View, service: &Service, held: &Held<'_, '_>) -> bool {
+fn moves(nodes: &Nodes<'_>, service: &Service, held: &Held<'_, '_>) -> bool {
     let Some(holder) = held.holder else { return false };
     if held.successor.is_some() {
-        return misplaced(view, service, holder).is_some();
+        return nodes.misplaced(service, holder).is_some();
     }
     holder.cause() == TaskCause::Drain && holder.state() < TaskState::Running
 }

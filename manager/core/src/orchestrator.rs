@@ -24,7 +24,9 @@ use skep_proto::v1::{RestartState, Service, Task, TaskCause, TaskState, UpdateOr
 use skep_store::View;
 
 use crate::{
-    Plan, Scope, defaults, drain, enforcer, global, job,
+    Plan, Scope, defaults, drain,
+    enforcer::{self, Nodes},
+    global, job,
     plan::{Planner, Write},
     rebalance::{self, Verdict},
     replicated, restart,
@@ -39,6 +41,7 @@ pub const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Plans the tasks of the services in `scope`.
 pub fn plan(view: &View, scope: &Scope, now: Timestamp, ids: &mut dyn Ids) -> Plan {
+    let nodes = Nodes::of(view);
     let mut planner = Planner::new(view, now);
     for id in scope.ids(view) {
         let Some(service) = view.service(id) else {
@@ -46,9 +49,17 @@ pub fn plan(view: &View, scope: &Scope, now: Timestamp, ids: &mut dyn Ids) -> Pl
             continue;
         };
         match service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
-            Some(Mode::Replicated(_) | Mode::Global(_)) => tend_all(view, service, now, ids, &mut planner),
+            Some(Mode::Replicated(_) | Mode::Global(_)) => tend_all(&nodes, service, now, ids, &mut planner),
             Some(Mode::ReplicatedJob(_) | Mode::GlobalJob(_)) => {
-                job::tasks::plan(&mut Tending { view, service, run: 0, now, ids, planner: &mut planner });
+                job::tasks::plan(&mut Tending {
+                    view,
+                    nodes: &nodes,
+                    service,
+                    run: 0,
+                    now,
+                    ids,
+                    planner: &mut planner,
+                });
             }
             // Admission refuses such a spec.
             None => {}
@@ -78,7 +89,14 @@ impl<'v> Layout<'v> {
 }
 
 /// Sees to all places of a service.
-fn tend_all<'v>(view: &'v View, service: &Arc<Service>, now: Timestamp, ids: &mut dyn Ids, planner: &mut Planner<'v>) {
+fn tend_all<'v>(
+    nodes: &Nodes<'v>,
+    service: &Arc<Service>,
+    now: Timestamp,
+    ids: &mut dyn Ids,
+    planner: &mut Planner<'v>,
+) {
+    let view = nodes.view;
     let is_global = global::is_global(service);
     let places = places(view, &service.id, 0, is_global);
     let mut service = Arc::clone(service);
@@ -87,12 +105,12 @@ fn tend_all<'v>(view: &'v View, service: &Arc<Service>, now: Timestamp, ids: &mu
     let (layout, held, rollout, verdict) = loop {
         let layout = Layout::of(view, &service, &places);
         let held: Vec<Held<'_, '_>> =
-            layout.kept.iter().map(|place| Held::of(view, &service, *place, &places[place], now)).collect();
-        let rollout = Rollout::of(view, &service, &held, now);
+            layout.kept.iter().map(|place| Held::of(nodes, &service, *place, &places[place], now)).collect();
+        let rollout = Rollout::of(nodes, &service, &held, now);
         let verdict = if rollout.is_over() && !is_global && layout.empty.is_empty() {
             let surplus = held.iter().flat_map(|held| &held.surplus);
             let stopping = surplus.chain(layout.given_up.iter().flat_map(|place| &places[place].staying));
-            rebalance::verdict(view, &service, &held, stopping.copied(), now)
+            rebalance::verdict(nodes, &service, &held, stopping.copied(), now)
         } else {
             Verdict::Stay
         };
@@ -105,9 +123,7 @@ fn tend_all<'v>(view: &'v View, service: &Arc<Service>, now: Timestamp, ids: &mu
         planner.change_service(Service::clone(&service));
     }
     let mut turns = rollout.turns();
-    if !is_global {
-        drain::add_turns(view, &service, &held, &mut turns);
-    }
+    drain::add_turns(nodes, &service, &held, &mut turns);
     match verdict {
         Verdict::Move(slot) => {
             let turn = Turn { cause: TaskCause::Rebalance, order: UpdateOrder::StartFirst };
@@ -119,7 +135,7 @@ fn tend_all<'v>(view: &'v View, service: &Arc<Service>, now: Timestamp, ids: &mu
     if let Some(at) = rollout.wake_at(now) {
         planner.wake_at(at);
     }
-    let mut tending = Tending { view, service: &service, run: 0, now, ids, planner };
+    let mut tending = Tending { view, nodes, service: &service, run: 0, now, ids, planner };
     for held in &held {
         tending.tend(held, turns.get(&held.place).copied());
     }
@@ -141,6 +157,7 @@ fn remove_all(view: &View, service_id: &str, planner: &mut Planner<'_>) {
 /// One service being tended.
 pub(crate) struct Tending<'p, 'v> {
     pub(crate) view: &'v View,
+    pub(crate) nodes: &'p Nodes<'v>,
     /// As it is to be when the plan is carried out.
     pub(crate) service: &'p Service,
     /// The run of a job whose tasks are looked at; 0 where the service is none.
@@ -203,10 +220,10 @@ impl<'v> Tending<'_, 'v> {
             if beside.is_none() || !is_given_up(task, self.now) {
                 return self.succeed(held, task, beside, self.after_end(task), TaskCause::Restart);
             }
-            if beside.is_some_and(|holder| enforcer::misplaced(self.view, self.service, holder).is_some()) {
+            if beside.is_some_and(|holder| self.nodes.misplaced(self.service, holder).is_some()) {
                 self.planner.wake_at(task.observed_at() + RETRY);
             }
-        } else if let Some(reason) = beside.and_then(|_| enforcer::misplaced(self.view, self.service, task)) {
+        } else if let Some(reason) = beside.and_then(|_| self.nodes.misplaced(self.service, task)) {
             return self.succeed(held, task, beside, self.after_move(task), reason.cause());
         } else if task.desired_state() < TaskState::Running {
             self.raise(held.tenants, task, beside);

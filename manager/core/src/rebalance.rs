@@ -15,7 +15,7 @@ use skep_proto::v1::{RestartState, Service, Task, TaskCause, TaskState, service_
 use skep_store::{TxBuilder, View};
 
 use crate::{
-    enforcer::misplaced,
+    enforcer::Nodes,
     policy::{self, Rebalance},
     restart,
     scheduler::leveling,
@@ -71,20 +71,20 @@ pub fn moves(view: &View, service: &Service, now: Timestamp) -> Vec<Move> {
 /// What to do for a service that is not being updated and has all its places. `stopping`: tasks that the same plan tells
 /// to stop.
 pub(crate) fn verdict<'a>(
-    view: &View,
+    nodes: &Nodes<'_>,
     service: &Service,
     held: &[Held<'_, '_>],
     stopping: impl Iterator<Item = &'a Arc<Task>>,
     now: Timestamp,
 ) -> Verdict {
     let is_requested = service.rebalance_requested_at != 0;
-    let stays = |task: &Task| misplaced(view, service, task).is_none();
+    let stays = |task: &Task| nodes.misplaced(service, task).is_none();
     let is_calm = || held.iter().all(|held| held.is_settled() && held.holder.is_some_and(|task| stays(task)));
     if !(is_requested || is_on(service)) || !is_calm() {
         return Verdict::Stay;
     }
     let stopped = stopping.map(|task| desired(task, TaskState::Shutdown));
-    let Some(view) = &with(view, now, |tx| stopped.fold(tx, TxBuilder::update)) else { return Verdict::Stay };
+    let Some(view) = &with(nodes.view, now, |tx| stopped.fold(tx, TxBuilder::update)) else { return Verdict::Stay };
     match next_move(view, service, now) {
         None if is_requested => Verdict::Met,
         None => Verdict::Stay,

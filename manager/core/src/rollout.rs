@@ -17,13 +17,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use skep_common::clock::{Timestamp, duration};
 use skep_proto::v1::{
-    FailureAction, RestartState, Service, Task, TaskCause, TaskState, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus,
+    FailureAction, RestartState, Service, Task, TaskCause, TaskState, UpdateConfig, UpdateOrder, UpdateState,
+    UpdateStatus,
 };
-use skep_store::View;
 
 use crate::{
     backoff, defaults,
-    enforcer::misplaced,
+    enforcer::Nodes,
     task::{Place, TaskExt},
     tenants::Held,
     update::is_dirty,
@@ -87,9 +87,10 @@ fn is_first(task: &Task) -> bool {
 impl Terms {
     /// A rollback has a policy of its own.
     fn of(service: &Service) -> Self {
-        let (state, started_at) = service.update_status.as_ref().map_or((UpdateState::Unknown, 0), |status| {
-            (status.state(), status.started_at)
-        });
+        let (state, started_at) = service
+            .update_status
+            .as_ref()
+            .map_or((UpdateState::Unknown, 0), |status| (status.state(), status.started_at));
         let spec = service.spec.as_ref();
         let config = match state {
             UpdateState::RollbackStarted | UpdateState::RollbackPaused => spec.and_then(|spec| spec.rollback),
@@ -155,7 +156,7 @@ fn settled_at(task: &Task, leaves: bool) -> Option<Timestamp> {
 
 impl<'v> Rollout<'v> {
     /// How far the places that are kept have come.
-    pub(crate) fn of(view: &View, service: &Service, held: &[Held<'_, 'v>], now: Timestamp) -> Self {
+    pub(crate) fn of(nodes: &Nodes<'_>, service: &Service, held: &[Held<'_, 'v>], now: Timestamp) -> Self {
         let mut rollout = Self {
             terms: Terms::of(service),
             places: 0,
@@ -169,16 +170,17 @@ impl<'v> Rollout<'v> {
         };
         for held in held {
             let Some(newest) = held.newest() else { continue };
-            if is_dirty(view, service, newest) {
+            if is_dirty(nodes.view, service, newest) {
                 rollout.places += 1;
                 rollout.unfinished += 1;
                 rollout.waiting.push((newest.state() == TaskState::Running, held.place));
                 continue;
             }
-            let stays_behind = held.successor.is_some() && held.holder.is_some_and(|old| is_dirty(view, service, old));
+            let stays_behind =
+                held.successor.is_some() && held.holder.is_some_and(|old| is_dirty(nodes.view, service, old));
             // Once its new task has ended the place had its turn: from then on it is the restart policy's.
             rollout.unfinished += usize::from(stays_behind && is_first(newest) && !newest.is_terminal());
-            rollout.watch(newest, misplaced(view, service, newest).is_some(), now);
+            rollout.watch(newest, nodes.misplaced(service, newest).is_some(), now);
         }
         rollout.waiting.sort_unstable();
         rollout

@@ -21,7 +21,7 @@ pub(crate) mod filter;
 mod group;
 pub(crate) mod leveling;
 mod pool;
-mod resources;
+pub(crate) mod resources;
 pub mod spread;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use skep_proto::v1::{Service, Task, TaskState, UpdateState};
 use skep_store::View;
 
 use crate::{
-    enforcer::{self, misplaced},
+    enforcer::{self, Nodes},
     restart,
     task::{Place, TaskExt},
     update::is_dirty,
@@ -77,7 +77,7 @@ pub(crate) struct Held<'t, 'v> {
 impl<'t, 'v> Held<'t, 'v> {
     /// Who holds a place of a service.
     pub(crate) fn of(
-        view: &View,
+        nodes: &Nodes<'_>,
         service: &Service,
         place: Place<'v>,
         tenants: &'t Tenants<'v>,
@@ -90,7 +90,7 @@ impl<'t, 'v> Held<'t, 'v> {
         });
         let (holder, successor) = match pair {
             None => (tenants.wanted(), None),
-            Some((holder, successor)) => match Tenure::of(view, service, holder, successor, now) {
+            Some((holder, successor)) => match Tenure::of(nodes, service, holder, successor, now) {
                 Tenure::Shared => (Some(holder), Some(successor)),
                 Tenure::Holder => (Some(holder), None),
                 Tenure::Successor => (Some(successor), None),
@@ -120,7 +120,8 @@ enum Tenure {
 }
 
 impl Tenure {
-    fn of(view: &View, service: &Service, holder: &Task, successor: &Task, now: Timestamp) -> Self {
+    fn of(nodes: &Nodes<'_>, service: &Service, holder: &Task, successor: &Task, now: Timestamp) -> Self {
+        let view = nodes.view;
         if holder.is_terminal() || enforcer::is_silent(view, &holder.node_id) {
             return Self::Successor;
         }
@@ -132,7 +133,7 @@ impl Tenure {
         if runs {
             return Self::Successor;
         }
-        let holder_must_go = misplaced(view, service, holder).is_some();
+        let holder_must_go = nodes.misplaced(service, holder).is_some();
         if is_given_up(successor, now) {
             let is_retried = holder_must_go && successor.observed_at() + RETRY <= now;
             return match successor.state() {
@@ -145,7 +146,7 @@ impl Tenure {
             };
         }
         // The policy wants every task to run once at most, so nothing would come of it.
-        let is_stranded = misplaced(view, service, successor).is_some() && restart::after_move(successor).is_none();
+        let is_stranded = nodes.misplaced(service, successor).is_some() && restart::after_move(successor).is_none();
         if is_stranded && !successor.is_terminal() { Self::Holder } else { Self::Shared }
     }
 }

@@ -115,13 +115,13 @@ fn replicated(tending: &mut Tending<'_, '_>, job: ReplicatedJob) {
     for (place, tenants) in &places {
         match Standing::of(Some(tenants)) {
             _ if !matches!(place, Place::Slot(slot) if *slot < job.total_completions) => tending.vacate(tenants),
-            Standing::Active => held.push(Held::of(view, service, *place, tenants, now)),
+            Standing::Active => held.push(Held::of(tending.nodes, service, *place, tenants, now)),
             Standing::Done => settle(tending, tenants),
             Standing::Empty | Standing::Failed => {}
         }
     }
     let mut moves = BTreeMap::new();
-    drain::add_turns(view, service, &held, &mut moves);
+    drain::add_turns(tending.nodes, service, &held, &mut moves);
     let active = held.iter().filter(|held| tending.tend(held, moves.get(&held.place).copied())).count() as u64;
     let most = if job.max_concurrent == 0 { job.total_completions } else { job.max_concurrent };
     let slots = (0..job.total_completions).map(Place::Slot);
@@ -135,17 +135,23 @@ fn global(tending: &mut Tending<'_, '_>) {
     let (view, service) = (tending.view, tending.service);
     let places = places(view, &service.id, tending.run, true);
     let fitness = Fitness::of(service.spec.as_ref().and_then(|spec| spec.task.as_deref()));
+    let mut held = Vec::new();
     for (place, tenants) in &places {
         let Place::Node(id) = place else { continue };
         match Standing::of(Some(tenants)) {
             Standing::Active if view.node(id).is_some_and(|node| fitness.may_keep(node)) => {
-                tending.tend(&Held::of(view, service, *place, tenants, tending.now), None);
+                held.push(Held::of(tending.nodes, service, *place, tenants, tending.now));
             }
             // History and all, so that a node that comes back starts afresh.
             Standing::Active => tending.vacate(tenants),
             Standing::Done => settle(tending, tenants),
             Standing::Empty | Standing::Failed => {}
         }
+    }
+    let mut moves = BTreeMap::new();
+    drain::add_turns(tending.nodes, service, &held, &mut moves);
+    for held in &held {
+        tending.tend(held, moves.get(&held.place).copied());
     }
     for node in view.nodes().filter(|node| fitness.may_keep(node) && takes_new_tasks(node)) {
         let place = Place::Node(&node.id);

@@ -17,6 +17,7 @@ pub(super) fn made(view: &View, task: &Task) -> String {
         TaskCause::NodeDown => "made: its predecessor's node is down".to_owned(),
         TaskCause::Drain => "made: its predecessor's node is drained".to_owned(),
         TaskCause::Constraints => "made: its predecessor's node does not satisfy the constraints any more".to_owned(),
+        TaskCause::Resources => "made: its predecessor's node has too little left".to_owned(),
         TaskCause::Rebalance => "made to even out the nodes".to_owned(),
         TaskCause::Job => format!("made for run {}", task.job_iteration),
     };

@@ -42,7 +42,7 @@ fn amount(resource: &GenericResource) -> u64 {
 
 /// What a node has left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Free {
+pub(crate) struct Free {
     nano_cpus: i64,
     memory_bytes: i64,
     generic: BTreeMap<String, Stock>,
@@ -57,7 +57,7 @@ struct Stock {
 
 impl Free {
     /// All that a node has.
-    pub(super) fn all(resources: Option<&Resources>) -> Self {
+    pub(crate) fn all(resources: Option<&Resources>) -> Self {
         let Some(resources) = resources else { return Self::default() };
         let mut free =
             Self { nano_cpus: resources.nano_cpus, memory_bytes: resources.memory_bytes, generic: BTreeMap::new() };
@@ -104,6 +104,20 @@ impl Free {
             }
         }
         given
+    }
+
+    /// Takes what a task on the node has, if all of that is there. Says whether it was.
+    pub(crate) fn keep(&mut self, task: &Task) -> bool {
+        let wanted = Wanted { generic: BTreeMap::new(), ..Wanted::of(task) };
+        let is_there = |given: &GenericResource| match (&given.value, self.generic.get(&given.kind)) {
+            (Some(Value::Named(name)), stock) => stock.is_some_and(|stock| stock.names.contains(name)),
+            (_, stock) => stock.map_or(0, |stock| stock.count) >= amount(given),
+        };
+        let is_kept = self.covers(&wanted) && task.generic_resources.iter().all(is_there);
+        if is_kept {
+            self.hold(task);
+        }
+        is_kept
     }
 
     /// Takes what a task on the node has.

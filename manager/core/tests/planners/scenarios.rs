@@ -2,7 +2,7 @@
 //!
 //! The lines that begin with `|` are what a `show` printed; `UPDATE=1 cargo test -p skep-core` writes them anew.
 //! Commands:
-//! - `node add N… [cpus=4] [memory=8g] [arch=x86_64] [labels=k=v,…]`, `node drain N… [pace=gradual]`,
+//! - `node add|resize N… [cpus=4] [memory=8g] [arch=x86_64] [labels=k=v,…]`, `node drain N… [pace=gradual]`,
 //!   `node pause|active|down|unknown|up|rm N…`, `node label N k=v`
 //! - `service create NAME replicas=N|global [OPTION]…`, `service update NAME [force] [OPTION]…`, `service rollback NAME`,
 //!   `service rebalance NAME`, `service scale NAME N`, `service rm NAME`; the options are
@@ -27,7 +27,7 @@ use skep_core::{
     task::TaskExt,
 };
 use skep_proto::v1::{
-    Availability, ContainerSpec, DrainPace, FailureAction, GlobalService, NodeState, Placement, PortConfig,
+    Availability, ContainerSpec, DrainPace, FailureAction, GlobalService, Node, NodeState, Placement, PortConfig,
     PublishMode, ReplicatedService, ResourceRequirements, RestartCondition, RestartPolicy, ServiceSpec, Task, TaskSpec,
     TaskState, UpdateConfig, UpdateOrder, service_spec::Mode,
 };
@@ -147,7 +147,14 @@ impl Scenario {
         let (options, ids): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.contains('='));
         for id in ids {
             match verb {
-                "add" => self.add_node(id, &options)?,
+                "add" => {
+                    let options = parse_node(&options)?;
+                    self.world.add_node(id, |node| describe(node, &options));
+                }
+                "resize" => {
+                    let options = parse_node(&options)?;
+                    self.world.edit_node(id, |node| describe(node, &options));
+                }
                 "drain" => {
                     let is_gradual = options.contains(&"pace=gradual");
                     let pace = if is_gradual { DrainPace::Gradual } else { DrainPace::AtOnce };
@@ -164,29 +171,6 @@ impl Scenario {
             }
         }
         Some(())
-    }
-
-    fn add_node(&mut self, id: &str, options: &[&str]) -> Option<()> {
-        let options: Vec<_> = options.iter().map(|option| option.split_once('=')).collect::<Option<_>>()?;
-        let mut known = true;
-        self.world.add_node(id, |node| {
-            let description = node.description.get_or_insert_default();
-            let resources = description.resources.get_or_insert_default();
-            for (key, value) in options {
-                match key {
-                    "cpus" => resources.nano_cpus = cpus(value),
-                    "memory" => resources.memory_bytes = bytes(value),
-                    "arch" => description.platform.get_or_insert_default().architecture = value.into(),
-                    "labels" => {
-                        let labels = &mut node.spec.get_or_insert_default().annotations.get_or_insert_default().labels;
-                        let pairs = value.split(',').filter_map(|pair| pair.split_once('='));
-                        labels.extend(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())));
-                    }
-                    _ => known = false,
-                }
-            }
-        });
-        known.then_some(())
     }
 
     fn running_task(&self, slot: &str) -> Option<String> {
@@ -297,6 +281,29 @@ impl Scenario {
         }
         notes.push(status.err);
         notes.join(" ").trim_end().to_owned()
+    }
+}
+
+/// What there is to say of a node, if all of it is known.
+fn parse_node<'a>(options: &[&'a str]) -> Option<Vec<(&'a str, &'a str)>> {
+    let known = |(key, _): &(&str, &str)| ["cpus", "memory", "arch", "labels"].contains(key);
+    options.iter().map(|option| option.split_once('=').filter(known)).collect()
+}
+
+fn describe(node: &mut Node, options: &[(&str, &str)]) {
+    let description = node.description.get_or_insert_default();
+    let resources = description.resources.get_or_insert_default();
+    for (key, value) in options {
+        match *key {
+            "cpus" => resources.nano_cpus = cpus(value),
+            "memory" => resources.memory_bytes = bytes(value),
+            "arch" => description.platform.get_or_insert_default().architecture = (*value).into(),
+            _ => {
+                let labels = &mut node.spec.get_or_insert_default().annotations.get_or_insert_default().labels;
+                let pairs = value.split(',').filter_map(|pair| pair.split_once('='));
+                labels.extend(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())));
+            }
+        }
     }
 }
 
