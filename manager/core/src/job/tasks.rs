@@ -3,19 +3,23 @@
 //! A replicated job has slots numbered from 0, as Docker's has; in each one task has to complete, so many of them at a
 //! time. A global job has a place on every node that is fit. A place whose task has completed is done for good,
 //! whatever becomes of the node; one whose task failed and gets no successor from the restart policy is over as well.
+//! The task of a node that goes down or is drained is given up and begins anew when the node is back. Until then, or until
+//! it is known that the task has stopped, the run is not over: who knows what it still does there.
 //!
 //! Invariants: at most one task of a place is wanted; no more tasks are wanted at a time than the spec allows, unless
 //! it was changed to less; nothing is wanted of a run that was closed. Of a run that is not kept no task goes on: what
 //! had ended is the history of its place, as in Docker, unless the schedule's own history has dropped it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use skep_proto::v1::{JobOutcome, ReplicatedJob, Service, TaskCause, TaskState, service_spec::Mode};
+use skep_proto::v1::{
+    Availability, JobOutcome, Node, ReplicatedJob, Service, Task, TaskCause, TaskState, service_spec::Mode,
+};
 use skep_store::View;
 
 use super::runs;
 use crate::{
-    drain,
+    drain, enforcer,
     global::{Fitness, is_global, takes_new_tasks},
     orchestrator::Tending,
     policy,
@@ -82,8 +86,14 @@ pub(crate) fn outcome(view: &View, service: &Service, run: u64) -> Option<JobOut
             (0..mode.total_completions).map(|slot| Standing::of(places.get(&Place::Slot(slot)))).collect()
         }
         _ => {
+            let stops = |task: &&Arc<Task>| task.may_run() && view.node(&task.node_id).is_some();
+            if places.values().flat_map(|tenants| &tenants.leaving).copied().any(|task| stops(&task)) {
+                return None;
+            }
             let fitness = Fitness::of(service.spec.as_ref().and_then(|spec| spec.task.as_deref()));
-            let open = view.nodes().filter(|node| fitness.may_keep(node) && takes_new_tasks(node));
+            // Also one that a new leader has not heard of yet.
+            let is_asked = |node: &Node| enforcer::availability(node) == Availability::Active;
+            let open = view.nodes().filter(|node| fitness.may_keep(node) && is_asked(node));
             let open = open.map(|node| Standing::of(places.get(&Place::Node(&node.id))));
             let begun = places.values().map(|tenants| Standing::of(Some(tenants)));
             // What is being forgotten on a node that is no longer fit is none of it.

@@ -260,6 +260,46 @@ fn runs_that_take_long_overlap_pass_or_are_replaced() {
 }
 
 #[test]
+fn a_run_of_a_global_job_is_complete_when_every_node_that_should_have_run_it() {
+    use JobOutcome::{Complete, Running};
+    let spec = labelled(global(), &[(policy::SCHEDULE, "@every 10m"), ("skep.concurrency", "forbid")]);
+    let complete = |world: &mut World, node: &str| {
+        let task = world.view.tasks_of_node(node).find(|task| task.state() == TaskState::Running).unwrap().id.clone();
+        world.report(&task, TaskState::Complete);
+        world.tick(SECOND);
+    };
+    // A leader that has just begun has not heard of n2 yet.
+    let mut world = world(&["n1", "n2"]);
+    world.add_service("job", Program::Runs, spec);
+    world.set_node_state("n2", NodeState::Unknown);
+    world.tick(601 * SECOND);
+    complete(&mut world, "n1");
+    assert_eq!((outcomes(&world), tasks(&world)), (vec![(1, Running)], vec!["1.n1 complete".to_owned()]));
+    world.set_node_state("n2", NodeState::Ready);
+    world.tick(SECOND);
+    // Now n2 runs it, and goes down before it is through.
+    world.set_node_state("n2", NodeState::Down);
+    world.tick(60 * SECOND);
+    assert_eq!(outcomes(&world), [(1, Running)]);
+    world.set_node_state("n2", NodeState::Ready);
+    world.tick(SECOND);
+    complete(&mut world, "n2");
+    assert_eq!(outcomes(&world), [(1, Complete)]);
+
+    // A node that is paused or down when the run begins is not asked; one that is removed is waited for no longer.
+    world.set_availability("n1", Availability::Pause);
+    world.tick(600 * SECOND);
+    world.set_node_state("n2", NodeState::Down);
+    world.tick(60 * SECOND);
+    assert_eq!(outcomes(&world), [(1, Complete), (2, Running)]);
+    world.remove_node("n2");
+    world.add_node("n3", |_| {});
+    world.tick(SECOND);
+    complete(&mut world, "n3");
+    assert_eq!(outcomes(&world), [(1, Complete), (2, Complete)]);
+}
+
+#[test]
 fn a_run_whose_tasks_are_given_up_has_failed() {
     let mut world = world(&["n1"]);
     let spec = restarted(every_ten_seconds("forbid"), RestartCondition::OnFailure, 1);
