@@ -17,6 +17,7 @@ use skep_store::View;
 
 use self::world::World;
 use crate::{
+    global::is_global,
     names::{self, count},
     task::TaskExt,
     update,
@@ -41,7 +42,7 @@ pub enum Scenario {
 pub struct Effect {
     /// The service's name.
     pub service: String,
-    /// The slot; 0 for a task of a global service.
+    /// The slot; 0 for a task of a global service, and for the first of a job.
     pub slot: u64,
     /// Name of the node where it is.
     pub from: Option<String>,
@@ -130,8 +131,17 @@ fn imagine(world: &mut World, scenario: &Scenario, new_service: String) -> Strin
     }
 }
 
-/// Service, slot, and of a global service the node, all by name.
-type Key = (String, u64, String);
+/// A place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    /// By name.
+    service: String,
+    slot: u64,
+    /// Of a service with a task per node the node, by name.
+    node: Option<String>,
+    /// Of a job.
+    run: u64,
+}
 
 /// Who holds a place.
 struct Holder {
@@ -148,17 +158,22 @@ fn places(view: &View) -> BTreeMap<Key, Holder> {
             let service = task.service.as_ref().map_or(task.service_id.as_str(), |service| service.name.as_str());
             let node = Some(names::node_by_id(view, &task.node_id).to_owned());
             let placed = task.may_run();
-            let of_node = node.clone().filter(|_| task.slot == 0).unwrap_or_default();
+            let is_global = view.service(&task.service_id).is_some_and(|service| is_global(service));
+            let key = Key {
+                service: service.to_owned(),
+                slot: task.slot,
+                node: node.clone().filter(|_| is_global),
+                run: task.job_iteration,
+            };
             let reason = task.status.as_ref().map_or("", |status| status.err.as_str());
             let holder = Holder { task_id: task.id.clone(), node: node.filter(|_| placed), reason: reason.to_owned() };
-            ((service.to_owned(), task.slot, of_node), holder)
+            (key, holder)
         })
         .collect()
 }
 
 /// What a place has come to, counted; `None` when nothing has happened to it.
 fn effect(key: &Key, old: Option<&Holder>, new: Option<&Holder>, tally: &mut Tally) -> Option<Effect> {
-    let (service, slot, _) = key.clone();
     let from = old.and_then(|holder| holder.node.clone());
     let to = new.and_then(|holder| holder.node.clone());
     let same_task = old.map(|holder| &holder.task_id) == new.map(|holder| &holder.task_id);
@@ -167,7 +182,7 @@ fn effect(key: &Key, old: Option<&Holder>, new: Option<&Holder>, tally: &mut Tal
         return None;
     }
     let reason = match new {
-        None if slot == 0 => "one task on each node, and this one is no longer fit".to_owned(),
+        None if key.node.is_some() => "one task on each node, and this one is no longer fit".to_owned(),
         None => "its place is given up".to_owned(),
         Some(holder) if holder.node.is_none() => match holder.reason.as_str() {
             "" => "it has no node yet".to_owned(),
@@ -182,7 +197,7 @@ fn effect(key: &Key, old: Option<&Holder>, new: Option<&Holder>, tally: &mut Tal
         (_, None) if new.is_some() => tally.stranded += 1,
         (_, None) => tally.stopped += 1,
     }
-    Some(Effect { service, slot, from, to, reason })
+    Some(Effect { service: key.service.clone(), slot: key.slot, from, to, reason })
 }
 
 /// How many places came to what.

@@ -1,8 +1,8 @@
 //! What is foretold for small swarms, and that nothing is changed by asking.
 
 use skep_proto::v1::{
-    Annotations, ContainerSpec, GlobalService, NodeDescription, NodeSpec, NodeStatus, Placement, ReplicatedService,
-    TaskSpec, service_spec::Mode,
+    Annotations, ContainerSpec, GlobalJob, GlobalService, NodeDescription, NodeSpec, NodeStatus, Placement,
+    ReplicatedJob, ReplicatedService, TaskSpec, service_spec::Mode,
 };
 
 use super::*;
@@ -83,6 +83,20 @@ fn what_would_find_no_place_says_why_and_a_global_task_stops() {
     ];
     assert_eq!(forecast.effects, expected);
     assert_eq!(forecast.summary, "If host-n2 were drained, 1 task would find no place, 1 task would stop for good.");
+}
+
+#[test]
+fn the_first_slot_of_a_job_is_a_slot() {
+    let job = Mode::ReplicatedJob(ReplicatedJob { max_concurrent: 0, total_completions: 3 });
+    let on_every_node = spec("scan", Mode::GlobalJob(GlobalJob {}), |_| ());
+    let view = swarm(vec![spec("job", job, |_| ()), on_every_node]);
+    let forecast = play(&view, &Scenario::Drain("n1".into()), NOW);
+    let expected = [
+        effect("job", 0, "host-n1", "host-n2", ""),
+        effect("scan", 0, "host-n1", "", "one task on each node, and this one is no longer fit"),
+    ];
+    assert_eq!(forecast.effects, expected);
+    assert_eq!(forecast.summary, "If host-n1 were drained, 1 task would move, 1 task would stop for good.");
 }
 
 #[test]
