@@ -12,13 +12,13 @@ use std::{sync::Arc, time::Duration};
 
 use skep_common::{clock::Timestamp, id::SeededIds};
 use skep_proto::v1::{RestartState, Service, Task, TaskCause, TaskState, service_spec::Mode};
-use skep_store::{TxBuilder, View};
+use skep_store::{ChangeSet, TxBuilder, View};
 
 use crate::{
     enforcer::Nodes,
     policy::{self, Rebalance},
     restart,
-    scheduler::leveling,
+    scheduler::leveling::Leveling,
     task::{Place, TaskExt, advanced, desired, make_task, specimen},
     tenants::Held,
 };
@@ -58,10 +58,12 @@ pub(crate) enum Verdict {
 /// All moves there would be, one after the other, if nothing else happened; at most [`MAX_MOVES`].
 pub fn moves(view: &View, service: &Service, now: Timestamp) -> Vec<Move> {
     let mut view = view.clone();
+    let mut leveling = Leveling::default();
     let mut moves = Vec::new();
     while moves.len() < MAX_MOVES {
-        let Some(next) = next_move(&view, service, now) else { break };
-        let Some(after) = moved(&view, service, &next, now) else { break };
+        let Some(next) = next_move(&mut leveling, &view, service, now) else { break };
+        let Some((after, changes)) = moved(&view, service, &next, now) else { break };
+        leveling.note(&changes.changes);
         view = after;
         moves.push(next);
     }
@@ -84,8 +86,10 @@ pub(crate) fn verdict<'a>(
         return Verdict::Stay;
     }
     let stopped = stopping.map(|task| desired(task, TaskState::Shutdown));
-    let Some(view) = &with(nodes.view, now, |tx| stopped.fold(tx, TxBuilder::update)) else { return Verdict::Stay };
-    match next_move(view, service, now) {
+    let Some((view, _)) = &with(nodes.view, now, |tx| stopped.fold(tx, TxBuilder::update)) else {
+        return Verdict::Stay;
+    };
+    match next_move(&mut Leveling::default(), view, service, now) {
         None if is_requested => Verdict::Met,
         None => Verdict::Stay,
         Some(next) => match last_move(view, service).map(|at| at + COOL_DOWN).filter(|until| *until > now) {
@@ -110,7 +114,7 @@ fn last_move(view: &View, service: &Service) -> Option<Timestamp> {
     moved.map(|task| task.created_at()).max()
 }
 
-fn next_move(view: &View, service: &Service, now: Timestamp) -> Option<Move> {
+fn next_move(leveling: &mut Leveling, view: &View, service: &Service, now: Timestamp) -> Option<Move> {
     if !matches!(service.spec.as_ref()?.mode, Some(Mode::Replicated(_))) {
         return None;
     }
@@ -119,13 +123,13 @@ fn next_move(view: &View, service: &Service, now: Timestamp) -> Option<Move> {
         task.is_wanted() && task.state() == TaskState::Running && restart::after_move(task).is_some()
     };
     let movable = view.tasks_of_service(&service.id).filter(may_move);
-    let (id, to_node) = leveling::next_move(view, &specimen(service), movable, now)?;
+    let (id, to_node) = leveling.next_move(view, &specimen(service), movable, now)?;
     let task = view.task(id)?;
     Some(Move { slot: task.slot, task_id: task.id.clone(), from_node: task.node_id.clone(), to_node })
 }
 
 /// The state as it would be after a move.
-fn moved(view: &View, service: &Service, step: &Move, now: Timestamp) -> Option<View> {
+fn moved(view: &View, service: &Service, step: &Move, now: Timestamp) -> Option<(View, ChangeSet)> {
     let old = view.task(&step.task_id)?;
     let stopped = desired(&advanced(old, TaskState::Shutdown, "moved", now), TaskState::Shutdown);
     let ids = &mut SeededIds::new(view.version());
@@ -140,8 +144,8 @@ fn with(
     view: &View,
     now: Timestamp,
     edit: impl for<'a, 'b> FnOnce(&'b mut TxBuilder<'a>) -> &'b mut TxBuilder<'a>,
-) -> Option<View> {
+) -> Option<(View, ChangeSet)> {
     let mut tx = TxBuilder::new(view, now);
     edit(&mut tx);
-    view.apply(view.version() + 1, &tx.build()).ok().map(|(view, _)| view)
+    view.apply(view.version() + 1, &tx.build()).ok()
 }

@@ -1,5 +1,7 @@
 //! Services, as people make, change and remove them. Writes `Service`.
 
+use std::sync::Arc;
+
 use skep_common::{
     id::{Ids as _, RandomIds},
     limits::MAX_LIST,
@@ -11,6 +13,7 @@ use skep_proto::v1::{
     rebalance_service_reply, service_spec::Mode,
 };
 use skep_store::{StoreObject as _, TxBuilder, View};
+use tokio::task::spawn_blocking;
 use tonic::Status;
 use tracing::info;
 
@@ -113,19 +116,24 @@ pub(super) async fn rebalance(
     if !matches!(service.spec.as_ref().and_then(|spec| spec.mode.as_ref()), Some(Mode::Replicated(_))) {
         return Err(Status::failed_precondition("only a replicated service can be rebalanced"));
     }
-    let hostname = |id: &str| {
-        let description = view.node(id).and_then(|node| node.description.as_ref());
-        description.map_or_else(|| id.to_owned(), |description| description.hostname.clone())
-    };
-    let moves = rebalance::moves(&view, service, swarm.now()).into_iter().map(|it| rebalance_service_reply::Move {
-        slot: it.slot,
-        task_id: it.task_id,
-        from_node: hostname(&it.from_node),
-        to_node: hostname(&it.to_node),
+    let (id, service, now) = (service.id.clone(), Arc::clone(service), swarm.now());
+    // Each move is looked for among all nodes, which may take a moment where there are many of both.
+    let moves = spawn_blocking(move || {
+        let hostname = |id: &str| {
+            let description = view.node(id).and_then(|node| node.description.as_ref());
+            description.map_or_else(|| id.to_owned(), |description| description.hostname.clone())
+        };
+        let moves = rebalance::moves(&view, &service, now).into_iter().map(|it| rebalance_service_reply::Move {
+            slot: it.slot,
+            task_id: it.task_id,
+            from_node: hostname(&it.from_node),
+            to_node: hostname(&it.to_node),
+        });
+        moves.collect()
     });
-    let reply = RebalanceServiceReply { moves: moves.collect() };
+    let moves = moves.await.map_err(|error| Status::internal(format!("the moves were not found: {error}")))?;
+    let reply = RebalanceServiceReply { moves };
     if !request.dry_run && !reply.moves.is_empty() {
-        let id = service.id.clone();
         let write = swarm.write(|view| {
             let service = view.find_service(&id).map_err(|error| answer::not_found(&error))?;
             let mut tx = TxBuilder::new(view, swarm.now());

@@ -13,7 +13,7 @@ use std::{
 
 use skep_common::clock::Timestamp;
 use skep_proto::v1::Task;
-use skep_store::View;
+use skep_store::{Change, View};
 
 use super::{
     group::Demand,
@@ -42,19 +42,39 @@ struct Source<'v> {
     id: &'v str,
 }
 
-/// Of tasks that may be moved the first for which there is a better node, and that node (ids). `specimen` is what all of
-/// them are like. The scheduler puts there what is made to replace the task by way of a
-/// [move](skep_proto::v1::TaskCause::Rebalance).
-pub(crate) fn next_move<'v>(
-    view: &View,
-    specimen: &Task,
+/// Looks for moves, in one state after the other.
+#[derive(Default)]
+pub(crate) struct Leveling(Pool);
+
+impl Leveling {
+    /// Hears how the state it is asked about next differs from the one before.
+    pub(crate) fn note(&mut self, changes: &[Change]) {
+        for change in changes {
+            self.0.note(change);
+        }
+    }
+
+    /// Of tasks that may be moved the first for which there is a better node, and that node (ids). `specimen` is what
+    /// all of them are like. The scheduler puts there what is made to replace the task by way of a
+    /// [move](skep_proto::v1::TaskCause::Rebalance).
+    pub(crate) fn next_move<'v>(
+        &mut self,
+        view: &View,
+        specimen: &Task,
+        movable: impl Iterator<Item = &'v Arc<Task>>,
+        now: Timestamp,
+    ) -> Option<(&'v str, String)> {
+        self.0.sync(view);
+        better(&self.0, &Demand::of(view, specimen, &self.0, now), movable)
+    }
+}
+
+fn better<'v>(
+    pool: &Pool,
+    demand: &Demand<'_>,
     movable: impl Iterator<Item = &'v Arc<Task>>,
-    now: Timestamp,
 ) -> Option<(&'v str, String)> {
-    let mut pool = Pool::default();
-    pool.sync(view);
-    let demand = Demand::of(view, specimen, &pool, now);
-    let branches = branches(&demand, &pool, movable);
+    let branches = branches(demand, pool, movable);
     let mut sources: Vec<_> =
         branches.iter().filter_map(|(values, branch)| Some((values, branch, branch.first?))).collect();
     sources.sort_by(|(_, a, one), (_, b, other)| (&b.tasks, other).cmp(&(&a.tasks, one)));
@@ -64,7 +84,7 @@ pub(crate) fn next_move<'v>(
         if here.1 == 0 && here.0.iter().all(|tasks| *tasks == 0) {
             return None;
         }
-        let (tasks, best) = branches.iter().filter_map(|at| without(&demand, &pool, at, (values, source))).min()?;
+        let (tasks, best) = branches.iter().filter_map(|at| without(demand, pool, at, (values, source))).min()?;
         ((tasks, best.1) < here).then(|| (source.id, pool.node(best.3).id.clone()))
     })
 }
