@@ -15,7 +15,7 @@
 //! | [`supervision`] | what a node does next to be what the swarm wants: certificates, and its manager's life |
 //! | [`explain`], [`what_if`] | why something waits, and what would happen if something changed |
 //! | [`journal`] | what a change means in words ([`names`]: what things are called) |
-//! | [`validate_spec`], [`update`], [`defaults`] | what a user may ask for, and what is meant by what was left out |
+//! | [`validate_spec`], [`update`], [`defaults`], [`made_up_name`] | what a user may ask for, and what is meant by what was left out |
 //!
 //! Invariants of every planner: no clock, no randomness, no I/O; planning again on the state its plan leads to gives
 //! an empty plan; whatever a later plan needs to know is in the state.
@@ -56,6 +56,7 @@ pub mod global;
 pub mod job;
 pub mod journal;
 pub mod liveness;
+pub mod made_up_name;
 pub mod names;
 pub mod orchestrator;
 pub mod plan;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use skep_common::{
     id::{Ids as _, RandomIds},
     limits::MAX_LIST,
+    random,
 };
-use skep_core::{job, rebalance, update, validate_spec};
+use skep_core::{job, made_up_name, rebalance, update, validate_spec};
 use skep_proto::v1::{
     CreateServiceRequest, GetObjectRequest, ListServicesReply, ListServicesRequest, ObjectKind, RebalanceServiceReply,
     RebalanceServiceRequest, RemoveServiceReply, Service, ServiceWithStatus, TaskState, UpdateServiceRequest,
@@ -14,25 +15,47 @@ use skep_proto::v1::{
 };
 use skep_store::{StoreObject as _, TxBuilder, View};
 use tokio::task::spawn_blocking;
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::info;
 
 use super::{filters, service::bounded};
 use crate::{answer, swarm::Swarm};
 
+/// Names tried for a service that was given none.
+const NAMES_TRIED: usize = 5;
+
 pub(super) async fn create(swarm: &Swarm, request: CreateServiceRequest) -> Result<Service, Status> {
-    let spec = request.spec.ok_or_else(|| Status::invalid_argument("the service's spec is missing"))?;
+    let mut spec = request.spec.ok_or_else(|| Status::invalid_argument("the service's spec is missing"))?;
+    let is_unnamed = spec.annotations.as_ref().is_none_or(|annotations| annotations.name.is_empty());
+    if is_unnamed {
+        spec.annotations.get_or_insert_default().name = unused_name(&swarm.view());
+    }
     validate_spec::service(&spec).map_err(|error| answer::invalid(&error))?;
     let id = RandomIds.next_id();
-    let service = update::created(id.clone(), spec, swarm.now());
-    let write = swarm.write(|view| {
-        let mut tx = TxBuilder::new(view, swarm.now());
-        tx.create(service.clone());
-        Ok(tx.build())
-    });
-    write.await?;
+    let mut service = update::created(id.clone(), spec, swarm.now());
+    for again in (0..NAMES_TRIED).rev() {
+        let write = swarm.write(|view| {
+            let mut tx = TxBuilder::new(view, swarm.now());
+            tx.create(service.clone());
+            Ok(tx.build())
+        });
+        match write.await {
+            Ok(_) => break,
+            // Somebody took the name meanwhile that was chosen here.
+            Err(taken) if is_unnamed && again > 0 && taken.code() == Code::AlreadyExists => {
+                let annotations = &mut service.spec.get_or_insert_default().annotations;
+                annotations.get_or_insert_default().name = unused_name(&swarm.view());
+            }
+            Err(error) => return Err(error),
+        }
+    }
     info!(service = id, name = name(&service), "a service was created");
     stored(&swarm.view(), &id)
+}
+
+/// A name for a service that was given none.
+fn unused_name(view: &View) -> String {
+    made_up_name::unused(|| u64::from_be_bytes(random::bytes()), |name| view.service_by_name(name).is_some())
 }
 
 pub(super) async fn get(swarm: &Swarm, request: GetObjectRequest) -> Result<Service, Status> {
