@@ -133,6 +133,17 @@ pub(crate) fn handed_on(service: &Service, task: &Task, next: RestartState) -> R
     }
 }
 
+/// Until when the new task of a place, which runs, is on trial: where an update that fails is to be rolled back, the old
+/// one it was started beside goes on for so long, so that there is something to go back to.
+pub(crate) fn trial_ends(service: &Service, task: &Task) -> Option<Timestamp> {
+    let terms = Terms::of(service);
+    let may_go_back = terms.state == UpdateState::Updating
+        && terms.config.failure_action() == FailureAction::Rollback
+        && service.previous_spec.is_some();
+    let runs_since = task.running_at().filter(|_| may_go_back && terms.concern(task))?;
+    Some(runs_since + terms.monitor())
+}
+
 fn ended_itself(task: &Task) -> bool {
     matches!(task.state(), TaskState::Complete | TaskState::Failed | TaskState::Rejected)
 }
@@ -180,15 +191,16 @@ impl<'v> Rollout<'v> {
                 held.successor.is_some() && held.holder.is_some_and(|old| is_dirty(nodes.view, service, old));
             // Once its new task has ended the place had its turn: from then on it is the restart policy's.
             rollout.unfinished += usize::from(stays_behind && is_first(newest) && !newest.is_terminal());
-            rollout.watch(newest, nodes.misplaced(service, newest).is_some(), now);
+            let trial = trial_ends(service, newest).filter(|_| stays_behind).unwrap_or(Timestamp::ZERO);
+            rollout.watch(newest, nodes.misplaced(service, newest).is_some(), trial, now);
         }
         rollout.waiting.sort_unstable();
         rollout
     }
 
     /// Takes in how the newest task of a place is doing, which is one of the version in force. One that `leaves` its node
-    /// is replaced for that, and no longer the update's business.
-    fn watch(&mut self, task: &Task, leaves: bool, now: Timestamp) {
+    /// is replaced for that, and no longer the update's business. `trial`: until when it is on trial.
+    fn watch(&mut self, task: &Task, leaves: bool, trial: Timestamp, now: Timestamp) {
         self.places += usize::from(self.terms.concern(task));
         if let Some(end) = self.terms.failed_at(task) {
             self.failed += 1;
@@ -211,9 +223,10 @@ impl<'v> Rollout<'v> {
             return;
         };
         self.watched_from = self.watched_from.max(calm);
-        if calm > now {
+        let due = calm.max(trial);
+        if due > now {
             self.busy += 1;
-            self.due = Some(self.due.map_or(calm, |other| other.min(calm)));
+            self.due = Some(self.due.map_or(due, |other| other.min(due)));
         }
     }
 

@@ -1,7 +1,8 @@
 //! The tasks of one place of a service (a slot, or a node of a global service), and which of them hold it.
 //!
 //! Usually one task of a place is wanted: its *holder*. While its replacement is started first there are two: the
-//! *successor* names the holder in `Task.replaces` and takes over when it runs.
+//! *successor* names the holder in `Task.replaces` and takes over when it runs, or when it has passed its
+//! [trial](crate::rollout::trial_ends).
 //!
 //! Invariants: which tasks hold a place follows from the state alone; telling the others to stop changes nothing about
 //! it; a holder is given up for its successor only when that runs, or when the holder is of no more use.
@@ -15,6 +16,7 @@ use skep_store::View;
 use crate::{
     enforcer::{self, Nodes},
     restart,
+    rollout::trial_ends,
     task::{Place, TaskExt},
     update::is_dirty,
 };
@@ -130,10 +132,11 @@ impl Tenure {
             // What was asked for has changed again; a holder that is what is asked for now stays.
             return if runs && is_dirty(view, service, holder) { Self::Successor } else { Self::Holder };
         }
-        if runs {
-            return Self::Successor;
-        }
         let holder_must_go = nodes.misplaced(service, holder).is_some();
+        if runs {
+            let is_on_trial = trial_ends(service, successor).is_some_and(|until| until > now);
+            return if is_on_trial && !holder_must_go { Self::Shared } else { Self::Successor };
+        }
         if is_given_up(successor, now) {
             let is_retried = holder_must_go && successor.observed_at() + RETRY <= now;
             return match successor.state() {
