@@ -47,6 +47,19 @@ impl Change {
         }
     }
 
+    /// This change and the next of the same object as one; `None` when nothing is left of them.
+    #[must_use]
+    pub fn then(self, next: Self) -> Option<Self> {
+        match (self, next) {
+            (Self::Create(_), Self::Remove(_)) => None,
+            (Self::Create(_), Self::Update { new, .. } | Self::Create(new)) => Some(Self::Create(new)),
+            (Self::Update { old, .. } | Self::Remove(old), Self::Update { new, .. } | Self::Create(new)) => {
+                Some(Self::Update { old, new })
+            }
+            (Self::Update { old, .. } | Self::Remove(old), Self::Remove(_)) => Some(Self::Remove(old)),
+        }
+    }
+
     /// Which kind of object.
     pub fn kind(&self) -> ObjectKind {
         self.object().kind()

@@ -2,10 +2,11 @@
 //!
 //! A [`View`] is an immutable state of everything; [`View::apply`] makes the next one from a log entry, totally and
 //! deterministically. [`TxBuilder`] writes the entries. [`Store`] holds the present view of a manager and tells
-//! [`Watcher`]s what changes, each only what it asked for. Nothing here waits, reads a clock or draws a number.
+//! [`Watcher`]s what changes, each only what it asked for; a [`Follower`] takes in at once whatever changed since it last looked. Nothing here waits, reads a clock or draws a number.
 
 mod apply;
 mod change;
+mod follow;
 mod index;
 mod key;
 mod lookup;
@@ -22,6 +23,7 @@ mod watch;
 pub use self::{
     apply::ApplyError,
     change::{Change, ChangeSet},
+    follow::{Backlog, Follower, News},
     lookup::LookupError,
     object::{AnyObject, IntoObject, StoreObject, kind_name},
     snapshot::RestoreError,

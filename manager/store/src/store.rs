@@ -9,6 +9,7 @@ use skep_proto::v1::Transaction;
 use crate::{
     apply::ApplyError,
     change::ChangeSet,
+    follow::{Follower, News},
     view::View,
     watch::{Hub, Selector, Watcher},
 };
@@ -70,13 +71,6 @@ impl Store {
         hub.lag_all();
     }
 
-    /// The present state, after every watcher was told all that led to it: what is not in a watcher's queue yet is not
-    /// in this view.
-    pub fn told_view(&self) -> View {
-        let _hub = self.hub();
-        self.view()
-    }
-
     /// Hears of changes from now on.
     pub fn watch(&self, selector: Selector) -> Watcher {
         self.hub().register(selector)
@@ -86,6 +80,23 @@ impl Store {
     pub fn view_and_watch(&self, selector: Selector) -> (View, Watcher) {
         let mut hub = self.hub();
         (self.view(), hub.register(selector))
+    }
+
+    /// Gathers changes for one who looks now and then. Its first look has everything before it.
+    pub fn follow(&self, selector: Selector) -> Follower {
+        self.hub().follow(selector)
+    }
+
+    /// The present state, and what led to it since this follower last looked.
+    pub fn look(&self, follower: &mut Follower) -> (View, News) {
+        let _hub = self.hub();
+        let news = follower.shared.backlog().take();
+        (self.view(), news)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn listeners(&self) -> usize {
+        self.hub().listeners()
     }
 
     fn hub(&self) -> MutexGuard<'_, Hub> {

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -22,6 +22,7 @@ use skep_proto::v1::{ObjectKind, Task};
 
 use crate::{
     change::{Change, ChangeSet},
+    follow::{Follower, Shared},
     object::AnyObject,
 };
 
@@ -105,18 +106,60 @@ pub(crate) struct Hub {
 
 struct Registered {
     selector: Selector,
-    events: Sender<Arc<WatchEvent>>,
-    lagged: Arc<AtomicBool>,
+    ear: Ear,
+}
+
+/// How a listener hears.
+enum Ear {
+    /// Of every event, until it falls behind.
+    Events { events: Sender<Arc<WatchEvent>>, lagged: Arc<AtomicBool> },
+    /// Of what changed in all since it last looked.
+    Backlog(Weak<Shared>),
+}
+
+impl Ear {
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Events { events, .. } => events.is_closed(),
+            Self::Backlog(shared) => shared.strong_count() == 0,
+        }
+    }
+
+    /// Says whether it listens on.
+    fn hear(&mut self, set: &ChangeSet, changes: Vec<Change>) -> bool {
+        match self {
+            Self::Events { events, lagged } => {
+                let event = WatchEvent { version: set.version, at: set.at, by: set.by.clone(), changes };
+                let sent = events.try_send(Arc::new(event));
+                if let Err(error) = &sent {
+                    lagged.store(error.is_full(), Ordering::Release);
+                }
+                sent.is_ok()
+            }
+            Self::Backlog(shared) => shared.upgrade().map(|shared| shared.push(changes)).is_some(),
+        }
+    }
 }
 
 impl Hub {
     pub(crate) fn register(&mut self, selector: Selector) -> Watcher {
-        if self.watchers.len() >= self.sweep_at {
-            self.sweep();
-        }
         // The channel adds one place for its sender.
         let (sender, events) = channel(QUEUE - 1);
         let lagged = Arc::new(AtomicBool::new(false));
+        self.add(selector, Ear::Events { events: sender, lagged: lagged.clone() });
+        Watcher { events, lagged, ended: false }
+    }
+
+    pub(crate) fn follow(&mut self, selector: Selector) -> Follower {
+        let shared = Arc::<Shared>::default();
+        self.add(selector, Ear::Backlog(Arc::downgrade(&shared)));
+        Follower { shared }
+    }
+
+    fn add(&mut self, selector: Selector, ear: Ear) {
+        if self.watchers.len() >= self.sweep_at {
+            self.sweep();
+        }
         let id = self.next;
         self.next += 1;
         match &selector {
@@ -125,8 +168,7 @@ impl Hub {
             Selector::TasksOfNode(node) => enlist(&mut self.by_node, node.clone(), id),
             Selector::TasksOfService(service) => enlist(&mut self.by_service, service.clone(), id),
         }
-        self.watchers.insert(id, Registered { selector, events: sender, lagged: lagged.clone() });
-        Watcher { events, lagged, ended: false }
+        self.watchers.insert(id, Registered { selector, ear });
     }
 
     pub(crate) fn publish(&mut self, set: &ChangeSet) {
@@ -138,9 +180,7 @@ impl Hub {
         }
         for (id, changes) in heard {
             let Some(watcher) = self.watchers.get_mut(&id) else { continue };
-            let event = WatchEvent { version: set.version, at: set.at, by: set.by.clone(), changes };
-            if let Err(error) = watcher.events.try_send(Arc::new(event)) {
-                watcher.lagged.store(error.is_full(), Ordering::Release);
+            if !watcher.ear.hear(set, changes) {
                 self.forget(id);
             }
         }
@@ -148,9 +188,22 @@ impl Hub {
 
     /// Tells every watcher to start again.
     pub(crate) fn lag_all(&mut self) {
-        for watcher in std::mem::take(self).watchers.into_values() {
-            watcher.lagged.store(true, Ordering::Release);
+        let mut lagged = Vec::new();
+        for (id, watcher) in &self.watchers {
+            match &watcher.ear {
+                Ear::Events { lagged: flag, .. } => {
+                    flag.store(true, Ordering::Release);
+                    lagged.push(*id);
+                }
+                Ear::Backlog(shared) => _ = shared.upgrade().map(|shared| shared.forget()),
+            }
         }
+        lagged.into_iter().for_each(|id| self.forget(id));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn listeners(&self) -> usize {
+        self.watchers.len()
     }
 
     /// Each watcher once: it is listed under one kind of selector only.
@@ -170,7 +223,7 @@ impl Hub {
     /// Forgets whoever no longer listens. The bound doubles with those who do, so this costs each registration O(1).
     fn sweep(&mut self) {
         let closed: Vec<u64> =
-            self.watchers.iter().filter(|(_, watcher)| watcher.events.is_closed()).map(|(id, _)| *id).collect();
+            self.watchers.iter().filter(|(_, watcher)| watcher.ear.is_closed()).map(|(id, _)| *id).collect();
         closed.into_iter().for_each(|id| self.forget(id));
         self.sweep_at = (2 * self.watchers.len()).max(64);
     }

@@ -1,0 +1,246 @@
+//! What a loop has yet to take in: the net change of every object since it last looked.
+//!
+//! Owns the changes between two looks of one follower. Invariants: a look gives a state and exactly the changes that led
+//! to it from the state of the look before; however long a follower does not look, it holds at most about twice as many
+//! changes as there are objects that changed, so it never falls behind and need not begin anew for being slow.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    future::poll_fn,
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
+};
+
+use futures::task::AtomicWaker;
+use skep_proto::v1::ObjectKind;
+
+use crate::change::Change;
+
+/// Changes kept one by one before those of the same object are merged.
+const LOOSE: usize = 1024;
+
+/// What happened since a follower last looked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// These changes, in their order; several of one object may have become one.
+    Changes(Vec<Change>),
+    /// Anything: the whole state was replaced, or this is the first look.
+    Everything,
+}
+
+/// Gathers what a follower has yet to take in.
+#[derive(Debug)]
+pub struct Backlog {
+    news: News,
+    /// Changes there may be before they are merged.
+    merge_at: usize,
+    loose: usize,
+}
+
+impl Default for Backlog {
+    fn default() -> Self {
+        Self::merging_at(LOOSE)
+    }
+}
+
+impl Backlog {
+    /// One that merges from so many changes on.
+    pub fn merging_at(loose: usize) -> Self {
+        Self { news: News::Everything, merge_at: loose, loose }
+    }
+
+    /// Adds what happened next.
+    pub fn push(&mut self, changes: impl IntoIterator<Item = Change>) {
+        let News::Changes(known) = &mut self.news else { return };
+        known.extend(changes);
+        if known.len() > self.merge_at {
+            *known = merged(mem::take(known));
+            self.merge_at = self.loose.max(2 * known.len());
+        }
+    }
+
+    /// Anything may have changed.
+    pub fn forget(&mut self) {
+        self.news = News::Everything;
+    }
+
+    /// Whether there is nothing to take in.
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.news, News::Changes(changes) if changes.is_empty())
+    }
+
+    /// All of it; nothing is left.
+    pub fn take(&mut self) -> News {
+        self.merge_at = self.loose;
+        mem::replace(&mut self.news, News::Changes(Vec::new()))
+    }
+}
+
+/// The net changes, where each object was last touched.
+fn merged(changes: Vec<Change>) -> Vec<Change> {
+    let mut places: BTreeMap<(ObjectKind, String), usize> = BTreeMap::new();
+    let mut net: Vec<Option<Change>> = Vec::new();
+    for change in changes {
+        let merged = match places.entry((change.kind(), change.object().id().to_owned())) {
+            Entry::Vacant(place) => {
+                place.insert(net.len());
+                Some(change)
+            }
+            Entry::Occupied(mut place) => {
+                let earlier = net[*place.get()].take();
+                place.insert(net.len());
+                match earlier {
+                    Some(earlier) => earlier.then(change),
+                    None => Some(change),
+                }
+            }
+        };
+        net.push(merged);
+    }
+    net.into_iter().flatten().collect()
+}
+
+/// A follower's end of a store. Dropping it ends the following.
+#[derive(Debug)]
+pub struct Follower {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Follower {
+    /// Waits until there is something to take in. May be dropped and called again at any time.
+    pub async fn changed(&mut self) {
+        poll_fn(|cx| {
+            self.shared.waker.register(cx.waker());
+            if self.shared.backlog().is_empty() { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+    }
+}
+
+/// What a follower and its store share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    backlog: Mutex<Backlog>,
+    waker: AtomicWaker,
+}
+
+impl Shared {
+    pub(crate) fn backlog(&self) -> MutexGuard<'_, Backlog> {
+        // Poisoned or not: the process does not outlive a panic.
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn push(&self, changes: Vec<Change>) {
+        self.backlog().push(changes);
+        self.waker.wake();
+    }
+
+    pub(crate) fn forget(&self) {
+        self.backlog().forget();
+        self.waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use proptest::prelude::*;
+    use skep_common::clock::Timestamp;
+    use skep_proto::v1::{Node, ObjectKind};
+
+    use super::*;
+    use crate::{Selector, Store, TxBuilder, View};
+
+    fn commit(store: &Store, edit: impl FnOnce(&mut TxBuilder<'_>)) {
+        let view = store.view();
+        let mut tx = TxBuilder::new(&view, Timestamp(1));
+        edit(&mut tx);
+        store.commit(view.version() + 1, &tx.build()).unwrap();
+    }
+
+    fn node(id: &str, hostname: &str) -> Node {
+        let mut node = Node { id: id.into(), ..Node::default() };
+        node.description.get_or_insert_default().hostname = hostname.into();
+        node
+    }
+
+    #[test]
+    fn a_look_gives_the_state_and_what_led_to_it() {
+        let store = Store::new(View::default());
+        let mut follower = store.follow(Selector::Kinds(vec![ObjectKind::Node]));
+        assert_eq!(store.look(&mut follower).1, News::Everything);
+        assert!(follower.changed().now_or_never().is_none());
+        commit(&store, |tx| _ = tx.create(node("a", "1")));
+        assert!(follower.changed().now_or_never().is_some());
+        let (view, news) = store.look(&mut follower);
+        let News::Changes(changes) = news else { panic!("{news:?}") };
+        assert_eq!((view.version(), changes.len()), (1, 1));
+        assert!(follower.changed().now_or_never().is_none());
+        store.replace(View::default());
+        assert!(follower.changed().now_or_never().is_some());
+        assert_eq!(store.look(&mut follower).1, News::Everything);
+    }
+
+    #[test]
+    fn a_follower_that_does_not_look_for_long_holds_little_and_begins_nothing_anew() {
+        let store = Store::new(View::default());
+        let mut follower = store.follow(Selector::All);
+        store.look(&mut follower);
+        commit(&store, |tx| _ = tx.create(node("a", "0")));
+        for turn in 1..10_000 {
+            let mut now = Node::clone(store.view().node("a").unwrap());
+            now.description.get_or_insert_default().hostname = turn.to_string();
+            commit(&store, |tx| _ = tx.update(now));
+            assert!(matches!(&follower.shared.backlog().news, News::Changes(kept) if kept.len() <= LOOSE));
+        }
+        let (view, News::Changes(changes)) = store.look(&mut follower) else { panic!("it began anew") };
+        let newest = changes.last().and_then(Change::after).cloned();
+        assert_eq!(newest, view.node("a").cloned().map(Into::into));
+    }
+
+    #[test]
+    fn a_follower_that_is_gone_leaves_nothing_behind() {
+        let store = Store::new(View::default());
+        drop(store.follow(Selector::All));
+        commit(&store, |tx| _ = tx.create(node("a", "1")));
+        assert_eq!(store.listeners(), 0);
+    }
+
+    proptest! {
+        /// Merged or not, the changes lead from the one state to the other.
+        #[test]
+        fn merged_changes_lead_to_the_same_state(steps in prop::collection::vec((0..4usize, any::<bool>()), 0..60)) {
+            let (mut loose, mut tight) = (Backlog::merging_at(usize::MAX), Backlog::merging_at(1));
+            (_, _) = (loose.take(), tight.take());
+            let mut now: BTreeMap<String, Node> = BTreeMap::new();
+            for (turn, (which, removes)) in steps.into_iter().enumerate() {
+                let new = node(&format!("n{which}"), &turn.to_string());
+                let change = match (now.remove(&new.id), removes) {
+                    (None, true) => continue,
+                    (None, false) => Change::Create(new.clone().into()),
+                    (Some(old), true) => Change::Remove(old.into()),
+                    (Some(old), false) => Change::Update { old: old.into(), new: new.clone().into() },
+                };
+                if !removes {
+                    now.insert(new.id.clone(), new);
+                }
+                loose.push([change.clone()]);
+                tight.push([change]);
+            }
+            let play = |news: News| {
+                let News::Changes(changes) = news else { panic!("{news:?}") };
+                let mut state = BTreeMap::new();
+                for change in changes {
+                    let before = state.remove(change.object().id());
+                    assert_eq!(before.as_ref(), change.before(), "it does not follow on what was before");
+                    if let Some(after) = change.after() {
+                        state.insert(after.id().to_owned(), after.clone());
+                    }
+                }
+                state
+            };
+            prop_assert_eq!(play(loose.take()), play(tight.take()));
+        }
+    }
+}
