@@ -1,67 +1,42 @@
-//! What all loops of a leader have in common: wait, look, plan, propose, again.
+//! Runs the leader's loops: waits, takes the state, proposes what a [`Loop`] plans, and tells it what became of that.
 //!
-//! Owns nothing but the waiting. Invariants: a loop reacts to the first change at once and takes along what is queued
-//! behind it; it looks at everything at its start, on its period and whenever it may have missed something, so no event
-//! decides correctness; what it plans is proposed in its leader's term or not at all; it plans again only when the
-//! fate of everything it proposed is known.
+//! Owns nothing but the waiting; when a loop looks and at how much is decided by [`Loop`]. Invariant: what is planned is
+//! proposed in its leader's term or not at all.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use futures::{FutureExt as _, StreamExt as _, stream};
-use skep_common::{
-    clock::{Clock, Timestamp},
-    net::backoff::Backoff,
-};
-use skep_core::Plan;
+use futures::{StreamExt as _, stream};
+use skep_common::{clock::Clock, net::backoff::Backoff};
+use skep_core::reconcile::{Allocator, ByService, Fate, Loop, Next, Now, Reconciler, Scheduler, Scoped};
 use skep_proto::v1::Transaction;
 use skep_raft::{ProposeError, RaftNode};
-use skep_store::{Change, Selector, Store, View, Watcher, kind_name};
+use skep_store::{Follower, Store, kind_name};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
-
-use crate::burst::burst;
 
 /// How many transactions of one plan are on their way at a time.
 const PIPELINE: usize = 16;
 
-/// How often a loop looks at everything without being asked.
-const PERIOD: Duration = Duration::from_secs(10);
+/// The waits between attempts.
+const FIRST_RETRY: Duration = Duration::from_millis(2);
+const LAST_RETRY: Duration = Duration::from_millis(500);
 
-/// One component of the leader: a pure decision and what may change it.
-pub(crate) trait Reconciler: Send + 'static {
-    /// For the log and the journal.
-    const NAME: &'static str;
-
-    /// The changes that may change the decision.
-    fn watches(&self) -> Selector;
-
-    /// How often to look at everything without being asked.
-    fn period(&self) -> Duration {
-        PERIOD
-    }
-
-    /// One of the watched changes; `view` is at least as new.
-    fn note(&mut self, _change: &Change, _view: &View) {}
-
-    /// Anything may have changed.
-    fn reset(&mut self) {}
-
+/// A component of the leader, with what it has to do outside the state.
+pub(crate) trait Component: Reconciler + Send + 'static {
     /// Completes when there is a reason to plan that is not in the state. May be dropped and called again at any time.
     fn woken(&mut self) -> impl Future<Output = ()> + Send {
         std::future::pending()
     }
-
-    /// What is to be written.
-    fn plan(&mut self, view: &View, now: Timestamp) -> Plan;
-
-    /// What was planned last has been written: it may be let go.
-    fn done(&mut self) {}
 
     /// What has to happen outside the state, now that the plan is written. Says whether to plan again at once.
     fn act(&mut self) -> impl Future<Output = bool> + Send {
         std::future::ready(false)
     }
 }
+
+impl Component for Allocator {}
+impl Component for Scheduler {}
+impl<P: ByService + Send + 'static> Component for Scoped<P> {}
 
 /// What leader-only code stands on.
 #[derive(Clone)]
@@ -74,132 +49,82 @@ pub(crate) struct Term {
     pub(crate) over: CancellationToken,
 }
 
-/// What became of a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Outcome {
-    Written,
-    /// The state had moved on.
-    Refused,
-    /// Some of it may be written later.
-    Unknown,
-    /// This manager no longer leads.
-    Unled,
-}
-
 impl Term {
+    fn now(&self) -> Now {
+        Now { wall: self.clock.now(), monotonic: self.clock.monotonic() }
+    }
+
     /// Proposes all of a plan and reports the worst that became of a part of it.
-    async fn carry_out(&self, name: &str, transactions: Vec<Transaction>) -> Outcome {
+    async fn carry_out(&self, name: &str, transactions: Vec<Transaction>) -> Fate {
         let signed = transactions.into_iter().map(|transaction| Transaction { by: name.to_owned(), ..transaction });
         let proposals = signed.map(|transaction| self.raft.propose_in(self.number, transaction));
-        let outcomes = stream::iter(proposals).buffered(PIPELINE).map(|result| match result {
+        let fates = stream::iter(proposals).buffered(PIPELINE).map(|result| match result {
             Ok(applied) => {
                 for change in &applied.changes.changes {
                     let (kind, id) = (kind_name(change.kind()), change.object().id());
                     debug!(by = name, kind, id, version = applied.version, "written");
                 }
-                Outcome::Written
+                Fate::Written
             }
             Err(ProposeError::Conflict(conflict)) => {
                 debug!(by = name, %conflict, "the state moved on under a plan");
-                Outcome::Refused
+                Fate::Refused
             }
-            Err(ProposeError::Unknown) => Outcome::Unknown,
-            Err(ProposeError::NotLeader { .. } | ProposeError::Stopped) => Outcome::Unled,
+            Err(ProposeError::Unknown) => Fate::Unknown,
+            Err(ProposeError::NotLeader { .. } | ProposeError::Stopped) => Fate::Unled,
             Err(error @ ProposeError::TooLarge { .. }) => {
                 warn!(by = name, %error, "a plan does not fit into the log; it is tried again, and will not fit again");
-                Outcome::Refused
+                Fate::Refused
             }
         });
-        outcomes.fold(Outcome::Written, |worst, next| std::future::ready(worst.max(next))).await
+        fates.fold(Fate::Written, |worst, next| std::future::ready(worst.max(next))).await
     }
 }
 
 /// Runs one component until the term is over.
-pub(crate) async fn drive<R: Reconciler>(mut reconciler: R, term: Term) {
+pub(crate) async fn drive<C: Component>(component: C, term: Term) {
     let over = term.over.clone();
-    over.run_until_cancelled(run(&mut reconciler, &term)).await;
+    over.run_until_cancelled(run(Loop::new(component), &term)).await;
 }
 
-async fn run<R: Reconciler>(reconciler: &mut R, term: &Term) {
-    let mut retry = Backoff::new(Duration::from_millis(2), Duration::from_millis(500));
-    let mut wake_at: Option<Timestamp> = None;
-    let (mut view, mut watcher) = term.store.view_and_watch(reconciler.watches());
-    reconciler.reset();
+async fn run<C: Component>(mut it: Loop<C>, term: &Term) {
+    let mut retry = Backoff::new(FIRST_RETRY, LAST_RETRY);
+    let mut changes = term.store.follow(it.reconciler().watches());
     loop {
-        let now = term.clock.now();
-        // It may have come while a plan was carried out, and a plan for a part of the state would pass it over.
-        if wake_at.take_if(|at| *at <= now).is_some() {
-            reconciler.reset();
-        }
-        let plan = reconciler.plan(&view, now);
+        let (view, news) = term.store.look(&mut changes);
+        let transactions = it.plan(&view, news, term.now());
         // As long as somebody holds a state, those after it cannot be made in its place.
         drop(view);
-        // A plan for a part of the state says nothing of when the rest wants to be looked at.
-        wake_at = wake_at.into_iter().chain(plan.wake_at).min();
-        match term.carry_out(R::NAME, plan.transactions).await {
-            Outcome::Written => {
+        let fate = term.carry_out(C::NAME, transactions).await;
+        match it.settled(fate) {
+            Next::Wait => {
                 retry.reset();
-                reconciler.done();
-                if !reconciler.act().await {
-                    wait(reconciler, term, &mut watcher, wake_at).await;
+                if !it.reconciler().act().await {
+                    wait(&mut it, term, &mut changes).await;
                 }
             }
-            Outcome::Refused => {
+            Next::Retry => {
                 tokio::select! {
                     () = retry.wait() => {}
-                    () = wait(reconciler, term, &mut watcher, wake_at) => {}
+                    () = wait(&mut it, term, &mut changes) => {}
                 }
             }
-            // Once a read is possible again, whatever of the plan is ever written is in the state.
-            Outcome::Unknown => {
+            Next::Barrier => {
                 while term.raft.read_barrier().await.is_err() {
                     retry.wait().await;
                 }
-                reconciler.reset();
             }
-            Outcome::Unled => return term.over.cancelled().await,
+            Next::End => return term.over.cancelled().await,
         }
-        view = catch_up(reconciler, term, &mut watcher);
     }
 }
 
-/// The state, once the reconciler was noted every watched change that led to it and none beyond.
-fn catch_up<R: Reconciler>(reconciler: &mut R, term: &Term, watcher: &mut Watcher) -> View {
-    let mut events = Vec::new();
-    let mut view = term.store.told_view();
-    while let Some(event) = watcher.next().now_or_never() {
-        let Some(Ok(event)) = event else {
-            let anew = term.store.view_and_watch(reconciler.watches());
-            (view, *watcher) = anew;
-            reconciler.reset();
-            return view;
-        };
-        if event.version > view.version() {
-            view = term.store.told_view();
-        }
-        events.push(event);
-    }
-    for change in events.iter().flat_map(|event| &event.changes) {
-        reconciler.note(change, &view);
-    }
-    view
-}
-
-/// Waits for a reason to plan and lets the reconciler know all there are.
-async fn wait<R: Reconciler>(reconciler: &mut R, term: &Term, watcher: &mut Watcher, wake_at: Option<Timestamp>) {
-    let now = term.clock.now();
-    let until_wake = wake_at.map_or(Duration::MAX, |at| at.since(now)).min(reconciler.period());
-    let events = tokio::select! {
-        events = burst(watcher) => events,
-        () = reconciler.woken() => return,
-        () = tokio::time::sleep(until_wake) => return reconciler.reset(),
-    };
-    let Some(events) = events else {
-        *watcher = term.store.watch(reconciler.watches());
-        return reconciler.reset();
-    };
-    let view = term.store.view();
-    for change in events.iter().flat_map(|event| &event.changes) {
-        reconciler.note(change, &view);
+/// Waits for a reason to plan.
+async fn wait<C: Component>(it: &mut Loop<C>, term: &Term, changes: &mut Follower) {
+    let patience = it.patience(term.now());
+    tokio::select! {
+        () = changes.changed() => {}
+        () = it.reconciler().woken() => {}
+        () = tokio::time::sleep(patience) => {}
     }
 }

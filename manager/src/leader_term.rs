@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
+use skep_common::id::RandomIds;
+use skep_core::reconcile::{Allocator, Cron, Orchestrator, Reaper, Scheduler, Scoped};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::{
     dispatcher::DispatcherTerm,
     drive::{Term, drive},
-    loops::{Allocator, Cron, Orchestrator, Reaper, Roles, Scheduler, Scoped},
+    loops::Roles,
 };
 
 /// One term of leading.
@@ -25,7 +27,7 @@ impl LeaderTerm {
     pub(crate) fn begin(term: Term) -> Self {
         let mut loops = JoinSet::new();
         loops.spawn(drive(Scoped::new(Cron), term.clone()));
-        loops.spawn(drive(Scoped::new(Orchestrator), term.clone()));
+        loops.spawn(drive(Scoped::new(Orchestrator(RandomIds)), term.clone()));
         loops.spawn(drive(Allocator, term.clone()));
         loops.spawn(drive(Scheduler::default(), term.clone()));
         loops.spawn(drive(Scoped::new(Reaper), term.clone()));

@@ -29,6 +29,7 @@ pub fn plan(view: &View, scope: &Scope, now: Timestamp) -> Plan {
     for service in scope.ids(view).into_iter().filter_map(|id| view.service(id)) {
         let is_job = service.spec.as_ref().is_some_and(policy::is_scheduled);
         if let Some(schedule) = is_job.then(|| Schedule::of(service)).flatten() {
+            planner.about(&service.id);
             tend(view, service, &schedule, now, &mut planner);
         }
     }
@@ -107,7 +108,7 @@ mod tests {
             .iter()
             .fold(view.clone(), |view, transaction| view.apply(view.version() + 1, transaction).unwrap().0);
         assert!(super::plan(&next, &Scope::All, now).is_empty(), "what was decided is decided on again");
-        (next, plan.wake_at.map(Timestamp::as_secs))
+        (next, plan.wake_at().map(Timestamp::as_secs))
     }
 
     /// The ticks that had a run, in minutes.

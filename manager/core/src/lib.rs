@@ -10,6 +10,7 @@
 //! | [`reaper`] | which tasks are forgotten, and which are given up for lost |
 //! | [`status`] | which of the agents' reports are taken in |
 //! | [`liveness`] | which nodes are alive |
+//! | [`reconcile`] | when each of these looks, and at how much |
 //! | [`assign`] | what a node is told |
 //! | [`roles`] | who is a manager, and which nodes may go |
 //! | [`supervision`] | what a node does next to be what the swarm wants: certificates, and its manager's life |
@@ -63,6 +64,7 @@ pub mod plan;
 pub mod policy;
 pub mod reaper;
 pub mod rebalance;
+pub mod reconcile;
 pub mod replicated;
 pub mod restart;
 pub mod roles;

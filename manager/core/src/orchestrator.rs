@@ -44,6 +44,7 @@ pub fn plan(view: &View, scope: &Scope, now: Timestamp, ids: &mut dyn Ids) -> Pl
     let nodes = Nodes::of(view);
     let mut planner = Planner::new(view, now);
     for id in scope.ids(view) {
+        planner.about(id);
         let Some(service) = view.service(id) else {
             remove_all(view, id, &mut planner);
             continue;

@@ -1,6 +1,9 @@
 //! What a planner hands to its loop: transactions to propose, and when to look again without being asked.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use skep_common::{clock::Timestamp, limits};
 use skep_proto::{
@@ -9,23 +12,30 @@ use skep_proto::{
 };
 use skep_store::{TxBuilder, View};
 
-/// What is to be done now, but for what has to wait until a change of its service is written. Propose the transactions in order; they do not depend on one another's outcome, so they
-/// may be pipelined, and a conflict in one only means: plan again.
+/// What is to be done now, but for what has to wait until a change of its service is written. Propose the transactions
+/// in order; they do not depend on one another's outcome, so they may be pipelined, and a conflict in one only means:
+/// plan again.
 ///
-/// A planner must see the outcome of what it proposed before it plans again: after an answer that leaves a proposal's
-/// fate open, wait for a later entry to be applied first. And it plans only for the leadership it proposes under.
+/// A planner must see what became of all it proposed before it plans again ([`crate::reconcile::Loop`] sees to that). And
+/// it plans only for the leadership it proposes under.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
     /// Each within the bounds of one log entry.
     pub transactions: Vec<Transaction>,
-    /// Planning again at this time gives something to do even if nothing else happens.
-    pub wake_at: Option<Timestamp>,
+    /// When planning again gives something to do even if nothing else happens: for each service (id) that was planned
+    /// for and wants to be looked at again.
+    pub due: BTreeMap<String, Timestamp>,
 }
 
 impl Plan {
     /// Nothing to propose now.
     pub fn is_empty(&self) -> bool {
         self.transactions.is_empty()
+    }
+
+    /// When planning again for some service gives something to do.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        self.due.values().min().copied()
     }
 }
 
@@ -54,6 +64,8 @@ impl Write {
 pub(crate) struct Planner<'a> {
     view: &'a View,
     now: Timestamp,
+    /// The service that is planned for.
+    about: String,
     open: TxBuilder<'a>,
     actions: usize,
     bytes: usize,
@@ -72,6 +84,7 @@ impl<'a> Planner<'a> {
         Self {
             view,
             now,
+            about: String::new(),
             open: TxBuilder::new(view, now),
             actions: 0,
             bytes: 0,
@@ -154,9 +167,15 @@ impl<'a> Planner<'a> {
         };
     }
 
-    /// Something becomes due at `at`.
+    /// From here on the plan is about this service.
+    pub(crate) fn about(&mut self, service_id: &str) {
+        service_id.clone_into(&mut self.about);
+    }
+
+    /// Something becomes due for that service at `at`.
     pub(crate) fn wake_at(&mut self, at: Timestamp) {
-        self.plan.wake_at = Some(self.plan.wake_at.map_or(at, |other| other.min(at)));
+        let due = self.plan.due.entry(self.about.clone()).or_insert(at);
+        *due = at.min(*due);
     }
 
     pub(crate) fn finish(mut self) -> Plan {

@@ -20,6 +20,7 @@ use crate::{
 pub fn plan(view: &View, scope: &Scope, now: Timestamp) -> Plan {
     let mut planner = Planner::new(view, now);
     for id in scope.ids(view) {
+        planner.about(id);
         reap(view, id, now, &mut planner);
     }
     planner.finish()
@@ -110,6 +111,67 @@ fn forget_oldest(tasks: &mut [(&Task, Fate)], limit: usize) {
             *fate = Fate::Removed;
         } else if *fate != Fate::Removed && !task.is_leaving() {
             kept += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use skep_proto::v1::{Node, NodeState, NodeStatus, TaskStatus};
+    use skep_store::TxBuilder;
+
+    use super::*;
+
+    const DOWN_SINCE: Timestamp = Timestamp::from_secs(1_000_000);
+
+    /// A task that was to stop on a node that went down.
+    fn stranded(node: Option<NodeState>) -> View {
+        let empty = View::default();
+        let mut tx = TxBuilder::new(&empty, Timestamp(1));
+        if let Some(state) = node {
+            let status = NodeStatus { state: state.into(), since: DOWN_SINCE.0, ..NodeStatus::default() };
+            tx.create(Node { id: "n".into(), status: Some(status), ..Node::default() });
+        }
+        tx.create(Service { id: "s".into(), ..Service::default() });
+        tx.create(Task {
+            id: "t".into(),
+            service_id: "s".into(),
+            node_id: "n".into(),
+            slot: 1,
+            desired_state: TaskState::Shutdown.into(),
+            status: Some(TaskStatus { state: TaskState::Running.into(), ..TaskStatus::default() }),
+            ..Task::default()
+        });
+        empty.apply(1, &tx.build()).unwrap().0
+    }
+
+    fn after(view: &View, now: Timestamp) -> (TaskState, Option<Timestamp>) {
+        let plan = plan(view, &Scope::All, now);
+        let wake_at = plan.wake_at();
+        let view =
+            plan.transactions.iter().fold(view.clone(), |view, tx| view.apply(view.version() + 1, tx).unwrap().0);
+        (view.task("t").unwrap().state(), wake_at)
+    }
+
+    #[test]
+    fn a_task_is_given_up_when_its_node_has_been_down_for_a_day() {
+        let a_day = Duration::from_secs(24 * 3600);
+        let view = stranded(Some(NodeState::Down));
+        assert_eq!(
+            after(&view, DOWN_SINCE + a_day - Duration::from_nanos(1)),
+            (TaskState::Running, Some(DOWN_SINCE + a_day))
+        );
+        assert_eq!(after(&view, DOWN_SINCE + a_day), (TaskState::Orphaned, None));
+    }
+
+    #[test]
+    fn a_task_is_given_up_with_its_node_and_never_while_its_node_can_say_how_it_is() {
+        let years = DOWN_SINCE + Duration::from_secs(3 * 365 * 24 * 3600);
+        assert_eq!(after(&stranded(None), DOWN_SINCE), (TaskState::Orphaned, None));
+        for state in [NodeState::Ready, NodeState::Unknown, NodeState::Disconnected] {
+            assert_eq!(after(&stranded(Some(state)), years), (TaskState::Running, None), "{state:?}");
         }
     }
 }

@@ -4,16 +4,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use skep_common::{
-    clock::{Clock, Timestamp},
-    limits::HEARTBEAT_PERIOD,
+use skep_common::{clock::Clock, limits::HEARTBEAT_PERIOD};
+use skep_core::{
+    Plan, defaults,
+    reconcile::{Now, Reconciler},
 };
-use skep_core::{Plan, defaults};
 use skep_proto::v1::ObjectKind;
 use skep_store::{Selector, View};
 
 use super::sessions::Sessions;
-use crate::drive::Reconciler;
+use crate::drive::Component;
 
 pub(super) struct NodeStates {
     sessions: Arc<Sessions>,
@@ -39,6 +39,13 @@ impl Reconciler for NodeStates {
         self.period
     }
 
+    fn plan(&mut self, view: &View, now: Now) -> Plan {
+        self.period = defaults::heartbeat_period(view) / 2;
+        self.sessions.plan(view, now.wall, now.monotonic)
+    }
+}
+
+impl Component for NodeStates {
     async fn woken(&mut self) {
         let until = |deadline: Duration| deadline.saturating_sub(self.clock.monotonic());
         let silence = self.sessions.next_deadline().map_or(Duration::MAX, until);
@@ -46,10 +53,5 @@ impl Reconciler for NodeStates {
             () = self.sessions.news() => {}
             () = tokio::time::sleep(silence) => {}
         }
-    }
-
-    fn plan(&mut self, view: &View, now: Timestamp) -> Plan {
-        self.period = defaults::heartbeat_period(view) / 2;
-        self.sessions.plan(view, now, self.clock.monotonic())
     }
 }

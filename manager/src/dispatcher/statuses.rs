@@ -4,9 +4,9 @@
 //! taken in only once they are committed, so what a leader loses the agent still has; while one batch is being
 //! committed the next gathers, so nothing waits for a timer.
 
-use skep_common::clock::Timestamp;
 use skep_core::{
     Plan,
+    reconcile::{Now, Reconciler},
     status::{self, Report},
 };
 use skep_proto::v1::TaskStatusUpdate;
@@ -14,7 +14,7 @@ use skep_store::{Selector, View};
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
-use crate::drive::Reconciler;
+use crate::drive::Component;
 
 /// Calls that wait to be taken in.
 const QUEUE: usize = 4096;
@@ -73,26 +73,28 @@ impl Reconciler for Statuses {
         Selector::Kinds(Vec::new())
     }
 
-    async fn woken(&mut self) {
-        if self.queue.recv_many(&mut self.taken, BATCH).await == 0 {
-            std::future::pending().await
-        }
-    }
-
-    fn plan(&mut self, view: &View, now: Timestamp) -> Plan {
+    fn plan(&mut self, view: &View, now: Now) -> Plan {
         while self.taken.len() < BATCH
             && let Ok(delivery) = self.queue.try_recv()
         {
             self.taken.push(delivery);
         }
         let reports: Vec<Report> = self.taken.iter().flat_map(|delivery| &delivery.reports).cloned().collect();
-        status::plan(view, &reports, now)
+        status::plan(view, &reports, now.wall)
     }
 
     fn done(&mut self) {
         for delivery in self.taken.drain(..) {
             // The agent may have hung up; the reports are written all the same.
             let _ = delivery.written.send(());
+        }
+    }
+}
+
+impl Component for Statuses {
+    async fn woken(&mut self) {
+        if self.queue.recv_many(&mut self.taken, BATCH).await == 0 {
+            std::future::pending().await
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use skep_common::clock::Timestamp;
 use skep_core::{
     Plan,
+    reconcile::{Now, Reconciler},
     roles::{self, RaftAction},
 };
 use skep_proto::v1::ObjectKind;
@@ -12,7 +12,7 @@ use skep_raft::{MembershipError, RaftNode};
 use skep_store::{Selector, View};
 use tracing::{debug, info, warn};
 
-use crate::{drive::Reconciler, peers};
+use crate::{drive::Component, peers};
 
 pub(crate) struct Roles {
     raft: RaftNode,
@@ -37,12 +37,14 @@ impl Reconciler for Roles {
         Duration::from_secs(1)
     }
 
-    fn plan(&mut self, view: &View, now: Timestamp) -> Plan {
-        let next = roles::plan(view, &peers::members(&self.raft), now);
+    fn plan(&mut self, view: &View, now: Now) -> Plan {
+        let next = roles::plan(view, &peers::members(&self.raft), now.wall);
         self.action = next.action;
         next.plan
     }
+}
 
+impl Component for Roles {
     async fn act(&mut self) -> bool {
         match self.action.take() {
             None => false,

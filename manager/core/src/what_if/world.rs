@@ -92,7 +92,7 @@ impl World {
         for transaction in &plan.transactions {
             self.commit(transaction);
         }
-        self.wake_at = self.wake_at.into_iter().chain(plan.wake_at).filter(|at| *at > self.now).min();
+        self.wake_at = self.wake_at.into_iter().chain(plan.wake_at()).filter(|at| *at > self.now).min();
     }
 
     fn commit(&mut self, transaction: &Transaction) {

@@ -230,7 +230,7 @@ impl World {
             let again = self.plan(planner);
             assert!(again.is_empty(), "{planner:?} is not done with what it did: {again:?}");
         }
-        if let Some(at) = self.plan(planner).wake_at {
+        if let Some(at) = self.plan(planner).wake_at() {
             self.wake_at = Some(self.wake_at.map_or(at, |other| other.min(at)));
         }
     }

@@ -1,0 +1,162 @@
+//! When a loop looks, and at how much.
+
+use skep_proto::v1::{Node, Service, Task};
+use skep_store::{AnyObject, TxBuilder};
+
+use super::*;
+use crate::Scope;
+
+/// A decision that remembers what it was asked.
+#[derive(Default)]
+struct Witness {
+    asked: Vec<Scope>,
+    /// What each plan says is due.
+    due: Vec<(&'static str, Timestamp)>,
+}
+
+impl ByService for Witness {
+    const NAME: &'static str = "witness";
+
+    fn plan(&mut self, _view: &View, scope: &Scope, _now: Timestamp) -> Plan {
+        self.asked.push(scope.clone());
+        let ids = |id: &str| match scope {
+            Scope::All => true,
+            Scope::Services(services) => services.contains(id),
+        };
+        let due = self.due.iter().filter(|(id, _)| ids(id)).map(|(id, at)| ((*id).to_owned(), *at)).collect();
+        Plan { due, ..Plan::default() }
+    }
+}
+
+fn at(millis: u64) -> Now {
+    let monotonic = Duration::from_millis(millis);
+    Now { wall: Timestamp::from_secs(1000) + monotonic, monotonic }
+}
+
+fn changed(service: &str) -> News {
+    let service = Service { id: service.into(), ..Service::default() };
+    News::Changes(vec![Change::Create(service.into())])
+}
+
+fn nothing() -> News {
+    News::Changes(Vec::new())
+}
+
+fn only(services: &[&str]) -> Scope {
+    Scope::Services(services.iter().map(|&id| id.to_owned()).collect())
+}
+
+/// A loop that has looked at everything, at the time zero.
+fn begun(due: Vec<(&'static str, Timestamp)>) -> Loop<Scoped<Witness>> {
+    let mut it = Loop::new(Scoped::new(Witness { due, ..Witness::default() }));
+    assert_eq!(it.patience(at(0)), Duration::ZERO);
+    it.plan(&View::default(), News::Everything, at(0));
+    assert_eq!(it.settled(Fate::Written), Next::Wait);
+    assert_eq!(asked(&mut it), [Scope::All]);
+    it
+}
+
+fn asked(it: &mut Loop<Scoped<Witness>>) -> Vec<Scope> {
+    std::mem::take(&mut it.reconciler().planner().asked)
+}
+
+#[test]
+fn however_much_happens_everything_is_looked_at_after_a_period() {
+    let mut it = begun(Vec::new());
+    for second in (5..=30).step_by(5) {
+        it.plan(&View::default(), changed("s"), at(second * 1000));
+        it.settled(Fate::Written);
+    }
+    let one = only(&["s"]);
+    assert_eq!(asked(&mut it), [one.clone(), Scope::All, one.clone(), Scope::All, one, Scope::All]);
+}
+
+#[test]
+fn events_do_not_push_the_full_look_away() {
+    let mut it = begun(Vec::new());
+    assert_eq!(it.patience(at(0)), PERIOD);
+    it.plan(&View::default(), changed("s"), at(9_000));
+    it.settled(Fate::Written);
+    assert_eq!(it.patience(at(9_000)), Duration::from_secs(1));
+    assert_eq!(it.patience(at(12_000)), Duration::ZERO);
+}
+
+#[test]
+fn who_is_due_is_looked_at_and_nobody_else() {
+    let mut it = begun(vec![("a", at(2_000).wall), ("b", at(3_000).wall)]);
+    assert_eq!(it.patience(at(0)), Duration::from_secs(2));
+    // What is planned for others in between says nothing of them.
+    it.plan(&View::default(), changed("c"), at(1_000));
+    it.settled(Fate::Written);
+    assert_eq!(it.patience(at(1_000)), Duration::from_secs(1));
+    it.reconciler().planner().due.clear();
+    it.plan(&View::default(), nothing(), at(2_000));
+    it.settled(Fate::Written);
+    assert_eq!(it.patience(at(2_000)), Duration::from_secs(1));
+    it.plan(&View::default(), nothing(), at(3_000));
+    it.settled(Fate::Written);
+    assert_eq!(asked(&mut it), [only(&["c"]), only(&["a"]), only(&["b"])]);
+    assert_eq!(it.patience(at(3_000)), Duration::from_secs(7));
+}
+
+#[test]
+fn what_says_that_it_is_due_already_does_not_keep_the_loop_busy() {
+    let mut it = begun(vec![("a", at(0).wall)]);
+    assert_eq!(it.patience(at(0)), PERIOD);
+    it.plan(&View::default(), nothing(), at(10));
+    assert_eq!(asked(&mut it), [only(&[])]);
+}
+
+#[test]
+fn a_clock_that_jumps_delays_nothing_by_more_than_a_period() {
+    let mut it = begun(vec![("a", at(3_600_000).wall)]);
+    let back = Now { wall: Timestamp::from_secs(1), ..at(5_000) };
+    it.plan(&View::default(), nothing(), back);
+    assert_eq!(it.patience(back), Duration::from_secs(5));
+    let forth = Now { wall: at(7_200_000).wall, ..at(6_000) };
+    it.plan(&View::default(), nothing(), forth);
+    assert_eq!(asked(&mut it), [only(&[]), only(&["a"])]);
+}
+
+#[test]
+fn what_was_refused_stays_in_scope_until_it_is_written() {
+    let mut it = begun(Vec::new());
+    it.plan(&View::default(), changed("a"), at(1));
+    assert_eq!(it.settled(Fate::Refused), Next::Retry);
+    it.plan(&View::default(), changed("b"), at(2));
+    assert_eq!(it.settled(Fate::Written), Next::Wait);
+    it.plan(&View::default(), nothing(), at(3));
+    assert_eq!(asked(&mut it), [only(&["a"]), only(&["a", "b"]), only(&[])]);
+}
+
+#[test]
+fn after_an_unknown_fate_nothing_is_planned_before_a_barrier_and_then_everything() {
+    let mut it = begun(Vec::new());
+    it.plan(&View::default(), changed("a"), at(1));
+    assert_eq!(it.settled(Fate::Refused.max(Fate::Unknown)), Next::Barrier);
+    it.plan(&View::default(), nothing(), at(2));
+    assert_eq!(asked(&mut it), [only(&["a"]), Scope::All]);
+    assert_eq!(it.settled(Fate::Unknown.max(Fate::Unled)), Next::End);
+}
+
+#[test]
+fn a_state_that_was_replaced_is_looked_at_whole() {
+    let mut it = begun(Vec::new());
+    it.plan(&View::default(), News::Everything, at(1));
+    assert_eq!(asked(&mut it), [Scope::All]);
+    assert_eq!(it.patience(at(1)), PERIOD);
+}
+
+#[test]
+fn a_change_is_noted_in_the_state_it_led_to() {
+    let empty = View::default();
+    let mut tx = TxBuilder::new(&empty, Timestamp(1));
+    tx.create(Node { id: "n".into(), ..Node::default() });
+    tx.create(Task { id: "t".into(), node_id: "n".into(), service_id: "s".into(), ..Task::default() });
+    let (view, changes) = empty.apply(1, &tx.build()).unwrap();
+    let node: Vec<Change> =
+        changes.changes.into_iter().filter(|change| matches!(change.object(), AnyObject::Node(_))).collect();
+    let mut it = begun(Vec::new());
+    it.plan(&view, News::Changes(node), at(1));
+    assert_eq!(asked(&mut it), [only(&["s"])]);
+}
