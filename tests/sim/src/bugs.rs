@@ -16,6 +16,10 @@ pub enum Bug {
     NoFirstLook,
     /// A loop plans again before it knows what became of what it proposed.
     ImpatientLoop,
+    /// A loop that does not know what became of what it proposed plans again without waiting for that to be settled.
+    HastyBarrier,
+    /// A loop looks at what changed, and never at everything again.
+    NoFullLook,
     /// Every update starts before it stops, whatever was asked for.
     HastyUpdate,
     /// A new leader leaves out an entry that was committed.
@@ -44,13 +48,15 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::BackwardStatus,
         Self::UnfencedSession,
         Self::EarlySlotReuse,
         Self::ForgetfulAgent,
         Self::NoFirstLook,
         Self::ImpatientLoop,
+        Self::HastyBarrier,
+        Self::NoFullLook,
         Self::HastyUpdate,
         Self::ForgetfulLog,
         Self::IgnoredGap,

@@ -32,6 +32,8 @@ pub(crate) struct Temper {
     cuts: u64,
     /// How many messages in a thousand are lost.
     pub(crate) loss: u64,
+    /// How many proposals in a thousand wait for longer than whoever made them.
+    pub(crate) delays: u64,
     /// How many containers in a thousand end by themselves.
     pub(crate) exits: u64,
     /// Whether users have jobs…
@@ -52,6 +54,7 @@ impl Temper {
             splits: any_of(&[0, 200, 600]),
             cuts: any_of(&[100, 300, 600]),
             loss: any_of(&[0, 5, 20, 80]),
+            delays: any_of(&[0, 10, 100]),
             exits: any_of(&[0, 200, 600]),
             jobs: any_of(&[0, 0, 1]) == 1,
             moves: any_of(&[0, 0, 1]) == 1,

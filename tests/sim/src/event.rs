@@ -4,10 +4,11 @@ use std::{cmp::Ordering, collections::BinaryHeap, time::Duration};
 
 use skep_core::roles::RaftAction;
 use skep_proto::v1::Transaction;
+use skep_store::View;
 use skep_worker::task_machine;
 
 use crate::{
-    leader::{Loop, Origin},
+    leader::{Loop, Ticket},
     network::{ToAgent, ToLeader},
 };
 
@@ -38,10 +39,18 @@ pub(crate) enum Event {
     // ---- the leader's loops
     /// A loop looks, and plans.
     Look { term: u64, which: Loop },
-    /// Time passed for a loop.
-    Due { term: u64, which: Loop },
-    /// Something planned goes into the log.
-    Propose { term: u64, origin: Origin, transactions: Vec<Transaction> },
+    /// A loop has waited for so long.
+    Due { term: u64, which: Loop, wait: u64 },
+    /// What a loop planned in a state is on its way into the log.
+    Propose { ticket: Ticket, seen: View, transactions: Vec<Transaction> },
+    /// Nobody waits for one of a loop's proposals any more.
+    Abandoned { ticket: Ticket },
+    /// One that nobody waits for any more goes into the log.
+    Late { ticket: Ticket, seen: View, transaction: Transaction },
+    /// Nobody waits for any of them any more.
+    Deadline { ticket: Ticket },
+    /// A loop reads behind all that was proposed: behind this entry, once that is known.
+    Barrier { term: u64, which: Loop, behind: Option<usize> },
     /// What a node's stream has to say is said.
     Flush { term: u64, node: String },
     // ---- messages

@@ -11,13 +11,15 @@ use std::{
 
 use skep_common::clock::Timestamp;
 use skep_core::{roles::Member, task::TaskExt, update::is_dirty};
-use skep_proto::v1::{NodeState, Task, TaskState, UpdateState, service_spec::Mode};
+use skep_proto::v1::{NodeState, RestartCondition, Task, TaskState, UpdateState, service_spec::Mode};
 use skep_store::View;
 
 use crate::{
     context::{Context, Step, must},
+    fitness::{is_allowed, may_run},
     node::Node,
     oracle::{Oracle, cpus_of},
+    tally::{Excuse, Tally},
 };
 
 /// Longest a start that is due may wait: the leader's clock is late by two seconds at most, and a start takes a moment.
@@ -29,9 +31,10 @@ pub(crate) fn check(
     nodes: &BTreeMap<String, Node>,
     oracle: &Oracle,
     members: &[Member],
-    context: &Context,
+    context: &mut Context,
 ) -> Step {
-    let now = context.wall();
+    let (now, since) = (context.wall(), context.now);
+    let tally = &mut context.tally;
     for node in view.nodes() {
         let state = node.status.as_ref().map(|status| status.state());
         must!(state == Some(NodeState::Ready), "{} is {state:?}", node.id);
@@ -39,42 +42,77 @@ pub(crate) fn check(
     oracle.promises_are_kept(view)?;
     roles::check(view, members)?;
     services_are_whole(view)?;
-    updates_are_over(view, now)?;
-    jobs::check(view, now)?;
+    updates_are_over(view, now, tally)?;
+    jobs::check(view, now, tally)?;
     moves::check(view, now)?;
     for task in view.tasks() {
-        task_is_settled(view, task, nodes, now)?;
+        task_is_settled(view, task, nodes, now, tally)?;
     }
     for node in nodes.values() {
-        nothing_is_left_over(view, node, now, |task| oracle.is_just_forgotten(task, context.now))?;
+        nothing_is_left_over(view, node, now, |task| oracle.is_just_forgotten(task, since), tally)?;
     }
     Ok(())
 }
 
-/// Every service holds as many slots as it has replicas.
+/// Counts an excuse that is needed.
+fn excused(tally: &mut Tally, excuse: Excuse, holds: bool) -> bool {
+    if holds {
+        tally.excuse(excuse);
+    }
+    holds
+}
+
+/// Every service holds as many slots as it has replicas, or a place on every node that may have one, and no other.
 fn services_are_whole(view: &View) -> Step {
     for service in view.services() {
-        let Some(Mode::Replicated(mode)) = service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) else { continue };
-        let staying = view.tasks_of_service(&service.id).filter(|task| !task.is_leaving());
-        let held: BTreeSet<u64> = staying.map(|task| task.slot).collect();
-        must!(held.len() as u64 == mode.replicas, "{} has slots {held:?} and asks for {}", service.id, mode.replicas);
+        let spec = service.spec.as_ref();
+        let staying = || view.tasks_of_service(&service.id).filter(|task| !task.is_leaving());
+        match spec.and_then(|spec| spec.mode.as_ref()) {
+            Some(Mode::Replicated(mode)) => {
+                let held: BTreeSet<u64> = staying().map(|task| task.slot).collect();
+                must!(
+                    held.len() as u64 == mode.replicas,
+                    "{} has slots {held:?} and asks for {}",
+                    service.id,
+                    mode.replicas
+                );
+            }
+            Some(Mode::Global(_)) => {
+                let held: BTreeSet<&str> = staying().map(|task| task.node_id.as_str()).collect();
+                let wanted: BTreeSet<&str> =
+                    staying().filter(|task| task.is_wanted()).map(|task| task.node_id.as_str()).collect();
+                let fit: BTreeSet<&str> =
+                    view.nodes().filter(|node| may_run(node, spec)).map(|node| node.id.as_str()).collect();
+                must!(
+                    fit.is_subset(&held) && wanted.is_subset(&fit),
+                    "{} is on {held:?}, is to be on {wanted:?}, and may be on {fit:?}",
+                    service.id
+                );
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
 
 /// Every update has come to an end or is paused, unless a task of the service still has to wait.
-fn updates_are_over(view: &View, now: Timestamp) -> Step {
+fn updates_are_over(view: &View, now: Timestamp, tally: &mut Tally) -> Step {
     for service in view.services() {
         let state = service.update_status.as_ref().map(|status| status.state()).unwrap_or_default();
         let goes_on = matches!(state, UpdateState::Updating | UpdateState::RollbackStarted);
         let wanted = || view.tasks_of_service(&service.id).filter(|task| task.is_wanted());
-        let waits = wanted().any(|task| task.state() == TaskState::Pending || is_delayed(task, now));
-        must!(!goes_on || waits, "the update of {} does not end: {:?}", service.id, service.update_status);
+        let waits = |tally: &mut Tally| {
+            excused(tally, Excuse::Delayed, wanted().any(|task| is_delayed(task, now)))
+                || excused(tally, Excuse::NoRoom, wanted().any(|task| has_no_room(view, task)))
+        };
+        must!(!goes_on || waits(tally), "the update of {} does not end: {:?}", service.id, service.update_status);
         let paused = matches!(state, UpdateState::Paused | UpdateState::RollbackPaused);
-        let old = wanted().filter(|task| is_dirty(view, service, task));
-        let old =
-            old.filter(|task| !wanted().any(|other| came_to_nothing(view, other) && other.replaces == task.id)).count();
-        must!(old == 0 || paused || waits, "{} has {old} tasks of an old spec, and is {state:?}", service.id);
+        let mut old = 0;
+        for task in wanted().filter(|task| is_dirty(view, service, task)) {
+            let is_left = wanted().any(|other| came_to_nothing(view, other) && other.replaces == task.id);
+            old += usize::from(paused || !excused(tally, Excuse::CameToNothing, is_left));
+        }
+        must!(old == 0 || paused || waits(tally), "{} has {old} tasks of an old spec, and is {state:?}", service.id);
     }
     Ok(())
 }
@@ -90,14 +128,25 @@ fn is_delayed(task: &Task, now: Timestamp) -> bool {
     until.is_some_and(|until| until > Timestamp::ZERO && until + START_PATIENCE > now)
 }
 
-/// Whether a task was started beside another, failed, and is not tried again: the other goes on.
+/// Whether a task was started beside another, ended, and is not tried again: the other goes on.
 fn came_to_nothing(view: &View, task: &Task) -> bool {
-    task.is_terminal() && view.task(&task.replaces).is_some_and(|holder| holder.is_wanted() && !holder.is_terminal())
+    let policy = task.spec.as_ref().and_then(|spec| spec.restart.as_ref());
+    let may_be_given_up = policy.is_some_and(|it| it.condition() != RestartCondition::Any || it.max_attempts > 0);
+    may_be_given_up
+        && task.is_terminal()
+        && view.task(&task.replaces).is_some_and(|holder| holder.is_wanted() && !holder.is_terminal())
 }
 
 /// A wanted task runs, unless there is no room for it anywhere; any other is over.
-fn task_is_settled(view: &View, task: &Task, nodes: &BTreeMap<String, Node>, now: Timestamp) -> Step {
+fn task_is_settled(
+    view: &View,
+    task: &Task,
+    nodes: &BTreeMap<String, Node>,
+    now: Timestamp,
+    tally: &mut Tally,
+) -> Step {
     if is_under_way(view, task, now) {
+        tally.excuse(Excuse::UnderWay);
         return Ok(());
     }
     if !task.is_wanted() {
@@ -107,10 +156,13 @@ fn task_is_settled(view: &View, task: &Task, nodes: &BTreeMap<String, Node>, now
     }
     if task.state() == TaskState::Pending {
         let err = task.status.as_ref().map_or("", |status| &status.err);
-        must!(!err.is_empty() && !fits_somewhere(view, task), "{} waits, and says: {err:?}", task.id);
+        must!(!err.is_empty() && has_no_room(view, task), "{} waits, and says: {err:?}", task.id);
+        tally.excuse(Excuse::NoRoom);
         return Ok(());
     }
-    if is_delayed(task, now) || came_to_nothing(view, task) {
+    if excused(tally, Excuse::Delayed, is_delayed(task, now))
+        || excused(tally, Excuse::CameToNothing, came_to_nothing(view, task))
+    {
         return Ok(());
     }
     must!(task.job_iteration == 0, "{} of a job is still {:?}", task.id, task.state());
@@ -121,25 +173,35 @@ fn task_is_settled(view: &View, task: &Task, nodes: &BTreeMap<String, Node>, now
     Ok(())
 }
 
+/// Whether a task waits, and no node has room for it.
+fn has_no_room(view: &View, task: &Task) -> bool {
+    task.state() == TaskState::Pending && !fits_somewhere(view, task)
+}
+
 /// Looks at every node, the slow way.
 fn fits_somewhere(view: &View, task: &Task) -> bool {
-    let constrained =
-        task.spec.as_ref().and_then(|spec| spec.placement.as_ref()).is_some_and(|p| !p.constraints.is_empty());
+    let placement = task.spec.as_ref().and_then(|spec| spec.placement.as_ref());
     view.nodes().any(|node| {
         let capacity =
             node.description.as_ref().and_then(|description| description.resources.clone()).unwrap_or_default();
         let taken: i64 = view.tasks_of_node(&node.id).filter(|other| other.may_run()).map(|other| cpus_of(other)).sum();
-        let labels =
-            node.spec.as_ref().and_then(|spec| spec.annotations.as_ref()).map(|annotations| &annotations.labels);
-        let west = labels.is_some_and(|labels| labels.get("zone").is_some_and(|zone| zone == "west"));
-        taken + cpus_of(task) <= capacity.nano_cpus && !(constrained && west)
+        taken + cpus_of(task) <= capacity.nano_cpus && is_allowed(node, placement)
     })
 }
 
 /// Every container and every record belongs to a task of this node.
-fn nothing_is_left_over(view: &View, node: &Node, now: Timestamp, is_just_forgotten: impl Fn(&str) -> bool) -> Step {
+fn nothing_is_left_over(
+    view: &View,
+    node: &Node,
+    now: Timestamp,
+    is_just_forgotten: impl Fn(&str) -> bool,
+    tally: &mut Tally,
+) -> Step {
     let machine = &node.machine;
-    let is_ours = |id: &String| view.task(id).map_or_else(|| is_just_forgotten(id), |task| task.node_id == machine.id);
+    let mut is_ours = |id: &String| match view.task(id) {
+        Some(task) => task.node_id == machine.id,
+        None => excused(tally, Excuse::JustForgotten, is_just_forgotten(id)),
+    };
     for (id, container) in machine.runtime.all() {
         must!(is_ours(id), "{} has a container of {id}, which is none of its tasks: {container:?}", machine.id);
         let wanted = view

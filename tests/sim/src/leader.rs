@@ -1,35 +1,35 @@
-//! A term of leadership: one loop per component around `skep-core`'s planners, and the dispatcher. All of it is
-//! volatile; the next term starts from the state alone.
+//! A term of leadership: one loop per component, and the dispatcher. All of it is volatile; the next term starts from
+//! the state alone.
 //!
-//! A loop looks a little after it was told, proposes a little after it looked, and looks again only when the fate of
-//! everything it proposed is known: so it plans on states that have moved on, as in the daemon.
+//! The loops are the daemon's own ([`skep_core::reconcile::Loop`]); what is played is what the daemon's shell does
+//! around them. A loop looks a little after it was told, proposes a little after it looked, hears late of what became of
+//! that or never, and then asks for a barrier: so it plans on states that have moved on, as in the daemon.
 
+mod component;
 mod dispatcher;
 pub(crate) mod planted;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, mem, rc::Rc, time::Duration};
 
 use skep_common::{clock::Timestamp, id::SeededIds};
 use skep_core::{
-    Plan, Scope, allocator,
     assign::Assignments,
-    cron,
     liveness::Liveness,
-    orchestrator, reaper,
+    reconcile::{Fate, Loop as Machine, Next, Now, Reconciler as _},
     roles::{self, RaftAction},
-    scheduler,
-    status::{self, Report},
 };
-use skep_proto::v1::{TaskState, TaskStatusUpdate};
-use skep_store::{AnyObject, ChangeSet, View};
+use skep_proto::v1::TaskStatusUpdate;
+use skep_store::{Backlog, Change, ChangeSet, Selector, View};
 
+use self::component::Component;
 use crate::{
     Bug,
-    context::{Context, Step, Violation},
+    context::{Context, Step},
     event::Event,
     network::ToAgent,
     node::Node,
     raft::Manager,
+    tally::Kind,
 };
 
 /// A loop of the leader.
@@ -56,21 +56,20 @@ impl Loop {
         Self::Liveness,
         Self::Statuses,
     ];
+}
 
-    /// How often it looks at everything unasked.
-    fn period(self) -> Duration {
-        match self {
-            Self::Liveness => Duration::from_millis(250),
-            Self::Roles => Duration::from_secs(1),
-            _ => Duration::from_secs(10),
-        }
-    }
+/// A plan: whose it is, and which of its plans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(crate) which: Loop,
+    pub(crate) term: u64,
+    plan: u64,
 }
 
 /// Who proposed an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
-    Loop(Loop, u64),
+    Loop(Ticket),
     User,
     /// A node that joins consensus.
     Join,
@@ -78,16 +77,37 @@ pub(crate) enum Origin {
     Raft,
 }
 
-#[derive(Debug, Default)]
-struct LoopState {
+/// What a loop is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It waits for a change or its patience; the number tells its waits apart.
+    Waits(u64),
     /// A look is coming.
-    is_called: bool,
-    /// Something changed since it looked.
-    is_dirty: bool,
-    /// Proposals whose fate is open.
-    in_flight: usize,
-    /// When it is woken next.
-    due: Option<Duration>,
+    Called,
+    /// It has proposed: so many fates are open, and this is the worst of the others.
+    Proposed { open: usize, worst: Fate },
+    /// It asks for a barrier.
+    Barrier,
+    /// Its term is over.
+    Ended,
+}
+
+struct Running {
+    machine: Machine<Component>,
+    selector: Selector,
+    backlog: Backlog,
+    stage: Stage,
+    /// Of its plans and waits.
+    serial: u64,
+}
+
+impl Running {
+    fn hears(&self, change: &Change) -> bool {
+        match &self.selector {
+            Selector::Kinds(kinds) => kinds.contains(&change.kind()),
+            _ => true,
+        }
+    }
 }
 
 /// What the leader knows of a node's session.
@@ -105,6 +125,21 @@ struct Delivery {
     updates: Vec<TaskStatusUpdate>,
 }
 
+/// Reports on their way into the state.
+#[derive(Default)]
+struct Inbox {
+    reports: Vec<Delivery>,
+    taken: Vec<Delivery>,
+    written: Vec<Delivery>,
+}
+
+impl Inbox {
+    /// Whether something of a node is not in the state yet.
+    fn has_some_of(&self, node: &str) -> bool {
+        self.taken.iter().chain(&self.reports).any(|delivery| delivery.node == node)
+    }
+}
+
 /// What a leader looks at.
 #[derive(Clone, Copy)]
 pub(crate) struct Around<'a> {
@@ -120,238 +155,221 @@ pub(crate) struct Leader {
     pub(crate) manager: u64,
     /// On which side of a partition it is.
     pub(crate) is_cut: bool,
-    /// When it last had no quorum, whether it knew or not: nothing it wanted was written then.
-    pub(crate) alone_at: Option<Duration>,
     /// A quorum has just said that it leads.
     pub(crate) is_confirmed: bool,
+    /// Proposals that nobody waits for any more and that may be written yet.
+    pub(crate) queued: usize,
     skew: i64,
-    since: Duration,
-    liveness: Liveness,
+    /// When it last looked who is alive, and how long in all it did not although it was time.
+    looked_at: Duration,
+    asleep: Duration,
+    liveness: Rc<RefCell<Liveness>>,
     sessions: BTreeMap<String, Session>,
-    loops: BTreeMap<Loop, LoopState>,
-    crons: Scope,
-    services: Scope,
-    places: Scope,
-    reports: Vec<Delivery>,
-    taken: Vec<Delivery>,
-    /// What is to happen to a member once the plan is written.
-    action: Option<RaftAction>,
+    loops: BTreeMap<Loop, Running>,
+    inbox: Rc<RefCell<Inbox>>,
     ids: SeededIds,
 }
 
 impl Leader {
     /// Takes over in a state that holds everything decided before.
     pub(crate) fn begin(context: &mut Context, term: u64, id: u64, manager: &Manager) -> Self {
-        let view = &manager.view;
         let mut leader = Self {
             term,
             manager: id,
             is_cut: manager.is_cut,
-            alone_at: None,
             is_confirmed: true,
+            queued: 0,
             skew: manager.skew,
-            since: context.now,
-            liveness: Liveness::new(view, context.now),
+            looked_at: context.now,
+            asleep: Duration::ZERO,
+            liveness: Rc::new(RefCell::new(Liveness::new(&manager.view, context.now))),
             sessions: BTreeMap::new(),
             loops: BTreeMap::new(),
-            crons: Scope::All,
-            services: Scope::All,
-            places: Scope::All,
-            reports: Vec::new(),
-            taken: Vec::new(),
-            action: None,
+            inbox: Rc::default(),
             ids: SeededIds::new(context.rng.next()),
         };
+        // How many changes a loop holds before it merges them: where few are, it is as if it had slept through many.
+        let loose = context.rng.pick(&[1, 16, 1024]).copied().unwrap_or(1);
         for which in Loop::ALL {
-            leader.loops.insert(which, LoopState::default());
-            context.after(which.period(), Event::Due { term, which });
-            if !context.bugs.has(Bug::NoFirstLook) {
+            let component = leader.component(context, which);
+            let selector = component.watches();
+            let machine = Machine::new(component);
+            let backlog = Backlog::merging_at(loose);
+            let running = Running { machine, selector, backlog, stage: Stage::Waits(0), serial: 0 };
+            leader.loops.insert(which, running);
+            if context.bugs.has(Bug::NoFirstLook) {
+                context.after(Duration::from_secs(10), Event::Due { term, which, wait: 0 });
+            } else {
                 leader.call(context, which);
             }
         }
-        if context.bugs.has(Bug::NoFirstLook) {
-            leader.crons = Scope::none();
-            leader.services = Scope::none();
-            leader.places = Scope::none();
-        }
         leader
+    }
+
+    fn component(&mut self, context: &mut Context, which: Loop) -> Component {
+        let ids = SeededIds::new(context.rng.next());
+        Component::new(context.bugs, which, ids, &self.liveness, &self.inbox)
     }
 
     pub(crate) fn term(&self) -> u64 {
         self.term
     }
 
-    fn wall(&self, context: &Context) -> Timestamp {
-        Timestamp(context.wall().0 + self.skew * 1_000_000)
+    fn now(&self, context: &Context) -> Now {
+        Now { wall: Timestamp(context.wall().0 + self.skew * 1_000_000), monotonic: context.now }
     }
 
     // ---- loops ---------------------------------------------------------------------------------
 
-    /// Something changed for a loop.
+    /// There is something for a loop.
     fn call(&mut self, context: &mut Context, which: Loop) {
-        let state = self.loops.entry(which).or_default();
-        state.is_dirty = true;
-        if !state.is_called && (state.in_flight == 0 || context.bugs.has(Bug::ImpatientLoop)) {
-            state.is_called = true;
-            let (low, high) = if context.misfortune(50) { (50, 500) } else { (0, 5) };
+        let Some(running) = self.loops.get_mut(&which) else { return };
+        let is_impatient = context.bugs.has(Bug::ImpatientLoop) && matches!(running.stage, Stage::Proposed { .. });
+        if matches!(running.stage, Stage::Waits(_)) || is_impatient {
+            running.stage = Stage::Called;
+            let slow = if which == Loop::Liveness { 500 } else { 2000 };
+            let (low, high) = if context.misfortune(50) { (50, slow) } else { (0, 5) };
             context.soon(low, high, Event::Look { term: self.term, which });
         }
     }
 
-    /// Time passed for a loop: it looks at everything.
-    pub(crate) fn due(&mut self, context: &mut Context, which: Loop) {
-        let state = self.loops.entry(which).or_default();
-        let was_asked = state.due.is_some_and(|due| due <= context.now);
-        if was_asked {
-            state.due = None;
-        } else {
-            context.after(which.period(), Event::Due { term: self.term, which });
+    /// A loop's patience has ended, unless something came in between.
+    pub(crate) fn due(&mut self, context: &mut Context, which: Loop, wait: u64) {
+        if self.loops.get(&which).is_some_and(|running| running.stage == Stage::Waits(wait)) {
+            self.call(context, which);
         }
-        if !context.bugs.has(Bug::NoFirstLook) {
-            self.crons = Scope::All;
-            self.services = Scope::All;
-            self.places = Scope::All;
-        }
-        self.call(context, which);
     }
 
     /// A loop looks, and plans.
     pub(crate) fn look(&mut self, context: &mut Context, around: Around<'_>, which: Loop) -> Step {
-        let state = self.loops.entry(which).or_default();
-        state.is_called = false;
-        state.is_dirty = false;
-        let plan = self.plan(context, around, which)?;
-        if let Some(at) = plan.wake_at {
-            self.wake_at(context, which, at);
+        let now = self.now(context);
+        let Some(running) = self.loops.get_mut(&which) else { return Ok(()) };
+        let news = running.backlog.take();
+        running.machine.reconciler().see(around.members);
+        let transactions = running.machine.plan(around.view, news, now);
+        if which == Loop::Liveness {
+            self.sleeps(context.now);
+            self.silence_is_judged_rightly(context.now, around.view, &transactions)?;
         }
-        if plan.is_empty() {
-            self.done(context, around.nodes, which);
+        let Some(running) = self.loops.get_mut(&which) else { return Ok(()) };
+        if transactions.is_empty() {
+            self.settled(context, around.nodes, which, Fate::Written);
             return Ok(());
         }
-        self.loops.entry(which).or_default().in_flight = plan.transactions.len();
-        let origin = Origin::Loop(which, self.term);
+        running.serial += 1;
+        running.stage = Stage::Proposed { open: transactions.len(), worst: Fate::Written };
+        let ticket = Ticket { which, term: self.term, plan: running.serial };
         let (low, high) = if context.misfortune(50) { (20, 300) } else { (0, 3) };
-        context.soon(low, high, Event::Propose { term: self.term, origin, transactions: plan.transactions });
+        let proposal = Event::Propose { ticket, seen: around.view.clone(), transactions };
+        context.soon(low, high, proposal);
         Ok(())
     }
 
-    fn plan(&mut self, context: &mut Context, around: Around<'_>, which: Loop) -> Result<Plan, Violation> {
-        let view = around.view;
-        let now = self.wall(context);
-        Ok(match which {
-            Loop::Cron => planted::cron(context.bugs, view, cron::plan(view, &self.crons, now)),
-            Loop::Orchestrator => {
-                let plan = orchestrator::plan(view, &self.services, now, &mut self.ids);
-                planted::orchestrator(context.bugs, view, plan, now)
+    /// What became of one of a loop's proposals, if the loop still waits for that.
+    pub(crate) fn learn(&mut self, context: &mut Context, nodes: &BTreeMap<String, Node>, ticket: Ticket, fate: Fate) {
+        let Some(running) = self.loops.get_mut(&ticket.which).filter(|running| running.serial == ticket.plan) else {
+            return;
+        };
+        let Stage::Proposed { open, worst } = running.stage else { return };
+        let worst = worst.max(fate);
+        running.stage = Stage::Proposed { open: open.saturating_sub(1), worst };
+        if open <= 1 {
+            self.settled(context, nodes, ticket.which, worst);
+        }
+    }
+
+    /// The deadline of a plan's proposals: what is open then is unknown.
+    pub(crate) fn deadline(&mut self, context: &mut Context, nodes: &BTreeMap<String, Node>, ticket: Ticket) {
+        let is_it = |running: &&Running| running.serial == ticket.plan;
+        let stage = self.loops.get(&ticket.which).filter(is_it).map(|running| running.stage);
+        if let Some(Stage::Proposed { open, .. }) = stage {
+            for _ in 0..open {
+                self.learn(context, nodes, ticket, Fate::Unknown);
             }
-            Loop::Allocator => allocator::plan(view, now),
-            Loop::Scheduler => scheduler::plan(view, now),
-            Loop::Reaper if context.bugs.has(Bug::HastyReaper) => planted::forget_unwanted(view, now),
-            Loop::Roles => {
-                let members = planted::members(context.bugs, view, around.members);
-                let next = roles::plan(view, &members, now);
-                self.action = next.action;
-                next.plan
-            }
-            Loop::Reaper => reaper::plan(view, &self.places, now),
-            Loop::Liveness => {
-                self.ready_nodes_were_heard(context, view)?;
-                self.liveness.plan(view, now, context.now)
-            }
-            Loop::Statuses => {
-                self.taken.append(&mut self.reports);
-                let report =
-                    |node: &String, update: &TaskStatusUpdate| Report { node_id: node.clone(), update: update.clone() };
-                let reports = self
-                    .taken
-                    .iter()
-                    .flat_map(|from| from.updates.iter().map(move |update| report(&from.node, update)));
-                let reports: Vec<Report> = reports.collect();
-                if context.bugs.has(Bug::BackwardStatus) {
-                    planted::take_all(view, &reports, now)
-                } else {
-                    status::plan(view, &reports, now)
+        }
+    }
+
+    /// The fate of everything a loop proposed is known, or known to be unknown.
+    fn settled(&mut self, context: &mut Context, nodes: &BTreeMap<String, Node>, which: Loop, fate: Fate) {
+        let now = self.now(context);
+        let Some(running) = self.loops.get_mut(&which) else { return };
+        running.serial += 1;
+        let next = running.machine.settled(fate);
+        match next {
+            Next::Wait | Next::Retry => {
+                running.stage = Stage::Waits(running.serial);
+                let wait = running.serial;
+                let has_news = !running.backlog.is_empty();
+                let patience = running.machine.patience(now);
+                let patience = if next == Next::Retry { patience.min(context.rng.millis(1, 200)) } else { patience };
+                context.after(patience, Event::Due { term: self.term, which, wait });
+                if next == Next::Wait {
+                    self.act(context, nodes, which);
+                }
+                if has_news {
+                    self.call(context, which);
                 }
             }
-        })
-    }
-
-    fn wake_at(&mut self, context: &mut Context, which: Loop, at: Timestamp) {
-        let due = context.now + at.since(self.wall(context));
-        let state = self.loops.entry(which).or_default();
-        if state.due.is_none_or(|known| known > due) {
-            state.due = Some(due);
-            context.after(due - context.now, Event::Due { term: self.term, which });
+            Next::Barrier => {
+                context.tally.count(Kind::Unknown);
+                running.stage = Stage::Barrier;
+                if context.bugs.has(Bug::HastyBarrier) {
+                    self.passed(context, which);
+                } else {
+                    context.soon(1, 50, Event::Barrier { term: self.term, which, behind: None });
+                }
+            }
+            Next::End => running.stage = Stage::Ended,
         }
     }
 
-    /// The fate of one of a loop's proposals is known.
-    pub(crate) fn outcome(
-        &mut self,
-        context: &mut Context,
-        nodes: &BTreeMap<String, Node>,
-        which: Loop,
-        refused: bool,
-    ) {
-        let state = self.loops.entry(which).or_default();
-        state.in_flight = state.in_flight.saturating_sub(1);
-        state.is_dirty |= refused;
-        if state.in_flight > 0 {
-            return;
-        }
-        if state.is_dirty {
+    /// A loop's barrier was passed.
+    pub(crate) fn passed(&mut self, context: &mut Context, which: Loop) {
+        if let Some(running) = self.loops.get_mut(&which).filter(|running| running.stage == Stage::Barrier) {
+            running.stage = Stage::Waits(running.serial);
             self.call(context, which);
-        } else {
-            self.done(context, nodes, which);
         }
     }
 
-    /// What a loop wanted is written.
-    fn done(&mut self, context: &mut Context, nodes: &BTreeMap<String, Node>, which: Loop) {
+    /// What has to happen outside the state, now that a plan is written.
+    fn act(&mut self, context: &mut Context, nodes: &BTreeMap<String, Node>, which: Loop) {
         match which {
-            Loop::Cron => self.crons = Scope::none(),
-            Loop::Orchestrator => self.services = Scope::none(),
-            Loop::Reaper => self.places = Scope::none(),
             Loop::Statuses => {
-                for Delivery { node, session, updates } in std::mem::take(&mut self.taken) {
+                let written = mem::take(&mut self.inbox.borrow_mut().written);
+                for Delivery { node, session, updates } in written {
                     if let Some(node) = nodes.get(&node) {
                         let message = ToAgent::Taken { session: session.clone(), updates };
                         self.tell(context, node, &session, message);
                     }
                 }
-                if !self.reports.is_empty() {
+                if !self.inbox.borrow().reports.is_empty() {
                     self.call(context, which);
                 }
             }
             Loop::Roles => {
-                if let Some(action) = self.action.take() {
+                let running = self.loops.get_mut(&which);
+                let action: Option<RaftAction> = running.and_then(|running| running.machine.reconciler().action());
+                if let Some(action) = action {
                     context.soon(1, 50, Event::ChangeMembers { term: self.term, action });
                 }
             }
-            Loop::Allocator | Loop::Scheduler | Loop::Liveness => {}
+            _ => {}
         }
     }
 
     /// The state has changed.
-    pub(crate) fn changed(&mut self, context: &mut Context, view: &View, changes: &ChangeSet) {
+    pub(crate) fn changed(&mut self, context: &mut Context, changes: &ChangeSet) {
         for change in &changes.changes {
-            self.crons.note(change, view);
-            self.services.note(change, view);
-            self.places.note(change, view);
             self.flush_soon(context, change);
         }
-        let nodes_changed = changes.changes.iter().any(|change| matches!(change.object(), AnyObject::Node(_)));
-        let calls = [
-            (Loop::Cron, !self.crons.is_empty()),
-            (Loop::Orchestrator, !self.services.is_empty()),
-            (Loop::Reaper, !self.places.is_empty()),
-            (Loop::Allocator, view.tasks_in_state(TaskState::New).next().is_some()),
-            (Loop::Scheduler, view.tasks_in_state(TaskState::Pending).next().is_some()),
-            (Loop::Roles, nodes_changed),
-            (Loop::Liveness, nodes_changed),
-        ];
-        for (which, _) in calls.into_iter().filter(|(_, called)| *called) {
-            self.call(context, which);
+        let mut called = Vec::new();
+        for (which, running) in &mut self.loops {
+            let heard: Vec<Change> = changes.changes.iter().filter(|change| running.hears(change)).cloned().collect();
+            if !heard.is_empty() {
+                running.backlog.push(heard);
+                called.push(*which);
+            }
         }
+        called.into_iter().for_each(|which| self.call(context, which));
     }
 }

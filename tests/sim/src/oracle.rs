@@ -20,9 +20,6 @@ use crate::{
     tally::Kind,
 };
 
-/// How old news may be by the time a plan is written that did not hear them yet: clocks, and leaders that hang.
-const NEWS: Duration = Duration::from_secs(6);
-
 /// The memory of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
@@ -39,6 +36,8 @@ pub(crate) struct Oracle {
 pub(crate) struct Sight<'a> {
     pub(crate) before: &'a View,
     pub(crate) after: &'a View,
+    /// The state whoever proposed it saw.
+    pub(crate) seen: &'a View,
     pub(crate) origin: Origin,
     pub(crate) nodes: &'a BTreeMap<String, Node>,
     pub(crate) members: &'a [Member],
@@ -97,9 +96,9 @@ impl Oracle {
             self.promises.made(changes);
         }
         for change in &changes.changes {
-            self.tasks.changed(sight, change)?;
+            self.tasks.changed(sight, change, &mut context.tally)?;
             self.jobs.changed(sight, change, &mut context.tally)?;
-            self.moves.changed(sight, &self.tasks, change, &mut context.tally)?;
+            self.moves.changed(sight, change, &mut context.tally)?;
             roles::changed(sight, change)?;
             if let Change::Update { old: AnyObject::Service(old), new: AnyObject::Service(new) } = change {
                 count_updates(old, new, context);

@@ -38,6 +38,8 @@ const ABDICATION: Duration = Duration::from_secs(3);
 struct Entry {
     content: Content,
     origin: Origin,
+    /// The state it was planned in, until the entry has been looked at.
+    seen: Option<View>,
 }
 
 enum Content {
@@ -68,6 +70,8 @@ pub(crate) struct Applied {
     pub(crate) index: u64,
     pub(crate) origin: Origin,
     pub(crate) before: View,
+    /// The state it was planned in, for who applies it first.
+    pub(crate) seen: Option<View>,
     /// `None` for an entry that changes the members.
     pub(crate) outcome: Option<Result<ChangeSet, ApplyError>>,
 }
@@ -111,7 +115,7 @@ impl Raft {
 
     /// The first entry of all.
     pub(crate) fn found(&mut self, transaction: Transaction) {
-        self.log.push(Entry { content: Content::Write(transaction), origin: Origin::User });
+        self.log.push(Entry { content: Content::Write(transaction), origin: Origin::User, seen: None });
         self.committed = self.log.len();
     }
 
@@ -133,10 +137,21 @@ impl Raft {
     }
 
     /// Puts entries into the leader's log; they are committed a little later.
-    pub(crate) fn propose(&mut self, context: &mut Context, origin: Origin, transactions: Vec<Transaction>) {
-        let write = |transaction| Entry { content: Content::Write(transaction), origin };
+    pub(crate) fn propose(
+        &mut self,
+        context: &mut Context,
+        origin: Origin,
+        seen: &View,
+        transactions: Vec<Transaction>,
+    ) {
+        let write = |transaction| Entry { content: Content::Write(transaction), origin, seen: Some(seen.clone()) };
         self.log.extend(transactions.into_iter().map(write));
         self.commit_soon(context);
+    }
+
+    /// Entries there are, committed or not.
+    pub(crate) fn len(&self) -> usize {
+        self.log.len()
     }
 
     fn commit_soon(&self, context: &mut Context) {
@@ -271,8 +286,9 @@ impl Raft {
         if !replica.is_up || replica.is_cut != side || at >= self.committed {
             return Ok(None);
         }
-        let entry = &self.log[at];
+        let entry = &mut self.log[at];
         let index = at as u64 + 1;
+        let (origin, seen) = (entry.origin, entry.seen.take());
         let before = replica.view.clone();
         let outcome = match &entry.content {
             Content::Write(transaction) => Some(before.apply(index, transaction).map(|(view, changes)| {
@@ -289,7 +305,7 @@ impl Raft {
             let known = *self.digests.entry(index).or_insert(own);
             must!(own == known, "m{id} has another state at {index} than a manager before it");
         }
-        Ok(Some(Applied { index, origin: entry.origin, before, outcome }))
+        Ok(Some(Applied { index, origin, before, seen, outcome }))
     }
 
     /// Whether every manager is up, and has applied nearly all that is committed.

@@ -1,11 +1,13 @@
 //! A run: everything wired together, and the three phases of its life.
 
 mod faults;
+mod proposals;
 mod roles;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use skep_common::id::SeededIds;
+use skep_core::reconcile::Fate;
 use skep_proto::v1::{Availability, Cluster, Node as StoredNode};
 use skep_store::{TxBuilder, View};
 
@@ -215,7 +217,7 @@ impl Simulation {
             self.catch_up(manager)?;
         }
         must!(self.raft.is_even(), "the managers have not come to one state");
-        health::check(&self.raft.newest(), &self.nodes, &self.oracle, &self.raft.members(), &self.context)
+        health::check(&self.raft.newest(), &self.nodes, &self.oracle, &self.raft.members(), &mut self.context)
     }
 
     /// Lets everything happen that happens by then.
@@ -265,8 +267,8 @@ impl Simulation {
                 let around = Around { view, nodes: &simulation.nodes, members: &members };
                 leader.look(&mut simulation.context, around, which)
             }),
-            Event::Due { term, which } => self.lead(term, |leader, _, simulation| {
-                leader.due(&mut simulation.context, which);
+            Event::Due { term, which, wait } => self.lead(term, |leader, _, simulation| {
+                leader.due(&mut simulation.context, which, wait);
                 Ok(())
             }),
             Event::Flush { term, node } => self.lead(term, |leader, view, simulation| {
@@ -275,13 +277,17 @@ impl Simulation {
                 }
                 Ok(())
             }),
-            Event::Propose { term, origin, transactions } => {
-                let is_current = self.raft.leader.is_some() && self.raft.term == term;
-                if is_current {
-                    self.raft.propose(&mut self.context, origin, transactions);
-                }
+            Event::Propose { ticket, seen, transactions } => self.propose(ticket, &seen, transactions),
+            Event::Abandoned { ticket } => self.lead(ticket.term, |leader, _, simulation| {
+                leader.learn(&mut simulation.context, &simulation.nodes, ticket, Fate::Unknown);
                 Ok(())
-            }
+            }),
+            Event::Late { ticket, seen, transaction } => self.write_late(ticket, &seen, transaction),
+            Event::Deadline { ticket } => self.lead(ticket.term, |leader, _, simulation| {
+                leader.deadline(&mut simulation.context, &simulation.nodes, ticket);
+                Ok(())
+            }),
+            Event::Barrier { term, which, behind } => self.barrier(term, which, behind),
             Event::AtLeader { node, message } => self.hear(&node, message),
             Event::AtAgent { node, message } => match self.nodes.get_mut(&node) {
                 Some(Node { agent: Some(agent), machine, .. }) => {
@@ -324,9 +330,6 @@ impl Simulation {
         let Some(view) = self.raft.managers.get(&leader.manager).map(|manager| manager.view.clone()) else {
             return Ok(());
         };
-        if !self.raft.has_quorum(leader.manager) {
-            leader.alone_at = Some(self.context.now);
-        }
         let outcome = act(&mut leader, &view, self);
         let place = if is_current { &mut self.leader } else { &mut self.stale };
         *place = Some(leader);
@@ -391,13 +394,13 @@ impl Simulation {
             }
             self.lead(self.raft.term, |leader, _, simulation| {
                 if let Some(Ok(changes)) = &applied.outcome {
-                    leader.changed(&mut simulation.context, &after, changes);
+                    leader.changed(&mut simulation.context, changes);
                 }
-                if let Origin::Loop(which, term) = applied.origin
-                    && term == leader.term()
+                if let Origin::Loop(ticket) = applied.origin
+                    && ticket.term == leader.term()
                 {
-                    let refused = matches!(applied.outcome, Some(Err(_)));
-                    leader.outcome(&mut simulation.context, &simulation.nodes, which, refused);
+                    let fate = if matches!(applied.outcome, Some(Err(_))) { Fate::Refused } else { Fate::Written };
+                    leader.learn(&mut simulation.context, &simulation.nodes, ticket, fate);
                 }
                 Ok(())
             })?;
@@ -417,6 +420,7 @@ impl Simulation {
                 self.context.log(format_args!("{} {:?} changes {count}", applied.index, applied.origin));
                 let sight = Sight {
                     before: &applied.before,
+                    seen: applied.seen.as_ref().unwrap_or(&applied.before),
                     after,
                     origin: applied.origin,
                     nodes: &self.nodes,

@@ -21,6 +21,12 @@ pub enum Kind {
     MessageHarmed,
     /// A transaction was refused: the state had moved on.
     Conflict,
+    /// A loop did not learn what became of its proposals.
+    Unknown,
+    /// A proposal was written when nobody waited for it any more.
+    WrittenLate,
+    /// A proposal was dropped that nobody waited for any more.
+    NeverWritten,
     /// A user's update that concerns tasks.
     Update,
     /// A rollback, asked for or not.
@@ -51,7 +57,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::NewLeader,
         Self::ManagerKilled,
         Self::AgentKilled,
@@ -60,6 +66,9 @@ impl Kind {
         Self::NodeCut,
         Self::MessageHarmed,
         Self::Conflict,
+        Self::Unknown,
+        Self::WrittenLate,
+        Self::NeverWritten,
         Self::Update,
         Self::Rollback,
         Self::Drain,
@@ -85,6 +94,9 @@ impl Kind {
             Self::NodeCut => "nodes cut off",
             Self::MessageHarmed => "messages harmed",
             Self::Conflict => "conflicts",
+            Self::Unknown => "fates unknown",
+            Self::WrittenLate => "proposals written late",
+            Self::NeverWritten => "proposals never written",
             Self::Update => "updates",
             Self::Rollback => "rollbacks",
             Self::Drain => "drains",
@@ -102,25 +114,82 @@ impl Kind {
     }
 }
 
-/// How often each kind of thing happened.
+/// Something that would be wrong were there no reason for it. A claim that is excused often claims little.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excuse {
+    /// A node was down when something was decided about its tasks, and had come back when that was written.
+    NodeCameBack,
+    /// An update left a task as it was: what was started beside it ended, and is not to be tried again.
+    CameToNothing,
+    /// A task's start is put off, as it failed too often.
+    Delayed,
+    /// A task waits, as there is room for it nowhere.
+    NoRoom,
+    /// A job or a move was under way at the end.
+    UnderWay,
+    /// A node had yet to hear that a task is forgotten.
+    JustForgotten,
+    /// A global job has no node that is fit.
+    Nowhere,
+}
+
+impl Excuse {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::NodeCameBack,
+        Self::CameToNothing,
+        Self::Delayed,
+        Self::NoRoom,
+        Self::UnderWay,
+        Self::JustForgotten,
+        Self::Nowhere,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::NodeCameBack => "nodes back before a plan was written",
+            Self::CameToNothing => "updates that came to nothing",
+            Self::Delayed => "starts put off",
+            Self::NoRoom => "tasks without room",
+            Self::UnderWay => "tasks under way",
+            Self::JustForgotten => "tasks just forgotten",
+            Self::Nowhere => "jobs without a node",
+        }
+    }
+}
+
+/// How often each kind of thing happened, and each excuse was needed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally([u64; Kind::ALL.len()]);
+pub struct Tally {
+    kinds: [u64; Kind::ALL.len()],
+    excuses: [u64; Excuse::ALL.len()],
+}
 
 impl Tally {
     pub(crate) fn count(&mut self, kind: Kind) {
-        self.0[kind as usize] += 1;
+        self.kinds[kind as usize] += 1;
+    }
+
+    pub(crate) fn excuse(&mut self, excuse: Excuse) {
+        self.excuses[excuse as usize] += 1;
     }
 
     /// Adds what happened in another run.
     pub fn add(&mut self, other: &Self) {
-        for (sum, more) in self.0.iter_mut().zip(other.0) {
+        let sums = self.kinds.iter_mut().chain(&mut self.excuses);
+        for (sum, more) in sums.zip(other.kinds.iter().chain(&other.excuses)) {
             *sum += more;
         }
     }
 
     /// How often this happened.
     pub fn of(&self, kind: Kind) -> u64 {
-        self.0[kind as usize]
+        self.kinds[kind as usize]
+    }
+
+    /// How often this was needed.
+    pub fn excused(&self, excuse: Excuse) -> u64 {
+        self.excuses[excuse as usize]
     }
 
     /// What never happened.
@@ -132,6 +201,8 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts: Vec<String> = Kind::ALL.iter().map(|kind| format!("{} {}", self.of(*kind), kind.name())).collect();
-        f.write_str(&counts.join(", "))
+        let excuses: Vec<String> =
+            Excuse::ALL.iter().map(|excuse| format!("{} {}", self.excused(*excuse), excuse.name())).collect();
+        write!(f, "{}; excused: {}", counts.join(", "), excuses.join(", "))
     }
 }

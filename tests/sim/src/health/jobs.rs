@@ -12,8 +12,12 @@ use skep_core::{
 use skep_proto::v1::{JobOutcome, JobRun, Service, Task, TaskState, service_spec::Mode};
 use skep_store::View;
 
-use super::{fits_somewhere, is_delayed};
-use crate::context::{Step, must};
+use super::{excused, has_no_room, is_delayed};
+use crate::{
+    context::{Step, must},
+    fitness::may_run,
+    tally::{Excuse, Tally},
+};
 
 /// Longest a tick may wait for its run: clocks are wrong by two seconds at most, and plans take a moment.
 const TICK_PATIENCE: Duration = Duration::from_secs(4);
@@ -27,14 +31,14 @@ const RUN_PATIENCE: Duration = Duration::from_secs(45);
 /// How long what is not wanted any more may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(6);
 
-pub(super) fn check(view: &View, now: Timestamp) -> Step {
+pub(super) fn check(view: &View, now: Timestamp, tally: &mut Tally) -> Step {
     let jobs = view.services().filter(|service| service.spec.as_ref().is_some_and(job::is_job));
     for service in jobs {
         if service.spec.as_ref().is_some_and(policy::is_scheduled) {
             schedule_is_kept(service, now)?;
-            runs_end(view, service, now)?;
+            runs_end(view, service, now, tally)?;
         } else {
-            is_through(view, service, now)?;
+            is_through(view, service, now, tally)?;
         }
     }
     Ok(())
@@ -71,14 +75,15 @@ fn schedule_is_kept(service: &Service, now: Timestamp) -> Step {
 }
 
 /// No run goes on for longer than its tasks take, unless one of them has to wait, or a run beside it does.
-fn runs_end(view: &View, service: &Service, now: Timestamp) -> Step {
+fn runs_end(view: &View, service: &Service, now: Timestamp, tally: &mut Tally) -> Step {
     let Some(job) = &service.job else { return Ok(()) };
     let is_old = |run: &&JobRun| run.finished_at == 0 && Timestamp(run.started_at) + RUN_PATIENCE < now;
     for run in job.runs.iter().filter(is_old) {
         let tasks = || view.tasks_of_service(&service.id).filter(|task| task.job_iteration == run.iteration);
         let mut wanted = tasks().filter(|task| task.is_wanted());
         must!(
-            wanted.any(|task| waits(view, task, now) || is_under_way(task, now)) || is_nowhere(service),
+            wanted.any(|task| waits(view, task, now, tally) || is_under_way(task, now))
+                || excused(tally, Excuse::Nowhere, is_nowhere(view, service)),
             "run {} of {} does not end",
             run.iteration,
             service.id
@@ -88,16 +93,18 @@ fn runs_end(view: &View, service: &Service, now: Timestamp) -> Step {
 }
 
 /// Every slot of a job without a schedule is done or given up, unless its tasks have to wait.
-fn is_through(view: &View, service: &Service, now: Timestamp) -> Step {
-    let (Some(job), Some(Mode::ReplicatedJob(mode))) =
-        (&service.job, service.spec.as_ref().and_then(|spec| spec.mode.as_ref()))
-    else {
-        return Ok(());
-    };
+fn is_through(view: &View, service: &Service, now: Timestamp, tally: &mut Tally) -> Step {
+    let spec = service.spec.as_ref();
+    let Some(job) = &service.job else { return Ok(()) };
     let tasks =
         || view.tasks_of_service(&service.id).filter(|task| task.job_iteration == job.iteration && !task.is_leaving());
+    let Some(Mode::ReplicatedJob(mode)) = spec.and_then(|spec| spec.mode.as_ref()) else {
+        let idle = view.nodes().filter(|node| may_run(node, spec)).find(|node| tasks().all(|it| it.node_id != node.id));
+        must!(idle.is_none(), "{} has no task on {:?} in run {}", service.id, idle.map(|it| &it.id), job.iteration);
+        return Ok(());
+    };
     let begun: BTreeSet<u64> = tasks().map(|task| task.slot).collect();
-    let waiting = tasks().filter(|task| task.is_wanted() && waits(view, task, now)).count() as u64;
+    let waiting = tasks().filter(|task| task.is_wanted() && waits(view, task, now, tally)).count() as u64;
     let blocked = mode.max_concurrent != 0 && waiting >= mode.max_concurrent;
     must!(
         begun.len() as u64 == mode.total_completions || blocked,
@@ -108,7 +115,7 @@ fn is_through(view: &View, service: &Service, now: Timestamp) -> Step {
     );
     for task in tasks().filter(|task| task.is_wanted()) {
         must!(
-            task.state() == TaskState::Complete || waits(view, task, now) || is_under_way(task, now),
+            task.state() == TaskState::Complete || waits(view, task, now, tally) || is_under_way(task, now),
             "{} of run {} of {} is still {:?}",
             task.id,
             job.iteration,
@@ -119,11 +126,13 @@ fn is_through(view: &View, service: &Service, now: Timestamp) -> Step {
     Ok(())
 }
 
-fn waits(view: &View, task: &Task, now: Timestamp) -> bool {
-    is_delayed(task, now) || task.state() == TaskState::Pending && !fits_somewhere(view, task)
+fn waits(view: &View, task: &Task, now: Timestamp, tally: &mut Tally) -> bool {
+    excused(tally, Excuse::Delayed, is_delayed(task, now)) || excused(tally, Excuse::NoRoom, has_no_room(view, task))
 }
 
-/// Whether a run of a job has no places as long as no node is fit.
-fn is_nowhere(service: &Service) -> bool {
-    matches!(service.spec.as_ref().and_then(|spec| spec.mode.as_ref()), Some(Mode::GlobalJob(_)))
+/// Whether a run of a job has no places, as no node is fit.
+fn is_nowhere(view: &View, service: &Service) -> bool {
+    let spec = service.spec.as_ref();
+    let is_global = matches!(spec.and_then(|spec| spec.mode.as_ref()), Some(Mode::GlobalJob(_)));
+    is_global && !view.nodes().any(|node| may_run(node, spec))
 }

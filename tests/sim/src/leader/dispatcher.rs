@@ -1,10 +1,10 @@
 //! The dispatcher of a term: sessions, what nodes are told, what they report.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use skep_common::{id::Ids as _, limits};
 use skep_core::{assign::Assignments, status};
-use skep_proto::v1::NodeState;
+use skep_proto::v1::{Node as StoredNode, NodeState, Object, Transaction, action::Action, object::Object as Kind};
 use skep_store::{AnyObject, Change, View};
 
 use super::{Delivery, Leader, Loop, Session};
@@ -15,6 +15,9 @@ use crate::{
     network::{self, ToAgent, ToLeader},
     node::Node,
 };
+
+/// How long a node may be silent.
+const GRACE: Duration = limits::HEARTBEAT_PERIOD.saturating_mul(limits::MISSED_HEARTBEATS);
 
 impl Leader {
     /// Whether a session is one of this term, or was.
@@ -45,16 +48,16 @@ impl Leader {
                 let session = self.ids.next_id();
                 context.log(format_args!("{id} opens session {session}"));
                 let description = Some(node.machine.description.clone());
-                self.liveness.opened(id, &session, "10.0.0.1", description, "", context.now);
+                self.liveness.borrow_mut().opened(id, &session, "10.0.0.1", description, "", context.now);
                 self.call(context, Loop::Liveness);
-                let heard = context.now;
+                let heard = self.awake(context.now);
                 let opened = Session { id: session.clone(), stream: None, is_called: false, heard };
                 self.sessions.insert(id.clone(), opened);
                 self.tell(context, node, &attempt.clone(), ToAgent::Opened { attempt, session });
             }
             ToLeader::Assignments { session, stream } if self.is_live(context, id, &session) => {
                 let may_be_replaced = !self.is_confirmed && !context.bugs.has(Bug::UnconfirmedLeader);
-                if may_be_replaced || self.taken.iter().chain(&self.reports).any(|delivery| delivery.node == *id) {
+                if may_be_replaced || self.inbox.borrow().has_some_of(id) {
                     // What the node is told has to hold what was taken from it, here or by a newer leader: it may have
                     // forgotten it since.
                     let again = ToLeader::Assignments { session, stream };
@@ -70,9 +73,12 @@ impl Leader {
                 known.stream = Some((stream, assignments));
                 self.tell(context, node, &session.clone(), ToAgent::Assignments { session, stream, message });
             }
-            ToLeader::Heartbeat { session } if self.liveness.beat(id, &session, "", context.now).is_ok() => {
+            ToLeader::Heartbeat { session }
+                if self.liveness.borrow_mut().beat(id, &session, "", context.now).is_ok() =>
+            {
+                let heard = self.awake(context.now);
                 if let Some(known) = self.sessions.get_mut(id) {
-                    known.heard = context.now;
+                    known.heard = heard;
                 }
             }
             ToLeader::Reports { session, updates } if self.is_live(context, id, &session) => {
@@ -85,7 +91,7 @@ impl Leader {
                     return Ok(());
                 }
                 must!(own.is_ok(), "{own:?}");
-                self.reports.push(Delivery { node: id.clone(), session, updates });
+                self.inbox.borrow_mut().reports.push(Delivery { node: id.clone(), session, updates });
                 self.call(context, Loop::Statuses);
             }
             ToLeader::Assignments { session, .. }
@@ -98,7 +104,7 @@ impl Leader {
     }
 
     fn is_live(&self, context: &Context, node: &str, session: &str) -> bool {
-        context.bugs.has(Bug::UnfencedSession) || self.liveness.check(node, session).is_ok()
+        context.bugs.has(Bug::UnfencedSession) || self.liveness.borrow().check(node, session).is_ok()
     }
 
     /// The streams of the nodes whose tasks a change concerns have something to say.
@@ -128,17 +134,40 @@ impl Leader {
         }
     }
 
-    /// READY means: heard of within the grace period (and two seconds, for what is slow on its way to be written).
-    pub(super) fn ready_nodes_were_heard(&self, context: &Context, view: &View) -> Step {
-        let grace = limits::HEARTBEAT_PERIOD * limits::MISSED_HEARTBEATS + Duration::from_secs(2);
-        // What is decided without a quorum is not written, and time in which nobody looked is not held against a node.
-        if self.alone_at.is_some_and(|at| context.now <= at + 3 * grace) {
-            return Ok(());
+    /// Time in which nobody looked is held against no node.
+    pub(super) fn sleeps(&mut self, now: Duration) {
+        let slept = now - std::mem::replace(&mut self.looked_at, now);
+        if slept > 2 * limits::HEARTBEAT_PERIOD {
+            self.asleep += slept;
         }
-        for node in view.nodes() {
-            let ready = node.status.as_ref().is_some_and(|status| status.state() == NodeState::Ready);
-            let heard = self.sessions.get(&node.id).map_or(self.since, |session| session.heard);
-            must!(!ready || context.now <= heard + grace, "{} is READY and was last heard of at {heard:?}", node.id);
+    }
+
+    /// The time in which somebody looked.
+    fn awake(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.asleep)
+    }
+
+    /// Of the nodes that are READY the plan calls DOWN those that were not heard of for the grace period, and no other.
+    pub(super) fn silence_is_judged_rightly(&self, now: Duration, view: &View, plan: &[Transaction]) -> Step {
+        let state = |node: &StoredNode| node.status.as_ref().map(|status| status.state());
+        let actions = plan.iter().flat_map(|transaction| &transaction.actions);
+        let planned = actions.filter_map(|action| match &action.action {
+            Some(Action::Update(Object { object: Some(Kind::Node(node)) })) => Some((node.id.as_str(), state(node))),
+            _ => None,
+        });
+        let planned: BTreeMap<&str, Option<NodeState>> = planned.collect();
+        for node in view.nodes().filter(|node| state(node) == Some(NodeState::Ready)) {
+            let Some(session) = self.sessions.get(&node.id) else { continue };
+            let is_silent = self.awake(now) >= session.heard + GRACE;
+            let is_called_down = planned.get(node.id.as_str()) == Some(&Some(NodeState::Down));
+            must!(
+                is_silent == is_called_down,
+                "{} was heard of at {:?} of {:?}, and is called {:?}",
+                node.id,
+                session.heard,
+                self.awake(now),
+                planned.get(node.id.as_str())
+            );
         }
         Ok(())
     }

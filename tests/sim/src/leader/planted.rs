@@ -13,7 +13,7 @@ use skep_store::{TxBuilder, View};
 use crate::{Bug, bugs::Planted};
 
 /// The cron loop's.
-pub(super) fn cron(bugs: Planted, view: &View, mut plan: Plan) -> Plan {
+pub(super) fn cron(bugs: Planted, view: &View, mut plan: Plan, _now: Timestamp) -> Plan {
     let services = plan.transactions.iter_mut().flat_map(|transaction| &mut transaction.actions);
     for action in services {
         if let Some(Action::Update(Object { object: Some(Kind::Service(service)) })) = &mut action.action {
@@ -126,14 +126,19 @@ fn stop_nothing_updated(plan: &mut Plan) {
     }
 }
 
+/// The reaper's.
+pub(super) fn reaper(bugs: Planted, view: &View, plan: Plan, now: Timestamp) -> Plan {
+    if bugs.has(Bug::HastyReaper) { forget_unwanted(view, now) } else { plan }
+}
+
 /// [`Bug::HastyReaper`].
-pub(super) fn forget_unwanted(view: &View, now: Timestamp) -> Plan {
+fn forget_unwanted(view: &View, now: Timestamp) -> Plan {
     let mut tx = TxBuilder::new(view, now);
     for task in view.tasks().filter(|task| !task.is_wanted()) {
         tx.remove(ObjectKind::Task, &task.id);
     }
     let transactions = if tx.is_empty() { Vec::new() } else { vec![tx.build()] };
-    Plan { transactions, wake_at: None }
+    Plan { transactions, ..Plan::default() }
 }
 
 /// [`Bug::BackwardStatus`].
@@ -147,5 +152,5 @@ pub(super) fn take_all(view: &View, reports: &[Report], now: Timestamp) -> Plan 
         }
     }
     let transactions = if tx.is_empty() { Vec::new() } else { vec![tx.build()] };
-    Plan { transactions, wake_at: None }
+    Plan { transactions, ..Plan::default() }
 }

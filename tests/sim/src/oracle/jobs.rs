@@ -12,9 +12,10 @@ use skep_core::{
 use skep_proto::v1::{JobOutcome, JobRun, JobStatus, Service, Task, TaskState, service_spec::Mode};
 use skep_store::{AnyObject, Change, View};
 
-use super::{NEWS, Sight};
+use super::Sight;
 use crate::{
     context::{Step, must},
+    fitness::may_run,
     leader::{Loop, Origin},
     tally::{Kind, Tally},
 };
@@ -43,8 +44,8 @@ impl Jobs {
             Change::Update { old: AnyObject::Service(old), new: AnyObject::Service(new) } => {
                 self.job_changed(old, new)?;
                 count(old, new, tally);
-                closed_rightly(sight.before, old, new)?;
-                if matches!(sight.origin, Origin::Loop(Loop::Cron, _)) {
+                closed_rightly(sight.seen, old, new)?;
+                if matches!(sight.origin, Origin::Loop(ticket) if ticket.which == Loop::Cron) {
                     decided_rightly(sight, old, new, tally)?;
                 }
                 Ok(())
@@ -148,11 +149,10 @@ fn decided_rightly(sight: &Sight<'_>, old: &Service, new: &Service, tally: &mut 
 /// A run is over when all is done or given up, or another takes its place.
 fn closed_rightly(view: &View, old: &Service, new: &Service) -> Step {
     let (before, after) = (job_of(old), job_of(new));
-    let now = Timestamp(new.meta.map_or(0, |meta| meta.updated_at));
     let was_open =
         |run: &&JobRun| before.runs.iter().any(|known| known.iteration == run.iteration && known.finished_at == 0);
     for run in after.runs.iter().filter(|run| run.finished_at != 0).filter(was_open) {
-        let stand = Stand::of(view, old, run.iteration, now);
+        let stand = Stand::of(view, old, run.iteration);
         must!(
             stand.allows(run.outcome()),
             "run {} of {} is over as {:?}, and is {stand:?}",
@@ -167,78 +167,60 @@ fn closed_rightly(view: &View, old: &Service, new: &Service) -> Step {
     let has_schedule = new.spec.as_ref().is_some_and(policy::is_scheduled);
     let must_stay = |run: &&JobRun| has_schedule && !replaces && run.finished_at == 0;
     for run in before.runs.iter().filter(must_stay).filter(|run| !keeps(run)) {
-        let stand = Stand::of(view, old, run.iteration, now);
+        let stand = Stand::of(view, old, run.iteration);
         let is_over = stand.allows(JobOutcome::Complete) || stand.allows(JobOutcome::Failed);
         must!(is_over, "run {} of {} is forgotten before its end, and is {stand:?}", run.iteration, new.id);
     }
     Ok(())
 }
 
-/// How far a run has come. A run is closed by a write of the service, which holds whatever became of the tasks since they
-/// were looked at: a node became fit for a global job, which gave the run one more task, or a task that was given up and
-/// told to stop had come to its end before it heard.
+/// How far a run had come in the state that whoever closes it saw.
 #[derive(Debug)]
 struct Stand {
-    /// Places there are; `None` where nodes come and go.
-    places: Option<u64>,
+    /// Places there are.
+    places: u64,
     /// Those in which there is a task, whatever became of it.
     begun: u64,
     /// Those in which one has completed.
     done: u64,
-    /// Those of them that were given up before that was heard, a moment ago.
-    surprises: u64,
-    /// Those in which one is to complete, and has been for long enough to be heard of.
+    /// Those in which none has and one is to.
     active: u64,
 }
 
-/// One place of a run.
-#[derive(Default)]
-struct Place {
-    done: bool,
-    /// Whether whoever closes the run must have known that it is done.
-    expected: bool,
-    active: bool,
-}
-
 impl Stand {
-    fn of(view: &View, service: &Service, run: u64, now: Timestamp) -> Self {
-        let places = match service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
+    fn of(view: &View, service: &Service, run: u64) -> Self {
+        let spec = service.spec.as_ref();
+        let slots = match spec.and_then(|spec| spec.mode.as_ref()) {
             Some(Mode::ReplicatedJob(mode)) => Some(mode.total_completions),
             _ => None,
         };
-        let is_asked = |task: &Task| places.is_none_or(|places| task.slot < places);
+        let is_asked = |task: &Task| slots.is_none_or(|slots| task.slot < slots);
         let tasks = view.tasks_of_service(&service.id).filter(|task| task.job_iteration == run);
-        let mut found: BTreeMap<(u64, &str), Place> = BTreeMap::new();
+        // Of each place whether it is done, and whether it is to be.
+        let mut found: BTreeMap<(u64, &str), (bool, bool)> = BTreeMap::new();
         for task in tasks.filter(|task| !task.is_leaving() && is_asked(task)) {
             let name = if is_global(service) { (0, task.node_id.as_str()) } else { (task.slot, "") };
             let place = found.entry(name).or_default();
-            if task.state() == TaskState::Complete {
-                place.done = true;
-                place.expected |= !task.is_last() || task.observed_at() + NEWS < now;
-            }
-            place.active |= task.is_wanted() && (places.is_some() || task.created_at() + NEWS < now);
+            place.0 |= task.state() == TaskState::Complete;
+            place.1 |= task.is_wanted();
         }
-        let count = |is: fn(&Place) -> bool| found.values().filter(|place| is(place)).count() as u64;
+        let idle = view.nodes().filter(|node| may_run(node, spec) && !found.contains_key(&(0, node.id.as_str())));
+        let places = slots.unwrap_or_else(|| (found.len() + idle.count()) as u64);
         Self {
             places,
-            begun: count(|_| true),
-            done: count(|place| place.done),
-            surprises: count(|place| place.done && !place.expected),
-            active: count(|place| place.active && !place.done),
+            begun: found.len() as u64,
+            done: found.values().filter(|(done, _)| *done).count() as u64,
+            active: found.values().filter(|(done, active)| *active && !done).count() as u64,
         }
     }
 
     fn allows(&self, outcome: JobOutcome) -> bool {
-        let is_over = self.active == 0;
+        let is_over = self.active == 0 && self.begun == self.places;
         match outcome {
             JobOutcome::Running => false,
             JobOutcome::Replaced => true,
-            JobOutcome::Complete => is_over && self.places.map_or(self.done > 0, |places| self.done == places),
-            JobOutcome::Failed => {
-                is_over
-                    && self.done - self.surprises < self.begun
-                    && self.places.is_none_or(|places| self.begun == places)
-            }
+            JobOutcome::Complete => is_over && self.done > 0 && self.done == self.places,
+            JobOutcome::Failed => is_over && self.done < self.places,
         }
     }
 }
@@ -257,9 +239,8 @@ fn begun_rightly(sight: &Sight<'_>, task: &Task) -> Step {
         let tasks = view.tasks_of_service(&task.service_id).filter(|other| other.job_iteration == task.job_iteration);
         tasks.cloned().collect::<Vec<_>>()
     };
-    let is_known = |other: &Task| other.observed_at() + NEWS < task.created_at();
     let is_done = |other: &Task| other.state() == TaskState::Complete && !other.is_leaving();
-    let done = of_run(view).into_iter().find(|it| is_done(it) && is_known(it) && same_place(service, it, task));
+    let done = of_run(sight.seen).into_iter().find(|it| is_done(it) && same_place(service, it, task));
     must!(done.is_none(), "{} is to do what {:?} has done", task.id, done.map(|done| done.id.clone()));
     if let Some(Mode::ReplicatedJob(mode)) = service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
         let wanted = |view: &View| of_run(view).iter().filter(|other| other.is_wanted()).count() as u64;

@@ -2,12 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use skep_common::clock::Timestamp;
 use skep_core::{rebalance::COOL_DOWN, task::TaskExt};
 use skep_proto::v1::{Task, TaskCause, TaskState, UpdateState};
 use skep_store::{AnyObject, Change};
 
-use super::{NEWS, Sight, tasks::Tasks};
+use super::{Sight, tasks::is_down};
 use crate::{
     context::{Step, must},
     tally::{Kind, Tally},
@@ -24,7 +23,7 @@ pub(super) struct Moves {
 }
 
 impl Moves {
-    pub(super) fn changed(&mut self, sight: &Sight<'_>, tasks: &Tasks, change: &Change, tally: &mut Tally) -> Step {
+    pub(super) fn changed(&mut self, sight: &Sight<'_>, change: &Change, tally: &mut Tally) -> Step {
         match change {
             Change::Create(AnyObject::Task(task)) if task.cause() == TaskCause::Rebalance => {
                 tally.count(Kind::Move);
@@ -33,7 +32,7 @@ impl Moves {
             Change::Update { old: AnyObject::Task(old), new: AnyObject::Task(new) }
                 if old.is_wanted() && !new.is_wanted() =>
             {
-                costs_nothing(sight, tasks, old)
+                costs_nothing(sight, old)
             }
             _ => Ok(()),
         }
@@ -58,9 +57,9 @@ impl Moves {
             "{} is moved during an update",
             task.replaces
         );
-        let holder = sight.before.task(&task.replaces);
+        let holder = sight.seen.task(&task.replaces);
         must!(
-            holder.is_some_and(|holder| holder.is_wanted() && ran_lately(holder, at)),
+            holder.is_some_and(|holder| holder.is_wanted() && holder.state() == TaskState::Running),
             "{} is moved and does not run",
             task.replaces
         );
@@ -68,23 +67,18 @@ impl Moves {
     }
 }
 
-/// Whether a task runs, or ended so shortly before this that the plan need not have heard.
-fn ran_lately(task: &Task, at: Timestamp) -> bool {
-    match task.state() {
-        TaskState::Running => true,
-        _ => task.running_at().is_some() && task.observed_at() + NEWS > at,
-    }
-}
-
 /// A task that is moved goes only when the one that replaces it runs, or when there is nothing left to replace.
-fn costs_nothing(sight: &Sight<'_>, tasks: &Tasks, old: &Task) -> Step {
-    let view = sight.after;
-    let mut others = view.tasks_of_service(&old.service_id);
+fn costs_nothing(sight: &Sight<'_>, moved: &Task) -> Step {
+    let Some(old) = sight.seen.task(&moved.id) else { return Ok(()) };
+    let mut others = sight.seen.tasks_of_service(&old.service_id);
     let successor =
         others.find(|task| task.cause() == TaskCause::Rebalance && task.replaces == old.id && task.is_wanted());
-    let Some(successor) = successor else { return Ok(()) };
+    // It may be taken back in the same plan: then there is nothing it has to wait for.
+    let Some(successor) = successor.filter(|it| sight.after.task(&it.id).is_some_and(|it| it.is_wanted())) else {
+        return Ok(());
+    };
     must!(
-        successor.state() >= TaskState::Running || old.is_terminal() || tasks.is_silent(view, &old.node_id, sight.now),
+        successor.state() >= TaskState::Running || old.is_terminal() || is_down(sight.seen, &old.node_id),
         "{} has to go before {}, to which it is moved, runs",
         old.id,
         successor.id

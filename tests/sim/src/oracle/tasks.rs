@@ -8,10 +8,10 @@ use skep_proto::v1::{NodeState, Task, TaskCause, TaskState, UpdateOrder, UpdateS
 use skep_store::{AnyObject, Change, View};
 
 use super::Sight;
-use crate::context::{Step, must};
-
-/// How long after a node was down what was decided meanwhile still counts: plans and messages take time.
-const AFTERMATH: Duration = Duration::from_secs(10);
+use crate::{
+    context::{Step, must},
+    tally::{Excuse, Tally},
+};
 
 /// How long a node may take to hear that a task is forgotten, and to clear it away.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -26,8 +26,6 @@ pub(super) struct Tasks {
     started: BTreeMap<String, String>,
     /// When a task was forgotten.
     forgotten: BTreeMap<String, Duration>,
-    /// When a node was last seen down or gone.
-    silent: BTreeMap<String, Duration>,
 }
 
 impl Tasks {
@@ -47,24 +45,18 @@ impl Tasks {
         self.forgotten.get(task).is_some_and(|at| now <= *at + FAREWELL)
     }
 
-    pub(super) fn changed(&mut self, sight: &Sight<'_>, change: &Change) -> Step {
-        let Sight { before, after, now, .. } = *sight;
+    pub(super) fn changed(&mut self, sight: &Sight<'_>, change: &Change, tally: &mut Tally) -> Step {
+        let Sight { after, now, .. } = *sight;
         match change {
-            Change::Update { old: AnyObject::Node(old), .. } | Change::Remove(AnyObject::Node(old)) => {
-                let is_gone = after.node(&old.id).is_none();
-                if is_gone || old.status.as_ref().is_some_and(|status| status.state() == NodeState::Down) {
-                    self.silent.insert(old.id.clone(), now);
-                }
-            }
             Change::Create(AnyObject::Task(new)) => {
                 alone_in_its_place(after, new)?;
                 within_attempts(new)?;
                 within_parallelism(after, new)?;
-                self.place_is_free(sight, None, new)?;
+                place_is_free(sight, None, new, tally)?;
             }
             Change::Update { old: AnyObject::Task(old), new: AnyObject::Task(new) } => {
                 only_forward(old, new)?;
-                self.place_is_free(sight, Some(old), new)?;
+                place_is_free(sight, Some(old), new, tally)?;
                 if !old.may_run() && new.may_run() {
                     not_overcommitted(after, &new.node_id)?;
                 }
@@ -72,7 +64,7 @@ impl Tasks {
             Change::Remove(AnyObject::Task(task)) => {
                 self.forgotten.insert(task.id.clone(), now);
                 must!(
-                    !sight.is_running(task) || self.is_silent(before, &task.node_id, now),
+                    !sight.is_running(task) || is_excused(sight, &task.node_id, tally),
                     "{} is forgotten while its container runs on {}",
                     task.id,
                     task.node_id
@@ -82,42 +74,49 @@ impl Tasks {
         }
         Ok(())
     }
+}
 
-    /// A task is to run only when what was in its place before has stopped, cannot be asked, or had time enough; but for
-    /// the one it is started beside. That it may be was looked at when it was made, whatever users have changed since.
-    fn place_is_free(&self, sight: &Sight<'_>, old: Option<&Task>, new: &Task) -> Step {
-        let view = sight.after;
-        let starts = |task: &Task| (TaskState::Running..=TaskState::Complete).contains(&task.desired_state());
-        let raised = starts(new) && old.is_none_or(|old| old.desired_state() < TaskState::Running);
-        if !raised {
-            return Ok(());
-        }
-        // By the clock that made the task.
-        let written = new.meta.map_or(0, |meta| meta.updated_at);
-        let had_time =
-            written - new.created_at().0 >= i64::try_from((STOP_PATIENCE - GRACE_AND_SKEW).as_nanos()).unwrap_or(0);
-        let others = view.tasks_of_service(&new.service_id).filter(|other| other.id != new.id);
-        let is_beside = |other: &Task| other.is_wanted() && other.id == new.replaces;
-        for other in others.filter(|other| same_place(view, other, new) && !is_beside(other)) {
-            must!(
-                !sight.is_running(other) || had_time || self.is_silent(view, &other.node_id, sight.now),
-                "{} is to run while {} still runs in its place, on {}; on record it is {:?}, and to be {:?}",
-                new.id,
-                other.id,
-                other.node_id,
-                other.state(),
-                other.desired_state()
-            );
-        }
-        Ok(())
+/// A task is to run only when what was in its place before has stopped, cannot be asked, or had time enough; but for
+/// the one it is started beside. That it may be was looked at when it was made, whatever users have changed since.
+fn place_is_free(sight: &Sight<'_>, old: Option<&Task>, new: &Task, tally: &mut Tally) -> Step {
+    let view = sight.after;
+    let starts = |task: &Task| (TaskState::Running..=TaskState::Complete).contains(&task.desired_state());
+    let raised = starts(new) && old.is_none_or(|old| old.desired_state() < TaskState::Running);
+    if !raised {
+        return Ok(());
     }
+    // By the clock that made the task.
+    let written = new.meta.map_or(0, |meta| meta.updated_at);
+    let had_time =
+        written - new.created_at().0 >= i64::try_from((STOP_PATIENCE - GRACE_AND_SKEW).as_nanos()).unwrap_or(0);
+    let others = view.tasks_of_service(&new.service_id).filter(|other| other.id != new.id);
+    let is_beside = |other: &Task| other.is_wanted() && other.id == new.replaces;
+    for other in others.filter(|other| same_place(view, other, new) && !is_beside(other)) {
+        must!(
+            !sight.is_running(other) || had_time || is_excused(sight, &other.node_id, tally),
+            "{} is to run while {} still runs in its place, on {}; on record it is {:?}, and to be {:?}",
+            new.id,
+            other.id,
+            other.node_id,
+            other.state(),
+            other.desired_state()
+        );
+    }
+    Ok(())
+}
 
-    /// Whether a node was down or gone just now.
-    pub(super) fn is_silent(&self, view: &View, node: &str, now: Duration) -> bool {
-        let down =
-            view.node(node).is_none_or(|node| node.status.as_ref().is_some_and(|s| s.state() == NodeState::Down));
-        down || self.silent.get(node).is_some_and(|last| now <= *last + AFTERMATH)
+/// Whether a node was down or gone in a state.
+pub(super) fn is_down(view: &View, node: &str) -> bool {
+    view.node(node).is_none_or(|node| node.status.as_ref().is_some_and(|status| status.state() == NodeState::Down))
+}
+
+/// Whether a node could not be asked when this was decided. It may have come back before that was written.
+fn is_excused(sight: &Sight<'_>, node: &str, tally: &mut Tally) -> bool {
+    let was_down = is_down(sight.seen, node);
+    if was_down && !is_down(sight.before, node) {
+        tally.excuse(Excuse::NodeCameBack);
     }
+    was_down
 }
 
 /// At most one task of a place is wanted, or two while one starts before the other stops.

@@ -68,7 +68,7 @@ impl Raft {
     pub(crate) fn admit(&mut self, context: &mut Context, view: &View, node: &str, now: Timestamp) {
         let mut tx = TxBuilder::new(view, now);
         tx.assign_raft_id(node, ADDR);
-        self.propose(context, Origin::Join, vec![tx.build()]);
+        self.propose(context, Origin::Join, view, vec![tx.build()]);
     }
 
     /// The second: it is a member that catches up.
@@ -92,7 +92,8 @@ impl Raft {
         let mut tx = TxBuilder::new(&view, context.wall());
         tx.record_members(self.members.iter().map(|(id, member)| (*id, member.node.as_str(), ADDR)));
         if !tx.is_empty() {
-            self.propose(context, Origin::Raft, vec![tx.build()]);
+            let transaction = tx.build();
+            self.propose(context, Origin::Raft, &view, vec![transaction]);
         }
         let side = self.managers[&leader].is_cut;
         let has_caught_up = |id: &u64| {
@@ -127,7 +128,7 @@ impl Raft {
     }
 
     fn change(&mut self, context: &mut Context, members: Members) {
-        self.log.push(Entry { content: Content::Members(members), origin: Origin::Raft });
+        self.log.push(Entry { content: Content::Members(members), origin: Origin::Raft, seen: None });
         self.commit_soon(context);
     }
 

@@ -46,7 +46,7 @@ impl Simulation {
         if let Some(view) = self.raft.leader_view()
             && let Some(transaction) = users::whim(&mut self.context, &view, &members, &mut self.ids)
         {
-            self.raft.propose(&mut self.context, Origin::User, vec![transaction]);
+            self.raft.propose(&mut self.context, Origin::User, &view, vec![transaction]);
         }
         Ok(())
     }
@@ -56,7 +56,8 @@ impl Simulation {
         let Some(view) = self.raft.leader_view() else { return Ok(()) };
         let mut tx = TxBuilder::new(&view, self.context.wall());
         edit(&mut tx);
-        self.raft.propose(&mut self.context, Origin::User, vec![tx.build()]);
+        let transaction = tx.build();
+        self.raft.propose(&mut self.context, Origin::User, &view, vec![transaction]);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use skep_proto::v1::{
     service_spec::Mode,
 };
 
-use crate::rng::Rng;
+use crate::{fitness::NOT_WEST, rng::Rng};
 
 /// A program that ends as soon as it has begun, as long as anything may break.
 pub(crate) const BROKEN: &str = "broken:1";
@@ -38,7 +38,7 @@ pub(super) fn service(rng: &mut Rng, ids: &mut SeededIds, moves: bool) -> Servic
         max_attempts: if rng.chance(300) { rng.between(1, 4) } else { 0 },
         window: if rng.chance(300) { seconds(rng.between(1, 20)) } else { 0 },
     };
-    let constraints = if rng.chance(200) { vec!["node.labels.zone!=west".to_owned()] } else { Vec::new() };
+    let constraints = if rng.chance(200) { vec![NOT_WEST.to_owned()] } else { Vec::new() };
     let is_global = rng.chance(200);
     let reserved = if is_global { 0 } else { i64::try_from(rng.below(3)).unwrap_or(0) * 500_000_000 };
     let task = TaskSpec {
@@ -86,7 +86,7 @@ pub(super) fn job(rng: &mut Rng, ids: &mut SeededIds) -> ServiceSpec {
         max_attempts: rng.between(0, 3),
         window: 0,
     };
-    let constraints = if rng.chance(200) { vec!["node.labels.zone!=west".to_owned()] } else { Vec::new() };
+    let constraints = if rng.chance(200) { vec![NOT_WEST.to_owned()] } else { Vec::new() };
     let mut task = TaskSpec {
         restart: Some(restart),
         placement: Some(Placement { constraints, ..Placement::default() }),

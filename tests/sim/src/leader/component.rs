@@ -1,0 +1,175 @@
+//! The leader's components, with the mistakes that can be planted in them.
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+use skep_common::{clock::Timestamp, id::SeededIds, limits::HEARTBEAT_PERIOD};
+use skep_core::{
+    Plan, Scope,
+    liveness::Liveness,
+    reconcile::{Allocator, ByService, Cron, Now, Orchestrator, PERIOD, Reaper, Reconciler, Scheduler, Scoped},
+    roles::{self, RaftAction},
+    status::{self, Report},
+};
+use skep_proto::v1::{ObjectKind, TaskStatusUpdate};
+use skep_store::{Change, Selector, View};
+
+use super::{Delivery, Inbox, Loop, planted};
+use crate::{Bug, bugs::Planted};
+
+/// A planner with its mistakes.
+pub(super) struct Flawed<P> {
+    planner: P,
+    bugs: Planted,
+    spoil: fn(Planted, &View, Plan, Timestamp) -> Plan,
+}
+
+impl<P: ByService> ByService for Flawed<P> {
+    const NAME: &'static str = P::NAME;
+
+    fn plan(&mut self, view: &View, scope: &Scope, now: Timestamp) -> Plan {
+        (self.spoil)(self.bugs, view, self.planner.plan(view, scope, now), now)
+    }
+}
+
+fn scoped<P: ByService>(
+    bugs: Planted,
+    planner: P,
+    spoil: fn(Planted, &View, Plan, Timestamp) -> Plan,
+) -> Scoped<Flawed<P>> {
+    let mut scoped = Scoped::new(Flawed { planner, bugs, spoil });
+    if bugs.has(Bug::NoFirstLook) {
+        scoped.done();
+    }
+    scoped
+}
+
+/// What a loop is about.
+pub(super) enum Part {
+    Cron(Scoped<Flawed<Cron>>),
+    Orchestrator(Scoped<Flawed<Orchestrator<SeededIds>>>),
+    Reaper(Scoped<Flawed<Reaper>>),
+    Allocator(Allocator),
+    Scheduler(Box<Scheduler>),
+    Roles { members: Vec<roles::Member>, action: Option<RaftAction> },
+    Liveness(Rc<RefCell<Liveness>>),
+    Statuses(Rc<RefCell<Inbox>>),
+}
+
+/// One of them.
+pub(super) struct Component {
+    part: Part,
+    bugs: Planted,
+}
+
+impl Component {
+    pub(super) fn new(
+        bugs: Planted,
+        which: Loop,
+        ids: SeededIds,
+        liveness: &Rc<RefCell<Liveness>>,
+        inbox: &Rc<RefCell<Inbox>>,
+    ) -> Self {
+        let part = match which {
+            Loop::Cron => Part::Cron(scoped(bugs, Cron, planted::cron)),
+            Loop::Orchestrator => Part::Orchestrator(scoped(bugs, Orchestrator(ids), planted::orchestrator)),
+            Loop::Reaper => Part::Reaper(scoped(bugs, Reaper, planted::reaper)),
+            Loop::Allocator => Part::Allocator(Allocator),
+            Loop::Scheduler => Part::Scheduler(Box::default()),
+            Loop::Roles => Part::Roles { members: Vec::new(), action: None },
+            Loop::Liveness => Part::Liveness(liveness.clone()),
+            Loop::Statuses => Part::Statuses(inbox.clone()),
+        };
+        Self { part, bugs }
+    }
+
+    /// The members as they are now.
+    pub(super) fn see(&mut self, now: &[roles::Member]) {
+        if let Part::Roles { members, .. } = &mut self.part {
+            *members = now.to_vec();
+        }
+    }
+
+    /// What is to happen to a member.
+    pub(super) fn action(&mut self) -> Option<RaftAction> {
+        match &mut self.part {
+            Part::Roles { action, .. } => action.take(),
+            _ => None,
+        }
+    }
+}
+
+/// Does something with the reconciler of a part that has one.
+macro_rules! with {
+    ($part:expr, $it:ident => $do:expr, else $other:expr) => {
+        match $part {
+            Part::Cron($it) => $do,
+            Part::Orchestrator($it) => $do,
+            Part::Reaper($it) => $do,
+            Part::Allocator($it) => $do,
+            Part::Scheduler($it) => $do,
+            Part::Roles { .. } | Part::Liveness(_) | Part::Statuses(_) => $other,
+        }
+    };
+}
+
+impl Reconciler for Component {
+    const NAME: &'static str = "component";
+
+    fn watches(&self) -> Selector {
+        with!(&self.part, it => it.watches(), else match self.part {
+            Part::Statuses(_) => Selector::Kinds(Vec::new()),
+            _ => Selector::Kinds(vec![ObjectKind::Node]),
+        })
+    }
+
+    fn period(&self) -> Duration {
+        if self.bugs.has(Bug::NoFullLook) {
+            return Duration::from_secs(3600);
+        }
+        with!(&self.part, it => it.period(), else match self.part {
+            Part::Liveness(_) => HEARTBEAT_PERIOD / 2,
+            Part::Roles { .. } => Duration::from_secs(1),
+            _ => PERIOD,
+        })
+    }
+
+    fn note(&mut self, change: &Change, view: &View) {
+        with!(&mut self.part, it => it.note(change, view), else ());
+    }
+
+    fn reset(&mut self) {
+        if !self.bugs.has(Bug::NoFirstLook) {
+            with!(&mut self.part, it => it.reset(), else ());
+        }
+    }
+
+    fn plan(&mut self, view: &View, now: Now) -> Plan {
+        let bugs = self.bugs;
+        with!(&mut self.part, it => it.plan(view, now), else match &mut self.part {
+            Part::Roles { members, action } => {
+                let next = roles::plan(view, &planted::members(bugs, view, members), now.wall);
+                *action = next.action;
+                next.plan
+            }
+            Part::Liveness(liveness) => liveness.borrow_mut().plan(view, now.wall, now.monotonic),
+            Part::Statuses(inbox) => statuses(bugs, &mut inbox.borrow_mut(), view, now.wall),
+            _ => Plan::default(),
+        })
+    }
+
+    fn done(&mut self) {
+        with!(&mut self.part, it => it.done(), else if let Part::Statuses(inbox) = &self.part {
+            let inbox = &mut *inbox.borrow_mut();
+            inbox.written.append(&mut inbox.taken);
+        });
+    }
+}
+
+fn statuses(bugs: Planted, inbox: &mut Inbox, view: &View, now: Timestamp) -> Plan {
+    let Inbox { taken, reports, .. } = inbox;
+    taken.append(reports);
+    let report = |node: &String, update: &TaskStatusUpdate| Report { node_id: node.clone(), update: update.clone() };
+    let all = taken.iter().flat_map(|Delivery { node, updates, .. }| updates.iter().map(move |it| report(node, it)));
+    let all: Vec<Report> = all.collect();
+    if bugs.has(Bug::BackwardStatus) { planted::take_all(view, &all, now) } else { status::plan(view, &all, now) }
+}
