@@ -66,8 +66,8 @@ pub(crate) struct Agent {
     wanted: HashMap<String, watch::Sender<Wanted>>,
     /// Each ends with the id of the task it was for.
     runners: JoinSet<String>,
-    /// Containers of tasks there is no record of, by task id.
-    unclaimed: BTreeMap<String, Found>,
+    /// Containers of tasks there is no record of, by the container's id.
+    unclaimed: BTreeMap<String, Container>,
     /// Who waits for the last runner to end.
     waiting: Vec<oneshot::Sender<()>>,
 }
@@ -120,18 +120,18 @@ impl Agent {
 
     /// Puts records and containers together.
     async fn adopt(&mut self, records: Vec<Task>) {
-        let mut found: BTreeMap<String, Found> = self.containers().await;
+        let mut found = self.containers().await;
         info!(records = records.len(), containers = found.len(), "taking up the tasks of this node");
         self.set = AssignmentSet::restored(records.iter().cloned().map(Arc::new));
         for task in records {
-            let container = found.remove(&task.id).unwrap_or(Found::Nothing);
+            let container = claim(&mut found, &task.id);
             self.begin(task, container);
         }
         self.unclaimed = found;
     }
 
-    /// The containers of tasks, by task id. Without knowing them nothing can be decided, so this takes as long as it takes.
-    async fn containers(&self) -> BTreeMap<String, Found> {
+    /// The containers of tasks, by their ids. Without knowing them nothing can be decided, so this takes as long as it takes.
+    async fn containers(&self) -> BTreeMap<String, Container> {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         loop {
             match self.tools.runtime.list().await {
@@ -150,7 +150,7 @@ impl Agent {
         for change in self.set.apply(message)? {
             match change {
                 Change::Assigned(task) => {
-                    let container = self.unclaimed.remove(&task.id).unwrap_or(Found::Nothing);
+                    let container = claim(&mut self.unclaimed, &task.id);
                     self.begin(Task::clone(&task), container);
                 }
                 Change::Desired(task) => {
@@ -203,11 +203,10 @@ impl Agent {
 
     /// Removes the containers no task has claimed.
     fn remove_unclaimed(&mut self) {
-        for task_id in std::mem::take(&mut self.unclaimed).into_keys() {
-            warn!(task = %task_id, "removing a container whose task the swarm does not know");
+        for (container, Container { task_id, .. }) in std::mem::take(&mut self.unclaimed) {
+            warn!(%container, task = %task_id, "removing a container whose task the swarm does not know");
             let runtime = Arc::clone(&self.tools.runtime);
             self.runners.spawn(async move {
-                let container = container_id_of_task(&task_id);
                 stop_container(&*runtime, &container, None, STOP_GRACE).await;
                 remove_container(&*runtime, &container).await;
                 task_id
@@ -228,17 +227,31 @@ impl Agent {
     }
 }
 
+/// A container of a task.
+struct Container {
+    /// What its label says; empty when its record could not be read.
+    task_id: String,
+    found: Found,
+}
+
+/// What there is of a task: its container goes by the id that follows from the task's, whatever else is known of it.
+fn claim(containers: &mut BTreeMap<String, Container>, task_id: &str) -> Found {
+    containers.remove(&container_id_of_task(task_id)).map_or(Found::Nothing, |container| container.found)
+}
+
 /// What the runtime has of a task; `None` for containers that belong to none.
-fn of_task(container: ContainerState) -> Option<(String, Found)> {
-    let task_id = container.task_id()?.to_owned();
-    // Labels are anybody's; the id is not.
-    if container.id != container_id_of_task(&task_id) {
-        return None;
-    }
+fn of_task(container: ContainerState) -> Option<(String, Container)> {
+    let task_id = match container.task_id() {
+        // Labels are anybody's; the id is not.
+        Some(task_id) if container.id == container_id_of_task(task_id) => task_id.to_owned(),
+        // A container that can say nothing of itself.
+        None if container.image.is_empty() => String::new(),
+        _ => return None,
+    };
     let found = match container.status {
         Status::Created => Found::Created,
         Status::Running { pid, .. } => Found::Running { pid: pid.try_into().unwrap_or(0) },
         Status::Exited(exit) => Found::Exited(exit),
     };
-    Some((task_id, found))
+    Some((container.id, Container { task_id, found }))
 }

@@ -1,6 +1,6 @@
 //! Where the runtime keeps its things and how it starts a shim.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 /// What a [`Containers`](crate::Containers) is opened with.
 #[derive(Debug, Clone)]
@@ -15,6 +15,9 @@ pub struct RuntimeConfig {
     pub shim_program: PathBuf,
     /// Arguments in front of the shim's own.
     pub shim_args: Vec<OsString>,
+    /// How long a shim may take to do what it was asked for; one that takes longer to stop its container is killed
+    /// together with it.
+    pub shim_patience: Duration,
 }
 
 impl RuntimeConfig {
@@ -27,6 +30,7 @@ impl RuntimeConfig {
             cgroup_parent: "/skep".to_owned(),
             shim_program: "/proc/self/exe".into(),
             shim_args: vec!["shim".into()],
+            shim_patience: Duration::from_secs(10),
         }
     }
 }

@@ -48,17 +48,19 @@ impl FromStr for Signal {
         if let Some(at) = NAMES.iter().position(|known| *known == name) {
             return i32::try_from(at + 1).map(Self).map_err(|_| unknown());
         }
-        let real_time = match name {
+        let other_names = match name {
             "IOT" => Some(6),
             "CLD" => Some(17),
             "POLL" => Some(29),
             "RTMIN" => Some(RTMIN),
             "RTMAX" => Some(RTMAX),
-            _ => name.strip_prefix("RTMIN+").and_then(|n| n.parse::<u8>().ok()).map(|n| RTMIN + i32::from(n)).or_else(
-                || name.strip_prefix("RTMAX-").and_then(|n| n.parse::<u8>().ok()).map(|n| RTMAX - i32::from(n)),
-            ),
+            _ => {
+                let distance = |prefix| name.strip_prefix(prefix)?.parse::<u8>().ok().map(i32::from);
+                let from_first = distance("RTMIN+").map(|n| RTMIN + n);
+                from_first.or_else(|| distance("RTMAX-").map(|n| RTMAX - n)).filter(|n| (RTMIN..=RTMAX).contains(n))
+            }
         };
-        real_time.filter(|n| *n < RTMIN || (RTMIN..=RTMAX).contains(n)).filter(|n| *n > 0).map(Self).ok_or_else(unknown)
+        other_names.map(Self).ok_or_else(unknown)
     }
 }
 
@@ -68,6 +70,39 @@ impl fmt::Display for Signal {
         match name {
             Some(name) => write!(f, "SIG{name}"),
             None => write!(f, "SIGRTMIN+{}", self.0 - RTMIN),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_read_as_users_write_them() {
+        let number = |word: &str| word.parse::<Signal>().ok().map(Signal::number);
+        let table = [
+            ("SIGTERM", 15),
+            ("term", 15),
+            ("9", 9),
+            ("IOT", 6),
+            ("SIGRTMIN", 34),
+            ("RTMIN+30", 64),
+            ("SIGRTMAX-30", 34),
+            ("rtmax", 64),
+        ];
+        for (word, want) in table {
+            assert_eq!(number(word), Some(want), "{word}");
+        }
+        for word in ["", "SIG", "0", "65", "-1", "RTMIN+31", "RTMAX-31", "RTMAX-60", "RTMIN+", "RTMIN-1", "FOO"] {
+            assert_eq!(number(word), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_signal_reads_back_from_its_name() {
+        for number in (1..=31).chain(34..=64) {
+            assert_eq!(Signal(number).to_string().parse(), Ok(Signal(number)));
         }
     }
 }

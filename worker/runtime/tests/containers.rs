@@ -1,12 +1,14 @@
 //! Real containers: how they run and how they end.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "only tests use it")]
+
 mod support;
 
 use std::{fs, time::Duration};
 
 use skep_proto::v1::{LogOptions, NetworkMode, ResourceRequirements, Resources, Ulimit};
-use skep_runtime::{Runtime as _, RuntimeError, Signal, Status};
-use support::{World, alive, command, kill9, parent, shell, until_dead};
+use skep_runtime::{ContainerSpecification, Runtime as _, RuntimeError, Signal, Status};
+use support::{World, alive, command, has_controllers, kill9, parent, shell, until_dead};
 
 #[tokio::test]
 async fn exit_codes_are_those_of_the_command() {
@@ -117,8 +119,19 @@ async fn memory_beyond_the_limit_is_an_oom_kill() {
     let mut container = command("greedy", &["tail", "/dev/zero"]);
     let limits = Resources { memory_bytes: 16 << 20, ..Resources::default() };
     container.resources = ResourceRequirements { limits: Some(limits), ..ResourceRequirements::default() };
+    if !has_controllers(&["memory"]) {
+        return assert_unlimited_is_refused(&world, &container).await;
+    }
     let exit = world.run(&container).await;
     assert_eq!((exit.code, exit.oom), (137, true));
+}
+
+/// Where the kernel has no controller to hold a limit, the container does not run without.
+async fn assert_unlimited_is_refused(world: &World, container: &ContainerSpecification) {
+    world.containers.prepare(container).await.unwrap();
+    let refused = world.containers.start(&container.id).await.unwrap_err().to_string();
+    assert!(refused.contains("cgroup"), "{refused}");
+    assert!(matches!(world.containers.list().await.unwrap()[0].status, Status::Exited(_)));
 }
 
 #[tokio::test]
@@ -129,6 +142,9 @@ async fn limits_are_in_the_cgroup() {
     container.resources = ResourceRequirements { limits: Some(limits), pids_limit: 77, ..Default::default() };
     container.container.ulimits = vec![Ulimit { name: "nofile".into(), soft: 333, hard: 333 }];
     container.container.oom_score_adj = 123;
+    if !has_controllers(&["cpu", "memory", "pids"]) {
+        return assert_unlimited_is_refused(&world, &container).await;
+    }
     let pid = world.start(&container).await;
     world.until_logged("limited", "ready").await;
     assert!(world.log("limited", LogOptions::default()).await.starts_with("333\n"));
@@ -251,6 +267,39 @@ async fn an_init_reaps_and_forwards() {
     let text = world.log("init", LogOptions { stdout: true, ..LogOptions::default() }).await;
     assert_eq!(text, "me 2\n0\nready\n");
     assert_eq!(world.containers.wait("init").await.unwrap().code, 9);
+}
+
+#[tokio::test]
+async fn real_time_signals_are_signals_too() {
+    let world = World::new().await;
+    let mut container = command("dies", &["sleep", "1000"]);
+    container.container.init = Some(true);
+    world.start(&container).await;
+    world.containers.stop("dies", Some("RTMIN+1".parse().unwrap()), Duration::from_secs(30)).await.unwrap();
+    assert_eq!(world.containers.wait("dies").await.unwrap().code, 128 + 35);
+
+    let mut container = shell("hears", "trap 'exit 8' 40; echo ready; while :; do sleep 0.05; done");
+    container.container.init = Some(true);
+    world.start(&container).await;
+    world.until_logged("hears", "ready").await;
+    world.containers.stop("hears", Some("40".parse().unwrap()), Duration::from_secs(30)).await.unwrap();
+    assert_eq!(world.containers.wait("hears").await.unwrap().code, 8);
+}
+
+#[tokio::test]
+async fn any_user_may_open_its_streams_by_name() {
+    let world = World::new().await;
+    let script = "id -G; echo out >/dev/stdout; echo err >/dev/stderr";
+    let mut container = shell("pipes", script);
+    container.container.user = "1000:2000".into();
+    container.container.groups = vec!["3000".into()];
+    let (text, exit) = world.output(&container).await;
+    assert_eq!((text.as_str(), exit.code), ("2000 3000\nout\nE:err\n", 0));
+
+    container.id = "tty".into();
+    container.container.tty = true;
+    let (text, exit) = world.output(&container).await;
+    assert_eq!((text.as_str(), exit.code), ("2000 3000\r\nout\r\nerr\r\n", 0));
 }
 
 #[tokio::test]

@@ -10,9 +10,15 @@ use std::{
 use rustix::{
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
     process::chdir,
+    pty::{OpenptFlags, ioctl_tiocgptpeer},
 };
 
 const SOCKET: &str = "console.sock";
+
+/// The inner side of a terminal, by its outer one.
+pub(crate) fn inside(terminal: &OwnedFd) -> io::Result<OwnedFd> {
+    Ok(ioctl_tiocgptpeer(terminal, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?)
+}
 
 /// The socket libcontainer will connect to.
 pub(crate) struct Console {

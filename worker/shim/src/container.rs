@@ -7,12 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use libcontainer::{container::builder::ContainerBuilder, syscall::syscall::SyscallType};
-use rustix::pipe::{PipeFlags, pipe_with};
+use libcontainer::{container::builder::ContainerBuilder, oci_spec::runtime::Spec, syscall::syscall::SyscallType};
+use rustix::{
+    fs::{Uid, fchown},
+    pipe::{PipeFlags, pipe_with},
+};
 
 use crate::{
     cgroup::Cgroup,
-    console::Console,
+    console::{self, Console},
     devices,
     exit::ExitRecord,
     json_log::Stream,
@@ -36,7 +39,10 @@ pub(crate) struct Started {
 ///
 /// # Errors
 /// The record of a container that never ran: the exit code Docker gives and the reason.
-pub(crate) fn start(plan: &Plan, bundle: &Path, dir: &Path) -> Result<Started, ExitRecord> {
+pub(crate) fn start(plan: &Plan, cgroup: &Cgroup, bundle: &Path, dir: &Path) -> Result<Started, ExitRecord> {
+    let user = user(bundle).map_err(|error| failed(&error))?;
+    // Whoever the container runs as may open its streams again by their names: `echo >/dev/stdout`.
+    let give = |stream: &OwnedFd| fchown(stream, Some(user), None).map_err(|error| failed(&io::Error::from(error)));
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(&io::Error::from(error)));
     let mut builder = ContainerBuilder::new(plan.id.clone(), SyscallType::default())
         .with_executor(Payload { init: plan.init, privileges: plan.privileges.clone() })
@@ -49,12 +55,15 @@ pub(crate) fn start(plan: &Plan, bundle: &Path, dir: &Path) -> Result<Started, E
         console = Some(socket);
     } else {
         let (stdout, inside) = pipe()?;
+        give(&inside)?;
         builder = builder.with_stdout(inside);
         let (stderr, inside) = pipe()?;
+        give(&inside)?;
         builder = builder.with_stderr(inside);
         outputs = vec![(Stream::Stdout, stdout), (Stream::Stderr, stderr)];
         if plan.open_stdin {
             let (inside, ours) = pipe()?;
+            give(&inside)?;
             builder = builder.with_stdin(inside);
             stdin = Some(ours);
         }
@@ -62,15 +71,29 @@ pub(crate) fn start(plan: &Plan, bundle: &Path, dir: &Path) -> Result<Started, E
 
     let mut container = builder.as_init(bundle).with_systemd(false).build().map_err(|error| failed(&error))?;
     if let Some(console) = console {
-        outputs.push((Stream::Stdout, console.receive().map_err(|error| failed(&error))?));
-    }
-    if let Some(cgroup) = Cgroup::of(&plan.cgroup).map_err(|error| failed(&error))?.unified() {
-        devices::confine(cgroup).map_err(|error| failed(&error))?;
+        let terminal = console.receive().map_err(|error| failed(&error))?;
+        give(&console::inside(&terminal).map_err(|error| failed(&error))?)?;
+        outputs.push((Stream::Stdout, terminal));
     }
     let pid = container.pid().and_then(|pid| u32::try_from(pid.as_raw()).ok());
-    container.start().map_err(|error| failed(&error))?;
     let pid = pid.ok_or_else(|| failed(&io::Error::other("the container has no process")))?;
-    Ok(Started { running: Running { pid, started: timestamp::now() }, outputs, stdin })
+    // The first process waits inside for the start: it has executed nothing of the image.
+    cgroup.hold(pid, &plan.cgroup).map_err(|error| failed(&error))?;
+    devices::confine(cgroup).map_err(|error| failed(&error))?;
+    container.start().map_err(|error| failed(&error))?;
+    Ok(Started { running: Running::new(pid, timestamp::now()), outputs, stdin })
+}
+
+/// The user a bundle names. It must name the home directory too, or libcontainer finds it out inside, by means of the
+/// image's own libraries and before any privilege is given up.
+fn user(bundle: &Path) -> io::Result<Uid> {
+    let wrong = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+    let spec = Spec::load(bundle.join("config.json")).map_err(io::Error::other)?;
+    let process = spec.process().as_ref().ok_or_else(|| wrong("the bundle names no process"))?;
+    if !process.env().iter().flatten().any(|entry| entry.starts_with("HOME=")) {
+        return Err(wrong("the bundle names no home directory"));
+    }
+    Ok(Uid::from_raw(process.user().uid()))
 }
 
 /// Where libcontainer keeps its state of the container, in the shim's directory.
@@ -90,7 +113,7 @@ fn failed(error: &dyn Error) -> ExitRecord {
     } else {
         128
     };
-    ExitRecord { code, oom: false, at: timestamp::now(), error: Some(reason) }
+    ExitRecord::new(code, false, timestamp::now(), Some(reason))
 }
 
 /// One sentence from a chain of errors that repeat each other: what the payload said if it got that far, else the
@@ -114,6 +137,19 @@ fn reason(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bundle_that_leaves_the_home_to_the_image_is_refused() {
+        let bundle = tempfile::tempdir().unwrap();
+        let with = |env: &str| {
+            let process = format!(r#"{{"cwd":"/","user":{{"uid":7,"gid":7}},"args":["x"],"env":[{env}]}}"#);
+            let config = format!(r#"{{"ociVersion":"1.0.2","process":{process}}}"#);
+            std::fs::write(bundle.path().join("config.json"), config).unwrap();
+            user(bundle.path())
+        };
+        assert_eq!(with(r#""A=b","HOME=/x""#).unwrap(), Uid::from_raw(7));
+        assert_eq!(with(r#""A=b""#).unwrap_err().to_string(), "the bundle names no home directory");
+    }
 
     #[test]
     fn a_missing_command_is_told_as_docker_tells_it() {

@@ -10,6 +10,7 @@ use std::{
 use nix::{
     sched::{CloneFlags, unshare},
     sys::signal::{SigmaskHow, pthread_sigmask},
+    unistd::setgroups,
 };
 use rustix::{
     fs::Mode,
@@ -42,6 +43,8 @@ pub(crate) fn process(cgroup_parent: &Path) -> io::Result<()> {
     set_child_subreaper(Some(getpid()))?;
     // Docker's, whatever the daemon's is: containers inherit it.
     umask(Mode::from_raw_mode(0o022));
+    // The daemon's groups are not the container's, and libcontainer leaves them where it has none to set.
+    setgroups(&[])?;
     Cgroup::of(&cgroup_parent.join("shims").to_string_lossy())?.enter()?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     // What the host mounts later shows up here; what is mounted here does not show up there.

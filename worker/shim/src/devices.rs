@@ -1,12 +1,19 @@
-//! Which devices a container may open, where cgroups are version 2.
+//! Which devices a container may open.
 //!
-//! Version 1 has a controller for it, which libcontainer sets. Version 2 has none: a small program answers the kernel's
+//! Version 1 of cgroups has a controller for it, which libcontainer sets. Version 2 has none: a small program answers the kernel's
 //! question at every open and mknod (`BPF_PROG_TYPE_CGROUP_DEVICE`). Without it a container could make itself the node of
 //! the host's disk and read it. The rules are those of every container: any node may be made, few can be opened.
 
-use std::{fs::File, io, os::fd::AsFd as _, path::Path};
+use std::{
+    fs::{self, File},
+    io,
+    os::fd::AsFd as _,
+};
 
-use crate::sys;
+use crate::{
+    cgroup::{self, Cgroup},
+    sys,
+};
 
 /// Character devices that may be opened, by major and minor number; `None` = every minor.
 const OPEN: [(i32, Option<i32>); 9] = [
@@ -25,11 +32,46 @@ const OPEN: [(i32, Option<i32>); 9] = [
 const MKNOD: i32 = 1;
 const CHARACTER: i32 = 2;
 
-/// Confines the processes of a version 2 cgroup to the devices above.
-pub(crate) fn confine(cgroup: &Path) -> io::Result<()> {
-    let dir = File::open(cgroup)?;
-    let program = sys::load_device_program(&program())?;
-    sys::attach_device_program(dir.as_fd(), program.as_fd())
+/// Confines the processes of a cgroup to the devices above, or makes sure that it was done.
+///
+/// # Errors
+/// It cannot be done: a container must not run then.
+pub(crate) fn confine(cgroup: &Cgroup) -> io::Result<()> {
+    let unconfined = |reason: String| io::Error::other(format!("cannot confine the container's devices: {reason}"));
+    let unified = cgroup::is_unified()?;
+    let group = cgroup.groups().iter().find(|group| if unified { group.unified } else { group.has("devices") });
+    let group = group.ok_or_else(|| unconfined("the host has no cgroups for it".to_owned()))?;
+    if unified {
+        let attached = || {
+            let program = sys::load_device_program(&program())?;
+            sys::attach_device_program(File::open(&group.dir)?.as_fd(), program.as_fd())
+        };
+        return attached().map_err(|error: io::Error| unconfined(error.to_string()));
+    }
+    // libcontainer allows one more than there are above: the maker of network tunnels.
+    fs::write(group.dir.join("devices.deny"), "c 10:200 rwm").map_err(|error| unconfined(error.to_string()))?;
+    let allowed = fs::read_to_string(group.dir.join("devices.list")).map_err(|error| unconfined(error.to_string()))?;
+    if allowed.lines().any(|line| line.starts_with("a ")) {
+        return Err(unconfined("all are allowed".to_owned()));
+    }
+    Ok(())
+}
+
+/// Instructions, as linux/bpf.h and bpf_common.h put their codes together.
+mod code {
+    /// `BPF_LDX | BPF_MEM | BPF_W`: target = the word at source + offset.
+    pub(super) const LOAD: u8 = 0x61;
+    /// `BPF_ALU64 | BPF_MOV`, from a register and of a number.
+    pub(super) const COPY: u8 = 0xbf;
+    pub(super) const SET: u8 = 0xb7;
+    /// `BPF_ALU64 | BPF_RSH` and `BPF_AND`, by a number.
+    pub(super) const SHIFT_RIGHT: u8 = 0x77;
+    pub(super) const AND: u8 = 0x57;
+    /// `BPF_JMP | BPF_JNE` and `BPF_JEQ`, against a number.
+    pub(super) const JUMP_UNLESS: u8 = 0x55;
+    pub(super) const JUMP_IF: u8 = 0x15;
+    /// `BPF_JMP | BPF_EXIT`: register 0 is the answer.
+    pub(super) const EXIT: u8 = 0x95;
 }
 
 /// An instruction: opcode, registers, jump offset, number (`struct bpf_insn`).
@@ -43,21 +85,21 @@ const MINOR: u8 = 4;
 
 /// The program: 1 allows, 0 denies. Its context is `struct bpf_cgroup_dev_ctx`: access << 16 | kind, major, minor.
 fn program() -> Vec<Instruction> {
-    let load = |register: u8, offset: i16| (0x61, 0x10 | register, offset, 0);
-    let unless = |register: u8, number: i32, skip: i16| (0x55, register, skip, number);
-    let answer = |number: i32| [(0xb7, 0, 0, number), (0x95, 0, 0, 0)];
+    let load = |register: u8, offset: i16| (code::LOAD, 0x10 | register, offset, 0);
+    let unless = |register: u8, number: i32, skip: i16| (code::JUMP_UNLESS, register, skip, number);
+    let answer = |number: i32| [(code::SET, 0, 0, number), (code::EXIT, 0, 0, 0)];
 
     let mut program = vec![
         load(KIND, 0),
         load(MAJOR, 4),
         load(MINOR, 8),
-        (0xbf, KIND << 4 | ACCESS, 0, 0), // access = kind
-        (0x77, ACCESS, 0, 16),            // access >>= 16
-        (0x57, KIND, 0, 0xffff),          // kind &= 0xffff
+        (code::COPY, KIND << 4 | ACCESS, 0, 0),
+        (code::SHIFT_RIGHT, ACCESS, 0, 16),
+        (code::AND, KIND, 0, 0xffff),
     ];
     program.push(unless(ACCESS, MKNOD, 2));
     program.extend(answer(1));
-    program.push((0x15, KIND, 2, CHARACTER));
+    program.push((code::JUMP_IF, KIND, 2, CHARACTER));
     program.extend(answer(0));
     for (major, minor) in OPEN {
         let check_minor = minor.map(|minor| unless(MINOR, minor, 2));
@@ -79,19 +121,19 @@ mod tests {
         let (mut registers, mut at) = ([0_i32; 16], 0_usize);
         let program = program();
         loop {
-            let (code, pair, offset, number) = program[at];
+            let (operation, pair, offset, number) = program[at];
             let (target, source) = (usize::from(pair & 0xf), usize::from(pair >> 4));
             at += 1;
             let mut jump = false;
-            match code {
-                0x61 => registers[target] = context[usize::try_from(offset).unwrap() / 4],
-                0xbf => registers[target] = registers[source],
-                0xb7 => registers[target] = number,
-                0x77 => registers[target] >>= number,
-                0x57 => registers[target] &= number,
-                0x55 => jump = registers[target] != number,
-                0x15 => jump = registers[target] == number,
-                0x95 => return registers[0] == 1,
+            match operation {
+                code::LOAD => registers[target] = context[usize::try_from(offset).unwrap() / 4],
+                code::COPY => registers[target] = registers[source],
+                code::SET => registers[target] = number,
+                code::SHIFT_RIGHT => registers[target] >>= number,
+                code::AND => registers[target] &= number,
+                code::JUMP_UNLESS => jump = registers[target] != number,
+                code::JUMP_IF => jump = registers[target] == number,
+                code::EXIT => return registers[0] == 1,
                 other => panic!("unknown instruction {other:#x}"),
             }
             if jump {

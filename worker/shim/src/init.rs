@@ -1,17 +1,16 @@
 //! The init of a container that asked for one: reaps orphans and passes signals on.
 //!
 //! It is this program's own image, already in memory and already inside the walls, so the container's file system
-//! needs no init binary. It holds no capability the command has not, and no open file but the standard streams.
+//! needs no init binary. It holds no capability the command has not, and no open file but the standard streams; nobody
+//! inside gets at the program's file on the host by way of `/proc/1/exe`.
 
 use std::ffi::CString;
 
 use nix::{
-    sys::{
-        signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
+    sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask},
     unistd::{ForkResult, Pid},
 };
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::{payload, sys};
 
@@ -23,6 +22,7 @@ pub(crate) fn run(args: &[CString]) -> ! {
     match sys::fork_single_threaded() {
         Ok(ForkResult::Child) => payload::execute(args),
         Ok(ForkResult::Parent { child }) => {
+            let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
             let _ = sys::close_all_but_streams();
             serve(child, &all)
         }
@@ -32,30 +32,17 @@ pub(crate) fn run(args: &[CString]) -> ! {
 
 fn serve(command: Pid, signals: &SigSet) -> ! {
     loop {
-        match signals.wait() {
-            Ok(Signal::SIGCHLD) => {
-                if let Some(code) = reap(command) {
+        match sys::next_signal(signals) {
+            Ok(signal) if signal == Signal::SIGCHLD as i32 => {
+                if let Some(code) = sys::reap(command.as_raw()) {
                     std::process::exit(code);
                 }
             }
             Ok(signal) => {
-                let _ = kill(command, signal);
+                let _ = sys::send_signal(command.as_raw(), signal);
             }
-            // A signal number nix has no name for (a real-time one).
+            // Interrupted: by a stop and its end.
             Err(_) => {}
-        }
-    }
-}
-
-/// Reaps what has ended; the command's exit code once it is among them.
-fn reap(command: Pid) -> Option<i32> {
-    let mut ended = None;
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == command => ended = Some(code),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == command => ended = Some(128 + signal as i32),
-            Ok(WaitStatus::StillAlive) | Err(_) => return ended,
-            Ok(_) => {}
         }
     }
 }

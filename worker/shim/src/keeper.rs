@@ -16,7 +16,6 @@ use std::{
 use nix::sys::{
     signal::{SigSet, Signal},
     signalfd::{SfdFlags, SignalFd},
-    wait::{WaitPidFlag, WaitStatus, waitpid},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -66,8 +65,9 @@ struct Output {
 
 /// The keeper of one running container.
 pub(crate) struct Keeper {
-    bundle: PathBuf,
-    cgroup: Option<Cgroup>,
+    /// The shim's directory and the bundle: where the exit record goes.
+    places: (PathBuf, PathBuf),
+    cgroup: Cgroup,
     running: Running,
     outputs: Vec<Output>,
     _stdin: Option<OwnedFd>,
@@ -85,12 +85,12 @@ impl Keeper {
         started: Started,
         log: Option<JsonLog>,
         listener: UnixListener,
-        bundle: PathBuf,
-        cgroup: Option<Cgroup>,
+        places: (PathBuf, PathBuf),
+        cgroup: Cgroup,
     ) -> io::Result<Self> {
         let output = |(stream, pipe)| Output { stream, pipe: Some(File::from(pipe)), lines: Lines::default() };
         Ok(Self {
-            bundle,
+            places,
             cgroup,
             running: started.running,
             outputs: started.outputs.into_iter().map(output).collect(),
@@ -123,10 +123,10 @@ impl Keeper {
         }
         self.finish_log();
 
-        let oom = self.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
-        let record = ExitRecord { code, oom, at, error: None };
-        // Should the disk refuse it, those who wait are still told; to a later daemon the container is then lost.
-        let _ = record.save(&self.bundle);
+        let oom = self.cgroup.oom_kills() > 0;
+        let record = ExitRecord::new(code, oom, at, None);
+        // Should both places refuse it, those who wait are still told; to a later daemon the container is then lost.
+        let _ = record.keep(&self.places.0, &self.places.1);
         for client in self.clients.iter().filter(|client| client.waits) {
             client.answer(&Reply::Exited(record.clone()));
         }
@@ -271,7 +271,7 @@ impl Keeper {
 
     fn signal(&self, signal: i32) -> Reply {
         // The process is this one's child and not reaped yet, so the number is still its own.
-        match sys::send_signal(self.running.pid, signal) {
+        match sys::send_signal(self.pid(), signal) {
             Ok(()) => Reply::Done,
             Err(error) => Reply::Refused(format!("cannot send signal {signal}: {}", error.desc())),
         }
@@ -279,15 +279,13 @@ impl Keeper {
 
     /// Reaps what has ended; the container's exit code once its first process is among it.
     fn reap(&self) -> Option<i32> {
-        let ours = |pid: nix::unistd::Pid| u32::try_from(pid.as_raw()) == Ok(self.running.pid);
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) if ours(pid) => return Some(code),
-                Ok(WaitStatus::Signaled(pid, signal, _)) if ours(pid) => return Some(128 + signal as i32),
-                Ok(WaitStatus::StillAlive) | Err(_) => return None,
-                Ok(_) => {}
-            }
-        }
+        sys::reap(self.pid())
+    }
+
+    /// The first process, as the kernel's calls take it.
+    fn pid(&self) -> i32 {
+        // The kernel gave it as one.
+        self.running.pid.cast_signed()
     }
 }
 

@@ -12,6 +12,7 @@ pub mod privileges;
 pub mod protocol;
 pub mod seccomp;
 
+mod cgroup_view;
 mod client;
 mod console;
 mod container;

@@ -38,8 +38,7 @@ impl Executor for Payload {
         self.privileges.drop_to().map_err(|error| invalid(format!("cannot give up privileges: {error}")))?;
         let (command, path) = command(spec).ok_or_else(|| invalid("no command specified".to_owned()))?;
         let found = find(&command, &path).map_err(|reason| invalid(format!("exec: {command:?}: {reason}")))?;
-        let executable = found.is_file() && accessat(CWD, &found, Access::EXEC_OK, AtFlags::EACCESS).is_ok();
-        if executable { Ok(()) } else { Err(invalid(format!("exec: {command:?}: {NOT_PERMITTED}"))) }
+        if is_executable(&found) { Ok(()) } else { Err(invalid(format!("exec: {command:?}: {NOT_PERMITTED}"))) }
     }
 
     /// Returns only to say that it cannot be done, in which case the process ends with 126 or 127.
@@ -59,10 +58,10 @@ fn invalid(reason: String) -> ExecutorValidationError {
     ExecutorValidationError::ArgValidationError(reason)
 }
 
-/// Executes the command in place of this process. The Rust runtime ignores SIGPIPE and what is ignored stays so across
-/// an exec: the command must find every signal as a fresh process does.
+/// Executes the command in place of this process. The Rust runtime ignores SIGPIPE, who started the daemon perhaps others,
+/// and what is ignored stays so across an exec: the command must find every signal as a fresh process does.
 pub(crate) fn execute(args: &[CString]) -> ! {
-    sys::restore_sigpipe();
+    sys::restore_signals();
     let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     let (error, name) = match args.first() {
         Some(command) => (execvp(command, args).err().unwrap_or(Errno::ENOEXEC), command.to_string_lossy()),
@@ -80,26 +79,38 @@ fn command(spec: &Spec) -> Option<(String, String)> {
     Some((command, path.unwrap_or_default().to_owned()))
 }
 
-/// execvp's own rules: a name with a slash is a path, any other is looked for along `PATH`.
+/// execvp's own rules: a name with a slash is a path, any other is the first along `PATH` that can be executed.
 fn find(command: &str, path: &str) -> Result<PathBuf, &'static str> {
     if command.contains('/') {
         let file = PathBuf::from(command);
         return if file.exists() { Ok(file) } else { Err(NO_SUCH_FILE) };
     }
-    path.split(':').map(|dir| Path::new(dir).join(command)).find(|file| file.is_file()).ok_or(NOT_FOUND)
+    path.split(':').map(|dir| Path::new(dir).join(command)).find(|file| is_executable(file)).ok_or(NOT_FOUND)
+}
+
+fn is_executable(file: &Path) -> bool {
+    file.is_file() && accessat(CWD, file, Access::EXEC_OK, AtFlags::EACCESS).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
     fn a_bare_name_is_looked_for_along_the_path() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("tool"), "").unwrap();
-        let path = format!("/nowhere:{}", dir.path().display());
-        assert_eq!(find("tool", &path), Ok(dir.path().join("tool")));
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [plain, dir, tool] = dirs.each_ref().map(|dir| dir.path().join("tool"));
+        std::fs::write(&plain, "").unwrap();
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(&tool, "").unwrap();
+        std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path: Vec<_> = dirs.iter().map(|dir| dir.path().display().to_string()).collect();
+        let path = format!("/nowhere:{}", path.join(":"));
+        assert_eq!(find("tool", &path), Ok(tool));
         assert_eq!(find("other", &path), Err(NOT_FOUND));
+        assert_eq!(find("tool", &dirs[0].path().display().to_string()), Err(NOT_FOUND));
     }
 
     #[test]

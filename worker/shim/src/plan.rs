@@ -1,6 +1,7 @@
 //! What the daemon asks of a shim, beside the OCI `config.json`.
 //!
-//! Owns the file `shim.json` of a bundle: written once by the daemon before the shim starts, then only read.
+//! Owns the file `shim.json` of a bundle: written once by the daemon before the shim starts, then only read. Walls are
+//! never guessed: a plan that lacks a word, or is of a later version, is refused and the container does not start.
 
 use std::{
     fs, io,
@@ -14,12 +15,26 @@ use crate::privileges::Privileges;
 /// Name of the plan in the bundle.
 pub const FILE: &str = "shim.json";
 
+/// The version of the plans this build writes and the last it reads.
+pub const VERSION: u32 = 1;
+
+/// The version of a plan that names none.
+const fn first() -> u32 {
+    1
+}
+
 /// Name in the shim's directory under which its container finds the network namespace made for it.
 pub const NETWORK: &str = "netns";
+
+/// Name in the directory of a shim under which its container finds its view of version 1 cgroups.
+pub const CGROUP_VIEW: &str = "cgroup";
 
 /// The part of a container's making that an OCI bundle has no words for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
+    /// The version of its words.
+    #[serde(default = "first")]
+    pub version: u32,
     /// The container's id.
     pub id: String,
     /// Its cgroup, from the root of each hierarchy: `/skep/<id>`. Equal to `linux.cgroupsPath`.
@@ -81,9 +96,14 @@ impl Plan {
     /// Reads the plan of a bundle.
     ///
     /// # Errors
-    /// The file cannot be read, or is no plan.
+    /// The file cannot be read, is no plan, or is one of a later version.
     pub fn load(bundle: &Path) -> io::Result<Self> {
-        Ok(serde_json::from_slice(&fs::read(bundle.join(FILE))?)?)
+        let plan: Self = serde_json::from_slice(&fs::read(bundle.join(FILE))?)?;
+        if plan.version > VERSION {
+            let reason = format!("it is of version {} and this shim of {VERSION}", plan.version);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        Ok(plan)
     }
 
     /// Writes the plan into a bundle.
@@ -92,5 +112,33 @@ impl Plan {
     /// The file cannot be written.
     pub fn save(&self, bundle: &Path) -> io::Result<()> {
         fs::write(bundle.join(FILE), serde_json::to_vec(self)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> io::Result<Plan> {
+        let bundle = tempfile::tempdir().unwrap();
+        fs::write(bundle.path().join(FILE), text).unwrap();
+        Plan::load(bundle.path())
+    }
+
+    #[test]
+    fn the_first_plans_are_still_read() {
+        let plan = load(include_str!("../golden/1/shim.json")).unwrap();
+        assert_eq!((plan.version, plan.id.as_str(), plan.network), (1, "5d0c9a", Network::Own));
+        assert_eq!(plan.privileges.bounding, 0xa804_25fb);
+        assert_eq!(plan.log.unwrap().max_files, 3);
+    }
+
+    #[test]
+    fn walls_are_not_guessed() {
+        let golden = include_str!("../golden/1/shim.json");
+        let later = load(&golden.replacen('{', "{\"version\":2,", 1)).unwrap_err().to_string();
+        assert_eq!(later, "it is of version 2 and this shim of 1");
+        assert!(load(&golden.replace("\"bounding\"", "\"bound\"")).is_err());
+        assert!(load(&golden.replacen('{', "{\"more\":2,", 1)).is_ok());
     }
 }

@@ -4,8 +4,9 @@
 //! its directory and answers every [`Call`] with one [`Reply`], in order; the answer to [`Request::Wait`] comes when
 //! the container has ended and closes the connection.
 //!
-//! A daemon of a later version meets shims of earlier ones: fields are only added, and a shim refuses a version it
-//! does not know instead of guessing.
+//! A daemon meets shims of other versions, earlier ones above all: they live as long as their containers. So words keep
+//! their meaning for good; a new meaning takes a new word, fields are only added, and what lacks one has the value that
+//! held before it. Whoever meets a word it does not know refuses the call and changes nothing.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +15,9 @@ use crate::exit::ExitRecord;
 /// Name of the socket in the shim's directory.
 pub const SOCKET: &str = "shim.sock";
 
-/// The version this build speaks.
-pub const VERSION: u32 = 1;
+/// The version this build speaks. 2: a shim says its version and follows any call it understands; one of version 1
+/// refuses every call that does not say 1.
+pub const VERSION: u32 = 2;
 
 /// The longest line either side takes.
 pub const MAX_LINE: usize = 4096;
@@ -33,26 +35,45 @@ pub enum StartReport {
 /// A running container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
+    /// [`VERSION`] of its shim.
+    #[serde(default = "first")]
+    pub version: u32,
     /// Its first process, as the host numbers it.
     pub pid: u32,
     /// When it was started, in nanoseconds since the Unix epoch.
     pub started: i64,
 }
 
+impl Running {
+    /// A container of this build's shim.
+    #[must_use]
+    pub const fn new(pid: u32, started: i64) -> Self {
+        Self { version: VERSION, pid, started }
+    }
+}
+
+/// The version of who names none.
+const fn first() -> u32 {
+    1
+}
+
 /// One line to the shim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
-    /// [`VERSION`] of the sender.
+    /// The version its words belong to, not the sender's: an older shim understands all that belongs to its own.
     pub version: u32,
     /// What is asked.
     pub request: Request,
 }
 
 impl Call {
-    /// A call in this build's version.
+    /// A call to a shim of any version that has the words for it.
     #[must_use]
     pub fn new(request: Request) -> Self {
-        Self { version: VERSION, request }
+        let version = match request {
+            Request::State | Request::Signal { .. } | Request::Stop { .. } | Request::Wait => 1,
+        };
+        Self { version, request }
     }
 }
 
@@ -104,7 +125,42 @@ mod tests {
         assert_eq!(text, r#"{"version":1,"request":{"stop":{"signal":15,"grace_ms":10000}}}"#);
         let wait = serde_json::to_string(&Call::new(Request::Wait)).unwrap();
         assert_eq!(wait, r#"{"version":1,"request":"wait"}"#);
-        let running = serde_json::to_string(&Reply::Running(Running { pid: 7, started: 9 })).unwrap();
-        assert_eq!(running, r#"{"running":{"pid":7,"started":9}}"#);
+        let running = serde_json::to_string(&Reply::Running(Running::new(7, 9))).unwrap();
+        assert_eq!(running, r#"{"running":{"version":2,"pid":7,"started":9}}"#);
+    }
+
+    #[test]
+    fn what_version_1_says_is_understood() {
+        let running = Running { version: 1, pid: 7, started: 9 };
+        let exit = |code, error: Option<&str>| ExitRecord {
+            version: 1,
+            code,
+            oom: false,
+            at: 9,
+            error: error.map(str::to_owned),
+        };
+        let replies: Vec<Reply> = lines(include_str!("../golden/1/replies.jsonl"));
+        let refused = Reply::Refused("cannot send signal 99: EINVAL".to_owned());
+        assert_eq!(replies, [Reply::Running(running), Reply::Done, Reply::Exited(exit(0, None)), refused]);
+        let reports: Vec<StartReport> = lines(include_str!("../golden/1/reports.jsonl"));
+        assert_eq!(reports, [StartReport::Started(running), StartReport::Failed(exit(128, Some("no space left")))]);
+    }
+
+    #[test]
+    fn what_is_said_to_version_1_is_what_it_knows() {
+        let requests = [
+            Request::State,
+            Request::Signal { signal: 15 },
+            Request::Stop { signal: 15, grace_ms: 10_000 },
+            Request::Wait,
+        ];
+        let calls: Vec<Call> = lines(include_str!("../golden/1/calls.jsonl"));
+        assert_eq!(calls, requests.clone().map(Call::new));
+        let said: Vec<String> = requests.map(|request| serde_json::to_string(&Call::new(request)).unwrap()).into();
+        assert_eq!(said, include_str!("../golden/1/calls.jsonl").lines().collect::<Vec<_>>());
+    }
+
+    fn lines<T: serde::de::DeserializeOwned>(text: &str) -> Vec<T> {
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Mode, OFlags, ResolveFlags, mkdirat, open, openat2},
+    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, mkdirat, open, openat2, statat},
     io::Errno,
     mount::{MountFlags, mount},
     process::chdir,
@@ -23,6 +23,24 @@ pub(crate) fn mount_overlay(overlay: &Overlay, target: &Path) -> io::Result<()> 
     let options = CString::new(options)?;
     mount("overlay", target, "overlay", MountFlags::empty(), options.as_c_str())?;
     chdir("/")?;
+    Ok(())
+}
+
+/// What the walls are built on. libcontainer follows the names of these while it still sees the host's files, so a
+/// link here would lead it out: whatever is not a plain directory is refused, what is missing is made.
+const FOUNDATIONS: [&str; 3] = ["dev", "proc", "sys"];
+
+/// Makes sure that a root can be built on.
+pub(crate) fn ensure_foundations(root: &Path) -> io::Result<()> {
+    let root = lookup(&open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?, Path::new("/"))?;
+    for name in FOUNDATIONS {
+        match statat(&root, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => {}
+            Ok(_) => return Err(io::Error::other(format!("/{name} of the image is not a directory"))),
+            Err(Errno::NOENT) => mkdirat(&root, name, Mode::from_raw_mode(0o755))?,
+            Err(error) => return Err(error.into()),
+        }
+    }
     Ok(())
 }
 
@@ -73,6 +91,21 @@ mod tests {
         assert!(root.join("real/x").is_dir());
         assert!(root.join("y").is_dir());
         assert!(!outer.path().join("y").exists());
+    }
+
+    #[test]
+    fn nothing_is_built_on_a_link() {
+        let outer = tempfile::tempdir().unwrap();
+        for name in FOUNDATIONS {
+            let root = tempfile::tempdir().unwrap();
+            symlink(outer.path(), root.path().join(name)).unwrap();
+            let refused = ensure_foundations(root.path()).unwrap_err().to_string();
+            assert_eq!(refused, format!("/{name} of the image is not a directory"));
+        }
+        let root = tempfile::tempdir().unwrap();
+        ensure_foundations(root.path()).unwrap();
+        ensure_foundations(root.path()).unwrap();
+        assert!(FOUNDATIONS.iter().all(|name| root.path().join(name).is_dir()));
     }
 
     #[test]

@@ -4,18 +4,19 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io::{self, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use crate::{
-    cgroup::Cgroup,
+    cgroup::{self, Cgroup},
+    cgroup_view,
     container::{self, Started},
     detach,
     exit::ExitRecord,
     json_log::JsonLog,
     keeper::{self, Keeper},
-    lock::Lock,
+    lock::{self, Lock},
     plan::{Network, Plan},
     protocol::StartReport,
     rootfs, timestamp,
@@ -62,8 +63,12 @@ impl Arguments {
 
 fn run(arguments: &Arguments) -> i32 {
     let Ok(report) = detach::streams() else { return 1 };
-    // Without the lock another shim has this container: nothing here is ours to touch.
+    // Without the lock another shim has this container, without the claim a daemon has given it up for lost: nothing
+    // here is ours to touch.
     let Ok(lock) = Lock::take(&arguments.dir) else { return 1 };
+    if !lock::claim(&arguments.dir).unwrap_or(false) {
+        return 1;
+    }
     let plan = match Plan::load(&arguments.bundle) {
         Ok(plan) => plan,
         Err(error) => {
@@ -78,12 +83,13 @@ fn run(arguments: &Arguments) -> i32 {
         }
         Err(record) => {
             // A record that cannot be written leaves the daemon to find a dead shim: a failure all the same.
-            let _ = record.save(&arguments.bundle);
+            let _ = record.keep(&arguments.dir, &arguments.bundle);
             tell(report, &StartReport::Failed(record.clone()));
             record
         }
     };
 
+    // What does not go in time is left to who removes the container: the end must not wait for it.
     if let Ok(cgroup) = Cgroup::of(&plan.cgroup) {
         let _ = cgroup.destroy(CLEANUP_PATIENCE);
     }
@@ -102,24 +108,38 @@ fn start(plan: &Plan, arguments: &Arguments) -> Result<(crate::protocol::Running
     let root = arguments.bundle.join("rootfs");
     rootfs::mount_overlay(&plan.rootfs, &root)
         .map_err(|error| refused("cannot mount the container's file system", &error))?;
+    rootfs::ensure_foundations(&root)
+        .map_err(|error| refused("cannot build on the container's file system", &error))?;
     rootfs::ensure_dir(&root, plan.workdir.as_ref())
         .map_err(|error| refused("cannot make the working directory", &error))?;
+    let cgroup = cgroup(plan, &arguments.dir).map_err(|error| refused("cannot make the container's cgroup", &error))?;
 
     let listener = keeper::listen(&arguments.dir).map_err(|error| refused("cannot listen for the daemon", &error))?;
     let own_score = fs::read(SCORE).unwrap_or_default();
-    let started: Started = container::start(plan, &arguments.bundle, &arguments.dir)?;
+    let started: Started = container::start(plan, &cgroup, &arguments.bundle, &arguments.dir)?;
     // The start has given the shim its container's score.
     let _ = fs::write(SCORE, LAST_TO_DIE).or_else(|_| fs::write(SCORE, own_score));
     let running = started.running;
     let log = plan.log.clone().map(JsonLog::open);
-    let keeper = Keeper::new(started, log, listener, arguments.bundle.clone(), Cgroup::of(&plan.cgroup).ok())
+    let keeper = Keeper::new(started, log, listener, (arguments.dir.clone(), arguments.bundle.clone()), cgroup)
         .map_err(|error| refused("cannot watch the container", &error))?;
     Ok((running, keeper))
 }
 
+/// The container's cgroup and what it will see of it. Version 2 is left to libcontainer: it hands the controllers down
+/// only to a cgroup it has made itself.
+fn cgroup(plan: &Plan, dir: &Path) -> io::Result<Cgroup> {
+    let cgroup = Cgroup::of(&plan.cgroup)?;
+    if !cgroup::is_unified()? {
+        cgroup.make()?;
+        cgroup_view::make(&cgroup, dir)?;
+    }
+    Ok(cgroup)
+}
+
 /// The end of a container that could not be started.
 fn refused(what: &str, error: &io::Error) -> ExitRecord {
-    ExitRecord { code: 128, oom: false, at: timestamp::now(), error: Some(format!("{what}: {error}")) }
+    ExitRecord::new(128, false, timestamp::now(), Some(format!("{what}: {error}")))
 }
 
 /// Nobody may be left to read it; the container runs on.

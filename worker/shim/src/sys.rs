@@ -10,9 +10,10 @@ use std::{
 use nix::{
     errno::Errno,
     libc,
-    sys::signal::{SigHandler, Signal, signal},
+    sys::signal::SigSet,
     unistd::{ForkResult, fork},
 };
+use rustix::process::{WaitOptions, wait};
 
 use crate::devices::Instruction;
 
@@ -26,10 +27,28 @@ pub(crate) fn close_all_but_streams() -> io::Result<()> {
 }
 
 /// Sends any signal, real-time ones included, to a process.
-pub(crate) fn send_signal(pid: u32, signal: i32) -> Result<(), Errno> {
-    let pid = libc::pid_t::try_from(pid).map_err(|_| Errno::ESRCH)?;
+pub(crate) fn send_signal(pid: libc::pid_t, signal: i32) -> Result<(), Errno> {
     // SAFETY: a system call on numbers.
     Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// Waits for a signal out of a blocked set, real-time ones included, and gives its number.
+pub(crate) fn next_signal(signals: &SigSet) -> Result<i32, Errno> {
+    // SAFETY: the set is valid for the call, and nothing is to be written beside the result.
+    Errno::result(unsafe { libc::sigwaitinfo(signals.as_ref(), std::ptr::null_mut()) })
+}
+
+/// Reaps every child that has ended; the exit code of child `pid` once it is among them: its own, or 128 + n when
+/// signal n ended it, whichever n.
+pub(crate) fn reap(pid: libc::pid_t) -> Option<i32> {
+    let mut ended = None;
+    while let Ok(Some((child, status))) = wait(WaitOptions::NOHANG) {
+        let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+        if child.as_raw_pid() == pid {
+            ended = ended.or(code);
+        }
+    }
+    ended
 }
 
 /// Confines this process to a filter: an array of `struct sock_filter`.
@@ -112,10 +131,18 @@ pub(crate) fn attach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Lets SIGPIPE end the process again, as it does before a Rust `main`.
-pub(crate) fn restore_sigpipe() {
-    // SAFETY: sets a default disposition, not a handler.
-    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+/// Gives every signal its default disposition, those too that the C library keeps for itself and its own call spares.
+pub(crate) fn restore_signals() {
+    const LAST: libc::c_int = 64;
+    const SET_SIZE: libc::size_t = 8;
+    // The kernel's `struct sigaction`: SIG_DFL, no flags, no restorer, an empty mask.
+    let default = [0_u64; 4];
+    for signal in 1..=LAST {
+        // SAFETY: `default` is at least as long as the kernel's structure and names no handler; the old one is not asked.
+        // SIGKILL and SIGSTOP are refused, and stay as they are.
+        let null = std::ptr::null_mut::<libc::c_void>();
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), null, SET_SIZE) };
+    }
 }
 
 /// Forks. The process must have one thread.

@@ -4,6 +4,7 @@
 //! bound. Nothing of an image is ever mounted where anything else could see it.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Read as _},
     path::Path,
@@ -36,7 +37,10 @@ pub(crate) struct Accounts {
 pub(crate) struct Identity {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// Every group, the primary one first.
     pub(crate) additional_gids: Vec<u32>,
+    /// Its home directory; `None` when the image does not know it.
+    pub(crate) home: Option<String>,
 }
 
 impl Accounts {
@@ -74,7 +78,12 @@ impl Accounts {
         let number = user.parse::<u32>().ok();
         let entry = self.users().find(|entry| entry.name == user || number.is_some_and(|uid| uid == entry.uid));
         let mut identity = match (&entry, number) {
-            (Some(entry), _) => Identity { uid: entry.uid, gid: entry.gid, additional_gids: Vec::new() },
+            (Some(entry), _) => Identity {
+                uid: entry.uid,
+                gid: entry.gid,
+                additional_gids: Vec::new(),
+                home: Some(entry.home.to_owned()).filter(|home| !home.is_empty()),
+            },
             (None, Some(uid)) => Identity { uid, ..Identity::default() },
             (None, None) => {
                 return Err(invalid(format!("unable to find user {user}: no matching entries in passwd file")));
@@ -92,6 +101,10 @@ impl Accounts {
         for group in groups {
             identity.additional_gids.push(self.gid(group)?);
         }
+        // The primary group is one of them, so that a program that changes its group can change back.
+        identity.additional_gids.insert(0, identity.gid);
+        let mut seen = BTreeSet::new();
+        identity.additional_gids.retain(|gid| seen.insert(*gid));
         Ok(identity)
     }
 
@@ -109,7 +122,8 @@ impl Accounts {
             let mut fields = line.trim().split(':');
             let name = fields.next()?;
             let uid = fields.nth(1)?.parse().ok()?;
-            Some(UserEntry { name, uid, gid: fields.next()?.parse().ok()? })
+            let gid = fields.next()?.parse().ok()?;
+            Some(UserEntry { name, uid, gid, home: fields.nth(1).unwrap_or_default() })
         })
     }
 
@@ -127,6 +141,7 @@ struct UserEntry<'a> {
     name: &'a str,
     uid: u32,
     gid: u32,
+    home: &'a str,
 }
 
 struct GroupEntry<'a> {
@@ -161,29 +176,33 @@ mod tests {
 
     fn accounts() -> Accounts {
         Accounts {
-            passwd: "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001::/:/bin/sh\nbroken\n".into(),
+            passwd: "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001::/srv:/bin/sh\nbroken\n".into(),
             group: "root:x:0:\nweb:x:1001:\nlog:x:4:web,root\n".into(),
         }
     }
 
-    fn identity(uid: u32, gid: u32, additional_gids: &[u32]) -> Identity {
-        Identity { uid, gid, additional_gids: additional_gids.to_vec() }
+    fn identity(uid: u32, gid: u32, additional_gids: &[u32], home: &str) -> Identity {
+        let home = Some(home.to_owned()).filter(|home| !home.is_empty());
+        Identity { uid, gid, additional_gids: additional_gids.to_vec(), home }
     }
 
     #[test]
     fn users_and_groups_go_by_name_and_by_number() {
         let table = [
-            ("", identity(0, 0, &[4])),
-            ("web", identity(1000, 1001, &[4])),
-            ("1000", identity(1000, 1001, &[4])),
-            ("web:log", identity(1000, 4, &[])),
-            ("4242", identity(4242, 0, &[])),
-            ("4242:77", identity(4242, 77, &[])),
+            ("", identity(0, 0, &[0, 4], "/root")),
+            ("web", identity(1000, 1001, &[1001, 4], "/srv")),
+            ("1000", identity(1000, 1001, &[1001, 4], "/srv")),
+            ("web:log", identity(1000, 4, &[4], "/srv")),
+            ("4242", identity(4242, 0, &[0], "")),
+            ("4242:77", identity(4242, 77, &[77], "")),
         ];
         for (user, want) in table {
             assert_eq!(accounts().identify(user, &[]).unwrap(), want, "{user:?}");
         }
-        assert_eq!(accounts().identify("web:web", &["log".into(), "9".into()]).unwrap().additional_gids, [4, 9]);
+        assert_eq!(
+            accounts().identify("1000:2000", &["3000".into(), "log".into()]).unwrap().additional_gids,
+            [2000, 3000, 4]
+        );
     }
 
     #[test]

@@ -33,11 +33,12 @@ impl Process {
     ) -> Result<Self, RuntimeError> {
         let user = if spec.user.is_empty() { &image.user } else { &spec.user };
         let stop_signal = [&spec.stop_signal, &image.stop_signal].into_iter().find(|signal| !signal.is_empty());
+        let identity = accounts.identify(user, &spec.groups)?;
         let process = Self {
             args: args(spec, image)?,
-            env: env(spec, image, hostname),
+            env: env(spec, image, hostname, identity.home.as_deref().unwrap_or("/")),
             workdir: workdir(if spec.dir.is_empty() { &image.workdir } else { &spec.dir })?,
-            identity: accounts.identify(user, &spec.groups)?,
+            identity,
             stop_signal: stop_signal
                 .map_or(Ok(Signal::TERM), |signal| signal.parse())
                 .map_err(|error| invalid(error.to_string()))?,
@@ -59,8 +60,9 @@ fn args(spec: &ContainerSpec, image: &Defaults) -> Result<Vec<String>, RuntimeEr
     if all.first().is_none_or(String::is_empty) { Err(invalid("no command specified")) } else { Ok(all) }
 }
 
-/// The image's environment overlaid with the specification's; an entry without `=` takes a variable away.
-fn env(spec: &ContainerSpec, image: &Defaults, hostname: &str) -> Vec<String> {
+/// The image's environment overlaid with the specification's; an entry without `=` takes a variable away. `HOME` is
+/// always there: whoever is left to find it out inside the container would ask the image's own libraries.
+fn env(spec: &ContainerSpec, image: &Defaults, hostname: &str, home: &str) -> Vec<String> {
     let mut env = vec![PATH.to_owned(), format!("HOSTNAME={hostname}")];
     if spec.tty {
         env.push("TERM=xterm".to_owned());
@@ -76,6 +78,10 @@ fn env(spec: &ContainerSpec, image: &Defaults, hostname: &str) -> Vec<String> {
             (None, Some(_)) => env.push(entry.clone()),
             (None, None) => {}
         }
+    }
+    env.retain(|entry| entry != "HOME=");
+    if !env.iter().any(|entry| entry.starts_with("HOME=")) {
+        env.push(format!("HOME={home}"));
     }
     env
 }
@@ -139,7 +145,11 @@ mod tests {
     #[test]
     fn the_environment_is_overlaid_and_can_be_taken_from() {
         let spec = ContainerSpec { env: strings(&["A=2", "B=3", "HOSTNAME", "NONE"]), ..ContainerSpec::default() };
-        assert_eq!(resolve(&spec).unwrap().env, ["PATH=/bin", "A=2", "B=3"]);
+        assert_eq!(resolve(&spec).unwrap().env, ["PATH=/bin", "A=2", "B=3", "HOME=/"]);
+        let spec = ContainerSpec { env: strings(&["HOME=/mine", "HOME"]), ..ContainerSpec::default() };
+        assert!(resolve(&spec).unwrap().env.contains(&"HOME=/".to_owned()), "taken away is not gone");
+        let spec = ContainerSpec { env: strings(&["HOME="]), ..ContainerSpec::default() };
+        assert!(resolve(&spec).unwrap().env.contains(&"HOME=/".to_owned()), "an empty one is none");
     }
 
     #[test]

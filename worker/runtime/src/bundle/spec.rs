@@ -3,10 +3,9 @@
 //! Namespaces, mounts, masked and read-only paths are Docker's. Capabilities and system calls are not here: the shim
 //! takes them away itself, by its plan, which spares every container the compilation of its profile.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 use skep_proto::v1::NetworkMode;
+use skep_shim::plan;
 
 use super::{
     process::Process,
@@ -49,7 +48,7 @@ pub(super) fn config(
     namespaces.extend(["uts", "ipc", "pid"].map(|kind| json!({ "type": kind })));
     if own_network {
         // Made by the shim, which brings its loopback up.
-        namespaces.push(json!({ "type": "network", "path": place.network }));
+        namespaces.push(json!({ "type": "network", "path": place.shim.join(plan::NETWORK) }));
     }
     if host.unified_cgroups {
         namespaces.push(json!({ "type": "cgroup" }));
@@ -76,7 +75,7 @@ pub(super) fn config(
             "rlimits": resources::rlimits(&spec.ulimits)?,
             "oomScoreAdj": spec.oom_score_adj.clamp(-1000, 1000),
         },
-        "mounts": mounts(place.bundle, host.unified_cgroups),
+        "mounts": mounts(place, host.unified_cgroups, spec.read_only),
         "linux": {
             "cgroupsPath": place.cgroup,
             "namespaces": namespaces,
@@ -88,12 +87,14 @@ pub(super) fn config(
     }))
 }
 
-fn mounts(bundle: &Path, unified_cgroups: bool) -> Vec<Value> {
+fn mounts(place: &Place<'_>, unified_cgroups: bool, read_only: bool) -> Vec<Value> {
     let mount = |target: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": target, "type": kind, "source": source, "options": options });
-    let mut cgroup_options = vec!["ro", "nosuid", "noexec", "nodev"];
-    if unified_cgroups {
-        cgroup_options.push("relatime");
-    }
+    let cgroups = if unified_cgroups {
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev", "relatime"])
+    } else {
+        // Put together by the shim.
+        mount("/sys/fs/cgroup", "bind", &place.shim.join(plan::CGROUP_VIEW).to_string_lossy(), &["rbind", "rprivate"])
+    };
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -104,13 +105,14 @@ fn mounts(bundle: &Path, unified_cgroups: bool) -> Vec<Value> {
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", &cgroup_options),
+        cgroups,
         mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
     ];
+    let file_options: &[&str] = if read_only { &["rbind", "rprivate", "ro"] } else { &["rbind", "rprivate"] };
     mounts.extend(["resolv.conf", "hostname", "hosts"].map(|file| {
-        let source = bundle.join(file);
-        mount(&format!("/etc/{file}"), "bind", &source.to_string_lossy(), &["rbind", "rprivate"])
+        let source = place.bundle.join(file);
+        mount(&format!("/etc/{file}"), "bind", &source.to_string_lossy(), file_options)
     }));
     mounts
 }
@@ -119,6 +121,8 @@ fn mounts(bundle: &Path, unified_cgroups: bool) -> Vec<Value> {
 mod tests {
     use oci_spec::runtime::{LinuxNamespaceType, Spec};
     use skep_proto::v1::ContainerSpec;
+
+    use std::path::Path;
 
     use super::*;
     use crate::{Signal, bundle::accounts::Identity};
@@ -140,7 +144,7 @@ mod tests {
             identity: Identity::default(),
             stop_signal: Signal::TERM,
         };
-        let place = Place { bundle: Path::new("/b"), network: Path::new("/s/netns"), cgroup: "/skep/c" };
+        let place = Place { bundle: Path::new("/b"), shim: Path::new("/s"), cgroup: "/skep/c" };
         let host = Host { last_capability: 40, swap_is_counted: true, unified_cgroups: false };
         let value = config(&container, &process, "box", &place, &host).unwrap();
         serde_json::from_value(value).unwrap()

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 use skep_proto::v1::NetworkMode;
-use skep_shim::plan::{Log, Network, Overlay, Plan};
+use skep_shim::plan::{self, Log, Network, Overlay, Plan};
 
 use super::{etc, filters::Filters, invalid, process::Process, spec};
 use crate::{ContainerSpecification, RuntimeError};
@@ -32,7 +32,7 @@ impl Host {
     /// Looks.
     pub(crate) fn detect() -> Self {
         let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").ok().and_then(|text| text.trim().parse().ok());
-        let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+        let unified = skep_shim::cgroup::is_unified().unwrap_or(false);
         let v1_swap = Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists();
         Self { last_capability: last.unwrap_or(37), swap_is_counted: unified || v1_swap, unified_cgroups: unified }
     }
@@ -43,8 +43,8 @@ impl Host {
 pub(crate) struct Place<'a> {
     /// The directory of its bundle.
     pub(crate) bundle: &'a Path,
-    /// Where it finds a network namespace of its own.
-    pub(crate) network: &'a Path,
+    /// The directory of its shim, where it finds its network namespace and its view of cgroups.
+    pub(crate) shim: &'a Path,
     /// Its cgroup, from the root of each hierarchy.
     pub(crate) cgroup: &'a str,
 }
@@ -72,6 +72,7 @@ impl BundleFiles {
     ) -> Result<Self, RuntimeError> {
         let own_network = container.network == NetworkMode::Isolated;
         let plan = Plan {
+            version: plan::VERSION,
             id: container.id.clone(),
             cgroup: place.cgroup.to_owned(),
             rootfs,

@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use skep_shim::{cgroup::Cgroup, exit::ExitRecord};
+use skep_shim::{cgroup::Cgroup, exit::ExitRecord, lock};
 use tokio::{task::spawn_blocking, time::timeout};
 use tracing::{info, warn};
 
@@ -13,7 +13,7 @@ use super::{
     finished,
     paths::is_id,
     prepare::STARTED,
-    record::Record,
+    record::{Found, Record},
     storage, watch,
 };
 use crate::RuntimeError;
@@ -40,19 +40,25 @@ pub(super) async fn adopt(inner: &Arc<Inner>) -> Result<(), RuntimeError> {
 fn scan(inner: &Inner) -> io::Result<Vec<Arc<Entry>>> {
     let mut entries = Vec::new();
     for (id, bundle) in directories(&inner.paths.containers())? {
-        let Some(record) = Record::load(&bundle)?.filter(|record| record.id == id) else {
+        let dir = inner.paths.shim(&id);
+        let started = bundle.join(STARTED).exists();
+        let Some(record) = record(inner, &id, started) else {
             info!(container = id, "clearing a container that was never finished");
-            fs::remove_dir_all(&bundle)?;
+            if let Err(error) = clear(inner, &id, &bundle) {
+                warn!(container = id, %error, "it cannot be cleared; the next start of the daemon tries again");
+            }
             continue;
         };
-        let phase = match ExitRecord::load(&bundle) {
+        let phase = match ExitRecord::find(&dir, &bundle) {
             Ok(Some(exit)) => Phase::Exited(exit_of(exit)),
-            Ok(None) if bundle.join(STARTED).exists() => Phase::Starting,
+            Ok(None) if started => Phase::Starting,
             Ok(None) => Phase::Created,
             // A torn record is as good as none: the watcher finds out and writes another.
             Err(error) => {
                 warn!(container = id, %error, "the exit record is unreadable");
-                fs::remove_file(bundle.join(skep_shim::exit::FILE))?;
+                for place in [&dir, &bundle] {
+                    let _ = fs::remove_file(place.join(skep_shim::exit::FILE));
+                }
                 Phase::Starting
             }
         };
@@ -60,6 +66,36 @@ fn scan(inner: &Inner) -> io::Result<Vec<Arc<Entry>>> {
     }
     clear_shims(inner, &entries)?;
     Ok(entries)
+}
+
+/// The record of a container, or what can be said of one without: nobody kills what runs because it cannot be read.
+/// `None` for a container that was never finished, or whose removal has begun.
+fn record(inner: &Inner, id: &str, started: bool) -> Option<Record> {
+    let runs = || lock::is_held(inner.paths.shim(id)).unwrap_or(true);
+    let record = match Record::load(&inner.paths.bundle(id)) {
+        Found::Record(record) => record,
+        Found::Unreadable(reason) if started => {
+            warn!(container = id, reason, "the record of a container is unreadable; it is kept without");
+            Record::default()
+        }
+        Found::Nothing if started && runs() => {
+            warn!(container = id, "a container runs without a record; it is kept");
+            Record::default()
+        }
+        Found::Unreadable(_) | Found::Nothing => return None,
+    };
+    let or = |said: String, known: String| if said.is_empty() { known } else { said };
+    Some(Record {
+        id: id.to_owned(),
+        name: or(record.name, id.to_owned()),
+        cgroup: or(record.cgroup, inner.cgroup(id)),
+        ..record
+    })
+}
+
+fn clear(inner: &Inner, id: &str, bundle: &Path) -> io::Result<()> {
+    Cgroup::of(&inner.cgroup(id))?.destroy(KILL_PATIENCE)?;
+    fs::remove_dir_all(bundle)
 }
 
 /// Shims of containers nobody knows any more: what runs in them is nobody's.

@@ -54,7 +54,7 @@ impl Entry {
         let status = match self.phase() {
             Phase::Created => Status::Created,
             Phase::Starting => Status::Running { pid: 0, started: Timestamp(record.created) },
-            Phase::Running(Running { pid, started }) => Status::Running { pid, started: Timestamp(started) },
+            Phase::Running(Running { pid, started, .. }) => Status::Running { pid, started: Timestamp(started) },
             Phase::Exited(exit) => Status::Exited(exit),
             Phase::Removed => {
                 Status::Exited(Exit { code: 255, oom: false, at: Timestamp(record.created), error: None })

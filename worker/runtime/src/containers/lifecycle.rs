@@ -4,12 +4,14 @@ use std::{
     fs::{self, DirBuilder, OpenOptions},
     io,
     os::unix::fs::DirBuilderExt as _,
+    path::PathBuf,
     process::Stdio,
     sync::Arc,
     time::Duration,
 };
 
 use skep_shim::{
+    cgroup::Cgroup,
     lock,
     protocol::{Reply, Request, StartReport},
 };
@@ -36,6 +38,10 @@ use crate::{RuntimeError, Signal};
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// The longest start report that is read.
 const MAX_REPORT: u64 = 64 * 1024;
+/// How long the processes of a container whose shim was killed may take to die.
+const DEATH_PATIENCE: Duration = Duration::from_secs(20);
+/// How long the cgroup of an ended container may take to empty.
+const CGROUP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the shim of an ended container may take to clean up and go.
 const GOODBYE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(5);
@@ -48,10 +54,14 @@ impl Inner {
             return Err(RuntimeError::AlreadyStarted(id.to_owned()));
         }
         let turn = self.starts.acquire().await;
-        self.mark_started(id).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => RuntimeError::AlreadyStarted(id.to_owned()),
-            _ => storage("cannot start the container", &error),
-        })?;
+        let (inner, marked) = (Arc::clone(self), id.to_owned());
+        let marked = spawn_blocking(move || {
+            inner.mark_started(&marked).map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => RuntimeError::AlreadyStarted(marked),
+                _ => storage("cannot start the container", &error),
+            })
+        });
+        finished(marked.await)?;
         entry.set(Phase::Starting);
         let spawned = self.spawn_shim(id);
         let (shim, report) = match spawned {
@@ -113,26 +123,47 @@ impl Inner {
     /// See [`crate::Runtime::stop`].
     pub(super) async fn stop(&self, id: &str, signal: Option<Signal>, grace: Duration) -> Result<(), RuntimeError> {
         let entry = self.entry(id)?;
-        let phase = entry.until(|phase| *phase != Phase::Starting).await;
-        if !matches!(phase, Phase::Running(_)) {
+        let patience = self.config.shim_patience;
+        let phase = timeout(patience, entry.until(|phase| *phase != Phase::Starting)).await;
+        if matches!(phase, Ok(Phase::Created | Phase::Exited(_) | Phase::Removed)) {
             return Ok(());
         }
         let signal = signal.map_or(entry.record.stop_signal, Signal::number);
-        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        let asked = async {
-            let mut shim = ShimClient::connect(&self.paths.shim(id)).await?;
-            shim.ask(Request::Stop { signal, grace_ms }).await
-        };
-        match asked.await {
-            Ok(Reply::Refused(reason)) => return Err(RuntimeError::InvalidSpecification(reason)),
-            Ok(_) => {}
-            // A shim that is gone: the watcher sees to it.
+        match self.ask_to_stop(id, signal, grace).await {
+            Ok(()) => {
+                if timeout(grace.saturating_add(patience), entry.until(Phase::is_over)).await.is_ok() {
+                    return Ok(());
+                }
+                warn!(container = id, task = entry.record.task(), "a shim does not end its container, killing both");
+            }
+            // A shim that is gone is the watcher's; one that is there and does not answer, or does not understand, can
+            // only be killed.
             Err(error) => {
-                warn!(container = id, task = entry.record.task(), %error, "cannot ask a shim to stop its container")
+                warn!(container = id, task = entry.record.task(), %error, "a shim cannot be asked, killing it and its container");
             }
         }
-        entry.until(Phase::is_over).await;
-        Ok(())
+        let dir = self.paths.shim(id);
+        let killed = spawn_blocking(move || {
+            lock::kill_holder(&dir).map_err(|error| storage("cannot kill the container's shim", &error))
+        });
+        finished(killed.await)?;
+        // The watcher finds a dead shim and ends what it kept.
+        match timeout(DEATH_PATIENCE, entry.until(Phase::is_over)).await {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                let error = io::Error::new(io::ErrorKind::TimedOut, "its processes do not die");
+                Err(storage("cannot stop the container", &error))
+            }
+        }
+    }
+
+    async fn ask_to_stop(&self, id: &str, signal: i32, grace: Duration) -> io::Result<()> {
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let mut shim = ShimClient::connect(&self.paths.shim(id), self.config.shim_patience).await?;
+        match shim.ask(Request::Stop { signal, grace_ms }).await? {
+            Reply::Refused(reason) => Err(io::Error::other(reason)),
+            _ => Ok(()),
+        }
     }
 
     /// See [`crate::Runtime::remove`]. The caller holds the container's stripe.
@@ -149,7 +180,8 @@ impl Inner {
 
     async fn until_shim_gone(&self, id: &str) -> Result<(), RuntimeError> {
         let gone = async {
-            while lock::is_held(&self.paths.shim(id))? {
+            let held = |dir: PathBuf| async move { spawn_blocking(move || lock::is_held(dir)).await? };
+            while held(self.paths.shim(id)).await? {
                 sleep(PAUSE).await;
             }
             Ok(())
@@ -162,6 +194,8 @@ impl Inner {
 
     fn delete(&self, id: &str, entry: &Entry) -> io::Result<()> {
         let bundle = self.paths.bundle(id);
+        // Its shim may have given up on it.
+        Cgroup::of(&entry.record.cgroup)?.destroy(CGROUP_PATIENCE)?;
         Record::delete(&bundle)?;
         self.entries().remove(id);
         entry.set(Phase::Removed);

@@ -1,7 +1,7 @@
 //! Where everything is.
 //!
 //! `<data>/images` the image store; `<data>/containers/<id>` a container's bundle, record and log, lasting;
-//! `<exec>/shims/<id>` its shim's lock and socket, passing.
+//! `<exec>/shims/<id>` its shim's lock, claim, socket and exit record, passing.
 
 use std::{
     fs::DirBuilder,

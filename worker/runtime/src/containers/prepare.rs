@@ -50,8 +50,8 @@ impl Inner {
         let process = Process::resolve(&container.container, &image.defaults, &accounts, &hostname)?;
         let bundle = self.paths.bundle(id);
         let cgroup = self.cgroup(id);
-        let network = self.paths.shim(id).join(skep_shim::plan::NETWORK);
-        let place = Place { bundle: &bundle, network: &network, cgroup: &cgroup };
+        let shim = self.paths.shim(id);
+        let place = Place { bundle: &bundle, shim: &shim, cgroup: &cgroup };
         let files = BundleFiles::new(
             container,
             &process,
@@ -72,6 +72,7 @@ impl Inner {
             cgroup,
             stop_signal: process.stop_signal.number(),
             logged: container.log_driver.name != "none",
+            ..Record::default()
         };
 
         write(&files, &record, &bundle).map_err(|error| {

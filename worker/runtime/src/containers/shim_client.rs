@@ -10,32 +10,32 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a shim may take to answer what it answers at once.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// A connection to a shim.
 #[derive(Debug)]
 pub(super) struct ShimClient {
     stream: BufReader<UnixStream>,
+    patience: Duration,
 }
 
 impl ShimClient {
     /// Connects to the shim of a directory. The socket's path may be longer than an address has room for, so it is
     /// named by way of the open directory.
-    pub(super) async fn connect(dir: &Path) -> io::Result<Self> {
+    /// Answers that come at once must come within `patience`.
+    pub(super) async fn connect(dir: &Path, patience: Duration) -> io::Result<Self> {
         let dir = open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
         let stream = UnixStream::connect(path).await?;
-        Ok(Self { stream: BufReader::with_capacity(512, stream) })
+        Ok(Self { stream: BufReader::with_capacity(512, stream), patience })
     }
 
     /// Asks what the shim answers at once.
     pub(super) async fn ask(&mut self, request: Request) -> io::Result<Reply> {
+        let patience = self.patience;
         let answered = async {
             self.send(request).await?;
             self.reply().await
         };
-        timeout(PATIENCE, answered).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        timeout(patience, answered).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Waits for the container's end; an error when the shim goes without telling it.

@@ -1,14 +1,20 @@
 //! Watches over one started container from here: follows its shim to the end, and finishes for a shim that cannot.
 //!
 //! Whatever happens to the connection, the truth is in this order: an exit record; a shim that holds its lock; neither,
-//! which is a container whose shim was killed. Its processes are then killed too, because nobody would ever tell their
+//! which is a container whose shim was killed, or has not come as far as its lock: the claim decides. Its processes are then killed too, because nobody would ever tell their
 //! end, and the loss is recorded as the container's exit.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
+use skep_common::clock::Timestamp;
 use skep_shim::{
     cgroup::Cgroup,
-    exit::ExitRecord,
+    exit::{ExitRecord, LOST},
     lock,
     protocol::{Reply, Request},
 };
@@ -18,6 +24,7 @@ use tracing::warn;
 use super::{
     Inner,
     entry::{Entry, Phase, exit_of},
+    record::Record,
     shim_client::ShimClient,
 };
 
@@ -26,9 +33,6 @@ const PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// How long the processes of a lost container may take to die before somebody is told.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
-/// The exit code of a container nobody saw end, as in Docker.
-const LOST: i32 = 255;
-
 /// Follows a container until it has ended. `shim` is its process where this one started it.
 pub(super) fn spawn(inner: &Arc<Inner>, entry: &Arc<Entry>, shim: Option<Child>) {
     let (inner, entry, stop) = (Arc::clone(inner), Arc::clone(entry), inner.stop.clone());
@@ -65,18 +69,18 @@ async fn follow(inner: &Inner, entry: &Entry) {
 /// The container's end; `None` when its shim lives and did not tell it yet.
 async fn look(inner: &Inner, entry: &Entry) -> io::Result<Option<ExitRecord>> {
     let (bundle, dir) = (inner.paths.bundle(&entry.record.id), inner.paths.shim(&entry.record.id));
-    if let Some(record) = ExitRecord::load(&bundle)? {
-        return Ok(Some(record));
+    let record = entry.record.clone();
+    let ended = spawn_blocking(move || match end(&dir, &bundle)? {
+        End::Known(exit) => Ok(Some(exit)),
+        End::Lost => declare_lost(&record, &dir, &bundle).map(Some),
+        End::NotYet => io::Result::Ok(None),
+    });
+    if let Some(exit) = ended.await?? {
+        return Ok(Some(exit));
     }
-    if !lock::is_held(&dir)? {
-        // It may have written its record between the two looks.
-        return match ExitRecord::load(&bundle)? {
-            Some(record) => Ok(Some(record)),
-            None => declare_lost(inner, entry).await.map(Some),
-        };
-    }
+    let dir = inner.paths.shim(&entry.record.id);
     let asked = async {
-        let mut shim = ShimClient::connect(&dir).await?;
+        let mut shim = ShimClient::connect(&dir, inner.config.shim_patience).await?;
         if let Reply::Running(running) = shim.ask(Request::State).await? {
             entry.set(Phase::Running(running));
         }
@@ -86,24 +90,42 @@ async fn look(inner: &Inner, entry: &Entry) -> io::Result<Option<ExitRecord>> {
     Ok(asked.await.ok())
 }
 
-async fn declare_lost(inner: &Inner, entry: &Entry) -> io::Result<ExitRecord> {
-    let bundle = inner.paths.bundle(&entry.record.id);
-    let record = entry.record.clone();
-    spawn_blocking(move || {
-        Cgroup::of(&record.cgroup)?.destroy(KILL_PATIENCE)?;
-        let exit = ExitRecord {
-            code: LOST,
-            oom: false,
-            at: skep_common::clock::Timestamp::from(std::time::SystemTime::now()).0,
-            error: Some("the container was lost: its shim was killed or the machine restarted".to_owned()),
-        };
-        exit.save(&bundle)?;
-        warn!(
-            container = record.id,
-            task = record.task(),
-            "a container was lost with its shim; its processes are gone"
-        );
-        Ok(exit)
-    })
-    .await?
+/// What there is to know of a container's end without its shim.
+enum End {
+    Known(ExitRecord),
+    NotYet,
+    /// Nobody is left who could tell.
+    Lost,
+}
+
+fn end(dir: &Path, bundle: &Path) -> io::Result<End> {
+    if let Some(record) = ExitRecord::find(dir, bundle)? {
+        return Ok(End::Known(record));
+    }
+    if lock::is_held(dir)? {
+        return Ok(End::NotYet);
+    }
+    // Whoever comes for the claim now finds it made and leaves. One that made it before has the lock, or had it and has
+    // died since, perhaps not without a record.
+    match lock::claim(dir) {
+        Ok(true) => return Ok(End::Lost),
+        Ok(false) => {}
+        // Without its directory no shim begins.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    if lock::is_held(dir)? {
+        return Ok(End::NotYet);
+    }
+    Ok(ExitRecord::find(dir, bundle)?.map_or(End::Lost, End::Known))
+}
+
+fn declare_lost(record: &Record, dir: &Path, bundle: &Path) -> io::Result<ExitRecord> {
+    Cgroup::of(&record.cgroup)?.destroy(KILL_PATIENCE)?;
+    let at = Timestamp::from(SystemTime::now()).0;
+    let reason = "the container was lost: its shim was killed or the machine restarted";
+    let exit = ExitRecord::new(LOST, false, at, Some(reason.to_owned()));
+    exit.keep(dir, bundle)?;
+    warn!(container = record.id, task = record.task(), "a container was lost with its shim; its processes are gone");
+    Ok(exit)
 }

@@ -1,7 +1,10 @@
-//! Not a test: the program the tests re-execute. `shim …` is a shim; `run ROOT IMAGE ID COMMAND…` is a daemon that
+//! Not a test: the program the tests re-execute. `shim …` is a shim; `shim-1 …` one as the first version was; `run ROOT IMAGE ID COMMAND…` is a daemon that
 //! starts one container, prints its pid and then sleeps until it is killed.
 
 #![allow(unused_crate_dependencies, reason = "shares the package's dependencies")]
+
+#[path = "shim_1.rs"]
+mod shim_1;
 
 use std::{path::Path, process::exit};
 
@@ -12,6 +15,10 @@ fn main() {
     let mut args = std::env::args_os().skip(1);
     match args.next().and_then(|mode| mode.into_string().ok()).as_deref() {
         Some("shim") => skep_shim::main(args),
+        Some("shim-1") => {
+            let args: Vec<_> = args.map(std::path::PathBuf::from).collect();
+            shim_1::run(&args[1], &args[3])
+        }
         Some("run") => {
             let args: Vec<String> = args.filter_map(|arg| arg.into_string().ok()).collect();
             if let Err(error) = run(&args) {

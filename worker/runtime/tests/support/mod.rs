@@ -30,6 +30,11 @@ pub struct World {
 impl World {
     /// A runtime with the busybox image loaded.
     pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// One that is configured otherwise.
+    pub async fn with(change: impl FnOnce(&mut RuntimeConfig)) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "these tests make namespaces, mounts and cgroups: run them as root"
@@ -37,7 +42,7 @@ impl World {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let root = tempfile::Builder::new().prefix("skep-runtime-").tempdir().unwrap();
         let cgroup_parent = format!("/skep-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let containers = open(root.path(), &cgroup_parent).await;
+        let containers = open(root.path(), &cgroup_parent, change).await;
         let world = Self { root, cgroup_parent, containers };
         world.load(archive::busybox()).await;
         world
@@ -49,8 +54,13 @@ impl World {
 
     /// The daemon goes and another comes.
     pub async fn restart(self) -> Self {
+        self.restart_with(|_| {}).await
+    }
+
+    /// The daemon goes and another comes that is configured otherwise.
+    pub async fn restart_with(self, change: impl FnOnce(&mut RuntimeConfig)) -> Self {
         let Self { ref root, ref cgroup_parent, .. } = self;
-        let containers = open(root.path(), cgroup_parent).await;
+        let containers = open(root.path(), cgroup_parent, change).await;
         let mut world = self;
         world.containers = containers;
         world
@@ -137,10 +147,11 @@ impl Drop for World {
     }
 }
 
-async fn open(root: &Path, cgroup_parent: &str) -> Containers {
+async fn open(root: &Path, cgroup_parent: &str, change: impl FnOnce(&mut RuntimeConfig)) -> Containers {
     let mut config = RuntimeConfig::new(root.join("data"), root.join("exec"));
     config.shim_program = env!("CARGO_BIN_EXE_skep-test-daemon").into();
     config.cgroup_parent = cgroup_parent.to_owned();
+    change(&mut config);
     Containers::open(config).await.unwrap()
 }
 
@@ -177,6 +188,15 @@ pub fn cgroup_dirs(path: &str) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Whether cgroups have all of these controllers here.
+pub fn has_controllers(names: &[&str]) -> bool {
+    let unified = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").ok();
+    names.iter().all(|name| match &unified {
+        Some(controllers) => controllers.split_whitespace().any(|known| known == *name),
+        None => Path::new("/sys/fs/cgroup").join(name).exists(),
+    })
+}
+
 /// Whether a process is alive.
 pub fn alive(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -201,8 +221,13 @@ pub fn parent(pid: u32) -> u32 {
 
 /// Kills a process as the kernel would.
 pub fn kill9(pid: u32) {
+    signal(pid, rustix::process::Signal::KILL);
+}
+
+/// Sends a signal.
+pub fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
 }
 
 /// Every file below a directory, with its size.

@@ -1,0 +1,142 @@
+//! Images that attack whoever runs them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "only tests use it")]
+
+mod support;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use nix::sched::{CloneFlags, unshare};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
+use skep_proto::v1::ContainerSpec;
+use skep_runtime::{Runtime as _, RuntimeError};
+use support::{
+    World,
+    archive::{Image, Tar, busybox_layer},
+    shell,
+};
+
+/// Where the C library looks for its modules.
+const LIBRARY_DIRS: [&str; 4] = ["lib", "lib64", "usr/lib", "usr/lib/x86_64-linux-gnu"];
+/// What every one of them would be asked for.
+const MODULES: [&str; 4] = ["libnss_evil.so.2", "libnss_files.so.2", "libgcc_s.so.1", "libnss_compat.so.2"];
+/// Leaves `/marker` with the privileges of whoever loads it.
+const MODULE: &str = r#"
+#include <fcntl.h>
+#include <unistd.h>
+__attribute__((constructor)) static void loaded(void) {
+    char text[4096];
+    int from = open("/proc/self/status", O_RDONLY), to = open("/marker", O_WRONLY | O_CREAT, 0666);
+    long count = from < 0 ? 0 : read(from, text, sizeof text);
+    if (count > 0) count = write(to, text, count);
+}
+"#;
+/// Does what springs the trap.
+const VICTIM: &str = r#"
+#include <pwd.h>
+#include <unistd.h>
+int main(int count, char **args) {
+    if (count < 2 || chroot(args[1]) || chdir("/")) return 1;
+    getpwuid(4242);
+    return 0;
+}
+"#;
+
+fn compile(dir: &Path, source: &str, args: &[&str]) -> PathBuf {
+    let (from, to) = (dir.join("source.c"), dir.join("made"));
+    fs::write(&from, source).unwrap();
+    let made = Command::new("cc").args(args).arg(&from).arg("-o").arg(&to).status().unwrap();
+    assert!(made.success(), "cc");
+    to
+}
+
+/// A layer whose library is asked whenever a program in it asks for a user.
+fn trap(module: &[u8]) -> Tar {
+    let mut tar = Tar::default().file("etc/nsswitch.conf", b"passwd: evil files\ngroup: evil files\nhosts: evil\n");
+    for dir in LIBRARY_DIRS {
+        tar = tar.dir(dir, 0o755);
+        for name in MODULES {
+            tar = tar.file_with_mode(&format!("{dir}/{name}"), module, 0o755);
+        }
+    }
+    tar
+}
+
+#[tokio::test]
+async fn nothing_of_an_image_is_loaded_before_the_walls_stand() {
+    let world = World::new().await;
+    let dir = tempfile::tempdir().unwrap();
+    let module = fs::read(compile(dir.path(), MODULE, &["-shared", "-fPIC"])).unwrap();
+    let layer = trap(&module).finish();
+
+    // The trap springs for who is careless.
+    let root = dir.path().join("root");
+    tar::Archive::new(layer.as_slice()).unpack(&root).unwrap();
+    let victim = compile(dir.path(), VICTIM, &[]);
+    assert!(Command::new(victim).arg(&root).status().unwrap().success());
+    assert!(root.join("marker").exists(), "the module is no trap");
+
+    let mut image = Image::of(vec![busybox_layer(), layer]);
+    image.config["config"]["Env"] = serde_json::json!(["PATH=/bin"]);
+    world.load(image.docker_save(&["skep/trap:1"]).finish()).await;
+    let container = |id: &str, spec: ContainerSpec| {
+        let mut container = shell(id, "echo $HOME");
+        container.container =
+            ContainerSpec { image: "skep/trap:1".into(), command: container.container.command, ..spec };
+        container
+    };
+    let homeless = ContainerSpec { env: vec!["HOME".into()], ..ContainerSpec::default() };
+    let table = [
+        ("plain", ContainerSpec::default(), "/root\n"),
+        ("homeless", homeless, "/root\n"),
+        ("empty", ContainerSpec { env: vec!["HOME=".into()], ..ContainerSpec::default() }, "/root\n"),
+        ("unknown", ContainerSpec { user: "4242".into(), ..ContainerSpec::default() }, "/\n"),
+        ("known", ContainerSpec { user: "1000".into(), ..ContainerSpec::default() }, "/home\n"),
+        ("init", ContainerSpec { init: Some(true), ..ContainerSpec::default() }, "/root\n"),
+    ];
+    for (id, spec, home) in table {
+        let (text, exit) = world.output(&container(id, spec)).await;
+        assert_eq!((text.as_str(), exit.code), (home, 0), "{id}");
+        let marker = fs::read_to_string(world.bundle(id).join("upper/marker"));
+        assert!(marker.is_err(), "{id}: loaded by a process with\n{}", marker.unwrap_or_default());
+    }
+}
+
+#[tokio::test]
+async fn an_image_whose_directories_lead_outside_is_refused() {
+    let world = World::new().await;
+    let outside = tempfile::tempdir().unwrap();
+    for name in ["dev", "proc", "sys"] {
+        let layer = Tar::default().symlink(name, outside.path().to_str().unwrap()).finish();
+        let tag = format!("skep/link-{name}:1");
+        world.load(Image::of(vec![busybox_layer(), layer]).docker_save(&[&tag]).finish()).await;
+        let mut container = shell(name, "true");
+        container.container.image = tag;
+        world.containers.prepare(&container).await.unwrap();
+        let refused = world.containers.start(name).await;
+        let reason = format!("cannot build on the container's file system: /{name} of the image is not a directory");
+        assert_eq!(refused, Err(RuntimeError::StartFailed(reason)));
+    }
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn another_mount_of_the_hosts_cgroups_unlocks_no_device() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    // Of this thread alone, which is the one that starts shims.
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).unwrap();
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+    mount("cgroup2", elsewhere.path(), "cgroup2", MountFlags::empty(), c"").unwrap();
+    let world = World::new().await;
+    // A disk there is: reading it is refused and not impossible.
+    let disk = fs::read_to_string("/proc/partitions").unwrap();
+    let disk: Vec<&str> = disk.lines().nth(2).expect("a machine with a disk").split_whitespace().collect();
+    let script = format!("mknod /tmp/disk b {} {} && cat /tmp/disk 2>&1 | head -c 100", disk[0], disk[1]);
+    let (text, _) = world.script("devices", &script).await;
+    assert_eq!(text, "cat: can't open '/tmp/disk': Operation not permitted\n");
+    unmount(elsewhere.path(), UnmountFlags::DETACH).unwrap();
+}
