@@ -1,4 +1,4 @@
-//! What every crate of the house shares: ids, time, secrets, durable files, join tokens, validation of input,
+//! What every crate of the house shares: ids, time, secrets, durable files, room on disks, join tokens, validation of input,
 //! the bounds, and the table of who may call what.
 //!
 //! The feature `net` adds [`net`]: node identity, TLS, the RPC server and the dialer. Without it nothing here
@@ -8,6 +8,7 @@ mod base36;
 
 pub mod authz;
 pub mod clock;
+pub mod disk_space;
 pub mod durable;
 pub mod id;
 pub mod limits;

@@ -12,6 +12,7 @@ use support::{
     files, shell,
 };
 use tar::EntryType;
+use tokio::io::AsyncWriteExt as _;
 
 #[tokio::test]
 async fn every_form_of_archive_gives_the_same_image() {
@@ -135,6 +136,15 @@ async fn bad_archives_are_refused_in_one_sentence_and_change_nothing() {
         ("leads out of the archive", Tar::default().raw("a/b", EntryType::Symlink, "../../x", b"", 0).finish()),
         ("two files named", good().docker_save(&[]).file("manifest.json", b"[]").finish()),
         ("more than the disk has room for", Tar::default().raw("huge", EntryType::Regular, "", b"", 1 << 50).finish()),
+        (
+            "more than the disk has room for",
+            Tar::default().raw("huge", EntryType::Continuous, "", b"", 1 << 50).finish(),
+        ),
+        (
+            "more than the disk has room for",
+            of_layer(Tar::default().raw("huge", EntryType::Continuous, "", b"", 1 << 50)),
+        ),
+        ("more than the disk has room for", of_layer(Tar::default().sparse("hole", 1 << 50))),
         ("leads out of its layer", of_layer(Tar::default().raw("../evil", EntryType::Regular, "", b"", 0))),
         ("leads out of its layer", of_layer(Tar::default().raw("/evil", EntryType::Regular, "", b"", 0))),
         ("leads out of its layer", of_layer(Tar::default().raw("a", EntryType::Link, "../../etc/passwd", b"", 0))),
@@ -161,6 +171,29 @@ async fn bad_archives_are_refused_in_one_sentence_and_change_nothing() {
     }
     assert_eq!(world.containers.images().await.unwrap(), images);
     assert!(!Path::new("/etc/evil").exists() && !Path::new("/evil").exists());
+}
+
+#[tokio::test]
+async fn a_client_that_stalls_holds_up_nobody_else() {
+    let world = World::new().await;
+    let archive = |tag: &str| {
+        Image::of(vec![busybox_layer(), Tar::default().file("same", b"x").finish()]).docker_save(&[tag]).finish()
+    };
+    let (stalled, rest) = (archive("stalled:1"), archive("other:1"));
+    let (mut client, archive) = tokio::io::duplex(64 * 1024);
+    let (head, tail) = stalled.split_at(stalled.len() / 2);
+    let loading = world.containers.load_archive(Box::pin(archive));
+    let client = async {
+        client.write_all(head).await.unwrap();
+        // Half of it is on its way; the same layers come in whole from somebody else.
+        world.load(rest).await;
+        client.write_all(tail).await.unwrap();
+        client.shutdown().await.unwrap();
+    };
+    let (loaded, ()) = tokio::join!(loading, client);
+    assert_eq!(loaded.unwrap()[0].tags, ["stalled:1"]);
+    assert_eq!(world.containers.image("other:1").await.unwrap().tags, ["other:1", "stalled:1"]);
+    assert_eq!(fs::read_dir(world.root().join("data/images/tmp")).unwrap().count(), 0);
 }
 
 #[tokio::test]

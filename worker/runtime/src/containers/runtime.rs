@@ -101,6 +101,7 @@ impl Runtime for Containers {
     }
 
     async fn load_archive(&self, archive: ArchiveReader<'_>) -> Result<Vec<LoadedImage>, RuntimeError> {
+        let _turn = self.inner.images.turn().await;
         let (sender, receiver) = mpsc::channel(ARCHIVE_QUEUE);
         let inner = Arc::clone(&self.inner);
         let loading = spawn_blocking(move || inner.images.load(ChannelReader::new(receiver)));

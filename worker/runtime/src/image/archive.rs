@@ -4,22 +4,17 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, OpenOptions},
     io::Read,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Component, Path, PathBuf},
 };
 
 use serde::de::DeserializeOwned;
-use tar::{Archive, EntryType};
+use sha2::{Digest as _, Sha256};
+use tar::EntryType;
 
-use super::{
-    bad,
-    blobs::{Sha, spool},
-    budget::Budget,
-    disk,
-    reader::decompressed,
-    unreadable,
-};
+use super::{bad, blobs::Sha, budget::Budget, disk, entries, reader::decompressed, unreadable};
 use crate::RuntimeError;
 
 /// The largest manifest, index or configuration that is read.
@@ -48,18 +43,18 @@ impl Contents {
     pub(super) fn spool(source: impl Read, dir: &Path, budget: &mut Budget) -> Result<Self, RuntimeError> {
         let unreadable = |error: std::io::Error| unreadable("it", &error);
         let mut contents = Self::default();
-        let mut archive = Archive::new(decompressed(source).map_err(unreadable)?);
-        for entry in archive.entries().map_err(unreadable)? {
-            let entry = entry.map_err(unreadable)?;
+        entries::for_each(decompressed(source).map_err(unreadable)?, "it", |entry| {
             let path = entry.path().map_err(unreadable)?.into_owned();
             let name = normal_name(&path)?;
             let kind = entry.header().entry_type();
-            budget.take(if kind.is_file() { entry.size() } else { 0 })?;
+            // All files of an archive go into one directory.
+            budget.entry(1)?;
             match kind {
                 EntryType::Regular | EntryType::Continuous => {
                     let path = dir.join(format!("file-{}", contents.files.len()));
-                    let (digest, size) = spool(entry, &path)?;
-                    if contents.files.insert(name.clone(), Spooled { path, digest, size }).is_some() {
+                    let size = entry.size();
+                    let file = spool(entry, size, path, budget)?;
+                    if contents.files.insert(name.clone(), file).is_some() {
                         return Err(bad(format!("it holds two files named {name:.100?}")));
                     }
                 }
@@ -71,7 +66,8 @@ impl Contents {
                 EntryType::Directory | EntryType::XGlobalHeader => {}
                 _ => return Err(bad(format!("{name:.100?} is neither a file nor a directory"))),
             }
-        }
+            Ok(())
+        })?;
         Ok(contents)
     }
 
@@ -98,6 +94,19 @@ impl Contents {
             Err(bad(format!("blob {digest} has the digest {}", file.digest)))
         }
     }
+}
+
+/// Writes a content into a new file and takes its digest. Not synced yet.
+fn spool(content: impl Read, size: u64, path: PathBuf, budget: &Budget) -> Result<Spooled, RuntimeError> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| disk("cannot write the image to disk", &error))?;
+    let mut hasher = Sha256::new();
+    let size = entries::copy(content, size, "it", &mut file, budget, |bytes| hasher.update(bytes))?;
+    Ok(Spooled { path, digest: Sha::from_hasher(hasher), size })
 }
 
 /// Reads a JSON document.
@@ -166,6 +175,15 @@ mod tests {
                 prop_assert!(!name.starts_with('/'));
             }
         }
+    }
+
+    #[test]
+    fn a_spooled_file_is_hashed_as_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let budget = Budget::of_disk(dir.path()).unwrap();
+        let file = spool(&b"bytes"[..], 5, dir.path().join("a"), &budget).unwrap();
+        assert_eq!((file.digest, file.size), (Sha::of(b"bytes"), 5));
+        assert_eq!(fs::read(file.path).unwrap(), b"bytes");
     }
 
     #[test]

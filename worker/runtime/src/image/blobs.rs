@@ -3,15 +3,14 @@
 //! Owns `blobs/sha256`. A file appears there whole, synced and verified, or not at all.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use sha2::{Digest as _, Sha256};
 
-use super::{bad, disk, unreadable};
+use super::bad;
 use crate::RuntimeError;
 
 /// A SHA-256 digest, as 64 lower-case hexadecimal digits.
@@ -77,25 +76,6 @@ impl<R: Read> Read for HashingReader<R> {
     }
 }
 
-/// Writes what `source` holds into a new file and gives its digest and size. Not synced yet.
-pub(super) fn spool(mut source: impl Read, path: &Path) -> Result<(Sha, u64), RuntimeError> {
-    let refused = |error: io::Error| disk("cannot write the image to disk", &error);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(refused)?;
-    let mut hasher = Sha256::new();
-    let mut size = 0;
-    let mut buffer = vec![0; 128 * 1024];
-    loop {
-        let count = source.read(&mut buffer).map_err(|error| unreadable("it", &error))?;
-        if count == 0 {
-            return Ok((Sha::from_hasher(hasher), size));
-        }
-        let bytes = buffer.get(..count).unwrap_or_default();
-        hasher.update(bytes);
-        file.write_all(bytes).map_err(refused)?;
-        size += count as u64;
-    }
-}
-
 /// The store.
 #[derive(Debug)]
 pub(super) struct Blobs {
@@ -133,12 +113,5 @@ mod tests {
         {
             assert!(Sha::parse(&wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_spooled_file_is_hashed_as_it_is_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let (digest, size) = spool(&b"bytes"[..], &dir.path().join("a")).unwrap();
-        assert_eq!((digest, size), (Sha::of(b"bytes"), 5));
     }
 }

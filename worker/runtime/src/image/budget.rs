@@ -1,41 +1,64 @@
-//! How much an archive may take: what the disk has, and no more things than an image can sensibly hold.
+//! How much an archive may take: what the disk has room for at every moment, and no more things than an image can
+//! sensibly hold.
+//!
+//! Invariant: nothing of an archive is written before the disk was asked for room for it. It is asked anew each time,
+//! so that loads beside each other, and whatever else the node writes, count without anybody keeping accounts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::statvfs;
+use skep_common::disk_space::{DiskLevel, DiskSpace};
 
 use super::{bad, disk};
 use crate::RuntimeError;
 
-/// Left free on the disk whatever an archive asks for.
-const RESERVE: u64 = 64 << 20;
 /// Files in an archive and its layers together.
 const MAX_ENTRIES: u64 = 2_000_000;
+/// What a name costs beside its content: its file system's record of it, and a block.
+const ENTRY_BYTES: u64 = 8 << 10;
 
 /// What is left to take.
 #[derive(Debug)]
 pub(super) struct Budget {
-    bytes: u64,
+    path: PathBuf,
     entries: u64,
 }
 
 impl Budget {
     /// What the disk under `path` has room for.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Storage`]: it has none for any image.
     pub(super) fn of_disk(path: &Path) -> Result<Self, RuntimeError> {
-        let disk_state = statvfs(path).map_err(|error| disk("cannot tell the free disk space", &error))?;
-        let free = disk_state.f_bavail.saturating_mul(disk_state.f_frsize);
-        Ok(Self { bytes: free.saturating_sub(RESERVE), entries: MAX_ENTRIES })
+        let space = space(path)?;
+        if space.level() == DiskLevel::Plenty {
+            Ok(Self { path: path.to_owned(), entries: MAX_ENTRIES })
+        } else {
+            Err(RuntimeError::Storage(format!(
+                "disk nearly full on this node: {} MB are free, and images are loaded only while more than {} MB are",
+                space.free / 1_000_000,
+                space.begin_of(DiskLevel::NearlyFull) / 1_000_000,
+            )))
+        }
     }
 
-    /// Takes room for one more file of this many bytes.
-    pub(super) fn take(&mut self, bytes: u64) -> Result<(), RuntimeError> {
+    /// Takes one more thing with a name of this many parts, each of which may be a new directory.
+    pub(super) fn entry(&mut self, parts: usize) -> Result<(), RuntimeError> {
         self.entries = self.entries.checked_sub(1).ok_or_else(|| bad(format!("more than {MAX_ENTRIES} files")))?;
-        self.bytes = self
-            .bytes
-            .checked_sub(bytes)
-            .ok_or_else(|| bad(format!("a file of {bytes} bytes is more than the disk has room for")))?;
-        Ok(())
+        self.room_for(ENTRY_BYTES * parts.max(1) as u64)
     }
+
+    /// Whether the disk has room for this many bytes more.
+    pub(super) fn room_for(&self, bytes: u64) -> Result<(), RuntimeError> {
+        if space(&self.path)?.has_room_for(bytes) {
+            Ok(())
+        } else {
+            Err(bad(format!("{bytes} bytes of it are more than the disk has room for")))
+        }
+    }
+}
+
+fn space(path: &Path) -> Result<DiskSpace, RuntimeError> {
+    DiskSpace::of(path).map_err(|error| disk("cannot tell the free disk space", &error))
 }
 
 #[cfg(test)]
@@ -44,10 +67,12 @@ mod tests {
 
     #[test]
     fn neither_bytes_nor_files_go_beyond_what_there_is() {
-        let mut budget = Budget { bytes: 10, entries: 3 };
-        assert!(budget.take(8).is_ok());
-        assert!(budget.take(8).is_err());
-        assert!(budget.take(2).is_ok());
-        assert!(budget.take(0).is_err());
+        let dir = tempfile::tempdir().unwrap();
+        let mut budget = Budget { path: dir.path().to_owned(), entries: 2 };
+        assert!(budget.room_for(1).is_ok());
+        assert!(budget.room_for(1 << 60).is_err());
+        assert!(budget.entry(1).is_ok());
+        assert!(budget.entry(1).is_ok());
+        assert!(budget.entry(1).is_err());
     }
 }

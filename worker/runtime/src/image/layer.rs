@@ -10,14 +10,14 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use tar::{Archive, Entry, EntryType};
+use tar::{Entry, EntryType};
 
 use super::{
     archive::Spooled,
     bad,
     blobs::{HashingReader, Sha},
     budget::Budget,
-    disk,
+    disk, entries,
     reader::decompressed,
     tree::{Attributes, Node, Place, Tree},
     unreadable,
@@ -42,10 +42,7 @@ pub(super) fn unpack(layer: &Spooled, diff_id: &Sha, dir: &Path, budget: &mut Bu
 
     let mut tar = HashingReader::new(decompressed(file).map_err(unreadable)?);
     let mut unpacker = Unpacker { tree, budget, size: 0, directories: Vec::new() };
-    for entry in Archive::new(&mut tar).entries().map_err(unreadable)? {
-        let mut entry = entry.map_err(unreadable)?;
-        unpacker.entry(&mut entry)?;
-    }
+    entries::for_each(&mut tar, &format!("layer {diff_id}"), |entry| unpacker.entry(entry))?;
     let size = unpacker.finish()?;
 
     let digest = tar.finish().map_err(unreadable)?;
@@ -67,9 +64,7 @@ impl Unpacker<'_> {
             return Ok(());
         }
         let path = inside(&entry.path().map_err(|error| bad(error.to_string()))?)?;
-        let size = if kind.is_file() { entry.size() } else { 0 };
-        self.budget.take(size)?;
-        self.size += size;
+        self.budget.entry(path.components().count())?;
 
         let refused = |error: io::Error| disk(&format!("cannot unpack {:.100?}", path.display().to_string()), &error);
         if self.whiteout(&path).map_err(refused)? {
@@ -78,7 +73,9 @@ impl Unpacker<'_> {
         let place = self.tree.place(&path).map_err(refused)?;
         match kind {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                copy(entry, &mut place.make_file().map_err(refused)?, &path)?;
+                let (size, what) = (entry.size(), format!("{path:?}"));
+                let mut file = place.make_file().map_err(refused)?;
+                self.size += entries::copy(&mut *entry, size, &what, &mut file, self.budget, |_| {})?;
             }
             EntryType::Directory => place.make_directory().map_err(refused)?,
             EntryType::Symlink => place.make_symlink(&target(entry, &path)?).map_err(refused)?,
@@ -151,19 +148,6 @@ fn inside(path: &Path) -> Result<PathBuf, RuntimeError> {
 fn target(entry: &Entry<'_, impl Read>, path: &Path) -> Result<PathBuf, RuntimeError> {
     let target = entry.link_name().ok().flatten().filter(|target| !target.as_os_str().is_empty());
     Ok(target.ok_or_else(|| bad(format!("{path:?} is a link to nowhere")))?.into_owned())
-}
-
-/// Copies a file's content, telling a bad archive from a bad disk.
-fn copy(entry: &mut impl Read, file: &mut File, path: &Path) -> Result<(), RuntimeError> {
-    let mut buffer = [0; 64 * 1024];
-    loop {
-        let count = entry.read(&mut buffer).map_err(|error| unreadable(&format!("{path:?}"), &error))?;
-        if count == 0 {
-            return Ok(());
-        }
-        io::Write::write_all(file, buffer.get(..count).unwrap_or_default())
-            .map_err(|error| disk("cannot write the image to disk", &error))?;
-    }
 }
 
 fn node(entry: &Entry<'_, impl Read>, kind: EntryType) -> Result<Node, RuntimeError> {

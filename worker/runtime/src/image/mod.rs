@@ -8,6 +8,7 @@ mod archive;
 mod blobs;
 mod budget;
 mod config;
+mod entries;
 mod index;
 mod layer;
 mod layout;

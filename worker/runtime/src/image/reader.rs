@@ -1,26 +1,37 @@
 //! Bytes on their way from the network to the thread that unpacks them, and out of their compression.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::{
+    io::{self, BufRead, BufReader, Read},
+    time::Duration,
+};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use flate2::bufread::MultiGzDecoder;
-use tokio::{io::AsyncReadExt as _, sync::mpsc};
+use rustix::io::Errno;
+use tokio::{io::AsyncReadExt as _, sync::mpsc, time::timeout};
 
 use crate::ArchiveReader;
 
 const CHUNK: usize = 128 * 1024;
+/// How long a client may send nothing before it counts as gone.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sends all an archive has to its reader; ends early when the reader has lost interest.
 ///
 /// # Errors
 /// The archive could not be read to its end; the reader then sees the same error.
-pub(crate) async fn feed(mut archive: ArchiveReader<'_>, sender: mpsc::Sender<io::Result<Bytes>>) {
+pub(crate) async fn feed(archive: ArchiveReader<'_>, sender: mpsc::Sender<io::Result<Bytes>>) {
+    feed_within(PATIENCE, archive, sender).await;
+}
+
+async fn feed_within(patience: Duration, mut archive: ArchiveReader<'_>, sender: mpsc::Sender<io::Result<Bytes>>) {
     loop {
         let mut chunk = BytesMut::with_capacity(CHUNK);
-        let message = match archive.read_buf(&mut chunk).await {
-            Ok(0) => Ok(Bytes::new()),
-            Ok(_) => Ok(chunk.freeze()),
-            Err(error) => Err(error),
+        let message = match timeout(patience, archive.read_buf(&mut chunk)).await {
+            Ok(Ok(0)) => Ok(Bytes::new()),
+            Ok(Ok(_)) => Ok(chunk.freeze()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(Errno::TIMEDOUT.into()),
         };
         let last = message.as_ref().map_or(true, Bytes::is_empty);
         if sender.send(message).await.is_err() || last {
@@ -87,6 +98,15 @@ mod tests {
         assert_eq!(read(&zstd::encode_all(text.as_slice(), 1).unwrap()), text);
         assert_eq!(read(&text), text);
         assert!(read(b"").is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_nothing_any_more_is_given_up() {
+        let (client, archive) = tokio::io::duplex(64);
+        let (sender, mut receiver) = mpsc::channel(2);
+        feed_within(Duration::from_millis(1), Box::pin(archive), sender).await;
+        assert_eq!(receiver.recv().await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop(client);
     }
 
     #[tokio::test]

@@ -5,10 +5,14 @@ use std::{
     io::{self, Read},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use rustix::fs::syncfs;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
     archive::Contents,
@@ -22,14 +26,20 @@ use super::{
 };
 use crate::{LoadedImage, RuntimeError};
 
-/// All images of the node. Shared; a load locks out other loads, never a reader.
+/// Loads under way at once; each may wait for its client, which is why there are several.
+const LOADS: usize = 16;
+
+/// All images of the node. Shared; loads go on beside each other and lock each other out only for their last step.
 #[derive(Debug)]
 pub(crate) struct ImageStore {
     root: PathBuf,
     layers: PathBuf,
     blobs: Blobs,
     index: RwLock<Arc<Index>>,
-    loading: Mutex<()>,
+    turns: Semaphore,
+    /// Loads begun since the store was opened.
+    begun: AtomicU64,
+    committing: Mutex<()>,
 }
 
 /// What a load has made so far; goes with the value.
@@ -55,7 +65,15 @@ impl ImageStore {
             }
             let index = Index::load(&root.join("images.json"))?;
             let blobs = Blobs::open(&root)?;
-            Ok(Self { layers, blobs, index: RwLock::new(Arc::new(index)), loading: Mutex::new(()), root: root.clone() })
+            Ok(Self {
+                layers,
+                blobs,
+                index: RwLock::new(Arc::new(index)),
+                turns: Semaphore::new(LOADS),
+                begun: AtomicU64::new(0),
+                committing: Mutex::new(()),
+                root: root.clone(),
+            })
         };
         opened().map_err(|error| disk(&format!("cannot open the images in {}", root.display()), &error))
     }
@@ -79,12 +97,18 @@ impl ImageStore {
         Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes in every image of an archive, or none. Blocks.
+    /// The right to load, once one of the loads under way is over.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.turns.acquire().await.ok()
+    }
+
+    /// Takes in every image of an archive, or none. Blocks, also for the archive's client.
     pub(crate) fn load(&self, archive: impl Read) -> Result<Vec<LoadedImage>, RuntimeError> {
-        let _alone = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        let spool = Spool(self.root.join("tmp"));
+        let mut budget = Budget::of_disk(&self.root)?;
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        let spool = Spool(self.root.join("tmp").join(number.to_string()));
         fs::create_dir_all(&spool.0).map_err(|error| disk("cannot write the image to disk", &error))?;
-        let mut budget = Budget::of_disk(&spool.0)?;
 
         let contents = Contents::spool(archive, &spool.0, &mut budget)?;
         let found = images(&contents)?;
@@ -142,14 +166,16 @@ impl ImageStore {
     /// Syncs all that was made at once, moves it into place, and last of all names it in the index.
     fn commit(&self, spool: &Path, prepared: Vec<Prepared>) -> io::Result<Vec<LoadedImage>> {
         syncfs(File::open(spool)?)?;
+        let _alone = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
         for image in &prepared {
             for (file, digest) in image.blobs.iter().filter(|(file, _)| file.exists()) {
                 self.blobs.adopt(file, digest)?;
             }
             for name in &image.stored.layers {
-                let fresh = spool.join(format!("layer-{name}"));
-                if fresh.exists() {
-                    fs::rename(fresh, self.layers.join(name))?;
+                let (fresh, ready) = (spool.join(format!("layer-{name}")), self.layers.join(name));
+                // Another load may have brought the same layer meanwhile; containers may use it already.
+                if fresh.exists() && !ready.exists() {
+                    fs::rename(fresh, ready)?;
                 }
             }
         }

@@ -63,6 +63,19 @@ impl Tar {
         self
     }
 
+    /// A sparse file of which the archive holds nothing: a hole from its begin to its end.
+    pub fn sparse(mut self, name: &str, size: u64) -> Self {
+        let mut header = Self::header(EntryType::GNUSparse, 0o644, 0);
+        header.set_path(name).unwrap();
+        let gnu = header.as_gnu_mut().unwrap();
+        gnu.set_real_size(size);
+        gnu.sparse[0].set_offset(size);
+        gnu.sparse[0].set_length(0);
+        header.set_cksum();
+        self.0.append(&header, &[][..]).unwrap();
+        self
+    }
+
     pub fn finish(self) -> Vec<u8> {
         self.0.into_inner().unwrap()
     }
