@@ -312,6 +312,16 @@ async fn a_terminal_is_one_inside() {
 }
 
 #[tokio::test]
+async fn a_terminal_nobody_has_open_for_a_while_is_still_one() {
+    let world = World::new().await;
+    let script = "echo one; exec </dev/null >/dev/null 2>&1; sleep 0.3; echo two >/dev/console";
+    let mut container = shell("reopened", script);
+    container.container.tty = true;
+    let (text, exit) = world.output(&container).await;
+    assert_eq!((text.as_str(), exit.code), ("one\r\ntwo\r\n", 0));
+}
+
+#[tokio::test]
 async fn removal_leaves_nothing() {
     let world = World::new().await;
     let pid = world.start(&shell("gone", "touch /made; sleep 1000")).await;

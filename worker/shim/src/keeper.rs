@@ -20,6 +20,7 @@ use nix::sys::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::chdir,
+    pty::{OpenptFlags, ioctl_tiocgptpeer},
 };
 
 use crate::{
@@ -71,6 +72,9 @@ pub(crate) struct Keeper {
     running: Running,
     outputs: Vec<Output>,
     _stdin: Option<OwnedFd>,
+    /// The inner side of a terminal, held until the container has ended: else the terminal would be over as soon as
+    /// nothing in the container has it open, and what opens it afterwards would write to nobody.
+    inside: Option<OwnedFd>,
     log: Option<JsonLog>,
     listener: UnixListener,
     signals: SignalFd,
@@ -88,6 +92,10 @@ impl Keeper {
         places: (PathBuf, PathBuf),
         cgroup: Cgroup,
     ) -> io::Result<Self> {
+        // Only of a terminal can the other side be opened.
+        let inside = started.outputs.iter().find_map(|(_, ours)| {
+            ioctl_tiocgptpeer(ours, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).ok()
+        });
         let output = |(stream, pipe)| Output { stream, pipe: Some(File::from(pipe)), lines: Lines::default() };
         Ok(Self {
             places,
@@ -95,6 +103,7 @@ impl Keeper {
             running: started.running,
             outputs: started.outputs.into_iter().map(output).collect(),
             _stdin: started.stdin,
+            inside,
             log,
             listener,
             signals: SignalFd::with_flags(&signals(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?,
@@ -116,6 +125,7 @@ impl Keeper {
                 self.signal(SIGKILL);
             }
         };
+        self.inside = None;
         let at = timestamp::now();
         let until = timestamp::monotonic_ms() + DRAIN_MS;
         while self.outputs.iter().any(|output| output.pipe.is_some()) && timestamp::monotonic_ms() < until {
@@ -202,6 +212,7 @@ impl Keeper {
             }
             Ok(count) => lines.feed(self.chunk.get(..count).unwrap_or_default(), &mut emit),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // The end of a terminal is an error.
             Err(_) => *pipe = None,
         }
     }
