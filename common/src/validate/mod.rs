@@ -4,13 +4,21 @@
 //! constraints have a language of their own and live with the scheduler.
 
 mod address;
+mod capability;
 mod image;
+mod log_driver;
 mod names;
+mod signal;
+mod ulimit;
 
 pub use self::{
     address::HostPort,
+    capability::{CAPABILITIES, Capability, parse_capability},
     image::ImageRef,
+    log_driver::{JSON_FILE, JsonFile, NO_LOG, check_log_driver},
     names::{check_env, check_label, check_service_name},
+    signal::{RTMAX, RTMIN, SIGNALS, parse_signal},
+    ulimit::check_ulimit,
 };
 use crate::limits::MAX_SPEC_BYTES;
 
@@ -47,6 +55,24 @@ pub enum Invalid {
     /// A name that would be taken for an image id.
     #[error("invalid repository name ({0}), cannot specify 64-byte hexadecimal strings")]
     ImageId(String),
+    /// A word that names no signal.
+    #[error("Invalid signal: {0}")]
+    Signal(String),
+    /// A word that names no capability.
+    #[error("unknown capability: \"{0}\"")]
+    Capability(String),
+    /// A limit the kernel does not have.
+    #[error("invalid ulimit type: {0}")]
+    Ulimit(String),
+    /// A soft limit above its hard limit.
+    #[error("ulimit soft limit must be less than or equal to hard limit: {0} > {1}")]
+    UlimitOrder(i64, i64),
+    /// An option no log driver of ours has.
+    #[error("unknown log opt '{0}' for json-file log driver")]
+    UnknownLogOption(String),
+    /// An option of a log driver with a value that makes no sense.
+    #[error("invalid {0}: {1}")]
+    LogOption(String, String),
     /// A spec too large to replicate.
     #[error("the spec is too large: {0} bytes, and at most {MAX_SPEC_BYTES} are allowed")]
     Size(usize),

@@ -19,5 +19,5 @@ pub use self::{
     containers::Containers,
     error::RuntimeError,
     runtime::{ArchiveReader, Image, LoadedImage, LogStream, Runtime},
-    signal::{Signal, UnknownSignal},
+    signal::Signal,
 };

@@ -1,6 +1,8 @@
-//! Signals by name or number, as users write them.
+//! The signals containers are sent.
 
 use std::{fmt, str::FromStr};
+
+use skep_common::validate::{self, Invalid, RTMIN, SIGNALS};
 
 /// A signal of the kernel, 1 to 64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,54 +21,17 @@ impl Signal {
     }
 }
 
-/// A word that names no signal.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("Invalid signal: {0}")]
-pub struct UnknownSignal(String);
-
-/// Linux's standard signals from 1 on, without SIG.
-const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
-    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
-    "PWR", "SYS",
-];
-/// The C library keeps the first real-time signals for itself.
-const RTMIN: i32 = 34;
-const RTMAX: i32 = 64;
-
 impl FromStr for Signal {
-    type Err = UnknownSignal;
+    type Err = Invalid;
 
-    /// Reads `SIGTERM`, `term`, `15`, `SIGRTMIN+3` and `RTMAX-1`.
-    fn from_str(word: &str) -> Result<Self, UnknownSignal> {
-        let unknown = || UnknownSignal(word.to_owned());
-        if let Ok(number) = word.parse::<i32>() {
-            return if (1..=RTMAX).contains(&number) { Ok(Self(number)) } else { Err(unknown()) };
-        }
-        let upper = word.to_ascii_uppercase();
-        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-        if let Some(at) = NAMES.iter().position(|known| *known == name) {
-            return i32::try_from(at + 1).map(Self).map_err(|_| unknown());
-        }
-        let other_names = match name {
-            "IOT" => Some(6),
-            "CLD" => Some(17),
-            "POLL" => Some(29),
-            "RTMIN" => Some(RTMIN),
-            "RTMAX" => Some(RTMAX),
-            _ => {
-                let distance = |prefix| name.strip_prefix(prefix)?.parse::<u8>().ok().map(i32::from);
-                let from_first = distance("RTMIN+").map(|n| RTMIN + n);
-                from_first.or_else(|| distance("RTMAX-").map(|n| RTMAX - n)).filter(|n| (RTMIN..=RTMAX).contains(n))
-            }
-        };
-        other_names.map(Self).ok_or_else(unknown)
+    fn from_str(word: &str) -> Result<Self, Invalid> {
+        validate::parse_signal(word).map(Self)
     }
 }
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = usize::try_from(self.0 - 1).ok().and_then(|at| NAMES.get(at));
+        let name = usize::try_from(self.0 - 1).ok().and_then(|at| SIGNALS.get(at));
         match name {
             Some(name) => write!(f, "SIG{name}"),
             None => write!(f, "SIGRTMIN+{}", self.0 - RTMIN),

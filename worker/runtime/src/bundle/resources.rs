@@ -1,6 +1,7 @@
 //! Limits: of the cgroup, in the words of the OCI runtime specification, and of the process.
 
 use serde_json::{Value, json};
+use skep_common::validate::check_ulimit;
 use skep_proto::v1::{ResourceRequirements, Ulimit};
 
 use super::invalid;
@@ -40,39 +41,14 @@ pub(super) fn limits(resources: &ResourceRequirements, swap_is_counted: bool) ->
     Ok(out)
 }
 
-/// The names of getrlimit(2), as `docker --ulimit` writes them.
-const ULIMITS: [&str; 16] = [
-    "as",
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-
 /// The `process.rlimits` of a container; -1 is no limit.
 pub(super) fn rlimits(ulimits: &[Ulimit]) -> Result<Vec<Value>, RuntimeError> {
     ulimits
         .iter()
         .map(|ulimit| {
-            if !ULIMITS.contains(&ulimit.name.as_str()) {
-                return Err(invalid(format!("invalid ulimit type: {}", ulimit.name)));
-            }
+            check_ulimit(&ulimit.name, ulimit.soft, ulimit.hard).map_err(|error| invalid(error.to_string()))?;
             let value = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
             let (soft, hard) = (value(ulimit.soft), value(ulimit.hard));
-            if soft > hard {
-                return Err(invalid("ulimit soft limit must be less than or equal to hard limit"));
-            }
             Ok(json!({ "type": format!("RLIMIT_{}", ulimit.name.to_uppercase()), "soft": soft, "hard": hard }))
         })
         .collect()

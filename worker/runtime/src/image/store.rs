@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use data_encoding::BASE32_NOPAD;
 use rustix::fs::syncfs;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -199,11 +200,11 @@ struct Prepared {
 /// A layer's directory: the first 130 bits of its digest in base 32. Short, because all the layers of a container must
 /// fit into one page of mount options, and long enough that nobody finds two layers of one name.
 fn directory_name(diff_id: &Sha) -> String {
-    const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    const DIGITS: usize = 26;
     let bytes = hex::decode(diff_id.hex()).unwrap_or_default();
-    let bit = |at: usize| bytes.get(at / 8).is_some_and(|byte| byte >> (7 - at % 8) & 1 == 1);
-    let digit = |n: usize| (0..5).fold(0, |digit, k| digit << 1 | usize::from(bit(n * 5 + k)));
-    (0..26).map(|n| char::from(DIGITS[digit(n)])).collect()
+    let mut name = BASE32_NOPAD.encode(&bytes).to_ascii_lowercase();
+    name.truncate(DIGITS);
+    name
 }
 
 /// Bytes of the files below a directory.
@@ -215,4 +216,14 @@ fn tree_size(dir: &Path) -> io::Result<u64> {
         size += if meta.is_dir() { tree_size(&entry.path())? } else { meta.len() * u64::from(meta.is_file()) };
     }
     Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_keeps_the_name_it_was_unpacked_under() {
+        assert_eq!(directory_name(&Sha::of(b"")), "4oymiquy7qobjgx36tejs35zeq");
+    }
 }
