@@ -37,6 +37,18 @@ pub enum DiskLevel {
     Danger,
 }
 
+impl DiskLevel {
+    /// What is wrong, in two or three words; `None` while nothing is.
+    #[must_use]
+    pub fn problem(self) -> Option<&'static str> {
+        match self {
+            Self::Plenty => None,
+            Self::NearlyFull => Some("disk nearly full"),
+            Self::Full | Self::Danger => Some("disk full"),
+        }
+    }
+}
+
 impl DiskSpace {
     /// Asks the file system that `path` is on.
     ///

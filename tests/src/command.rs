@@ -38,11 +38,7 @@ impl Outcome {
 }
 
 /// Runs `program` to its end.
-pub(crate) fn run<S: AsRef<OsStr>>(
-    program: &str,
-    args: impl IntoIterator<Item = S>,
-    env: &[(&str, &str)],
-) -> Result<Outcome> {
+pub fn run<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>, env: &[(&str, &str)]) -> Result<Outcome> {
     let output = Command::new(program)
         .args(args)
         .envs(env.iter().copied())

@@ -10,6 +10,6 @@ mod leftovers;
 mod task;
 
 pub use cluster::Cluster;
-pub use command::{Outcome, until};
+pub use command::{Outcome, run, until};
 pub use http::request;
 pub use task::Task;

@@ -7,6 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use skep_common::{
     clock::Clock,
+    disk_space::DiskLevel,
     net::{dial::Dialer, identity::IdentityHandle, server::RpcServer},
 };
 use skep_proto::v1::{NodeDescription, peer_server::PeerServer};
@@ -19,7 +20,7 @@ use tracing::info;
 use crate::{
     Managers,
     agent::{Agent, AgentHandle},
-    node_message::NodeMessage,
+    node_message::{NodeMessage, Subject},
     peer_service::{ManagerRoles, PeerService},
     reporter::Reporter,
     runner::Tools,
@@ -81,6 +82,9 @@ impl Worker {
         let (agent, running) = Agent::spawn(tools, records, inside.stop.clone());
         inside.tasks.push(running);
 
+        let (disk, says) = (config.runtime.disk(), message.clone());
+        inside.spawn(|stop| tell_of_disk(disk, says, stop));
+
         let mut outside = Tasks::new();
         let peers = PeerServer::new(PeerService::new(config.node_id, config.runtime));
         let roles = Arc::new(ManagerRoles(config.managers.clone()));
@@ -126,6 +130,21 @@ impl Worker {
         self.inside.end().await;
         self.task_db.wipe().await;
         info!("all tasks of this node are gone");
+    }
+}
+
+/// Has the node say what is wrong with the runtime's disk, as that changes.
+async fn tell_of_disk(mut disk: watch::Receiver<DiskLevel>, message: NodeMessage, stop: CancellationToken) {
+    loop {
+        let level = *disk.borrow_and_update();
+        match level.problem() {
+            Some(problem) => message.set(Subject::Disk, problem),
+            None => message.clear(Subject::Disk),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = disk.changed() => if changed.is_err() { return },
+        }
     }
 }
 

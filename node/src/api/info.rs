@@ -1,11 +1,12 @@
 //! `GET /info`: this node, and the swarm as it sees it.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use axum::{Json, Router, extract::State, routing::get};
 use futures::future::try_join;
 use skep_common::{
     clock::{Clock as _, SystemClock},
+    disk_space::{DiskLevel, DiskSpace},
     limits::ADVISED_MANAGERS,
 };
 use skep_dockerapi::{
@@ -47,6 +48,8 @@ async fn show(State(api): State<Api>) -> Result<Json<Info>, ApiError> {
     };
     let cgroups = host::Cgroups::read();
     let (operating_system, os_version) = host::operating_system();
+    let mut warnings = swarm.warnings.clone();
+    warnings.extend(disk_warning(facts.data_root.clone()).await);
     Ok(Json(Info {
         id: facts.engine_id.clone(),
         containers: count(containers.len()),
@@ -99,7 +102,7 @@ async fn show(State(api): State<Api>) -> Result<Json<Info>, ApiError> {
         server_version: description.engine_version.clone(),
         runtimes: [("skep".to_owned(), RuntimeInfo { path: "skep shim".to_owned() })].into(),
         default_runtime: "skep".to_owned(),
-        warnings: Some(swarm.warnings.clone()).filter(|warnings| !warnings.is_empty()),
+        warnings: Some(warnings).filter(|warnings| !warnings.is_empty()),
         swarm,
         live_restore_enabled: true,
         isolation: String::new(),
@@ -155,6 +158,30 @@ async fn ask(info: &mut SwarmInfo, manager: &dyn Manager) -> Result<(), ApiError
     Ok(())
 }
 
+/// What is wrong with the disk; nothing when it cannot be asked.
+async fn disk_warning(data_root: PathBuf) -> Option<String> {
+    let asked = tokio::task::spawn_blocking(move || {
+        let space = DiskSpace::of(&data_root).ok()?;
+        Some(full(&space)? + &format!(" ({})", data_root.display()))
+    });
+    asked.await.ok()?
+}
+
+fn full(space: &DiskSpace) -> Option<String> {
+    let level = space.level();
+    let problem = level.problem()?;
+    let consequence = match level {
+        DiskLevel::Plenty | DiskLevel::NearlyFull => "no image is loaded until there is room",
+        DiskLevel::Full | DiskLevel::Danger => "no container is started and no log is written until there is room",
+    };
+    let megabytes = |bytes: u64| bytes / 1_000_000;
+    Some(format!(
+        "WARNING: {problem}: {} MB of {} MB are free, {consequence}",
+        megabytes(space.free),
+        megabytes(space.total)
+    ))
+}
+
 /// What is wrong with a number of managers.
 fn warning(managers: usize) -> Option<String> {
     match managers {
@@ -179,5 +206,14 @@ mod tests {
     fn numbers_of_managers_to_warn_of() {
         let warned: Vec<_> = (0..10).filter(|managers| warning(*managers).is_some()).collect();
         assert_eq!(warned, [2, 8, 9]);
+    }
+
+    #[test]
+    fn a_full_disk_is_warned_of() {
+        let disk = |free| DiskSpace { free, total: 100_000_000, free_files: u64::MAX, total_files: u64::MAX };
+        assert_eq!(full(&disk(5_000_000)), None);
+        let text = "WARNING: disk nearly full: 4 MB of 100 MB are free, no image is loaded until there is room";
+        assert_eq!(full(&disk(4_999_999)).unwrap(), text);
+        assert!(full(&disk(0)).unwrap().starts_with("WARNING: disk full: 0 MB of 100 MB are free, no container"));
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use skep_common::clock::Clock;
+use skep_common::{clock::Clock, disk_space::DiskLevel};
 use skep_proto::v1::{LogOptions, LogRecord, LogStream as Side};
 use tokio::{io::AsyncReadExt as _, sync::watch, time::sleep};
 
@@ -74,6 +74,7 @@ struct World {
 pub struct MockRuntime {
     world: Arc<Mutex<World>>,
     changes: watch::Sender<u64>,
+    disk: watch::Sender<DiskLevel>,
     clock: Arc<dyn Clock>,
 }
 
@@ -81,7 +82,12 @@ impl MockRuntime {
     /// A runtime whose containers all behave as [`Behaviour::default`]; times come from `clock`, waits from tokio.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { world: Arc::default(), changes: watch::Sender::new(0), clock }
+        Self {
+            world: Arc::default(),
+            changes: watch::Sender::new(0),
+            disk: watch::Sender::new(DiskLevel::Plenty),
+            clock,
+        }
     }
 
     /// Sets how containers behave whose image has no script of its own. Containers made before keep theirs.
@@ -98,6 +104,11 @@ impl MockRuntime {
     pub fn exit(&self, id: &str, code: i32, oom: bool) -> bool {
         let at = self.clock.now();
         self.end(id, Exit { code, oom, at, error: None })
+    }
+
+    /// Sets what the room on the disk means.
+    pub fn set_disk(&self, level: DiskLevel) {
+        self.disk.send_replace(level);
     }
 
     /// Appends a line to a container's log.
@@ -333,5 +344,9 @@ impl Runtime for MockRuntime {
     async fn image(&self, reference: &str) -> Result<Image, RuntimeError> {
         let world = self.world();
         world.images.get(reference).cloned().ok_or_else(|| RuntimeError::NoSuchImage(reference.to_owned()))
+    }
+
+    fn disk(&self) -> watch::Receiver<DiskLevel> {
+        self.disk.subscribe()
     }
 }

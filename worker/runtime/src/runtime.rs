@@ -8,9 +8,9 @@ use std::{collections::BTreeMap, pin::Pin, time::Duration};
 
 use async_trait::async_trait;
 use futures::Stream;
-use skep_common::clock::Timestamp;
+use skep_common::{clock::Timestamp, disk_space::DiskLevel};
 use skep_proto::v1::{LogOptions, LogRecord};
-use tokio::io::AsyncRead;
+use tokio::{io::AsyncRead, sync::watch};
 
 use crate::{ContainerSpecification, ContainerState, Exit, RuntimeError, Signal};
 
@@ -119,4 +119,7 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// [`RuntimeError::NoSuchImage`].
     async fn image(&self, reference: &str) -> Result<Image, RuntimeError>;
+
+    /// What the room on the runtime's disk means, as it changes.
+    fn disk(&self) -> watch::Receiver<DiskLevel>;
 }

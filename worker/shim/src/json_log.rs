@@ -1,7 +1,8 @@
 //! Docker's `json-file` log: one object a line with `log`, `stream` and `time`, in files of bounded size.
 //!
 //! Owns the log files of one container. Logging never holds the container up and never fails it: a message the disk
-//! does not take is lost, the next one is tried again.
+//! does not take is lost, the next one is tried again. On a disk that is nearly full nothing is written, so that what
+//! is left stays with the node; once there is room again, the log says how much is missing.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -9,6 +10,8 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
+
+use rustix::fs::fstatvfs;
 
 use crate::{plan::Log, timestamp};
 
@@ -29,12 +32,16 @@ pub(crate) struct JsonLog {
     file: Option<File>,
     size: u64,
     batch: Vec<u8>,
+    /// Messages in the batch.
+    batched: u64,
+    /// Messages that were not written since there was room.
+    missing: u64,
 }
 
 impl JsonLog {
     /// Opens the log, to go on where it ends.
     pub(crate) fn open(settings: Log) -> Self {
-        let mut log = Self { settings, file: None, size: 0, batch: Vec::new() };
+        let mut log = Self { settings, file: None, size: 0, batch: Vec::new(), batched: 0, missing: 0 };
         log.reopen();
         log
     }
@@ -42,6 +49,7 @@ impl JsonLog {
     /// Adds a message; it is on its way to the disk after [`JsonLog::flush`].
     pub(crate) fn add(&mut self, stream: Stream, message: &[u8]) {
         encode(&mut self.batch, stream, message, timestamp::now());
+        self.batched += 1;
         let file_full = self.settings.max_size.is_some_and(|limit| self.size + self.batch.len() as u64 >= limit);
         if file_full || self.batch.len() >= BATCH {
             self.flush();
@@ -59,13 +67,38 @@ impl JsonLog {
         if self.file.is_none() {
             self.reopen();
         }
-        if let Some(file) = &mut self.file
-            && file.write_all(&self.batch).is_ok()
-        {
-            self.size += self.batch.len() as u64;
-        }
+        self.missing = if self.has_room() && self.write_batch() { 0 } else { self.missing + self.batched };
+        self.batched = 0;
         self.batch.clear();
         self.batch.shrink_to(BATCH);
+    }
+
+    /// Whether the disk keeps what it must keep free. Where it did not, it must have somewhat more before it counts as
+    /// having room again.
+    fn has_room(&self) -> bool {
+        let keep_free = self.settings.keep_free;
+        let wanted = if self.missing == 0 { keep_free } else { keep_free.saturating_add(keep_free / 4) };
+        let Some(Ok(disk)) = self.file.as_ref().map(fstatvfs) else { return true };
+        disk.f_bavail.saturating_mul(disk.f_frsize) >= wanted
+    }
+
+    /// Writes the batch, after a word about what is missing before it.
+    fn write_batch(&mut self) -> bool {
+        let Some(file) = &mut self.file else { return false };
+        if self.missing > 0 {
+            let text = format!("disk full on node: {} messages before this one were not written\n", self.missing);
+            let mut word = Vec::new();
+            encode(&mut word, Stream::Stderr, text.as_bytes(), timestamp::now());
+            self.batch.splice(0..0, word);
+        }
+        let written = file.write_all(&self.batch).is_ok();
+        if written {
+            self.size += self.batch.len() as u64;
+        } else {
+            // What was written of it, if anything was, must not run into the next message.
+            let _ = file.set_len(self.size);
+        }
+        written
     }
 
     fn reopen(&mut self) {
@@ -165,7 +198,7 @@ mod tests {
     fn old_files_move_up_and_the_oldest_goes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("container.log");
-        let mut log = JsonLog::open(Log { path: path.clone(), max_size: Some(1), max_files: 3 });
+        let mut log = JsonLog::open(Log { path: path.clone(), max_size: Some(1), max_files: 3, keep_free: 0 });
         for message in ["one\n", "two\n", "three\n", "four\n"] {
             log.add(Stream::Stdout, message.as_bytes());
         }
@@ -178,10 +211,31 @@ mod tests {
     fn a_single_file_starts_over() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("container.log");
-        let mut log = JsonLog::open(Log { path: path.clone(), max_size: Some(1), max_files: 1 });
+        let mut log = JsonLog::open(Log { path: path.clone(), max_size: Some(1), max_files: 1, keep_free: 0 });
         log.add(Stream::Stdout, b"one\n");
         log.add(Stream::Stdout, b"two\n");
         let text = fs::read_to_string(&path).unwrap();
         assert!(!text.contains("one") && text.contains("two"));
+    }
+
+    #[test]
+    fn a_full_disk_is_left_alone_and_the_log_says_so_when_there_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("container.log");
+        let mut log = JsonLog::open(Log { path: path.clone(), max_size: None, max_files: 1, keep_free: u64::MAX });
+        for _ in 0..3 {
+            log.add(Stream::Stdout, b"lost\n");
+            log.flush();
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"");
+        log.settings.keep_free = 0;
+        log.add(Stream::Stdout, b"kept\n");
+        log.add(Stream::Stdout, b"and this\n");
+        log.flush();
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let messages: Vec<_> = lines.iter().map(|line| line["log"].as_str().unwrap()).collect();
+        let word = "disk full on node: 3 messages before this one were not written\n";
+        assert_eq!(messages, [word, "kept\n", "and this\n"]);
     }
 }

@@ -20,12 +20,12 @@ use nix::sys::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::chdir,
-    pty::{OpenptFlags, ioctl_tiocgptpeer},
 };
 
 use crate::{
     cgroup::Cgroup,
     client::{Client, Heard},
+    console,
     container::Started,
     exit::ExitRecord,
     json_log::{JsonLog, Stream},
@@ -92,10 +92,8 @@ impl Keeper {
         places: (PathBuf, PathBuf),
         cgroup: Cgroup,
     ) -> io::Result<Self> {
-        // Only of a terminal can the other side be opened.
-        let inside = started.outputs.iter().find_map(|(_, ours)| {
-            ioctl_tiocgptpeer(ours, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).ok()
-        });
+        // Pipes have none.
+        let inside = started.outputs.iter().find_map(|(_, ours)| console::inside(ours).ok());
         let output = |(stream, pipe)| Output { stream, pipe: Some(File::from(pipe)), lines: Lines::default() };
         Ok(Self {
             places,

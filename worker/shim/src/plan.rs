@@ -90,6 +90,9 @@ pub struct Log {
     pub max_size: Option<u64>,
     /// How many files there may be, the one written to included; at least 1.
     pub max_files: u32,
+    /// Bytes that must stay free on the log's disk: with less, nothing is written.
+    #[serde(default)]
+    pub keep_free: u64,
 }
 
 impl Plan {

@@ -46,9 +46,10 @@ impl Files {
     }
 
     /// The database is open, or known not to be.
-    pub(super) fn end_opening(&self) {
+    pub(super) fn end_opening(&self) -> io::Result<()> {
         // A mark that stays costs one needless quarantine, no more.
         let _ = fs::remove_file(self.mark());
+        Ok(())
     }
 
     /// Renames the database away and says what to; `None` when there is none.
@@ -72,7 +73,7 @@ impl Files {
         for (_, old) in self.quarantined()? {
             remove_any(&old)?;
         }
-        self.end_opening();
+        self.end_opening()?;
         remove_any(&self.database())
     }
 
@@ -155,7 +156,7 @@ mod tests {
         let files = Files::new(&directory.path().join("worker"));
         assert!(!files.begin_opening().unwrap());
         assert!(files.begin_opening().unwrap());
-        files.end_opening();
+        files.end_opening().unwrap();
         assert!(!files.begin_opening().unwrap());
     }
 

@@ -3,7 +3,7 @@
 //! Owns the engine and the decision what to do about a fault: a full disk is waited for, anything else is put into
 //! quarantine and written anew. Invariant: a change counts as committed only after an engine said so.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use skep_common::net::backoff::Backoff;
 use skep_proto::{Message as _, v1::Task};
@@ -16,7 +16,7 @@ use super::{
     engine::{Batch, Engine, Fault, Found},
     files::Files,
 };
-use crate::node_message::NodeMessage;
+use crate::node_message::{NodeMessage, Subject};
 
 /// How often the disk is looked at although nothing is to be written.
 const DISK_CHECK: Duration = Duration::from_secs(2);
@@ -89,11 +89,12 @@ impl Keeper {
     /// The periodic look.
     pub(super) async fn look_again(&mut self) {
         self.next = Instant::now() + DISK_CHECK;
-        if self.files.disk_is_full() {
-            return self.message.set(DISK_FULL);
+        // One that cannot be asked says so when it is written to.
+        if self.on_disk(|files| Ok(files.disk_is_full())).await.unwrap_or(false) {
+            return self.message.set(Subject::TaskDb, DISK_FULL);
         }
         match self.engine {
-            Some(_) => self.message.clear(),
+            Some(_) => self.message.clear(Subject::TaskDb),
             None => self.write_anew().await,
         }
     }
@@ -135,7 +136,7 @@ impl Keeper {
         match written {
             Ok(()) => {
                 info!("task.db is in order");
-                self.message.clear();
+                self.message.clear(Subject::TaskDb);
                 self.backoff.reset();
                 self.committed(last);
             }
@@ -162,12 +163,21 @@ impl Keeper {
     }
 
     async fn open_engine(&self) -> Result<(Engine, Found), Fault> {
-        if self.files.begin_opening()? {
+        if self.on_disk(Files::begin_opening).await? {
             return Err(Fault::Damaged("opening it ended the daemon before".into()));
         }
         let opened = Engine::open(&self.files.database()).await;
-        self.files.end_opening();
+        self.on_disk(Files::end_opening).await?;
         opened
+    }
+
+    /// Does something to the files on a thread that may wait for the disk.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Files) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let files = self.files.clone();
+        tokio::task::spawn_blocking(move || act(&files)).await?
     }
 
     /// Gives the engine up and makes room for the next attempt.
@@ -177,17 +187,20 @@ impl Keeper {
         }
         self.next = Instant::now() + self.backoff.next_delay();
         if matches!(fault, Fault::NoSpace) {
-            return self.message.set(DISK_FULL);
+            return self.message.set(Subject::TaskDb, DISK_FULL);
         }
-        self.files.end_opening();
-        match self.files.quarantine() {
+        let put_aside = self.on_disk(|files| {
+            files.end_opening()?;
+            files.quarantine()
+        });
+        match put_aside.await {
             Ok(Some(kept)) => {
                 warn!(%fault, kept = %kept.display(), "task.db is unusable and was put aside; it is made anew");
             }
             Ok(None) => warn!(%fault, "task.db cannot be made; trying again"),
             Err(error) => {
                 warn!(%fault, %error, "task.db is unusable and cannot be put aside; trying again");
-                self.message.set(&format!("task.db: {error}"));
+                self.message.set(Subject::TaskDb, &format!("task.db: {error}"));
             }
         }
     }

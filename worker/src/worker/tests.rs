@@ -332,6 +332,24 @@ async fn a_removed_node_stops_its_tasks() {
 }
 
 #[tokio::test]
+async fn the_swarm_hears_of_a_full_disk_and_of_its_end() {
+    let ca = Ca::new();
+    let manager = Manager::start(&ca, "m1").await;
+    let host = Host::new(&ca);
+    let worker = host.start(&[&manager]).await;
+    for (level, message) in [
+        (DiskLevel::Plenty, ""),
+        (DiskLevel::NearlyFull, "disk nearly full"),
+        (DiskLevel::Danger, "disk full"),
+        (DiskLevel::Plenty, ""),
+    ] {
+        host.runtime.set_disk(level);
+        manager.said(message).await;
+    }
+    worker.shutdown().await;
+}
+
+#[tokio::test]
 async fn leaving_takes_everything_along() {
     let ca = Ca::new();
     let manager = Manager::start(&ca, "m1").await;

@@ -33,11 +33,21 @@ fn table(nodes: &[Node], own: &str) -> Table {
         table.row([
             format!("{} {}", node.id, if node.id == own { '*' } else { ' ' }),
             node.description.hostname.clone(),
-            capitalized(&node.status.state),
+            status(node),
             capitalized(&node.spec.availability),
             capitalized(manager),
             node.description.engine.engine_version.clone(),
         ]);
     }
     table
+}
+
+/// The state, and what a node that is ready has to say all the same.
+fn status(node: &Node) -> String {
+    let state = capitalized(&node.status.state);
+    if node.status.state == "ready" && !node.status.message.is_empty() {
+        format!("{state} ({})", node.status.message)
+    } else {
+        state
+    }
 }

@@ -42,6 +42,16 @@ r5rwegqkg7mqp3a9dtvvhcdg3     n10        Down      Active                       
 }
 
 #[tokio::test]
+async fn a_node_that_is_ready_and_has_a_problem_says_so() {
+    let mut full = node("r5rwegqkg7mqp3a9dtvvhcdg1", "n1", "ready", Value::Null);
+    full["Status"]["Message"] = json!("disk full");
+    let daemon =
+        FakeDaemon::new().on("GET /v1.46/nodes", json!([full])).on("GET /v1.46/info", json!({"Swarm": {"NodeID": ""}}));
+    let printed = prints(&daemon, &["node", "ls"]).await;
+    assert!(printed.contains("   Ready (disk full)   "), "{printed}");
+}
+
+#[tokio::test]
 async fn what_is_found_is_inspected_and_the_rest_named() {
     let daemon = FakeDaemon::new().on_bytes("GET /v1.46/nodes/n1", r#"{"ID":"x","Alpha":[]}"#).refusing(
         "GET /v1.46/nodes/nosuch",

@@ -81,6 +81,8 @@ fn node_attributes(node: &Node, old: Option<&Node>) -> BTreeMap<String, String> 
         attributes.changed("role", Some(old.role().word()), Some(node.role().word()));
         let state = |node: &Node| node.status.as_ref().map(|status| status.state().word());
         attributes.changed("state", state(old), state(node));
+        let message = |node: &Node| node.status.as_ref().map_or(String::new(), |status| status.message.clone());
+        attributes.changed("message", Some(&message(old)), Some(&message(node)));
     }
     attributes.0
 }
@@ -162,20 +164,25 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_goes_down_says_so() {
-        let node = |state: NodeState| {
+    fn a_node_that_goes_down_or_has_a_problem_says_so() {
+        let node = |state: NodeState, message: &str| {
             let node = Node {
                 id: "n1".into(),
                 description: Some(NodeDescription { hostname: "host".into(), ..NodeDescription::default() }),
-                status: Some(NodeStatus { state: state.into(), ..NodeStatus::default() }),
+                status: Some(NodeStatus { state: state.into(), message: message.into(), ..NodeStatus::default() }),
                 ..Node::default()
             };
             Object { object: Some(object::Object::Node(node.into())) }
         };
-        let change = message(Action::Update, node(NodeState::Down), Some(node(NodeState::Ready)));
+        let change = message(Action::Update, node(NodeState::Down, ""), Some(node(NodeState::Ready, "")));
         let attributes = event_from_watch(&change, Time(0)).unwrap().actor.attributes;
         let expected = [("name", "host"), ("state.new", "down"), ("state.old", "ready")];
         assert_eq!(attributes, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+
+        let ready = |message: &str| node(NodeState::Ready, message);
+        let change = message(Action::Update, ready("disk full"), Some(ready("")));
+        let attributes = event_from_watch(&change, Time(0)).unwrap().actor.attributes;
+        assert_eq!((attributes["message.old"].as_str(), attributes["message.new"].as_str()), ("", "disk full"));
     }
 
     #[test]

@@ -8,14 +8,15 @@ use std::{
 };
 
 use serde_json::Value;
+use skep_common::{
+    disk_space::{DiskLevel, DiskSpace},
+    validate::{JSON_FILE, JsonFile, NO_LOG},
+};
 use skep_proto::v1::NetworkMode;
 use skep_shim::plan::{self, Log, Network, Overlay, Plan};
 
 use super::{etc, filters::Filters, invalid, process::Process, spec};
 use crate::{ContainerSpecification, RuntimeError};
-
-/// Docker's default number of files where only a size is given.
-const DEFAULT_FILES: u32 = 1;
 
 /// What the kernel here can do.
 #[derive(Debug, Clone, Copy)]
@@ -119,59 +120,17 @@ fn everybody(path: &Path, mode: u32) -> io::Result<()> {
 fn log(container: &ContainerSpecification, bundle: &Path) -> Result<Option<Log>, RuntimeError> {
     let driver = &container.log_driver;
     match driver.name.as_str() {
-        "" | "json-file" => {}
-        "none" => return Ok(None),
+        "" | JSON_FILE => {}
+        NO_LOG => return Ok(None),
         other => return Err(invalid(format!("logger: no log driver named '{other}' is registered"))),
     }
-    let mut log = Log { path: bundle.join(LOG), max_size: None, max_files: DEFAULT_FILES };
-    for (key, value) in &driver.options {
-        match key.as_str() {
-            "max-size" => {
-                log.max_size = size(value).ok_or_else(|| invalid(format!("invalid max-size: {value:.50?}")))?
-            }
-            "max-file" => {
-                let files = value.parse().ok().filter(|files| (1..=1000).contains(files));
-                log.max_files = files.ok_or_else(|| invalid(format!("invalid max-file: {value:.50?}")))?;
-            }
-            other => return Err(invalid(format!("unknown log opt '{other}' for json-file log driver"))),
-        }
-    }
-    Ok(Some(log))
+    let JsonFile { max_size, max_files } =
+        JsonFile::parse(&driver.options).map_err(|error| invalid(error.to_string()))?;
+    // The bundle is not there yet, the directory it will be in is.
+    let disk = bundle.parent().and_then(|dir| DiskSpace::of(dir).ok());
+    let keep_free = disk.map_or(0, |disk| disk.begin_of(DiskLevel::Full));
+    Ok(Some(Log { path: bundle.join(LOG), max_size, max_files, keep_free }))
 }
 
 /// File name of a container's log in its bundle.
 pub(crate) const LOG: &str = "container.log";
-
-/// `10m`, `1g`, `512k`, `1000`; `-1` for no limit. `None` for anything else.
-fn size(text: &str) -> Option<Option<u64>> {
-    if text == "-1" {
-        return Some(None);
-    }
-    let lower = text.to_ascii_lowercase();
-    let digits = lower.trim_end_matches('b').trim_end_matches(['k', 'm', 'g']);
-    let unit: u64 = match lower.get(digits.len()..)?.trim_end_matches('b') {
-        "" => 1,
-        "k" => 1 << 10,
-        "m" => 1 << 20,
-        "g" => 1 << 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok().filter(|size| *size > 0)?.checked_mul(unit).map(Some)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_read_as_docker_writes_them() {
-        assert_eq!(size("10m"), Some(Some(10 << 20)));
-        assert_eq!(size("1GB"), Some(Some(1 << 30)));
-        assert_eq!(size("512k"), Some(Some(512 << 10)));
-        assert_eq!(size("1000"), Some(Some(1000)));
-        assert_eq!(size("-1"), Some(None));
-        for wrong in ["", "m", "10x", "-5", "0", "99999999999999999999g", "1mm"] {
-            assert_eq!(size(wrong), None, "{wrong:?}");
-        }
-    }
-}

@@ -1,5 +1,7 @@
 //! A container in the runtime's table.
 
+use std::sync::Mutex;
+
 use skep_common::clock::Timestamp;
 use skep_shim::{exit::ExitRecord, protocol::Running};
 use tokio::sync::watch;
@@ -24,11 +26,13 @@ pub(super) enum Phase {
 pub(super) struct Entry {
     pub(super) record: Record,
     phase: watch::Sender<Phase>,
+    /// Why the runtime itself ended it.
+    pub(super) blamed: Mutex<Option<String>>,
 }
 
 impl Entry {
     pub(super) fn new(record: Record, phase: Phase) -> Self {
-        Self { record, phase: watch::Sender::new(phase) }
+        Self { record, phase: watch::Sender::new(phase), blamed: Mutex::default() }
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -36,7 +40,10 @@ impl Entry {
     }
 
     pub(super) fn set(&self, phase: Phase) {
-        self.phase.send_replace(phase);
+        self.phase.send_replace(match phase {
+            Phase::Exited(exit) => Phase::Exited(self.explained(exit)),
+            phase => phase,
+        });
     }
 
     /// Waits until the phase is one that `is` accepts.

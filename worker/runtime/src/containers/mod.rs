@@ -4,6 +4,7 @@
 //! is read from there when the runtime is opened and kept up by one watcher per running container.
 
 mod adopt;
+mod disk_watch;
 mod entry;
 mod lifecycle;
 mod paths;
@@ -18,7 +19,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::Semaphore;
+use skep_common::disk_space::DiskLevel;
+use tokio::sync::{Semaphore, watch::Sender};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{entry::Entry, paths::Paths};
@@ -52,6 +54,7 @@ struct Inner {
     entries: Mutex<BTreeMap<String, Arc<Entry>>>,
     stripes: Vec<tokio::sync::Mutex<()>>,
     starts: Semaphore,
+    disk: Sender<DiskLevel>,
     stop: CancellationToken,
 }
 
@@ -74,6 +77,7 @@ impl Containers {
                 entries: Mutex::default(),
                 stripes: std::iter::repeat_with(tokio::sync::Mutex::default).take(STRIPES).collect(),
                 starts: Semaphore::new(STARTS),
+                disk: Sender::new(DiskLevel::Plenty),
                 stop: token,
                 paths,
                 config,
@@ -81,6 +85,7 @@ impl Containers {
         });
         let inner = Arc::new(finished(opened.await)?);
         adopt::adopt(&inner).await?;
+        disk_watch::spawn(&inner);
         Ok(Self { inner, _stop: stop.drop_guard() })
     }
 }

@@ -28,6 +28,8 @@ use crate::{
 
 /// In the bundle once a start was tried: there is never a second one.
 pub(super) const STARTED: &str = "started";
+/// In the bundle: what the container writes into its file system.
+pub(super) const UPPER: &str = "upper";
 /// How much of the id a container is called by inside, as in Docker.
 const SHORT_ID: usize = 12;
 
@@ -44,6 +46,7 @@ impl Inner {
             Err(_) => {}
         }
 
+        self.admit()?;
         let image = self.images.find(&container.container.image)?;
         let hostname = hostname(container);
         let accounts = self.accounts(&image)?;
@@ -94,7 +97,7 @@ impl Inner {
         Overlay {
             base: self.images.layers_dir().to_owned(),
             lower: image.layers.iter().rev().cloned().collect(),
-            upper: scratch("upper"),
+            upper: scratch(UPPER),
             work: scratch("work"),
         }
     }

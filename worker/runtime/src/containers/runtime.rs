@@ -6,6 +6,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use skep_common::disk_space::DiskLevel;
 use skep_proto::v1::LogOptions;
 use tokio::{
     sync::{mpsc, watch},
@@ -115,5 +116,9 @@ impl Runtime for Containers {
 
     async fn image(&self, reference: &str) -> Result<Image, RuntimeError> {
         self.inner.images.find(reference).map(|image| image.summary())
+    }
+
+    fn disk(&self) -> watch::Receiver<DiskLevel> {
+        self.inner.disk.subscribe()
     }
 }

@@ -230,6 +230,12 @@ impl Manager {
         until(&format!("{count} heartbeats"), self.changed.subscribe(), || self.script().beats.len() >= count).await;
     }
 
+    /// Waits until the node says this, or (empty) that nothing is wrong.
+    pub(super) async fn said(&self, message: &str) {
+        let condition = || self.script().beats.last().is_some_and(|last| last == message);
+        until(&format!("the message {message:?}"), self.changed.subscribe(), condition).await;
+    }
+
     pub(super) async fn had_reports(&self, count: u32) {
         until(&format!("{count} reports"), self.changed.subscribe(), || self.script().reports >= count).await;
     }
