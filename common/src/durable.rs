@@ -1,5 +1,8 @@
 //! Files that are either the old or the new one, whatever happens in between.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod power_cut;
+
 use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
@@ -26,7 +29,19 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 
 /// Makes renames, creations and removals in `directory` durable.
 pub fn sync_dir(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+    let directory = File::open(directory)?;
+    sync_file(&directory)
+}
+
+/// Makes what was written to `file` durable. The one place where files are synced, so that a test can see what a power cut
+/// would leave ([`power_cut`]).
+pub fn sync_file(file: &File) -> io::Result<()> {
+    #[cfg(any(test, feature = "testing"))]
+    power_cut::before_sync();
+    file.sync_all()?;
+    #[cfg(any(test, feature = "testing"))]
+    power_cut::note_sync(file)?;
+    Ok(())
 }
 
 fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -34,7 +49,7 @@ fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     // The mode of `open` passes through the umask and does nothing to a file left over from a crash.
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(bytes)?;
-    file.sync_all()
+    sync_file(&file)
 }
 
 fn parent(path: &Path) -> &Path {
@@ -95,5 +110,25 @@ mod tests {
         assert!(write_atomic(&path, b"x", 0o600).is_err());
         assert!(path.join("inside").is_dir());
         assert_eq!(names(directory.path()), ["taken"]);
+    }
+
+    /// Whenever the power goes, the file is the old or the new one; and the new one when the write was acknowledged.
+    #[test]
+    fn a_power_cut_leaves_the_old_or_the_new_and_never_a_mixture() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        write_atomic(&path, b"old", 0o600).unwrap();
+        let (written, cuts) = power_cut::record(directory.path(), || write_atomic(&path, b"new", 0o600));
+        written.unwrap();
+        assert!(cuts.len() >= 3, "{} places", cuts.len());
+        for (number, cut) in cuts.iter().enumerate() {
+            for left in cut.outcomes() {
+                let found = left.file("key").map(<[u8]>::to_vec);
+                let whole = found == Some(b"old".to_vec()) || found == Some(b"new".to_vec());
+                assert!(whole, "place {number}: {found:?}");
+            }
+        }
+        let last = cuts.last().unwrap();
+        assert!(last.outcomes().iter().all(|left| left.file("key") == Some(b"new")), "it was acknowledged");
     }
 }

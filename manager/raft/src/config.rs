@@ -46,13 +46,13 @@ pub enum Open {
 ///
 /// A follower that has heard nothing for a time drawn from `election_min..election_max` asks the others whether they miss
 /// the leader too, and only then stands for election. They do when they have not heard from it for `lease`. So a leader
-/// that stalls for less than `election_min` minus one heartbeat keeps its place. One whose process has ended (nobody
-/// listens at its address) is replaced after the `lease`, one whose machine has vanished after about `election_min`.
+/// that stalls for less than `election_min` minus one heartbeat keeps its place. One whose process has ended (its connection
+/// is closed and nobody listens at its address) is replaced at once, one whose machine has vanished after about `election_min`.
 #[derive(Debug, Clone)]
 pub struct Tuning {
     /// How often a leader lets its followers hear from it.
     pub heartbeat: Duration,
-    /// For how long after hearing from a leader a member votes for nobody else.
+    /// For how long after hearing from a leader a member votes for nobody else, unless that leader's process has ended.
     pub lease: Duration,
     /// Shortest silence after which a follower considers an election.
     pub election_min: Duration,
@@ -68,6 +68,11 @@ pub struct Tuning {
     pub disk_stall: Duration,
     /// Log entries between snapshots, until the cluster's spec says.
     pub snapshot_interval: u64,
+    /// Bytes of log after which a snapshot is due whatever the number of entries, or the size of the last snapshot if that is more:
+    /// a start reads no more than about the state again, and snapshots write no more than the log does.
+    pub snapshot_bytes: u64,
+    /// Bytes of log that are kept at most for a member that is reached but late.
+    pub held_bytes: u64,
     /// Log entries kept behind a snapshot for followers that are a little late, until the cluster's spec says.
     pub keep_entries: u64,
 }
@@ -81,7 +86,7 @@ impl Tuning {
         if self.lease > self.election_min || self.election_min >= self.election_max {
             return Err("lease, shortest and longest election silence must grow in this order");
         }
-        if self.snapshot_interval == 0 {
+        if self.snapshot_interval == 0 || self.snapshot_bytes == 0 {
             return Err("the snapshot interval must not be 0");
         }
         Ok(())
@@ -100,6 +105,8 @@ impl Default for Tuning {
             catch_up: Duration::from_secs(60),
             disk_stall: Duration::from_secs(2),
             snapshot_interval: SNAPSHOT_INTERVAL,
+            snapshot_bytes: 64 << 20,
+            held_bytes: 1 << 30,
             keep_entries: LOG_ENTRIES_FOR_SLOW_FOLLOWERS,
         }
     }

@@ -13,7 +13,6 @@ use std::{
     sync::Arc,
 };
 
-use redb::backends::FileBackend;
 use skep_common::{
     durable::{sync_dir, write_atomic},
     secret::Secret,
@@ -77,7 +76,7 @@ fn is_owned(dir: &Path) -> Result<bool, StartError> {
         return Ok(false);
     }
     let disk = open_disk(&log, Arc::new(Seal::new(&key))).map_err(|error| error.at_start(&log))?;
-    Ok(disk.contents().map_err(|error| error.at_start(&log))?.owner.is_some())
+    Ok(disk.owner().map_err(|error| error.at_start(&log))?.is_some())
 }
 
 /// Opens the directory of a member that ran before, and checks all of it.
@@ -130,20 +129,17 @@ fn start_of_log(
 /// hold entries of a leader that had been overruled; the snapshot, which holds only what was committed, says so.
 fn join(disk: &Disk, contents: &mut Contents, snapshot: &Description) -> Result<(), DiskError> {
     let Some(last) = snapshot.meta.last_log_id else { return Ok(()) };
-    let overruled = |entry: &crate::types::Entry| entry.log_id.index == last.index && entry.log_id != last;
-    if contents.entries.iter().any(overruled) {
+    let is_purged = contents.purged >= Some(last);
+    if !is_purged && disk.log_id_at(last.index)?.is_some_and(|own| own != last) {
         warn!(%last, "the log contradicts the snapshot that was received last; what was overruled is dropped");
-        disk.start_after(last)?;
-        contents.entries.clear();
-        contents.purged = Some(last);
+        disk.start_after(contents, last)?;
     }
     Ok(())
 }
 
 fn open_disk(path: &Path, seal: Arc<Seal>) -> Result<Disk, DiskError> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    let backend = FileBackend::new(file.map_err(|error| DiskError::Redb(error.into()))?);
-    Disk::open(backend.map_err(|error| DiskError::Redb(error.into()))?, path.to_owned(), seal)
+    Disk::open_file(file.map_err(|error| DiskError::Redb(error.into()))?, path.to_owned(), seal)
 }
 
 fn read_key(dir: &Path) -> Result<Option<Key>, StartError> {

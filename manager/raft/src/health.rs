@@ -1,5 +1,5 @@
-//! What decides whether this member leads, votes or campaigns: when it last heard from a leader, when a quorum last heard
-//! from it, whether its disk answers, whether it wants to lead at all.
+//! What decides whether this member leads, votes or campaigns: when it last heard from a leader, whether that one's process has
+//! ended since, when a quorum last heard from this member, whether its disk answers, whether it wants to lead at all.
 //!
 //! Invariant: all of it is measured on the monotonic clock, so a stopped process finds on waking that much time has passed.
 
@@ -9,20 +9,31 @@ use std::{
 };
 
 use skep_common::clock::Clock;
+use tokio::sync::Notify;
 
-use crate::{Tuning, log_store::Pulse};
+use crate::{
+    Tuning,
+    log_store::Pulse,
+    timers::{Duty, Seen},
+};
 
 pub(crate) struct Health {
     clock: Arc<dyn Clock>,
     tuning: Tuning,
     pulse: Arc<Pulse>,
     marks: Mutex<Marks>,
+    /// Told when the leader may have ended.
+    news: Notify,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Marks {
     /// When a leader was last heard; at first, when this member started.
     heard: Duration,
+    /// Since when its connection is closed.
+    hung_up: Option<Duration>,
+    /// Since when nobody listens where it should.
+    ended: Option<Duration>,
     /// While leading: when a quorum last answered.
     acked: Option<Duration>,
     /// Until when this member does not want to lead.
@@ -31,20 +42,55 @@ struct Marks {
 
 impl Health {
     pub(crate) fn new(clock: Arc<dyn Clock>, tuning: Tuning, pulse: Arc<Pulse>) -> Self {
-        let marks = Marks { heard: clock.monotonic(), acked: None, abdicates_until: Duration::ZERO };
-        Self { clock, tuning, pulse, marks: Mutex::new(marks) }
+        let heard = clock.monotonic();
+        let marks = Marks { heard, hung_up: None, ended: None, acked: None, abdicates_until: Duration::ZERO };
+        Self { clock, tuning, pulse, marks: Mutex::new(marks), news: Notify::new() }
     }
 
     /// A leader, or the lead of this member itself, has shown.
     pub(crate) fn heard_leader(&self) {
         let now = self.clock.monotonic();
-        self.marks().heard = now;
+        let mut marks = self.marks();
+        (marks.heard, marks.hung_up, marks.ended) = (now, None, None);
+    }
+
+    /// When a leader was heard last.
+    pub(crate) fn heard(&self) -> Duration {
+        self.marks().heard
     }
 
     /// How long no leader has been heard.
     pub(crate) fn silence(&self) -> Duration {
-        let heard = self.marks().heard;
-        self.clock.monotonic().saturating_sub(heard)
+        self.clock.monotonic().saturating_sub(self.heard())
+    }
+
+    /// The connection that the leader was heard over is closed. It may come back by another.
+    pub(crate) fn note_hung_up(&self) {
+        let now = self.clock.monotonic();
+        self.marks().hung_up = Some(now);
+        self.news.notify_one();
+    }
+
+    /// The process of the leader that was heard last, at `heard`, has ended.
+    pub(crate) fn note_ended(&self, heard: Duration) {
+        let now = self.clock.monotonic();
+        let mut marks = self.marks();
+        if marks.heard == heard {
+            marks.ended = marks.ended.or(Some(now));
+            drop(marks);
+            self.news.notify_one();
+        }
+    }
+
+    /// Completes when the leader may have ended.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// What a member of this rank and duty decides on.
+    pub(crate) fn seen(&self, duty: Duty, rank: u32) -> Seen {
+        let Marks { heard, hung_up, ended, .. } = *self.marks();
+        Seen { now: self.clock.monotonic(), duty, heard, hung_up, ended, rank }
     }
 
     /// This member does not lead.
@@ -94,7 +140,8 @@ impl Health {
         if leads {
             !self.wants_to_lead() || self.quorum_silence() >= self.tuning.lease
         } else {
-            self.silence() >= self.tuning.lease
+            let has_ended = self.marks().ended.is_some();
+            has_ended || self.silence() >= self.tuning.lease
         }
     }
 
@@ -139,7 +186,24 @@ mod tests {
         clock.advance(Duration::from_millis(1));
         assert!(health.misses_leader(false));
         health.heard_leader();
-        assert_eq!(health.silence(), Duration::ZERO);
+        assert!(!health.misses_leader(false));
+    }
+
+    #[test]
+    fn a_leader_whose_process_has_ended_is_missed_at_once_and_until_one_is_heard() {
+        let (clock, health) = health();
+        clock.advance(Duration::from_secs(9));
+        health.heard_leader();
+        let heard = health.heard();
+        clock.advance(Duration::from_millis(1));
+        health.note_hung_up();
+        assert!(!health.misses_leader(false), "a connection is not a process");
+        health.note_ended(heard);
+        assert!(health.misses_leader(false));
+        health.heard_leader();
+        assert!(!health.misses_leader(false));
+        health.note_ended(heard);
+        assert!(!health.misses_leader(false), "that was the one before");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
     OnFatal,
     health::Health,
     network::Contacts,
+    proposer::Proposer,
     types::{Member, Metrics, Raft},
 };
 
@@ -74,6 +75,7 @@ pub(crate) struct Observer {
     pub(crate) raft: Raft,
     pub(crate) health: Arc<Health>,
     pub(crate) contacts: Arc<Contacts>,
+    pub(crate) proposer: Proposer,
     pub(crate) published: Arc<Published>,
     /// How often to look when openraft reports nothing.
     pub(crate) period: Duration,
@@ -113,7 +115,10 @@ impl Observer {
         {
             warn!(term = metrics.current_term, reason, "this manager gives up the lead");
         }
-        let leadership = leadership(metrics, reason.is_none());
+        // A leader that comes back in the term it had, after its disk stalled, plans anew: what its loops had proposed before
+        // must not be written after that.
+        let is_free = self.published.leadership.borrow().is_self || self.proposer.is_idle();
+        let leadership = leadership(metrics, reason.is_none() && is_free);
         self.published.leadership.send_if_modified(|published| replace_if_other(published, leadership));
         let standing = standing(metrics, *self.published.standing.borrow());
         self.published.standing.send_if_modified(|published| replace_if_other(published, standing));

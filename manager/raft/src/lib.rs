@@ -4,6 +4,7 @@
 //! it was started with, on every member in the same order. Everything it keeps on disk is sealed with a key of its own.
 
 mod barrier;
+mod blocking;
 mod compaction;
 mod config;
 mod convert;
@@ -13,10 +14,12 @@ mod fatal;
 mod health;
 mod leadership;
 mod log_store;
+mod lookout;
 mod membership;
 mod network;
 mod node;
 mod proposer;
+mod runtime;
 mod seal;
 mod snapshot;
 mod state_machine;

@@ -29,6 +29,7 @@ use crate::{
     health::Health,
     leadership::{Observer, Published},
     log_store::{LogStore, Owner, Pulse},
+    lookout::Lookout,
     membership::Members,
     network::{Contacts, Network, Parts},
     proposer::Proposer,
@@ -51,6 +52,7 @@ struct Inner {
     tuning: Tuning,
     raft: Raft,
     log: LogStore,
+    snapshot_trouble: watch::Receiver<Option<String>>,
     health: Arc<Health>,
     published: Arc<Published>,
     proposer: Proposer,
@@ -101,31 +103,51 @@ impl RaftNode {
         let pulse = Arc::new(Pulse::new(clock.clone()));
         let health = Arc::new(Health::new(clock.clone(), tuning.clone(), pulse.clone()));
         let contacts = Arc::new(Contacts::new(clock.clone()));
-        let network = Network::new(dialer, contacts.clone());
+        let network = Network::new(dialer, contacts.clone(), tuning.lease);
+        let transfers = network.transfers();
         let log = LogStore::new(disk, contents, snapshots.clone(), pulse, on_fatal.clone());
         let log = log.map_err(|error| StartError::Raft(error.to_string()))?;
         let machine =
             StateMachine::new(store.clone(), snapshots.clone(), newest, raft_id, tasks.clone(), on_fatal.clone());
-        let raft = Raft::new(raft_id, Arc::new(openraft_config(&tuning)), network.clone(), log.clone(), machine).await;
+        let applied_bytes = machine.applied_bytes();
+        let raft = Raft::new(raft_id, Arc::new(openraft_config()), network.clone(), log.clone(), machine).await;
         let raft = raft.map_err(|fatal| StartError::Raft(fatal.to_string()))?;
 
         let published = Arc::new(Published::default());
+        let (proposer, submitting) =
+            Proposer::new(raft.clone(), published.clone(), tuning.propose_deadline, stop.clone());
+        tasks.spawn(submitting);
         let observer = Observer {
             raft: raft.clone(),
             health: health.clone(),
             contacts: contacts.clone(),
+            proposer: proposer.clone(),
             published: published.clone(),
             period: tuning.heartbeat,
             on_fatal: on_fatal.clone(),
         };
         tasks.spawn(observer.run(stop.clone()));
-        let timers = Timers { raft: raft.clone(), network, health: health.clone(), tuning: tuning.clone() };
+        let lookout = Lookout { raft: raft.clone(), health: health.clone() };
+        let timers = Timers {
+            raft: raft.clone(),
+            network,
+            health: health.clone(),
+            lookout: lookout.clone(),
+            tuning: tuning.clone(),
+        };
         tasks.spawn(timers.run(stop.clone()));
-        let (proposer, submitting) =
-            Proposer::new(raft.clone(), published.clone(), tuning.propose_deadline, stop.clone());
-        tasks.spawn(submitting);
-        let compaction = Compaction { raft: raft.clone(), store: store.clone(), tuning: tuning.clone() };
+        let compaction = Compaction {
+            raft: raft.clone(),
+            store: store.clone(),
+            snapshots: snapshots.clone(),
+            contacts: contacts.clone(),
+            transfers,
+            applied_bytes,
+            tuning: tuning.clone(),
+        };
         tasks.spawn(compaction.run(stop.clone()));
+        tasks.spawn(log.clone().keep_room(stop.clone()));
+        let snapshot_trouble = snapshots.trouble();
         let members = Arc::new(Members {
             raft: raft.clone(),
             raft_id,
@@ -142,7 +164,7 @@ impl RaftNode {
             async move { members.keep(stop).await }
         });
         let parts =
-            Parts { raft: raft.clone(), raft_id, health: health.clone(), snapshots, stop: stop.clone(), on_fatal };
+            Parts { raft: raft.clone(), raft_id, health: health.clone(), lookout, snapshots, stop: stop.clone() };
         let service = RaftService::new(parts);
         info!(node.id = own.node_id, raft_id, "taking part in consensus");
         Ok(Self(Arc::new(Inner {
@@ -152,6 +174,7 @@ impl RaftNode {
             tuning,
             raft,
             log,
+            snapshot_trouble,
             health,
             published,
             proposer,
@@ -276,6 +299,16 @@ impl RaftNode {
         let _ = timeout(self.0.tuning.election_max * 3, another).await;
     }
 
+    /// Why the last snapshot could not be written, if it could not. It is tried again; until then the log grows.
+    pub fn snapshot_trouble(&self) -> watch::Receiver<Option<String>> {
+        self.0.snapshot_trouble.clone()
+    }
+
+    /// Whether the disk is full and the log lives on the room that was held back for it.
+    pub fn log_is_short_of_room(&self) -> watch::Receiver<bool> {
+        self.0.log.is_short()
+    }
+
     /// The members, by Raft id.
     pub fn members(&self) -> Vec<MemberHealth> {
         self.0.members.list()
@@ -313,18 +346,17 @@ impl RaftNode {
     }
 }
 
-/// openraft's own timers are off (see `timers`), and so is its way with snapshots (see `compaction`): what it calls the heartbeat interval only bounds an AppendEntries call here,
-/// and its election timeout is the lease.
-fn openraft_config(tuning: &Tuning) -> Config {
-    let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    let lease = millis(tuning.lease);
+/// openraft's own timers are off (see `timers`), and so are its way with snapshots (see `compaction`) and its lease (see
+/// `runtime`): what it calls the heartbeat interval only bounds an AppendEntries call here, and its election timeout is as short
+/// as it takes.
+fn openraft_config() -> Config {
     Config {
         cluster_name: "skep".to_owned(),
         enable_heartbeat: false,
         enable_elect: false,
-        heartbeat_interval: millis(APPEND_DEADLINE),
-        election_timeout_min: lease - 1,
-        election_timeout_max: lease,
+        heartbeat_interval: u64::try_from(APPEND_DEADLINE.as_millis()).unwrap_or(u64::MAX),
+        election_timeout_min: 1,
+        election_timeout_max: 2,
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         ..Config::default()

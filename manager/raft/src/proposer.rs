@@ -112,6 +112,11 @@ impl Proposer {
         let _ = entries.wait_for(|entries| entries.are_decided_up_to(begun)).await;
     }
 
+    /// Whether the fate of everything that was put into the log is decided.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.entries.borrow().under_way.is_empty()
+    }
+
     /// Proposes, as the leader of `term` only if one is given.
     pub(crate) async fn propose(&self, transaction: Transaction, term: Option<u64>) -> Answer {
         let proposal = RaftProposal { transaction: Some(transaction), only_in_term: term.unwrap_or(ANY_TERM) };
@@ -271,4 +276,101 @@ fn refused(batch: &Batch, error: &ClientWriteError<u64, Member>) -> ProposeError
 /// openraft is gone.
 fn lost(batch: &Batch) -> ProposeError {
     if batch.was_appended() { ProposeError::Unknown } else { ProposeError::Stopped }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use futures::{future::join_all, poll};
+    use openraft::Config;
+    use skep_ca::{RootCa, Subject};
+    use skep_common::{
+        clock::{Clock as _, SystemClock},
+        net::{
+            dial::Dialer,
+            identity::{Identity, IdentityHandle, new_key_and_csr},
+        },
+    };
+    use skep_proto::v1::NodeRole;
+    use skep_store::Store;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::{
+        Leadership, OnFatal, Tuning,
+        log_store::{Disk, LogStore, Pulse},
+        network::{Contacts, Network},
+        seal::{Seal, new_key},
+        snapshot::Snapshots,
+        state_machine::StateMachine,
+        testing::{FaultDisk, create_node},
+    };
+
+    fn nobody_to_call() -> Network {
+        let clock = SystemClock::new();
+        let ca = RootCa::generate(clock.now(), "swarm").unwrap();
+        let (key, csr) = new_key_and_csr().unwrap();
+        let subject = Subject { node_id: "n", cluster_id: "swarm", role: NodeRole::Manager };
+        let issued = ca.issue(csr.as_bytes(), subject, clock.now(), Duration::from_secs(7200)).unwrap();
+        let identity = Identity::from_pem(&issued.certificate_pem, key, ca.certificate_pem()).unwrap();
+        let dialer = Dialer::new(IdentityHandle::new(identity));
+        Network::new(dialer, Arc::new(Contacts::new(Arc::new(clock))), Duration::from_secs(1))
+    }
+
+    /// The only member of a group, with its log on `disk`.
+    async fn leader(disk: &FaultDisk, dir: &std::path::Path) -> (Raft, Proposer) {
+        let seal = Arc::new(Seal::new(&new_key()));
+        let snapshots = Snapshots::open(dir.to_owned(), seal.clone()).unwrap();
+        let log = Disk::open(disk.clone(), "log".into(), seal).unwrap();
+        let contents = log.contents().unwrap();
+        let pulse = Arc::new(Pulse::new(Arc::new(SystemClock::new())));
+        let log = LogStore::new(log, contents, snapshots.clone(), pulse, OnFatal::default()).unwrap();
+        let store = Arc::new(Store::default());
+        let machine = StateMachine::new(store, snapshots, None, 1, TaskTracker::new(), OnFatal::default());
+        let config = Config { enable_tick: false, ..Config::default() };
+        let raft = Raft::new(1, Arc::new(config), nobody_to_call(), log, machine).await.unwrap();
+        raft.initialize(BTreeMap::from([(1, Member::default())])).await.unwrap();
+        let mut metrics = raft.metrics();
+        metrics.wait_for(|metrics| metrics.state.is_leader() && metrics.last_applied.is_some()).await.unwrap();
+        let published = Arc::new(Published::default());
+        published.leadership.send_replace(Leadership { term: 1, leader: None, is_self: true });
+        let (proposer, run) =
+            Proposer::new(raft.clone(), published, Tuning::default().propose_deadline, CancellationToken::new());
+        tokio::spawn(run);
+        (raft, proposer)
+    }
+
+    /// openraft waits for each entry to be durable before it writes the next: what shares a sync is what shares an entry.
+    #[tokio::test]
+    async fn proposals_that_wait_share_an_entry_and_its_sync() {
+        const PROPOSALS: usize = 200;
+        let (disk, dir) = (FaultDisk::default(), tempfile::tempdir().unwrap());
+        let (raft, proposer) = leader(&disk, dir.path()).await;
+        let (before, syncs) = (raft.metrics().borrow().last_log_index, disk.syncs());
+        let proposals = (0..PROPOSALS).map(|number| proposer.propose(create_node(&format!("n{number}")), None));
+        let answers = join_all(proposals).await;
+        assert!(answers.iter().all(Result::is_ok));
+        let entries = raft.metrics().borrow().last_log_index.unwrap() - before.unwrap();
+        // They were all there before the first was taken; tokio has a task look at its other work after every 128 or so.
+        assert!(entries <= 4, "{entries} entries");
+        assert!(disk.syncs() - syncs <= 3 * 4, "{} syncs", disk.syncs() - syncs);
+        raft.shutdown().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_never_written() {
+        let (disk, dir) = (FaultDisk::default(), tempfile::tempdir().unwrap());
+        let (raft, proposer) = leader(&disk, dir.path()).await;
+        let before = raft.metrics().borrow().last_log_index;
+        {
+            let mut given_up = std::pin::pin!(proposer.propose(create_node("given-up"), None));
+            assert!(poll!(given_up.as_mut()).is_pending());
+        }
+        proposer.decided().await;
+        let applied = proposer.propose(create_node("wanted"), None).await.unwrap();
+        assert_eq!(applied.changes.changes.len(), 1);
+        assert_eq!(raft.metrics().borrow().last_log_index, before.map(|before| before + 1));
+        raft.shutdown().await.unwrap();
+    }
 }

@@ -2,12 +2,15 @@
 //!
 //! The state lives in memory; on disk there are only snapshots and the log since. Applying is total: a transaction that the
 //! store refuses is an answer, an entry that cannot be decoded ends the process, since going on without it would be
-//! another state than the other members'.
+//! another state than the other members'. A snapshot that cannot be written breaks no promise: it is told, and tried again.
 //!
 //! Versions: each transaction gets the index of its entry, or one more than the version before it when a batch has used that
 //! number already. So versions only grow, are the same on every member, and never run below the log.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, StorageIOError, storage::RaftStateMachine};
 use skep_common::random;
@@ -20,6 +23,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     OnFatal,
+    blocking::finished,
+    log_store::size_of_entry,
     snapshot::{Description, SnapshotData, SnapshotError, Snapshots},
     types::{Batch, Entry, LogId, Outcome, Snapshot, SnapshotMeta, StorageError, StoredMembership, TypeConfig},
 };
@@ -30,6 +35,8 @@ pub(crate) struct StateMachine {
     raft_id: u64,
     last_applied: Option<LogId>,
     membership: StoredMembership,
+    /// About how many bytes of log were applied since the start.
+    applied_bytes: Arc<AtomicU64>,
     /// What is being written; a shutdown waits for it.
     jobs: TaskTracker,
     on_fatal: OnFatal,
@@ -51,6 +58,7 @@ impl StateMachine {
             raft_id,
             last_applied: None,
             membership: StoredMembership::default(),
+            applied_bytes: Arc::default(),
             jobs,
             on_fatal,
         };
@@ -58,6 +66,11 @@ impl StateMachine {
             machine.set(&description.meta, view);
         }
         machine
+    }
+
+    /// Grows by the size of every entry that is applied.
+    pub(crate) fn applied_bytes(&self) -> Arc<AtomicU64> {
+        self.applied_bytes.clone()
     }
 
     fn set(&mut self, meta: &SnapshotMeta, view: View) {
@@ -116,7 +129,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         I::IntoIter: OptionalSend,
     {
         let mut answers = Vec::new();
-        for Entry { log_id, payload } in entries {
+        for entry in entries {
+            self.applied_bytes.fetch_add(size_of_entry(&entry) as u64, Ordering::Relaxed);
+            let Entry { log_id, payload } = entry;
             answers.push(match payload {
                 EntryPayload::Normal(batch) => self.apply_batch(log_id, &batch)?,
                 EntryPayload::Blank => {
@@ -146,7 +161,6 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 snapshot_id: format!("{index}-{}-{unique:016x}", self.raft_id),
             },
             jobs: self.jobs.clone(),
-            on_fatal: self.on_fatal.clone(),
         }
     }
 
@@ -167,11 +181,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 }
                 SnapshotData::Empty => return Err(SnapshotError::content("it is empty")),
             };
-            snapshots.keep_newest()?;
+            snapshots.keep_newest();
             Ok(view)
         });
-        let view = installed.await.unwrap_or_else(|error| Err(SnapshotError::content(error)));
-        let view = view.map_err(|error| self.failed(&error))?;
+        let view = finished(installed).await.map_err(|error| self.failed(&error))?;
         self.set(meta, view);
         Ok(())
     }
@@ -190,18 +203,21 @@ pub(crate) struct Builder {
     view: View,
     meta: SnapshotMeta,
     jobs: TaskTracker,
-    on_fatal: OnFatal,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, StorageError> {
         let (snapshots, view, meta) = (self.snapshots.clone(), self.view.clone(), self.meta.clone());
-        let saved = self.jobs.spawn_blocking(move || snapshots.save(meta, &view).map_err(SnapshotError::Io)).await;
-        let file = saved.unwrap_or_else(|error| Err(SnapshotError::content(error))).map_err(|error| {
-            self.on_fatal.call(&format!("a snapshot could not be written: {error}"));
-            snapshot_failed(&error)
-        })?;
-        Ok(Snapshot { meta: self.meta.clone(), snapshot: Box::new(SnapshotData::Stored(file)) })
+        let saved = self.jobs.spawn_blocking(move || {
+            let saved = snapshots.save(meta, &view);
+            snapshots.note(&saved);
+            saved
+        });
+        // An error here would end openraft. A snapshot of nothing is no news to it; who asked for one asks again.
+        Ok(finished(saved).await.map_or_else(
+            |_| Snapshot { meta: SnapshotMeta::default(), snapshot: Box::new(SnapshotData::Empty) },
+            |file| Snapshot { meta: self.meta.clone(), snapshot: Box::new(SnapshotData::Stored(file)) },
+        ))
     }
 }
 

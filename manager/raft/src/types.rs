@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use skep_store::{ApplyError, ChangeSet};
 
-use crate::snapshot::SnapshotData;
+use crate::{runtime::Runtime, snapshot::SnapshotData};
 
 openraft::declare_raft_types!(
     /// The instance of openraft this crate runs.
@@ -22,6 +22,7 @@ openraft::declare_raft_types!(
         Node = Member,
         Entry = openraft::Entry<TypeConfig>,
         SnapshotData = SnapshotData,
+        AsyncRuntime = Runtime,
 );
 
 pub(crate) type Raft = openraft::Raft<TypeConfig>;

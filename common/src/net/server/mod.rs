@@ -9,6 +9,7 @@
 
 mod caller;
 mod caps;
+mod connection;
 mod gate;
 mod guarded_body;
 mod right;
@@ -30,9 +31,10 @@ use tracing::{debug, warn};
 pub use self::{
     caller::Caller,
     caps::ServerLimits,
+    connection::Connection,
     roles::{RoleAnswer, RoleSource, is_unknown_node, unknown_node},
 };
-use self::{caps::Caps, gate::Gate};
+use self::{caps::Caps, connection::Connected, gate::Gate};
 use super::{
     backoff::Backoff,
     identity::{IdentityHandle, NodeCertificate},
@@ -150,7 +152,7 @@ impl Shared {
             }
             None => ANONYMOUS_LIFETIME,
         };
-        let gate = Gate::new(self.routes.clone(), self.roles.clone(), certificate, addr);
+        let gate = Connected::new(Gate::new(self.routes.clone(), self.roles.clone(), certificate, addr));
         let mut http = pin!(self.http2.serve_connection(TokioIo::new(stream), gate));
         tokio::select! {
             ended = http.as_mut() => {

@@ -3,16 +3,32 @@
 //! `log` maps an index to its entry; `records` holds the owner, the vote, and how far the log is committed and purged.
 //! A commit of the database is all or nothing, whatever happens to the machine. What cannot be read back is an error,
 //! never skipped: the entry may have been acknowledged.
+//!
+//! A purge only records up to where the log is gone. The entries themselves go a few at a time with the commits that follow,
+//! since the commit that removed thousands at once would keep everybody waiting.
 
 use std::{
+    collections::VecDeque,
+    fs::File,
     ops::{Bound, RangeBounds},
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
-use redb::{Database, DatabaseError, ReadableDatabase as _, StorageBackend, TableDefinition, WriteTransaction};
+use redb::{
+    Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageBackend, TableDefinition,
+    WriteTransaction, backends::FileBackend,
+};
 use skep_proto::{Message, v1};
+use tokio::sync::watch;
 
+use super::{
+    known::{TAIL_BYTES, size_of_entry},
+    room::Room,
+};
 use crate::{
     convert::{decode_entry, encode_entry, log_id_from_proto, log_id_to_proto, vote_from_proto, vote_to_proto},
     error::StartError,
@@ -30,6 +46,9 @@ const PURGED: &str = "purged";
 
 /// The log is small (see `Tuning`), and its newest part is cached decoded.
 const CACHE_BYTES: usize = 8 << 20;
+
+/// Purged entries that one commit removes.
+const SWEPT_AT_ONCE: u64 = 512;
 
 /// Whose log this is.
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -81,14 +100,37 @@ pub(super) enum Op {
     Owner(Owner),
 }
 
-/// Everything the file holds.
+/// What the file holds, as far as it is to be known at a start.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     pub(crate) owner: Option<Owner>,
     pub(crate) vote: Option<Vote>,
     pub(crate) committed: Option<LogId>,
     pub(crate) purged: Option<LogId>,
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) last: Option<LogId>,
+    /// The newest entries without a gap; those before them stay on disk.
+    pub(crate) entries: VecDeque<Entry>,
+    /// About what these take.
+    bytes: usize,
+}
+
+impl Contents {
+    fn push(&mut self, entry: Entry) {
+        self.last = Some(entry.log_id);
+        self.bytes += size_of_entry(&entry);
+        self.entries.push_back(entry);
+        while self.bytes > TAIL_BYTES
+            && let Some(oldest) = self.entries.pop_front()
+        {
+            self.bytes -= size_of_entry(&oldest);
+        }
+    }
+
+    /// The log is gone up to `upto`, all of it.
+    fn start_after(&mut self, upto: LogId) {
+        (self.purged, self.last, self.bytes) = (Some(upto), None, 0);
+        self.entries.clear();
+    }
 }
 
 /// The open file.
@@ -97,6 +139,11 @@ pub(crate) struct Disk {
     seal: Arc<Seal>,
     /// Taken when the log is closed.
     database: RwLock<Option<Database>>,
+    /// The log begins with this index; what is before it goes.
+    first: AtomicU64,
+    /// Whether more is to go.
+    unswept: AtomicBool,
+    room: Option<Room>,
 }
 
 impl Disk {
@@ -107,26 +154,55 @@ impl Disk {
             DatabaseError::Storage(storage) => DiskError::Redb(storage.into()),
             other => DiskError::Redb(other.into()),
         })?;
-        Ok(Self { file, seal, database: RwLock::new(Some(database)) })
+        let (first, unswept) = (AtomicU64::new(0), AtomicBool::new(false));
+        Ok(Self { file, seal, database: RwLock::new(Some(database)), first, unswept, room: None })
+    }
+
+    /// Opens the database in an open file that is at `path`, and holds back room for it.
+    pub(crate) fn open_file(file: File, path: PathBuf, seal: Arc<Seal>) -> Result<Self, DiskError> {
+        let room = Room::new(file.try_clone().map_err(|error| DiskError::Redb(error.into()))?);
+        let backend = FileBackend::new(file).map_err(|error| DiskError::Redb(error.into()))?;
+        let disk = Self { room: Some(room), ..Self::open(backend, path, seal)? };
+        disk.hold_room();
+        Ok(disk)
+    }
+
+    /// Takes back what was used of the room for the log.
+    pub(super) fn hold_room(&self) {
+        if let Some(room) = &self.room {
+            room.hold();
+        }
+    }
+
+    /// Whether the disk is full and the log lives on its room.
+    pub(super) fn is_short(&self) -> Option<watch::Receiver<bool>> {
+        self.room.as_ref().map(Room::is_short)
     }
 
     pub(crate) fn file(&self) -> &Path {
         &self.file
     }
 
-    /// Reads and checks everything: seals, order, no gap.
+    /// Whose log it is, if anybody's.
+    pub(crate) fn owner(&self) -> Result<Option<Owner>, DiskError> {
+        self.record(OWNER, |bytes| decode(&bytes))
+    }
+
+    /// Reads and checks everything: seals, order, no gap. Only the newest entries are kept.
     pub(crate) fn contents(&self) -> Result<Contents, DiskError> {
         let log_id = |bytes: Vec<u8>| decode::<v1::RaftLogId>(&bytes).map(|log_id| log_id_from_proto(&log_id));
-        let contents = Contents {
-            owner: self.record(OWNER, |bytes| decode(&bytes))?,
+        let mut contents = Contents {
+            owner: self.owner()?,
             vote: self.record(VOTE, |bytes| decode(&bytes).map(|vote| vote_from_proto(&vote)))?,
             committed: self.record(COMMITTED, log_id)?,
             purged: self.record(PURGED, log_id)?,
-            entries: self.entries(..)?,
+            ..Contents::default()
         };
-        let mut before = contents.purged;
-        for entry in &contents.entries {
-            // Without a purge the log begins at 0.
+        // Without a purge the log begins at 0.
+        let first = contents.purged.map_or(0, |purged| purged.index + 1);
+        self.first.store(first, Ordering::Relaxed);
+        self.each(first.., |entry| {
+            let before = contents.last.or(contents.purged);
             let next = before.map_or(0, |log_id| log_id.index + 1);
             if entry.log_id.index != next {
                 return Err(DiskError::damaged(Place::Entry(next), "it is missing"));
@@ -134,9 +210,15 @@ impl Disk {
             if Some(entry.log_id) <= before {
                 return Err(DiskError::damaged(Place::Entry(next), "its term is older than the one before"));
             }
-            before = Some(entry.log_id);
-        }
+            contents.push(entry);
+            Ok(true)
+        })?;
         Ok(contents)
+    }
+
+    /// The id of the entry at `index`, if the log has one there.
+    pub(crate) fn log_id_at(&self, index: u64) -> Result<Option<LogId>, DiskError> {
+        Ok(self.entries(index..=index, usize::MAX)?.0.first().map(|entry| entry.log_id))
     }
 
     /// Records whose log this is.
@@ -145,25 +227,47 @@ impl Disk {
     }
 
     /// Forgets every entry, as if the log had been purged up to `upto`.
-    pub(crate) fn start_after(&self, upto: LogId) -> Result<(), DiskError> {
-        self.commit([Op::Truncate(0), Op::Purge(upto)].iter())
+    pub(crate) fn start_after(&self, contents: &mut Contents, upto: LogId) -> Result<(), DiskError> {
+        self.commit([Op::Truncate(0), Op::Purge(upto)].iter())?;
+        contents.start_after(upto);
+        Ok(())
     }
 
-    /// The entries in `range`, as many as there are.
-    pub(super) fn entries(&self, range: impl RangeBounds<u64>) -> Result<Vec<Entry>, DiskError> {
+    /// The entries in `range`, as many as there are, but none that would make them take more than `bytes` unless it is the
+    /// first; and whether that is all of them.
+    pub(super) fn entries(&self, range: impl RangeBounds<u64>, bytes: usize) -> Result<(Vec<Entry>, bool), DiskError> {
+        let (mut entries, mut taken, mut is_all) = (Vec::new(), 0usize, true);
+        self.each(range, |entry| {
+            taken = taken.saturating_add(size_of_entry(&entry));
+            is_all = entries.is_empty() || taken <= bytes;
+            if is_all {
+                entries.push(entry);
+            }
+            Ok(is_all)
+        })?;
+        Ok((entries, is_all))
+    }
+
+    /// Hands over the entries in `range`, one after the other, as long as they are wanted.
+    fn each(
+        &self,
+        range: impl RangeBounds<u64>,
+        mut wanted: impl FnMut(Entry) -> Result<bool, DiskError>,
+    ) -> Result<(), DiskError> {
         self.with(|database| {
             let transaction = database.begin_read().map_err(redb::Error::from)?;
             let table = match transaction.open_table(LOG) {
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
                 table => table.map_err(redb::Error::from)?,
             };
             let range: (Bound<u64>, Bound<u64>) = (range.start_bound().cloned(), range.end_bound().cloned());
-            let mut entries = Vec::new();
             for row in table.range::<u64>(range).map_err(redb::Error::from)? {
                 let (index, sealed) = row.map_err(redb::Error::from)?;
-                entries.push(self.entry(index.value(), sealed.value())?);
+                if !wanted(self.entry(index.value(), sealed.value())?)? {
+                    break;
+                }
             }
-            Ok(entries)
+            Ok(())
         })
     }
 
@@ -202,9 +306,29 @@ impl Disk {
             for op in ops {
                 self.write(&transaction, op)?;
             }
+            self.sweep(&transaction)?;
             transaction.commit().map_err(redb::Error::from)?;
+            self.hold_room();
             Ok(())
         })
+    }
+
+    /// Whether purged entries are still to be removed, by commits of anything or of nothing.
+    pub(super) fn is_unswept(&self) -> bool {
+        self.unswept.load(Ordering::Relaxed)
+    }
+
+    /// Removes the oldest of what has been purged.
+    fn sweep(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        let first = self.first.load(Ordering::Relaxed);
+        let mut log = transaction.open_table(LOG)?;
+        let oldest = log.first()?.map(|(index, _)| index.value()).filter(|oldest| *oldest < first);
+        let end = oldest.map_or(first, |oldest| first.min(oldest + SWEPT_AT_ONCE));
+        if let Some(oldest) = oldest {
+            log.retain_in::<u64, _>(oldest..end, |_, _| false)?;
+        }
+        self.unswept.store(end < first, Ordering::Relaxed);
+        Ok(())
     }
 
     fn write(&self, transaction: &WriteTransaction, op: &Op) -> Result<(), redb::Error> {
@@ -222,7 +346,7 @@ impl Disk {
             }
             Op::Truncate(since) => log.retain_in::<u64, _>(since.., |_, _| false)?,
             Op::Purge(upto) => {
-                log.retain_in::<u64, _>(..=upto.index, |_, _| false)?;
+                self.first.fetch_max(upto.index + 1, Ordering::Relaxed);
                 record(PURGED, log_id_to_proto(upto).encode_to_vec())?;
             }
             Op::Vote(vote) => record(VOTE, vote_to_proto(vote).encode_to_vec())?,

@@ -14,7 +14,7 @@ use super::disk::Contents;
 use crate::types::{Entry, LogId, Vote};
 
 /// Durable entries are let go of when the cache outgrows this.
-const CACHE_BYTES: usize = 16 << 20;
+pub(super) const TAIL_BYTES: usize = 16 << 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Known {
@@ -30,9 +30,9 @@ pub(super) struct Known {
 
 impl From<Contents> for Known {
     fn from(contents: Contents) -> Self {
-        let Contents { owner: _, vote, committed, purged, entries } = contents;
-        let mut known = Self { vote, committed, purged, last: purged, ..Self::default() };
-        known.append(&entries);
+        let Contents { vote, committed, purged, last, entries, .. } = contents;
+        let mut known = Self { vote, committed, purged, last: last.or(purged), ..Self::default() };
+        known.append(entries);
         known.made_durable(known.next());
         known
     }
@@ -43,11 +43,11 @@ impl Known {
         self.last.map_or(0, |last| last.index + 1)
     }
 
-    pub(super) fn append(&mut self, entries: &[Entry]) {
+    pub(super) fn append(&mut self, entries: impl IntoIterator<Item = Entry>) {
         for entry in entries {
             self.last = Some(entry.log_id);
-            self.cache_bytes += size_of_entry(entry);
-            if let Some(old) = self.cache.insert(entry.log_id.index, entry.clone()) {
+            self.cache_bytes += size_of_entry(&entry);
+            if let Some(old) = self.cache.insert(entry.log_id.index, entry) {
                 self.cache_bytes -= size_of_entry(&old);
             }
         }
@@ -56,7 +56,7 @@ impl Known {
     /// Everything below `end` is on disk.
     pub(super) fn made_durable(&mut self, end: u64) {
         self.durable = self.durable.max(end);
-        while self.cache_bytes > CACHE_BYTES
+        while self.cache_bytes > TAIL_BYTES
             && let Some(oldest) = self.cache.first_entry()
             && *oldest.key() < self.durable
         {
@@ -111,7 +111,7 @@ pub(super) struct Found {
 }
 
 /// About how much room an entry takes, in memory or in a message.
-pub(super) fn size_of_entry(entry: &Entry) -> usize {
+pub(crate) fn size_of_entry(entry: &Entry) -> usize {
     const FIXED: usize = 64;
     const PER_MEMBER: usize = 128;
     FIXED
@@ -135,7 +135,7 @@ mod tests {
     fn finds_only_what_the_log_has() {
         let mut known = Known::default();
         assert_eq!(indexes(&known.find(..)), (0..0, vec![]));
-        known.append(&[entry(1, 0), entry(1, 1), entry(1, 2), entry(1, 3)]);
+        known.append([entry(1, 0), entry(1, 1), entry(1, 2), entry(1, 3)]);
         assert_eq!(indexes(&known.find(1..=2)), (1..1, vec![1, 2]));
         known.purge(entry(1, 1).log_id);
         assert_eq!(indexes(&known.find(..)), (2..2, vec![2, 3]));
@@ -150,11 +150,11 @@ mod tests {
     fn only_durable_entries_leave_the_cache() {
         let big = |index| {
             let mut big = entry(1, index);
-            big.payload = EntryPayload::Normal(Batch::new(vec![0; CACHE_BYTES / 2].into()));
+            big.payload = EntryPayload::Normal(Batch::new(vec![0; TAIL_BYTES / 2].into()));
             big
         };
         let mut known = Known::default();
-        known.append(&[big(0), big(1), big(2)]);
+        known.append([big(0), big(1), big(2)]);
         assert_eq!(indexes(&known.find(..)).1, [0, 1, 2], "not durable yet");
         known.made_durable(1);
         assert_eq!(indexes(&known.find(..)), (0..1, vec![1, 2]));

@@ -7,6 +7,7 @@
 mod disk;
 mod known;
 mod pulse;
+mod room;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -22,21 +23,24 @@ use openraft::{
     storage::{LogFlushed, RaftLogStorage},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
-    task::spawn_blocking,
+    sync::{mpsc, oneshot, watch},
+    time::sleep,
 };
+use tokio_util::sync::CancellationToken;
 
 use self::{
     disk::Op,
-    known::{Known, size_of_entry},
+    known::Known,
     writer::{Request, Waiting, Writer},
 };
 pub(crate) use self::{
     disk::{Contents, Disk, DiskError, Owner},
+    known::size_of_entry,
     pulse::Pulse,
 };
 use crate::{
     OnFatal,
+    blocking::blocking,
     snapshot::Snapshots,
     types::{Entry, LogId, StorageError, TypeConfig, Vote},
 };
@@ -70,7 +74,7 @@ impl LogStore {
     }
 
     async fn log_id_at(&self, index: u64) -> Result<Option<LogId>, StorageError> {
-        Ok(self.read(index..=index).await?.first().map(|entry| entry.log_id))
+        Ok(self.read(index..=index, usize::MAX).await?.first().map(|entry| entry.log_id))
     }
 
     /// Writes what was put off and lets go of the file. Reads and writes fail from then on.
@@ -81,6 +85,24 @@ impl LogStore {
         }
         // The thread has ended by itself after an error.
         self.disk.close();
+    }
+
+    /// Whether the disk is full and the log lives on the room that was held back for it.
+    pub(crate) fn is_short(&self) -> watch::Receiver<bool> {
+        self.disk.is_short().unwrap_or_else(|| watch::Sender::new(false).subscribe())
+    }
+
+    /// Takes the room for the log again, until `stop`, when the disk has it.
+    pub(crate) async fn keep_room(self, stop: CancellationToken) {
+        let mut short = self.is_short();
+        let keep = async {
+            while short.wait_for(|short| *short).await.is_ok() {
+                sleep(room::AGAIN).await;
+                let disk = self.disk.clone();
+                blocking(move || disk.hold_room()).await;
+            }
+        };
+        stop.run_until_cancelled(keep).await;
     }
 
     /// Returns when `op` is durable.
@@ -94,16 +116,18 @@ impl LogStore {
         self.requests.send(Request::Write(op, waiting)).await.map_err(|_| write_failed())
     }
 
-    async fn read(&self, range: impl RangeBounds<u64>) -> Result<Vec<Entry>, StorageError> {
+    /// The entries in `range`; those from disk only as far as they take no more than `bytes`, and then none after them.
+    async fn read(&self, range: impl RangeBounds<u64>, bytes: usize) -> Result<Vec<Entry>, StorageError> {
         let found = self.known().find(range);
         if found.on_disk.is_empty() {
             return Ok(found.cached);
         }
         let disk = self.disk.clone();
-        let read = spawn_blocking(move || disk.entries(found.on_disk)).await;
-        match read.unwrap_or(Err(DiskError::Closed)) {
-            Ok(mut entries) => {
-                entries.extend(found.cached);
+        match blocking(move || disk.entries(found.on_disk, bytes)).await {
+            Ok((mut entries, is_all)) => {
+                if is_all {
+                    entries.extend(found.cached);
+                }
                 Ok(entries)
             }
             Err(error) => {
@@ -133,11 +157,11 @@ impl RaftLogReader<TypeConfig> for LogStore {
         &mut self,
         range: RB,
     ) -> Result<Vec<Entry>, StorageError> {
-        self.read((range.start_bound().cloned(), range.end_bound().cloned())).await
+        self.read((range.start_bound().cloned(), range.end_bound().cloned()), usize::MAX).await
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, StorageError> {
-        let mut entries = self.read(start..end).await?;
+        let mut entries = self.read(start..end, MAX_APPEND_BYTES).await?;
         let mut bytes = 0;
         let fitting = entries.iter().take_while(|entry| {
             bytes += size_of_entry(entry);
@@ -192,7 +216,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 batch.note_appended(entry.log_id.leader_id.term);
             }
         }
-        self.known_mut().append(&entries);
+        self.known_mut().append(entries.iter().cloned());
         self.request(Op::Append(entries), Waiting::Raft(callback)).await
     }
 

@@ -1,5 +1,6 @@
-//! The one thread that writes the log file. What piles up while a commit is under way goes into the next one, so one
-//! fsync serves many changes.
+//! The one thread that writes the log file. openraft waits for each append before it asks for the next write, so a commit holds
+//! one append or vote, and what was put off until then; that many proposals share one fsync is the proposer's doing.
+//! With nothing to do the thread removes what has been purged.
 //!
 //! Invariants: changes reach the disk in the order they were asked for; nobody is answered before the commit that holds
 //! the change is durable; after the first error nobody is answered well any more, and the process is told to end.
@@ -71,14 +72,7 @@ impl Writer {
             }
             let needed = closing.is_some() || batch.iter().any(|(_, waiting)| !matches!(waiting, Waiting::Nobody));
             if needed && !batch.is_empty() {
-                self.pulse.begin();
-                let result = self.disk.commit(batch.iter().map(|(op, _)| op));
-                let took = self.pulse.end();
-                if took > SLOW {
-                    warn!(?took, file = %self.disk.file().display(), "the disk is slow to make the Raft log durable");
-                }
-                if let Err(error) = result {
-                    let reason = format!("{}: {error}", self.disk.file().display());
+                if let Err(reason) = self.commit(batch.iter().map(|(op, _)| op)) {
                     answer(batch, Some(&reason));
                     self.on_fatal.call(&reason);
                     // Dropping the queue fails everybody who waits or comes later.
@@ -87,6 +81,12 @@ impl Writer {
                 self.note_durable(batch.iter().map(|(op, _)| op));
                 answer(iter::empty().chain(batch.drain(..)), None);
             }
+            while closing.is_none() && self.disk.is_unswept() && requests.is_empty() {
+                if let Err(reason) = self.commit(iter::empty()) {
+                    self.on_fatal.call(&reason);
+                    return;
+                }
+            }
             if let Some(done) = closing {
                 self.disk.close();
                 let _ = done.send(());
@@ -94,6 +94,17 @@ impl Writer {
             }
         }
         self.disk.close();
+    }
+
+    /// Whether the commit was made; if not, the process is told to end.
+    fn commit<'a>(&self, ops: impl Iterator<Item = &'a Op>) -> Result<(), String> {
+        self.pulse.begin();
+        let result = self.disk.commit(ops);
+        let took = self.pulse.end();
+        if took > SLOW {
+            warn!(?took, file = %self.disk.file().display(), "the disk is slow to make the Raft log durable");
+        }
+        result.map_err(|error| format!("{}: {error}", self.disk.file().display()))
     }
 
     fn note_durable<'a>(&self, ops: impl Iterator<Item = &'a Op>) {

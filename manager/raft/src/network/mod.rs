@@ -6,14 +6,15 @@ mod peer;
 mod receive;
 mod send;
 mod service;
+mod transfers;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use openraft::network::RaftNetworkFactory;
 use skep_common::net::dial::Dialer;
 
 pub use self::service::RaftService;
-pub(crate) use self::{contacts::Contacts, peer::Peer, service::Parts};
+pub(crate) use self::{contacts::Contacts, peer::Peer, service::Parts, transfers::Transfers};
 use crate::types::{Member, TypeConfig};
 
 /// Makes the way to each member.
@@ -21,15 +22,22 @@ use crate::types::{Member, TypeConfig};
 pub(crate) struct Network {
     dialer: Dialer,
     contacts: Arc<Contacts>,
+    transfers: Arc<Transfers>,
+    vote_deadline: Duration,
 }
 
 impl Network {
-    pub(crate) fn new(dialer: Dialer, contacts: Arc<Contacts>) -> Self {
-        Self { dialer, contacts }
+    /// A vote that takes longer than `vote_deadline` is not waited for.
+    pub(crate) fn new(dialer: Dialer, contacts: Arc<Contacts>, vote_deadline: Duration) -> Self {
+        Self { dialer, contacts, transfers: Arc::default(), vote_deadline }
+    }
+
+    pub(crate) fn transfers(&self) -> Arc<Transfers> {
+        self.transfers.clone()
     }
 
     pub(crate) fn peer(&self, target: u64, member: &Member) -> Peer {
-        Peer::new(self.dialer.clone(), self.contacts.clone(), target, member.clone())
+        Peer::new(self.clone(), target, member.clone())
     }
 }
 

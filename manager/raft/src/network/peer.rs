@@ -1,6 +1,6 @@
 //! One member as this one calls it.
 
-use std::{future::Future, iter, sync::Arc, time::Duration};
+use std::{future::Future, iter, time::Duration};
 
 use openraft::{
     AnyError,
@@ -8,15 +8,12 @@ use openraft::{
     network::{Backoff, RPCOption, RaftNetwork},
     raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse},
 };
-use skep_common::{
-    net::dial::{Dialer, Expect},
-    random,
-};
+use skep_common::{net::dial::Expect, random};
 use skep_proto::v1::{self, raft_client::RaftClient};
 use tokio::time::timeout;
 use tonic::{Code, Response, Status, transport::Channel};
 
-use super::{contacts::Contacts, send};
+use super::{Network, send};
 use crate::{
     convert::{
         Malformed, append_reply_from_proto, append_to_proto, log_id_from_proto, log_id_to_proto, required_vote,
@@ -28,15 +25,14 @@ use crate::{
 
 /// The way to one member. Only the node that the member is can answer.
 pub(crate) struct Peer {
-    dialer: Dialer,
-    contacts: Arc<Contacts>,
+    network: Network,
     target: u64,
     member: Member,
 }
 
 impl Peer {
-    pub(super) fn new(dialer: Dialer, contacts: Arc<Contacts>, target: u64, member: Member) -> Self {
-        Self { dialer, contacts, target, member }
+    pub(super) fn new(network: Network, target: u64, member: Member) -> Self {
+        Self { network, target, member }
     }
 
     pub(super) fn target(&self) -> u64 {
@@ -44,12 +40,12 @@ impl Peer {
     }
 
     pub(super) fn client(&self) -> RaftClient<Channel> {
-        RaftClient::new(self.dialer.channel(&self.member.addr, Expect::Node(self.member.node_id.clone())))
+        RaftClient::new(self.network.dialer.channel(&self.member.addr, Expect::Node(self.member.node_id.clone())))
     }
 
     /// Notes that the member has answered.
     pub(super) fn answered(&self) {
-        self.contacts.answered(self.target);
+        self.network.contacts.answered(self.target);
     }
 
     /// Waits for an answer no longer than `deadline`.
@@ -112,10 +108,10 @@ impl RaftNetwork<TypeConfig> for Peer {
     async fn vote(
         &mut self,
         request: VoteRequest<u64>,
-        option: RPCOption,
+        _option: RPCOption,
     ) -> Result<VoteResponse<u64>, RPCError<u64, Member, RaftError<u64>>> {
         let request = vote_request(&request.vote, request.last_log_id, self.target);
-        let reply = self.within(option.hard_ttl(), self.client().vote(request)).await;
+        let reply = self.within(self.network.vote_deadline, self.client().vote(request)).await;
         let reply = reply.map_err(|status| rpc_error(&status))?;
         Ok(VoteResponse {
             vote: required_vote(reply.vote.as_ref()).map_err(|error| malformed(&error))?,
@@ -134,10 +130,16 @@ impl RaftNetwork<TypeConfig> for Peer {
         let SnapshotData::Stored(file) = *snapshot.snapshot else {
             return Err(NetworkError::from(AnyError::error("this snapshot is not stored here")).into());
         };
-        tokio::select! {
+        let index = snapshot.meta.last_log_id.map_or(0, |log_id| log_id.index);
+        let transfer = self.network.transfers.begin(self.target, index);
+        let sent = tokio::select! {
             closed = cancel => Err(closed.into()),
             sent = send::send(self, vote, file) => sent,
+        };
+        if sent.is_ok() {
+            transfer.arrived();
         }
+        sent
     }
 
     fn backoff(&self) -> Backoff {

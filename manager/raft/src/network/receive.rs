@@ -10,15 +10,14 @@ use skep_common::limits::SNAPSHOT_CHUNK_BYTES;
 use skep_proto::v1;
 use tokio::{
     sync::{Mutex, OwnedMutexGuard},
-    task::spawn_blocking,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
-    OnFatal,
+    blocking::blocking,
     health::Health,
     snapshot::{Description, Incoming, SnapshotData, SnapshotError, Snapshots, crc32c},
     types::Snapshot,
@@ -31,7 +30,6 @@ pub(super) struct Receiving {
     snapshots: Arc<Snapshots>,
     health: Arc<Health>,
     stop: CancellationToken,
-    on_fatal: OnFatal,
     turn: Arc<Mutex<Turn>>,
 }
 
@@ -48,13 +46,8 @@ struct Transfer {
 }
 
 impl Receiving {
-    pub(super) fn new(
-        snapshots: Arc<Snapshots>,
-        health: Arc<Health>,
-        stop: CancellationToken,
-        on_fatal: OnFatal,
-    ) -> Self {
-        Self { snapshots, health, stop, on_fatal, turn: Arc::default() }
+    pub(super) fn new(snapshots: Arc<Snapshots>, health: Arc<Health>, stop: CancellationToken) -> Self {
+        Self { snapshots, health, stop, turn: Arc::default() }
     }
 
     /// How many bytes of the offered snapshot are here.
@@ -119,19 +112,18 @@ impl Receiving {
         &self,
         job: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
     ) -> Result<T, Status> {
-        let done = spawn_blocking(job).await.map_err(|error| Status::internal(error.to_string()))?;
-        self.outcome(done)
+        blocking(job).await.map_err(|error| refusal(&error))
     }
+}
 
-    /// What a peer sends wrong is refused; what the disk does wrong is fatal.
-    fn outcome<T>(&self, result: Result<T, SnapshotError>) -> Result<T, Status> {
-        result.map_err(|error| match error {
-            SnapshotError::Damaged { .. } => Status::data_loss(error.to_string()),
-            SnapshotError::Io(error) => {
-                self.on_fatal.call(&format!("a snapshot could not be stored: {error}"));
-                Status::internal("the snapshot could not be stored")
-            }
-        })
+/// The leader sends it again, from where it broke off: nothing was promised yet.
+fn refusal(error: &SnapshotError) -> Status {
+    match error {
+        SnapshotError::Damaged { .. } => Status::data_loss(error.to_string()),
+        SnapshotError::Io(error) => {
+            warn!(%error, "a snapshot that is being received could not be stored");
+            Status::resource_exhausted(format!("the snapshot could not be stored: {error}"))
+        }
     }
 }
 

@@ -8,15 +8,16 @@ use openraft::{
 };
 use skep_common::limits::{RPC_DEADLINE, SNAPSHOT_CHUNK_BYTES};
 use skep_proto::v1;
-use tokio::{sync::mpsc, task::spawn_blocking, time::timeout};
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tracing::info;
 
 use super::peer::Peer;
 use crate::{
+    blocking::blocking,
     convert::{required_vote, snapshot_meta_to_proto, vote_to_proto},
-    snapshot::{SnapshotError, SnapshotFile, crc32c},
+    snapshot::{SnapshotFile, crc32c},
     types::{TypeConfig, Vote},
 };
 
@@ -77,8 +78,7 @@ async fn feed(
     let next = have.div_ceil(SNAPSHOT_CHUNK_BYTES as u64);
     for number in next..file.description.chunks() {
         let of = file.clone();
-        let data = spawn_blocking(move || of.chunk(number)).await.unwrap_or_else(|error| Err(read_failed(&error)));
-        let data = data.map_err(|error| NetworkError::new(&error))?;
+        let data = blocking(move || of.chunk(number)).await.map_err(|error| NetworkError::new(&error))?;
         let offset = number * SNAPSHOT_CHUNK_BYTES as u64;
         let chunk = v1::SnapshotChunk { offer: None, offset, crc32c: crc32c(&data), data: data.into() };
         hand_over(&chunks, chunk).await?;
@@ -94,10 +94,6 @@ async fn hand_over(chunks: &mpsc::Sender<v1::SnapshotChunk>, chunk: v1::Snapshot
         Ok(Err(_)) => std::future::pending().await,
         Err(_) => Err(Unreachable::new(&Status::deadline_exceeded("the snapshot transfer makes no progress")).into()),
     }
-}
-
-fn read_failed(error: &tokio::task::JoinError) -> SnapshotError {
-    SnapshotError::Io(std::io::Error::other(error.to_string()))
 }
 
 fn unreachable(status: &Status) -> SendError {

@@ -3,10 +3,16 @@
 //! The authorization table lets only managers in. Here it is checked that a message is meant for this member, and that who
 //! speaks for a member is the node which the known membership has it be: a certificate speaks for no other member.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use openraft::{error::RaftError, raft::VoteRequest};
-use skep_common::{limits::MAX_REQUEST_BYTES, net::server::Caller};
+use skep_common::{
+    limits::MAX_REQUEST_BYTES,
+    net::server::{Caller, Connection},
+};
 use skep_proto::v1::{
     self,
     raft_server::{Raft as RaftRpc, RaftServer},
@@ -16,12 +22,12 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::receive::Receiving;
 use crate::{
-    OnFatal,
     convert::{
         Malformed, append_from_proto, append_reply_to_proto, log_id_from_proto, log_id_to_proto, required_vote,
         vote_to_proto,
     },
     health::Health,
+    lookout::Lookout,
     snapshot::Snapshots,
     types::{LogId, Raft, Vote},
 };
@@ -31,9 +37,9 @@ pub(crate) struct Parts {
     pub(crate) raft: Raft,
     pub(crate) raft_id: u64,
     pub(crate) health: Arc<Health>,
+    pub(crate) lookout: Lookout,
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) stop: CancellationToken,
-    pub(crate) on_fatal: OnFatal,
 }
 
 /// The service side of the Raft wire. Clones are the same service.
@@ -42,14 +48,17 @@ pub struct RaftService {
     raft: Raft,
     raft_id: u64,
     health: Arc<Health>,
+    lookout: Lookout,
+    /// The connection that the leader was heard over last.
+    line: Arc<AtomicU64>,
     receiving: Arc<Receiving>,
 }
 
 impl RaftService {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { raft, raft_id, health, snapshots, stop, on_fatal } = parts;
-        let receiving = Arc::new(Receiving::new(snapshots, health.clone(), stop, on_fatal));
-        Self { raft, raft_id, health, receiving }
+        let Parts { raft, raft_id, health, lookout, snapshots, stop } = parts;
+        let receiving = Arc::new(Receiving::new(snapshots, health.clone(), stop));
+        Self { raft, raft_id, health, lookout, line: Arc::default(), receiving }
     }
 
     pub(crate) fn server(&self) -> RaftServer<Self> {
@@ -86,6 +95,20 @@ impl RaftService {
         self.health.misses_leader(leads) && last_log_id >= own_last
     }
 
+    /// The leader has been heard, over this connection.
+    fn heard_leader(&self, connection: Option<&Connection>) {
+        self.health.heard_leader();
+        let Some(connection) = connection else { return };
+        if self.line.swap(connection.number(), Ordering::AcqRel) != connection.number() {
+            let (health, closed) = (self.health.clone(), connection.closed());
+            // Ends with the connection.
+            tokio::spawn(async move {
+                closed.await;
+                health.note_hung_up();
+            });
+        }
+    }
+
     fn own_vote(&self) -> Vote {
         self.raft.metrics().borrow().vote
     }
@@ -103,13 +126,14 @@ fn stopped<E: std::error::Error>(error: E) -> Status {
 impl RaftRpc for RaftService {
     async fn append(&self, request: Request<v1::AppendRequest>) -> Result<Response<v1::AppendReply>, Status> {
         let caller = Caller::of(&request)?.clone();
+        let connection = request.extensions().get::<Connection>().cloned();
         let request = request.into_inner();
         let to = request.to;
         let request = append_from_proto(request).map_err(invalid)?;
         self.admit(&caller, request.vote.leader_id.node_id, to)?;
         let leads = request.vote >= self.own_vote();
         if leads {
-            self.health.heard_leader();
+            self.heard_leader(connection.as_ref());
         }
         let reply = self.raft.append_entries(request).await.map_err(stopped::<RaftError<u64>>)?;
         if leads {
@@ -125,6 +149,10 @@ impl RaftRpc for RaftService {
         let vote = required_vote(request.vote.as_ref()).map_err(invalid)?;
         self.admit(&caller, vote.leader_id.node_id, request.to)?;
         let last_log_id = request.last_log_id.as_ref().map(log_id_from_proto);
+        if !self.health.misses_leader(self.raft.metrics().borrow().state.is_leader()) {
+            // Who asks may have seen what this member has yet to see.
+            self.lookout.look().await;
+        }
         if request.pre {
             let granted = self.would_grant(last_log_id);
             return Ok(Response::new(v1::VoteReply {
@@ -133,10 +161,16 @@ impl RaftRpc for RaftService {
                 last_log_id: None,
             }));
         }
-        if self.would_grant(last_log_id) {
-            // It is that one's turn: a campaign of this member now would only get in its way.
-            self.health.heard_leader();
+        if !self.would_grant(last_log_id) && self.own_vote() != vote {
+            let (own, last_log_id) = (self.own_vote(), self.raft.data_metrics().borrow().last_log);
+            return Ok(Response::new(v1::VoteReply {
+                vote: Some(vote_to_proto(&own)),
+                granted: false,
+                last_log_id: last_log_id.as_ref().map(log_id_to_proto),
+            }));
         }
+        // It is that one's turn: a campaign of this member now would only get in its way.
+        self.health.heard_leader();
         let reply = self.raft.vote(VoteRequest { vote, last_log_id }).await.map_err(stopped::<RaftError<u64>>)?;
         Ok(Response::new(v1::VoteReply {
             vote: Some(vote_to_proto(&reply.vote)),

@@ -13,7 +13,7 @@ use skep_common::limits::SNAPSHOT_CHUNK_BYTES;
 use skep_proto::v1;
 use skep_store::View;
 
-use super::{SnapshotError, codec};
+use super::{SnapshotError, codec, pace::Pace};
 use crate::{
     convert::{Malformed, snapshot_meta_from_proto},
     seal::{OVERHEAD, Place, Seal},
@@ -150,12 +150,13 @@ pub(super) struct ChunkWriter<'a> {
     pending: Vec<u8>,
     written: u64,
     digest: Context,
+    pace: Pace,
 }
 
 impl<'a> ChunkWriter<'a> {
     pub(super) fn new(file: &'a File, seal: &'a Seal, id: &'a str) -> Self {
         let pending = Vec::with_capacity(SNAPSHOT_CHUNK_BYTES);
-        Self { file, seal, id, pending, written: 0, digest: Context::new(&SHA256) }
+        Self { file, seal, id, pending, written: 0, digest: Context::new(&SHA256), pace: Pace::default() }
     }
 
     /// Writes the last chunk. The size and digest of what was written.
@@ -171,6 +172,7 @@ impl<'a> ChunkWriter<'a> {
             write_chunk(self.file, self.seal, self.id, self.written, &self.pending)?;
             self.digest.update(&self.pending);
             self.written += self.pending.len() as u64;
+            self.pace.wrote(self.file, self.pending.len())?;
             self.pending.clear();
         }
         Ok(())

@@ -9,11 +9,13 @@ use std::{
     sync::Arc,
 };
 
+use skep_common::reserve::is_full;
 use skep_store::View;
 
 use super::{
     Snapshots,
     file::{Description, SnapshotFile, read_chunk, sealed_len, whole_chunks, write_chunk},
+    pace::Pace,
 };
 use crate::snapshot::SnapshotError;
 
@@ -25,6 +27,7 @@ pub(crate) struct Incoming {
     description: Description,
     /// Plain bytes that are here.
     have: u64,
+    pace: Pace,
 }
 
 impl Incoming {
@@ -39,7 +42,7 @@ impl Incoming {
             chunks -= 1;
             have = whole_chunks(sealed_len(chunks), &description).1;
         }
-        Ok(Self { snapshots, path, file, description, have })
+        Ok(Self { snapshots, path, file, description, have, pace: Pace::default() })
     }
 
     /// How many plain bytes are here.
@@ -56,7 +59,15 @@ impl Incoming {
         if self.is_complete() || offset != self.have || chunk.len() as u64 != self.description.chunk_len(offset) {
             return Err(SnapshotError::content("a chunk that does not follow the one before"));
         }
-        write_chunk(&self.file, &self.snapshots.seal, self.description.id(), offset, chunk)?;
+        let written = write_chunk(&self.file, &self.snapshots.seal, self.description.id(), offset, chunk)
+            .and_then(|()| self.pace.wrote(&self.file, chunk.len()));
+        if let Err(error) = written {
+            if is_full(&error) {
+                // What is left of the disk is for the log.
+                let _ = std::fs::remove_file(&self.path);
+            }
+            return Err(error.into());
+        }
         self.have += chunk.len() as u64;
         Ok(())
     }
@@ -71,7 +82,9 @@ impl Incoming {
         };
         match complete.load() {
             Ok(view) => {
-                self.snapshots.publish(&self.path, &complete)?;
+                let placed = self.snapshots.publish(&self.path, &complete);
+                self.snapshots.note(&placed);
+                placed?;
                 Ok((complete, view))
             }
             Err(error) => {

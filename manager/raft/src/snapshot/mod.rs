@@ -3,11 +3,15 @@
 //! A snapshot is two files. `NAME.data` holds the state in sealed chunks, `NAME.meta` says what it is and is written last:
 //! without it there is no snapshot. NAME begins with the index of the last entry, so names sort by age. Files ending in
 //! `.part` are still being written or received.
+//!
+//! Invariants: one snapshot at a time is put into its place, and nothing is removed meanwhile; none goes behind a newer one. One
+//! that cannot be written leaves nothing behind, is told, and can be written again: the log has all of it still.
 
 mod codec;
 mod crc32c;
 mod file;
 mod incoming;
+mod pace;
 #[cfg(test)]
 mod tests;
 
@@ -20,10 +24,11 @@ use std::{
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
-use skep_common::durable::write_atomic;
+use skep_common::durable::{sync_file, write_atomic};
 use skep_proto::{Message as _, v1};
 use skep_store::View;
-use tracing::warn;
+use tokio::sync::watch;
+use tracing::{info, warn};
 
 pub(crate) use self::{
     crc32c::crc32c,
@@ -102,13 +107,18 @@ pub(crate) struct Snapshots {
     seal: Arc<Seal>,
     /// Newest first.
     kept: Mutex<Vec<SnapshotFile>>,
+    /// Held while the directory's snapshots change.
+    placing: Mutex<()>,
+    /// Why the last snapshot could not be written.
+    trouble: watch::Sender<Option<String>>,
 }
 
 impl Snapshots {
     /// Opens the directory, and makes it if need be.
     pub(crate) fn open(dir: PathBuf, seal: Arc<Seal>) -> io::Result<Arc<Self>> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        let snapshots = Self { dir, seal, kept: Mutex::default() };
+        let (kept, placing, trouble) = (Mutex::default(), Mutex::default(), watch::Sender::default());
+        let snapshots = Self { dir, seal, kept, placing, trouble };
         snapshots.remove_leftovers()?;
         Ok(Arc::new(snapshots))
     }
@@ -159,24 +169,60 @@ impl Snapshots {
         self.kept().last().and_then(|snapshot| snapshot.description.meta.last_log_id)
     }
 
+    /// Why the last snapshot could not be written, if it could not.
+    pub(crate) fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.subscribe()
+    }
+
+    /// Notes whether a snapshot could be written. Each failure is news, also when it is the same again.
+    pub(crate) fn note<T>(&self, result: &io::Result<T>) {
+        match result {
+            Ok(_) => {
+                if self.trouble.send_replace(None).is_some() {
+                    info!("a snapshot of the Raft state could be written again");
+                }
+            }
+            Err(error) => {
+                warn!(%error, "a snapshot of the Raft state could not be written; it will be tried again");
+                self.trouble.send_replace(Some(error.to_string()));
+            }
+        }
+    }
+
     /// Writes a state as a new snapshot, durably.
     pub(crate) fn save(&self, meta: SnapshotMeta, view: &View) -> io::Result<SnapshotFile> {
         let path = self.path(&name_of(&meta), PART);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        let saved = self.write(&path, meta, view).and_then(|snapshot| {
+            self.publish(&path, &snapshot)?;
+            Ok(snapshot)
+        });
+        if saved.is_err() {
+            // Best effort: a start clears away what is left over.
+            let _ = fs::remove_file(&path);
+        }
+        saved
+    }
+
+    fn write(&self, path: &Path, meta: SnapshotMeta, view: &View) -> io::Result<SnapshotFile> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
         let mut writer = file::ChunkWriter::new(&file, &self.seal, &meta.snapshot_id);
         codec::encode(view, &mut writer)?;
         let (size, sha256) = writer.finish()?;
         let description = Arc::new(Description { meta, size, sha256 });
-        let snapshot = SnapshotFile { description, file: Arc::new(file), seal: self.seal.clone() };
-        self.publish(&path, &snapshot)?;
-        Ok(snapshot)
+        Ok(SnapshotFile { description, file: Arc::new(file), seal: self.seal.clone() })
     }
 
-    /// Makes the complete file at `part` a snapshot of this directory, durably, and removes what is too old.
+    /// Makes the complete file at `part` a snapshot of this directory, durably, and removes what is too old; that is the file
+    /// itself when there is a newer snapshot.
     fn publish(&self, part: &Path, snapshot: &SnapshotFile) -> io::Result<()> {
+        let _placing = self.placing();
         let description = &snapshot.description;
+        let is_newer = |newest: SnapshotFile| newest.description.meta.last_log_id > description.meta.last_log_id;
+        if self.newest().is_some_and(is_newer) {
+            return fs::remove_file(part);
+        }
         let name = name_of(&description.meta);
-        snapshot.file.sync_all()?;
+        sync_file(&snapshot.file)?;
         fs::rename(part, self.path(&name, DATA))?;
         let meta = v1::SnapshotOffer {
             meta: Some(snapshot_meta_to_proto(&description.meta)),
@@ -186,25 +232,36 @@ impl Snapshots {
         };
         let sealed = self.seal.seal(Place::Description(&name), &meta.encode_to_vec());
         // Makes the rename durable as well.
-        write_atomic(&self.path(&name, META), &sealed, 0o600)?;
-
-        let mut kept = self.kept();
+        if let Err(error) = write_atomic(&self.path(&name, META), &sealed, 0o600) {
+            let _ = fs::remove_file(self.path(&name, DATA));
+            return Err(error);
+        }
+        let mut kept = self.kept().clone();
         kept.retain(|other| name_of(&other.description.meta) != name);
-        kept.push(snapshot.clone());
-        kept.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.description.meta.last_log_id));
-        kept.truncate(KEPT);
-        self.remove_all_but(&kept)
+        kept.insert(0, snapshot.clone());
+        self.keep(kept, KEPT);
+        Ok(())
     }
 
     /// Removes every snapshot but the newest: with the log before it gone, an older one is of no use.
-    pub(crate) fn keep_newest(&self) -> io::Result<()> {
-        let mut kept = self.kept();
-        kept.truncate(1);
-        self.remove_all_but(&kept)
+    pub(crate) fn keep_newest(&self) {
+        let _placing = self.placing();
+        let kept = self.kept().clone();
+        self.keep(kept, 1);
     }
 
-    fn remove_all_but(&self, kept: &[SnapshotFile]) -> io::Result<()> {
-        let kept: Vec<String> = kept.iter().map(|snapshot| name_of(&snapshot.description.meta)).collect();
+    /// Keeps the first `number` of these and removes all others. What cannot be removed costs room and is tried again with the
+    /// next snapshot.
+    fn keep(&self, mut kept: Vec<SnapshotFile>, number: usize) {
+        kept.truncate(number);
+        let names: Vec<String> = kept.iter().map(|snapshot| name_of(&snapshot.description.meta)).collect();
+        *self.kept() = kept;
+        if let Err(error) = self.remove_all_but(&names) {
+            warn!(%error, dir = %self.dir.display(), "an old snapshot could not be removed");
+        }
+    }
+
+    fn remove_all_but(&self, kept: &[String]) -> io::Result<()> {
         // The description goes first: data without one is no snapshot.
         for extension in [META, DATA] {
             for name in self.names(extension)?.into_iter().filter(|name| !kept.contains(name)) {
@@ -254,6 +311,10 @@ impl Snapshots {
 
     fn path(&self, name: &str, extension: &str) -> PathBuf {
         self.dir.join(format!("{name}.{extension}"))
+    }
+
+    fn placing(&self) -> MutexGuard<'_, ()> {
+        self.placing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn kept(&self) -> MutexGuard<'_, Vec<SnapshotFile>> {

@@ -1,6 +1,6 @@
 //! Snapshots on disk: what is kept, what damage does, how a transfer goes on.
 
-use skep_common::limits::SNAPSHOT_CHUNK_BYTES;
+use skep_common::{durable::power_cut, limits::SNAPSHOT_CHUNK_BYTES};
 use tempfile::TempDir;
 
 use super::*;
@@ -69,7 +69,7 @@ fn the_newest_two_are_kept_and_found_again() {
     assert_eq!(newest_index(&loaded), Some(30));
     assert_eq!(loaded.newest.unwrap().1.node_count(), 30);
     assert_eq!(reopened.newest().unwrap().description.meta, meta(30));
-    reopened.keep_newest().unwrap();
+    reopened.keep_newest();
     assert_eq!(home.files("meta").len(), 1);
 }
 
@@ -196,4 +196,80 @@ fn nothing_can_be_read_without_the_key() {
     }
     let other = Snapshots::open(home.dir.path().to_owned(), Arc::new(Seal::new(&new_key()))).unwrap();
     assert!(other.load().unwrap().newest.is_none());
+}
+
+/// Whenever the power goes while a snapshot is written, there is one to start from; and the new one when it was acknowledged.
+#[test]
+fn a_power_cut_leaves_the_old_or_the_new_snapshot() {
+    for kept in [1, 2] {
+        let home = Home::new();
+        let snapshots = home.open();
+        for index in 1..=kept {
+            snapshots.save(meta(index * 10), &view_of(3)).unwrap();
+        }
+        let (saved, cuts) = power_cut::record(home.dir.path(), || snapshots.save(meta(90), &big_view()));
+        saved.unwrap();
+        assert!(cuts.len() >= 4, "{} places", cuts.len());
+        let last = cuts.len() - 1;
+        for (number, cut) in cuts.iter().enumerate() {
+            for left in cut.outcomes() {
+                let after = tempfile::tempdir().unwrap();
+                left.write_to(after.path()).unwrap();
+                let snapshots = Snapshots::open(after.path().to_owned(), home.seal.clone()).unwrap();
+                let found = newest_index(&snapshots.load().unwrap());
+                let wanted: &[u64] = if number == last { &[90] } else { &[kept * 10, 90] };
+                assert!(found.is_some_and(|found| wanted.contains(&found)), "place {number}: {found:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_written_leaves_nothing_and_can_be_written_again() {
+    let home = Home::new();
+    let snapshots = home.open();
+    snapshots.save(meta(10), &view_of(3)).unwrap();
+    let moved = home.dir.path().with_extension("away");
+    fs::rename(home.dir.path(), &moved).unwrap();
+    let failed = snapshots.save(meta(20), &view_of(4));
+    snapshots.note(&failed);
+    failed.unwrap_err();
+    assert!(snapshots.trouble().borrow().is_some());
+    fs::rename(&moved, home.dir.path()).unwrap();
+    assert_eq!(newest_index(&home.open().load().unwrap()), Some(10));
+    let saved = snapshots.save(meta(20), &view_of(4));
+    snapshots.note(&saved);
+    assert!(snapshots.trouble().borrow().is_none());
+    assert_eq!(newest_index(&home.open().load().unwrap()), Some(20));
+}
+
+#[test]
+fn a_snapshot_that_comes_late_does_not_go_behind_a_newer_one() {
+    let home = Home::new();
+    let snapshots = home.open();
+    snapshots.save(meta(30), &view_of(3)).unwrap();
+    snapshots.keep_newest();
+    snapshots.save(meta(20), &view_of(2)).unwrap();
+    assert_eq!(snapshots.oldest(), meta(30).last_log_id, "the log before it is gone");
+    assert_eq!(home.files("data").len(), 1);
+    assert!(home.files("part").is_empty());
+}
+
+/// One writes its own, one receives another: neither takes the other's away.
+#[test]
+fn two_that_write_at_once_lose_nothing() {
+    let (there, here) = (Home::new(), Home::new());
+    let snapshots = here.open();
+    for round in 0..20 {
+        let sent = there.open().save(meta(round * 10 + 5), &view_of(2)).unwrap();
+        let mut incoming = Incoming::open(snapshots.clone(), Description::clone(&sent.description)).unwrap();
+        incoming.push(0, &sent.chunk(0).unwrap()).unwrap();
+        let own = std::thread::scope(|scope| {
+            let own = scope.spawn(|| snapshots.save(meta(round * 10 + 6), &view_of(3)).map(drop));
+            incoming.finish().unwrap();
+            own.join().unwrap()
+        });
+        own.unwrap();
+        assert_eq!(newest_index(&here.open().load().unwrap()), Some(round * 10 + 6), "round {round}");
+    }
 }

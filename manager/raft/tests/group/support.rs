@@ -1,6 +1,13 @@
 //! Managers in one process, on loopback, with real identities: each serves nothing but the Raft service.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use skep_ca::{RootCa, Subject};
 use skep_common::{
@@ -18,7 +25,12 @@ use skep_raft::{
 use skep_store::{Store, TxBuilder, View};
 use tempfile::TempDir;
 use tokio::{
-    net::TcpListener,
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -127,6 +139,23 @@ impl Swarm {
         self.start(name, Open::Create { raft_id }, Some(&addr)).await.unwrap()
     }
 
+    pub(crate) async fn two(&self) -> Vec<Manager> {
+        let first = self.bootstrap("n1").await;
+        let second = self.join(&first, "n2").await;
+        vec![first, second]
+    }
+
+    /// Joins a manager that the others reach by a line of its own; its own calls take another way.
+    pub(crate) async fn join_behind_a_line(&self, leader: &Manager, name: &str) -> (Line, Manager) {
+        leader.raft.propose(create(name)).await.unwrap();
+        let own = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+        let line = Line::to(own.clone()).await;
+        let raft_id = leader.raft.add_member(name, &line.addr).await.unwrap();
+        let manager = self.start(name, Open::Create { raft_id }, Some(&own)).await.unwrap();
+        manager.wait_standing(Standing::Voter).await;
+        (line, manager)
+    }
+
     pub(crate) async fn three(&self) -> Vec<Manager> {
         let first = self.bootstrap("n1").await;
         let second = self.join(&first, "n2").await;
@@ -137,6 +166,66 @@ impl Swarm {
     pub(crate) async fn restart(&self, stopped: (String, String)) -> Manager {
         let (name, addr) = stopped;
         self.start(&name, Open::Resume, Some(&addr)).await.unwrap()
+    }
+}
+
+/// A way to a manager that can be cut, when it still accepts connections and carries nothing, or be slow.
+pub(crate) struct Line {
+    pub(crate) addr: String,
+    is_cut: watch::Sender<bool>,
+    is_slow: Arc<AtomicBool>,
+}
+
+impl Line {
+    async fn to(target: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let (is_cut, cut) = watch::channel(false);
+        let is_slow = Arc::new(AtomicBool::new(false));
+        let slow = is_slow.clone();
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let (target, mut cut, slow) = (target.clone(), cut.clone(), slow.clone());
+                tokio::spawn(async move {
+                    // Fails with the line itself.
+                    let _ = cut.wait_for(|cut| !cut).await;
+                    let Ok(far) = TcpStream::connect(target).await else { return };
+                    let ((mut from_near, mut to_near), (mut from_far, mut to_far)) =
+                        (near.into_split(), far.into_split());
+                    tokio::select! {
+                        () = carry(&mut from_near, &mut to_far, &slow) => {}
+                        _ = copy(&mut from_far, &mut to_near) => {}
+                        _ = cut.wait_for(|cut| *cut) => {}
+                    }
+                });
+            }
+        });
+        Self { addr, is_cut, is_slow }
+    }
+
+    /// Carries no more than three megabytes a second towards the manager.
+    pub(crate) fn slow_down(&self) {
+        self.is_slow.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn cut(&self) {
+        self.is_cut.send_replace(true);
+    }
+
+    pub(crate) fn mend(&self) {
+        self.is_cut.send_replace(false);
+    }
+}
+
+async fn carry(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, slow: &AtomicBool) {
+    let mut piece = vec![0; 16 << 10];
+    while let Ok(length @ 1..) = from.read(&mut piece).await {
+        if slow.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(5)).await;
+        }
+        if to.write_all(&piece[..length]).await.is_err() {
+            return;
+        }
     }
 }
 

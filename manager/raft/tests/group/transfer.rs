@@ -4,10 +4,10 @@ use skep_common::{limits::SNAPSHOT_CHUNK_BYTES, net::dial::Expect};
 use skep_proto::v1::{
     RaftLogId, RaftMembership, RaftVote, SnapshotChunk, SnapshotMeta, SnapshotOffer, raft_client::RaftClient,
 };
-use skep_raft::FIRST_RAFT_ID;
+use skep_raft::{FIRST_RAFT_ID, Tuning};
 use tonic::{Code, Status, transport::Channel};
 
-use crate::support::{Swarm, create, encoded};
+use crate::support::{Swarm, create, encoded, eventually};
 
 const CHUNK: u64 = SNAPSHOT_CHUNK_BYTES as u64;
 
@@ -78,4 +78,40 @@ async fn a_transfer_goes_on_where_it_broke_off_and_nothing_wrong_gets_in() {
     assert_eq!(encoded(&to.store.view()), state);
     managers[0].propose(create("y")).await.unwrap();
     to.wait_same_state(&managers[0]).await;
+}
+
+/// The transfer takes longer than it takes the log to be purged again: what follows the snapshot has to stay for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_behind_a_slow_line_is_not_outrun_by_writers() {
+    let swarm = Swarm::with(Tuning { snapshot_interval: 40, keep_entries: 5, ..Tuning::default() });
+    let mut managers = swarm.two().await;
+    let (line, behind) = swarm.join_behind_a_line(&managers[0], "n3").await;
+    let stopped = behind.stop().await;
+    for number in 0..8 {
+        managers[0].propose(create(&format!("{number}{}", "x".repeat(150 << 10)))).await.unwrap();
+    }
+    let is_given_up = || managers[0].raft.members().iter().any(|member| member.node_id == "n3" && !member.reachable);
+    eventually("the leader to miss it", is_given_up).await;
+    for number in 0..200 {
+        managers[0].propose(create(&format!("before-{number}"))).await.unwrap();
+    }
+
+    line.slow_down();
+    let raft = managers[0].raft.clone();
+    let writer = tokio::spawn(async move {
+        for number in 0.. {
+            raft.propose(create(&format!("during-{number}"))).await.unwrap();
+        }
+    });
+    let behind = swarm.restart(stopped).await;
+    let version = |manager: &crate::support::Manager| manager.store.view().version();
+    let before = version(&managers[0]);
+    // It is there while the others go on writing.
+    eventually("the member to catch up", || version(&behind) >= before.max(version(&managers[0]).saturating_sub(60)))
+        .await;
+    assert!(!writer.is_finished(), "nothing was written meanwhile");
+    writer.abort();
+    managers.push(behind);
+    assert!(version(&managers[0]) > before);
+    managers[2].wait_same_state(&managers[0]).await;
 }

@@ -4,44 +4,40 @@
 //! Here a member that misses its leader first asks the others whether they miss it too and would vote for it (a pre-vote: Ongaro,
 //! "Consensus: bridging theory and practice", section 9.6). Only with a quorum's word does it have openraft campaign.
 //!
-//! Silence alone has to last for a good while, since a leader may merely be slow. But when nobody listens at the leader's address,
-//! its process has ended, and the others need not wait any longer than the lease.
+//! Silence alone has to last for a good while, since a leader may merely be slow. But when nobody listens at the leader's address
+//! any more, its process has ended, and nobody waits: a process that has ended leads nothing, and no read relies on a lease. A
+//! closed connection is what makes the members look.
+//!
+//! What to do when is decided in [`pacing`]; here it is done.
 
-use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
+mod pacing;
+#[cfg(test)]
+mod simulation;
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use skep_common::random;
-use tokio::{
-    net::TcpStream,
-    time::{Instant, sleep, timeout, timeout_at},
-};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use self::pacing::{Act, Pacing};
+pub(crate) use self::pacing::{Duty, Seen};
 use crate::{
     Tuning,
     health::Health,
+    lookout::Lookout,
     network::Network,
-    types::{Member, Metrics, Raft, Vote},
+    types::{Metrics, Raft, Vote},
 };
 
 pub(crate) struct Timers {
     pub(crate) raft: Raft,
     pub(crate) network: Network,
     pub(crate) health: Arc<Health>,
+    pub(crate) lookout: Lookout,
     pub(crate) tuning: Tuning,
-}
-
-/// What this member is to do next, by its place in the group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Duty {
-    Lead,
-    /// Another leads or may, and this member may follow on.
-    StandBy,
-    /// There is nobody else.
-    StandAlone,
-    /// No vote, no campaign.
-    None,
 }
 
 fn duty(metrics: &Metrics) -> Duty {
@@ -64,71 +60,37 @@ impl Timers {
     }
 
     async fn beat_and_campaign(&self) {
-        let heartbeat = self.tuning.heartbeat;
-        let mut patience = self.draw_patience();
-        let mut next_campaign = Instant::now();
+        let mut pacing = Pacing::new(self.tuning.clone(), random::fraction());
         loop {
-            let duty = duty(&self.raft.metrics().borrow());
-            let pause = match duty {
-                Duty::Lead => {
+            let (duty, rank) = {
+                let metrics = self.raft.metrics();
+                let metrics = metrics.borrow();
+                (duty(&metrics), rank(&metrics))
+            };
+            let (act, pause) = pacing.next(&self.health.seen(duty, rank));
+            match act {
+                Act::Beat => {
                     // When the lead is lost, silence begins then.
                     self.health.heard_leader();
                     if self.health.should_beat() {
                         let _ = self.raft.trigger().heartbeat().await;
                     }
-                    heartbeat
                 }
-                Duty::StandBy if Instant::now() < next_campaign => heartbeat / 4,
-                Duty::StandBy => match self.is_leader_missing(patience).await {
-                    None => {
-                        next_campaign = Instant::now() + self.campaign().await;
-                        patience = self.draw_patience();
-                        Duration::ZERO
+                Act::ElectAlone => drop(self.raft.trigger().elect().await),
+                Act::Look => self.lookout.look().await,
+                Act::Campaign => {
+                    let stood = self.is_wanted().await;
+                    if stood {
+                        info!("no leader is heard, standing for election");
+                        let _ = self.raft.trigger().elect().await;
                     }
-                    Some(look_again) => look_again,
-                },
-                Duty::StandAlone => {
-                    let _ = self.raft.trigger().elect().await;
-                    heartbeat
+                    pacing.campaigned(self.health.seen(duty, rank).now, stood, random::fraction());
                 }
-                Duty::None => heartbeat,
-            };
-            sleep(pause).await;
+                Act::Nothing => {}
+            }
+            // News cut the pause short.
+            let _ = timeout(pause, self.health.news()).await;
         }
-    }
-
-    /// When to look again whether the leader is missing; `None` when it is.
-    async fn is_leader_missing(&self, patience: Duration) -> Option<Duration> {
-        let (silence, half) = (self.health.silence(), self.tuning.heartbeat / 2);
-        match (self.tuning.lease.checked_sub(silence), patience.checked_sub(silence)) {
-            (_, None | Some(Duration::ZERO)) => None,
-            (None | Some(Duration::ZERO), Some(left)) => (!self.has_leader_ended().await).then_some(left.min(half)),
-            (Some(left), _) => Some(left),
-        }
-    }
-
-    /// Whether the leader's machine says that nobody listens where the leader should.
-    async fn has_leader_ended(&self) -> bool {
-        let leader = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow();
-            let leader = metrics.current_leader.filter(|leader| *leader != metrics.id);
-            leader.and_then(|leader| metrics.membership_config.membership().get_node(&leader).cloned())
-        };
-        let Some(Member { addr, .. }) = leader else { return false };
-        let connected = timeout(self.tuning.heartbeat, TcpStream::connect(addr)).await;
-        matches!(connected, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
-    }
-
-    /// Stands for election if a quorum is for it. How long to wait before the next attempt.
-    async fn campaign(&self) -> Duration {
-        if !self.is_wanted().await {
-            return self.tuning.heartbeat.mul_f64(0.5 + random::fraction());
-        }
-        info!("no leader is heard, standing for election");
-        let _ = self.raft.trigger().elect().await;
-        // Votes have to reach several disks. Who waits differently long does not collide again.
-        self.draw_patience() / 2
     }
 
     /// Asks all voters at once, and waits until a quorum of every active configuration is for it.
@@ -158,11 +120,13 @@ impl Timers {
         debug!(?granted, "no leader is heard, but too few others miss it");
         false
     }
+}
 
-    fn draw_patience(&self) -> Duration {
-        let Tuning { election_min, election_max, .. } = self.tuning;
-        election_min + election_max.saturating_sub(election_min).mul_f64(random::fraction())
-    }
+/// How many voters come before this one when the leader has ended.
+fn rank(metrics: &Metrics) -> u32 {
+    let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
+    let before = voters.into_iter().filter(|voter| *voter < metrics.id && Some(*voter) != metrics.current_leader);
+    u32::try_from(before.count()).unwrap_or(u32::MAX)
 }
 
 /// Whether these are a majority of every one of the configurations.

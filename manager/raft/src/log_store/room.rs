@@ -1,0 +1,94 @@
+//! Room for the log that nobody else can take: blocks behind the end of its file, allocated before they are needed.
+//!
+//! redb writes in place and into pages it has freed; what it needs from the disk is the growth of its file. With the room for
+//! that already the file's own, a disk that something else has filled takes no commit away: who may stop what fills it can still
+//! write that down. What is used up is taken again as soon as the disk has it.
+
+use std::{
+    fs::File,
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use skep_common::reserve::{hold_room, is_full};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// Held behind the end of the file: thousands of entries.
+const ROOM: u64 = 16 << 20;
+
+/// How often to ask a full disk again.
+pub(super) const AGAIN: Duration = Duration::from_secs(5);
+
+/// The room of one file.
+#[derive(Debug)]
+pub(super) struct Room {
+    file: File,
+    /// Bytes from the start of the file that are surely allocated.
+    held: AtomicU64,
+    is_short: watch::Sender<bool>,
+}
+
+impl Room {
+    pub(super) fn new(file: File) -> Self {
+        Self { file, held: AtomicU64::new(0), is_short: watch::Sender::new(false) }
+    }
+
+    /// Whether the disk has no room to hold.
+    pub(super) fn is_short(&self) -> watch::Receiver<bool> {
+        self.is_short.subscribe()
+    }
+
+    /// Takes what is missing, after the file may have grown.
+    pub(super) fn hold(&self) {
+        match self.try_hold() {
+            Ok(()) => {
+                if self.is_short.send_replace(false) {
+                    info!("the disk has room for the Raft log again");
+                }
+            }
+            Err(error) if is_full(&error) => {
+                if !self.is_short.send_replace(true) {
+                    warn!("the disk is full; the Raft log lives on the room that was held back for it");
+                }
+            }
+            // A file system that cannot: then there is no more than the disk itself gives.
+            Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported) => {
+                self.held.store(u64::MAX, Ordering::Relaxed);
+            }
+            Err(error) => warn!(%error, "no room can be held back for the Raft log"),
+        }
+    }
+
+    fn try_hold(&self) -> io::Result<()> {
+        let length = self.file.metadata()?.len();
+        let wanted = length + ROOM;
+        // Half of it may be used up before it is filled up again.
+        if self.held.load(Ordering::Relaxed) < length + ROOM / 2 {
+            hold_room(&self.file, 0, wanted)?;
+            self.held.store(wanted, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_grows_has_its_room_before_it() {
+        let file = tempfile::tempfile().unwrap();
+        let room = Room::new(file.try_clone().unwrap());
+        let allocated = || file.metadata().unwrap().blocks() * 512;
+        room.hold();
+        assert!(allocated() >= ROOM && file.metadata().unwrap().len() == 0);
+        file.set_len(3 * ROOM).unwrap();
+        room.hold();
+        assert!(allocated() >= 4 * ROOM, "{}", allocated());
+        assert!(!*room.is_short().borrow());
+    }
+}
