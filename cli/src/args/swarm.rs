@@ -9,7 +9,7 @@ use super::{GoDuration, HistoryArgs};
 pub(crate) enum SwarmCommand {
     /// Make a swarm of this node
     Init(SwarmInitArgs),
-    /// Join a swarm
+    /// Join a swarm, or come back to it as the same node when the node's certificate has run out
     Join(SwarmJoinArgs),
     /// Show or replace the tokens nodes join with
     JoinToken(SwarmJoinTokenArgs),

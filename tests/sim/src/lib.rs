@@ -8,6 +8,9 @@
 //! looks for what must never be. Then everything is repaired, and within a minute the swarm must be exactly what was
 //! asked for ([`health`]). [`run`] returns what went wrong first, if anything did; [`play`] runs many.
 //!
+//! [`run_lifecycle`] plays the other half of a node: its certificates and its manager's life, of which the swarm above knows only
+//! the outcome.
+//!
 //! No run has everything: [`chaos`] draws what a seed is about (jobs, rebalancing, roles, partitions), so that many seeds
 //! together have it all, which their [`Tally`] proves.
 
@@ -22,6 +25,7 @@ mod event;
 mod fitness;
 mod health;
 mod leader;
+mod lifecycle;
 mod network;
 mod node;
 mod oracle;
@@ -37,5 +41,6 @@ mod users;
 pub use bugs::Bug;
 pub use campaign::{Outcome, play};
 pub use config::Config;
+pub use lifecycle::{Troubles, run_lifecycle};
 pub use simulation::{Failure, Report, run};
 pub use tally::{Excuse, Kind, Tally};
