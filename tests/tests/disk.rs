@@ -107,8 +107,10 @@ fn a_disk_full_of_logs_or_files_is_said_and_got_over() -> Result<()> {
     )?;
     let noisy = cluster.wait_running("n1", "noisy", 1)?[0].pid;
     node.wait_for_word("disk full")?;
-    let events = node.docker(&["events", "--since", "1h", "--until", "0s", "--filter", "type=node"])?;
-    ensure!(events.contains("message.new=disk full"), "{events}");
+    until("the event of a full disk", || {
+        let events = node.docker(&["events", "--since", "1h", "--until", "0s", "--filter", "type=node"])?;
+        Ok(events.contains("message.new=disk full").then_some(()))
+    })?;
     ensure!(node.free()? > 0, "the log took everything");
     ensure!(cluster.wait_running("n1", "noisy", 1)?[0].pid == noisy, "a full disk ended its container");
 

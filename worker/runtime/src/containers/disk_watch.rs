@@ -83,14 +83,15 @@ async fn relieve(inner: &Arc<Inner>, level: DiskLevel, room_until: SystemTime) -
 }
 
 impl Inner {
-    /// The running container that has the most bytes in files it changed since then, and how many.
+    /// The running container that has the most bytes in files it changed since then, and how many. Its log does not
+    /// count: that has stopped by itself.
     fn largest_writer(&self, since: SystemTime) -> Option<(Arc<Entry>, u64)> {
         let running: Vec<Arc<Entry>> =
             self.entries().values().filter(|entry| matches!(entry.phase(), Phase::Running(_))).cloned().collect();
         running
             .into_iter()
             .map(|entry| {
-                let bytes = written_since(&self.paths.bundle(&entry.record.id), since);
+                let bytes = written_since(&self.paths.bundle(&entry.record.id).join(UPPER), since);
                 (entry, bytes)
             })
             .filter(|(_, bytes)| *bytes >= SUSPICIOUS)
