@@ -121,5 +121,14 @@ mod tests {
         assert_eq!((message.kind(), message.applies_to, message.generation), (Kind::Incremental, 1, 2));
         assert_eq!((ids(&message.update), message.remove), (vec!["a", "c"], vec!["b".to_owned()]));
         assert_eq!(stream.next(&view), None);
+
+        let view = edit(&view, |tx| {
+            tx.create(task("e", "n", Assigned, Running));
+        });
+        assert_eq!(ids(&stream.next(&view).unwrap().update), ["e"]);
+        let view = edit(&view, |tx| {
+            tx.remove(ObjectKind::Task, "e");
+        });
+        assert_eq!(stream.next(&view).unwrap().remove, ["e"]);
     }
 }

@@ -226,6 +226,17 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(Constraint::parse(text).unwrap().matches(&node()), expected, "{text}");
         }
+        let mut far = node();
+        far.status.as_mut().unwrap().addr = "fd00:1::7".into();
+        for (text, expected) in [
+            ("node.ip==fd00:1::/32", true),
+            ("node.ip==fd00:2::/32", false),
+            ("node.ip==fd00:1::7/128", true),
+            ("node.ip==fd00:1::7/129", false),
+            ("node.ip==10.0.0.0/8", false),
+        ] {
+            assert_eq!(Constraint::parse(text).unwrap().matches(&far), expected, "{text}");
+        }
     }
 
     #[test]

@@ -211,6 +211,8 @@ mod tests {
         let mut asked = other;
         run_now(&mut asked, Timestamp(400)).unwrap();
         assert_eq!(runs(&asked), [(1, true)]);
+        let run = &job(&asked).runs[0];
+        assert_eq!((run.started_at, run.scheduled_at, job(&asked).last_execution), (400, 0, 400));
     }
 
     #[test]

@@ -249,7 +249,8 @@ mod tests {
         }
         let late = settle(&mut liveness, &after, SECOND + Duration::from_millis(3750));
         assert_eq!(state(&late, "a"), NodeState::Down);
-        assert_eq!(late.node("a").unwrap().status.as_ref().unwrap().since, 100);
+        let status = late.node("a").unwrap().status.clone().unwrap();
+        assert_eq!((status.since, status.message.as_str()), (100, "heartbeat failure for node in \"unknown\" state"));
     }
 
     #[test]
@@ -294,6 +295,9 @@ mod tests {
         let mut liveness = Liveness::new(&view, Duration::ZERO);
         liveness.opened("a", "s1", "", None, "", Duration::ZERO);
         let up = settle(&mut liveness, &view, Duration::ZERO);
+        // Twice the period between two looks is what was promised.
+        let up = settle(&mut liveness, &up, Duration::from_millis(1500));
+        assert_eq!(liveness.next_deadline(), Some(Duration::from_millis(2250)));
         let woken = settle(&mut liveness, &up, 60 * SECOND);
         assert_eq!(state(&woken, "a"), NodeState::Ready);
         // But silence after that counts as ever.

@@ -124,54 +124,91 @@ mod tests {
 
     use super::*;
 
-    const DOWN_SINCE: Timestamp = Timestamp::from_secs(1_000_000);
+    const DOWN_SINCE: Timestamp = Timestamp::from_secs(1000);
 
-    /// A task that was to stop on a node that went down.
-    fn stranded(node: Option<NodeState>) -> View {
+    /// One task, on a node that is in this state, or on none that exists.
+    fn view(node: Option<NodeState>, state: TaskState, desired: TaskState) -> View {
         let empty = View::default();
         let mut tx = TxBuilder::new(&empty, Timestamp(1));
+        tx.create(Service { id: "s".into(), ..Service::default() });
         if let Some(state) = node {
-            let status = NodeStatus { state: state.into(), since: DOWN_SINCE.0, ..NodeStatus::default() };
+            let status = NodeStatus { state: state.into(), since: DOWN_SINCE.as_nanos(), ..NodeStatus::default() };
             tx.create(Node { id: "n".into(), status: Some(status), ..Node::default() });
         }
-        tx.create(Service { id: "s".into(), ..Service::default() });
         tx.create(Task {
             id: "t".into(),
             service_id: "s".into(),
-            node_id: "n".into(),
             slot: 1,
-            desired_state: TaskState::Shutdown.into(),
-            status: Some(TaskStatus { state: TaskState::Running.into(), ..TaskStatus::default() }),
+            node_id: "n".into(),
+            status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }),
+            desired_state: desired.into(),
             ..Task::default()
         });
         empty.apply(1, &tx.build()).unwrap().0
     }
 
-    fn after(view: &View, now: Timestamp) -> (TaskState, Option<Timestamp>) {
+    /// What becomes of the task, and when there is something to do if not now.
+    fn reaped(view: &View, now: Timestamp) -> (Option<TaskState>, Option<Timestamp>) {
         let plan = plan(view, &Scope::All, now);
-        let wake_at = plan.wake_at();
-        let view =
-            plan.transactions.iter().fold(view.clone(), |view, tx| view.apply(view.version() + 1, tx).unwrap().0);
-        (view.task("t").unwrap().state(), wake_at)
+        let after = plan.transactions.iter().fold(view.clone(), |view, tx| view.apply(2, tx).unwrap().0);
+        (after.task("t").map(|task| task.state()), plan.wake_at())
     }
 
     #[test]
-    fn a_task_is_given_up_when_its_node_has_been_down_for_a_day() {
-        let a_day = Duration::from_secs(24 * 3600);
-        let view = stranded(Some(NodeState::Down));
-        assert_eq!(
-            after(&view, DOWN_SINCE + a_day - Duration::from_nanos(1)),
-            (TaskState::Running, Some(DOWN_SINCE + a_day))
-        );
-        assert_eq!(after(&view, DOWN_SINCE + a_day), (TaskState::Orphaned, None));
+    fn what_says_that_a_jobs_place_is_done_outlives_what_failed_after_it() {
+        let ended = |id: String, state: TaskState, iteration| Task {
+            id,
+            service_id: "s".into(),
+            job_iteration: iteration,
+            status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }),
+            desired_state: TaskState::Shutdown.into(),
+            ..Task::default()
+        };
+        // One of a service that runs on has no such privilege.
+        for iteration in [0, 1] {
+            let mut view = View::default();
+            for nth in 0..7 {
+                let state = if nth == 0 { TaskState::Complete } else { TaskState::Failed };
+                let mut tx = TxBuilder::new(&view, Timestamp(10 + nth));
+                tx.create(ended(format!("{iteration}-{nth}"), state, iteration));
+                view = view.apply(view.version() + 1, &tx.build()).unwrap().0;
+            }
+            let after = plan(&view, &Scope::All, Timestamp(99));
+            let after = after.transactions.iter().fold(view.clone(), |view, tx| view.apply(99, tx).unwrap().0);
+            let kept: Vec<&str> = after.tasks().map(|task| task.id.as_str()).collect();
+            let expected = match iteration {
+                0 => vec!["0-2", "0-3", "0-4", "0-5", "0-6"],
+                _ => vec!["1-0", "1-3", "1-4", "1-5", "1-6"],
+            };
+            assert_eq!(kept, expected);
+        }
     }
 
     #[test]
-    fn a_task_is_given_up_with_its_node_and_never_while_its_node_can_say_how_it_is() {
-        let years = DOWN_SINCE + Duration::from_secs(3 * 365 * 24 * 3600);
-        assert_eq!(after(&stranded(None), DOWN_SINCE), (TaskState::Orphaned, None));
-        for state in [NodeState::Ready, NodeState::Unknown, NodeState::Disconnected] {
-            assert_eq!(after(&stranded(Some(state)), years), (TaskState::Running, None), "{state:?}");
+    fn what_may_run_is_given_up_when_its_node_has_been_down_for_a_day_or_is_gone() {
+        use TaskState::{Failed, New, Orphaned, Remove, Running, Shutdown};
+        let (down, up) = (Some(NodeState::Down), Some(NodeState::Ready));
+        let day = DOWN_SINCE + limits::ORPHAN_AFTER;
+        let before = day - Duration::from_nanos(1);
+        let years = DOWN_SINCE + limits::ORPHAN_AFTER * 1000;
+        for (node, state, desired, now, expected, wake_at) in [
+            (down, Running, Shutdown, before, Some(Running), Some(day)),
+            (down, Running, Shutdown, day, Some(Orphaned), None),
+            (down, Running, Remove, before, Some(Running), Some(day)),
+            (down, Running, Remove, day, None, None),
+            (down, Running, Running, day, Some(Running), None),
+            (up, Running, Shutdown, years, Some(Running), None),
+            (Some(NodeState::Unknown), Running, Shutdown, years, Some(Running), None),
+            (Some(NodeState::Disconnected), Running, Shutdown, years, Some(Running), None),
+            (up, Running, Remove, day, Some(Running), None),
+            (None, Running, Shutdown, before, Some(Orphaned), None),
+            (None, Running, Remove, before, None, None),
+            (up, Failed, Shutdown, day, Some(Failed), None),
+            (up, Failed, Remove, day, None, None),
+            (up, New, Shutdown, day, None, None),
+        ] {
+            let view = view(node, state, desired);
+            assert_eq!(reaped(&view, now), (expected, wake_at), "{node:?} {state:?} {desired:?} {now:?}");
         }
     }
 }

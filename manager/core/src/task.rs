@@ -229,11 +229,26 @@ mod tests {
     }
 
     #[test]
+    fn a_task_that_waits_for_its_start_after_failures_says_so() {
+        let said = |failed_in_a_row, not_before| {
+            let restart = RestartState { failed_in_a_row, not_before, ..RestartState::default() };
+            let ids = &mut SeededIds::new(1);
+            let made = make_task(&Service::default(), Place::Slot(1), TaskState::Ready, restart, ids, Timestamp(9));
+            made.status.unwrap().message
+        };
+        assert_eq!(said(2, 10), "restarting in backoff after 2 failures");
+        for (failures, not_before) in [(0, 10), (1, 10), (2, 9), (2, 0)] {
+            assert_eq!(said(failures, not_before), "created", "{failures} {not_before}");
+        }
+    }
+
+    #[test]
     fn neither_state_goes_back() {
         let mut task = Task::default();
         task.set_desired_state(TaskState::Running);
         let failed = advanced(&task, TaskState::Failed, "started", Timestamp(5));
         assert_eq!(advanced(&failed, TaskState::Running, "x", Timestamp(6)), failed);
+        assert_eq!(advanced(&failed, TaskState::Failed, "x", Timestamp(6)), failed);
         let stopped = desired(&task, TaskState::Shutdown);
         assert_eq!(desired(&stopped, TaskState::Ready), stopped);
     }

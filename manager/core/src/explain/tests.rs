@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use skep_proto::v1::{
-    Annotations, Node, NodeDescription, NodeFailure, NodeRole, NodeSpec, NodeState, NodeStatus, ReplicatedService,
-    RestartState, ServiceSpec, TaskStatus, UpdateStatus,
+    Annotations, GlobalJob, JobStatus, Node, NodeDescription, NodeFailure, NodeRole, NodeSpec, NodeState, NodeStatus,
+    ReplicatedService, RestartState, ServiceSpec, TaskStatus, UpdateStatus,
 };
 use skep_store::TxBuilder;
 
@@ -27,6 +27,16 @@ fn web(replicas: u64) -> Service {
     let mode = Some(Mode::Replicated(ReplicatedService { replicas }));
     let spec = ServiceSpec { annotations: Some(annotations.into()), mode, ..ServiceSpec::default() };
     Service { id: "s".into(), spec: Some(spec), ..Service::default() }
+}
+
+/// A job that runs on every node.
+fn scan() -> Service {
+    let mut service = web(0);
+    let spec = service.spec.as_mut().unwrap();
+    spec.annotations.get_or_insert_default().name = "scan".into();
+    spec.mode = Some(Mode::GlobalJob(GlobalJob {}));
+    service.job = Some(JobStatus { iteration: 1, ..JobStatus::default() });
+    service
 }
 
 fn task_in(slot: u64, state: TaskState, node: &str) -> Task {
@@ -101,6 +111,18 @@ fn a_service_says_what_it_waits_for() {
             said(paused(web(1)), vec![task_in(1, Running, "a")]),
             "web has 1 of 1 replicas running. The update is paused and waits for somebody to update the service \
              again: update paused due to failure.",
+        ),
+        (
+            said(web(1), vec![task_in(1, New, "")]),
+            "web has 0 of 1 replicas running. 1 task new: addresses and ports are not given yet.",
+        ),
+        (
+            said(web(1), vec![task_in(1, Preparing, "a")]),
+            "web has 0 of 1 replicas running. 1 task being prepared on host-a.",
+        ),
+        (
+            said(scan(), vec![Task { job_iteration: 1, desired_state: Complete.into(), ..task_in(0, Complete, "a") }]),
+            "scan has 0 tasks running and 1 complete. It waits for nothing.",
         ),
     ];
     for (said, expected) in table {
