@@ -4,6 +4,7 @@
 
 mod cluster;
 mod fate;
+mod large;
 mod membership;
 mod support;
 mod transfer;
