@@ -96,6 +96,7 @@ mod tests {
         #[test]
         fn keys_are_ordered_as_their_texts(a in "[a\0é]{0,40}", b in "[a\0é]{0,40}") {
             prop_assert_eq!(Key::from(a.as_str()).cmp(&Key::from(b.as_str())), a.cmp(&b));
+            prop_assert_eq!(Key::from(a.as_str()).partial_cmp(&Key::from(b.as_str())), Some(a.cmp(&b)));
             prop_assert_eq!(Key::from(a.as_str()).starts_with(&b), a.starts_with(&b));
         }
     }

@@ -3,11 +3,11 @@
 use skep_common::clock::Timestamp;
 use skep_proto::{
     Message as _,
-    v1::{Annotations, Object, ObjectKind, Service, ServiceSpec, Task, TaskSpec, TaskState, Transaction},
+    v1::{Annotations, Cluster, Object, ObjectKind, Service, ServiceSpec, Task, TaskSpec, TaskState, Transaction},
 };
 
 use super::{TapVersion as _, next, node, service, task, with};
-use crate::{ApplyError, Change, LookupError, TxBuilder, View};
+use crate::{ApplyError, Change, LookupError, Store, TxBuilder, View};
 
 #[test]
 fn versions_and_times_are_the_entrys() {
@@ -200,4 +200,64 @@ fn a_snapshot_that_is_not_whole_is_refused() {
     assert!(View::restore(&header, [Object::default()]).is_err());
     header.objects = 2;
     assert!(View::restore(&header, objects).is_err());
+}
+
+#[test]
+fn a_nodes_manager_is_the_newest_member_of_it() {
+    let view = next(&View::default(), |tx| {
+        tx.create(node("a", "one", "")).create(node("b", "two", ""));
+    });
+    let members = [(3, "a", "10.0.0.1:2377"), (9, "a", "10.0.0.2:2377"), (5, "a", "10.0.0.3:2377")];
+    let view = next(&view, |tx| {
+        tx.record_members(members);
+        assert_eq!((tx.is_empty(), tx.len()), (false, 1));
+    });
+    let manager = view.node("a").unwrap().manager.clone().unwrap();
+    assert_eq!((manager.raft_id, manager.addr.as_str()), (9, "10.0.0.2:2377"));
+    assert_eq!(view.node("b").unwrap().manager, None);
+    with(&view, |tx| {
+        tx.record_members(members);
+        assert_eq!((tx.is_empty(), tx.len()), (true, 0));
+    });
+    let view = next(&view, |tx| {
+        tx.record_members([(12, "b", "10.0.0.4:2377")]);
+        assert_eq!((tx.is_empty(), tx.len()), (false, 2));
+    });
+    assert_eq!(view.node("a").unwrap().manager, None);
+}
+
+#[test]
+fn a_task_keeps_the_spec_it_was_made_from() {
+    let spec = |force_update| TaskSpec { force_update, ..TaskSpec::default() };
+    let mut web = service("s", "web");
+    web.spec.get_or_insert_default().task = Some(spec(2).into());
+    let labels = Annotations { name: "older".into(), ..Annotations::default() };
+    let view = next(&View::default(), |tx| {
+        let old = Task { spec: Some(spec(1).into()), service: Some(labels.clone().into()), ..Task::default() };
+        tx.create(web).create(Task { id: "t".into(), service_id: "s".into(), slot: 1, ..old });
+    });
+    let task = view.task("t").unwrap();
+    assert_eq!((task.spec.as_deref(), task.service.as_deref()), (Some(&spec(1)), Some(&labels)));
+}
+
+#[test]
+fn an_object_is_found_by_what_it_is() {
+    let view = next(&View::default(), |tx| {
+        tx.create(Cluster { id: "c".into(), ..Cluster::default() });
+        tx.create(task("task1", "s", 1, "n", TaskState::Running));
+    });
+    assert_eq!(view.cluster().unwrap().id, "c");
+    assert_eq!(view.find_task("task").unwrap().id, "task1");
+    assert!(view.find_task("other").is_err());
+    let later = view.skip(9);
+    assert_eq!((later.version(), later.task("task1").is_some()), (9, true));
+    let written = next(&view, |tx| {
+        tx.update(view.object(ObjectKind::Task, "task1").unwrap());
+    });
+    assert_eq!(written.task("task1").unwrap().node_id, "n");
+    assert_eq!(format!("{view:?}"), "View { version: 1, objects: 2 }");
+
+    let store = Store::default();
+    store.replace(later);
+    assert_eq!((store.view().version(), store.view().find_task("task1").unwrap().slot), (9, 1));
 }
