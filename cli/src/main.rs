@@ -4,6 +4,7 @@
 mod args;
 mod client;
 mod commands;
+mod files;
 mod output;
 
 use std::process::ExitCode;
@@ -14,7 +15,13 @@ fn main() -> ExitCode {
     // Before anything else: a shim is a single thread with as little memory as can be.
     let mut words = std::env::args_os().skip(1);
     if words.next().is_some_and(|word| word == "shim") {
-        skep_shim::main(words);
+        match files::restore(words) {
+            Ok(words) => skep_shim::main(words),
+            Err(error) => {
+                eprintln!("skep shim: {}: {error}", files::SHIM_OPTION);
+                return ExitCode::FAILURE;
+            }
+        }
     }
     match args::Skep::try_parse() {
         Ok(skep) => commands::run(skep),

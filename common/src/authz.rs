@@ -2,13 +2,13 @@
 //!
 //! Every method of every service has one line in [`RPCS`]; a method without a line is refused, and a test that walks
 //! the compiled proto descriptors fails for it. Identity comes from the certificate, the role from the store: the
-//! server asks a `RoleSource` before it looks here.
+//! server asks a `RoleSource` before it looks here. No certificate's role is believed by itself.
 
 use std::time::Duration;
 
 use skep_proto::v1::NodeRole;
 
-use crate::limits::{MEMBERSHIP_DEADLINE, RPC_DEADLINE};
+use crate::limits::{MAX_REQUEST_BYTES, MAX_STRANGERS_REQUEST_BYTES, MEMBERSHIP_DEADLINE, RPC_DEADLINE};
 
 /// Who is at the other end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Peer {
     Node {
         /// The certificate's common name.
         node_id: String,
-        /// The role in force: the store's, or the certificate's where there is no state to ask.
+        /// The role in force, which is the store's.
         role: NodeRole,
     },
 }
@@ -46,19 +46,19 @@ pub enum Callers {
     Anyone,
     /// Every node of the swarm.
     Nodes,
-    /// Managers.
+    /// Managers, as the store knows them: a certificate alone does not do.
     Managers,
-    /// Managers that the store knows as such: a certificate alone does not do.
-    StoredManagers,
+    /// Members of the managers' consensus, as it has them itself: who may speak there is settled before there is a store.
+    Members,
 }
 
 impl Callers {
-    /// Whether `peer` is among them. Whether its role came from the store is the server's to know.
+    /// Whether `peer` is among them; of members, those that are in force are called managers.
     pub fn include(self, peer: &Peer) -> bool {
         match self {
             Self::Anyone => true,
-            Self::Nodes => *peer != Peer::Anonymous,
-            Self::Managers | Self::StoredManagers => peer.is_manager(),
+            Self::Nodes => peer.node_id().is_some(),
+            Self::Managers | Self::Members => peer.is_manager(),
         }
     }
 }
@@ -72,56 +72,72 @@ pub struct Rpc {
     pub callers: Callers,
     /// How long the server lets a handler take to begin its reply. `None`: the request is a stream that paces itself.
     pub deadline: Option<Duration>,
+    /// Bytes of the request at most. `None`: it is a stream, and each of its messages is bounded.
+    pub max_request: Option<usize>,
+    /// Whether it changes nothing, so that it may be made again when its answer was lost.
+    pub only_reads: bool,
+}
+
+impl Rpc {
+    const fn reading(self) -> Self {
+        Self { only_reads: true, ..self }
+    }
 }
 
 const fn rpc(path: &'static str, callers: Callers) -> Rpc {
-    Rpc { path, callers, deadline: Some(RPC_DEADLINE) }
+    let (deadline, max_request) = (Some(RPC_DEADLINE), Some(MAX_REQUEST_BYTES));
+    Rpc { path, callers, deadline, max_request, only_reads: false }
+}
+
+/// For anyone: what a stranger sends is small.
+const fn open(path: &'static str) -> Rpc {
+    Rpc { max_request: Some(MAX_STRANGERS_REQUEST_BYTES), ..rpc(path, Callers::Anyone) }
 }
 
 const fn membership(path: &'static str, callers: Callers) -> Rpc {
-    Rpc { path, callers, deadline: Some(MEMBERSHIP_DEADLINE) }
+    Rpc { deadline: Some(MEMBERSHIP_DEADLINE), ..rpc(path, callers) }
 }
 
 const fn upload(path: &'static str, callers: Callers) -> Rpc {
-    Rpc { path, callers, deadline: None }
+    Rpc { deadline: None, max_request: None, ..rpc(path, callers) }
 }
 
 /// The table.
 pub const RPCS: &[Rpc] = &[
-    rpc("/skep.v1.Ca/GetRootCa", Callers::Anyone),
-    rpc("/skep.v1.Ca/IssueCertificate", Callers::Anyone),
-    rpc("/skep.v1.Ca/CertificateStatus", Callers::Anyone),
-    rpc("/skep.v1.Raft/Append", Callers::Managers),
-    rpc("/skep.v1.Raft/Vote", Callers::Managers),
-    rpc("/skep.v1.Raft/OfferSnapshot", Callers::Managers),
-    upload("/skep.v1.Raft/InstallSnapshot", Callers::Managers),
-    membership("/skep.v1.Membership/Join", Callers::StoredManagers),
+    open("/skep.v1.Ca/GetRootCa").reading(),
+    open("/skep.v1.Ca/IssueCertificate"),
+    open("/skep.v1.Ca/CertificateStatus").reading(),
+    rpc("/skep.v1.Raft/Append", Callers::Members),
+    rpc("/skep.v1.Raft/Vote", Callers::Members),
+    rpc("/skep.v1.Raft/OfferSnapshot", Callers::Members),
+    upload("/skep.v1.Raft/InstallSnapshot", Callers::Members),
+    membership("/skep.v1.Membership/Join", Callers::Managers),
     membership("/skep.v1.Membership/Announce", Callers::Managers),
     membership("/skep.v1.Membership/Leave", Callers::Managers),
     rpc("/skep.v1.Dispatcher/Session", Callers::Nodes),
     rpc("/skep.v1.Dispatcher/Heartbeat", Callers::Nodes),
     rpc("/skep.v1.Dispatcher/Assignments", Callers::Nodes),
     rpc("/skep.v1.Dispatcher/UpdateTaskStatus", Callers::Nodes),
-    rpc("/skep.v1.Control/GetCluster", Callers::Managers),
+    rpc("/skep.v1.Control/GetCluster", Callers::Managers).reading(),
     rpc("/skep.v1.Control/UpdateCluster", Callers::Managers),
-    rpc("/skep.v1.Control/GetNode", Callers::Managers),
-    rpc("/skep.v1.Control/ListNodes", Callers::Managers),
+    rpc("/skep.v1.Control/GetNode", Callers::Managers).reading(),
+    rpc("/skep.v1.Control/ListNodes", Callers::Managers).reading(),
     rpc("/skep.v1.Control/UpdateNode", Callers::Managers),
     rpc("/skep.v1.Control/RemoveNode", Callers::Managers),
     rpc("/skep.v1.Control/CreateService", Callers::Managers),
-    rpc("/skep.v1.Control/GetService", Callers::Managers),
-    rpc("/skep.v1.Control/ListServices", Callers::Managers),
+    rpc("/skep.v1.Control/GetService", Callers::Managers).reading(),
+    rpc("/skep.v1.Control/ListServices", Callers::Managers).reading(),
     rpc("/skep.v1.Control/UpdateService", Callers::Managers),
     rpc("/skep.v1.Control/RemoveService", Callers::Managers),
     rpc("/skep.v1.Control/RebalanceService", Callers::Managers),
     rpc("/skep.v1.Control/RunJob", Callers::Managers),
-    rpc("/skep.v1.Control/GetTask", Callers::Managers),
-    rpc("/skep.v1.Control/ListTasks", Callers::Managers),
+    rpc("/skep.v1.Control/GetTask", Callers::Managers).reading(),
+    rpc("/skep.v1.Control/ListTasks", Callers::Managers).reading(),
     rpc("/skep.v1.Control/Watch", Callers::Managers),
-    rpc("/skep.v1.Control/Explain", Callers::Managers),
-    rpc("/skep.v1.Control/WhatIf", Callers::Managers),
-    rpc("/skep.v1.Journal/Read", Callers::StoredManagers),
-    rpc("/skep.v1.Peer/Ping", Callers::Managers),
+    rpc("/skep.v1.Control/Explain", Callers::Managers).reading(),
+    rpc("/skep.v1.Control/WhatIf", Callers::Managers).reading(),
+    rpc("/skep.v1.Journal/Read", Callers::Managers).reading(),
+    rpc("/skep.v1.Peer/Ping", Callers::Managers).reading(),
     rpc("/skep.v1.Peer/TaskLogs", Callers::Managers),
 ];
 
@@ -160,6 +176,32 @@ mod tests {
         let open: Vec<_> =
             RPCS.iter().filter(|rpc| rpc.callers.include(&Peer::Anonymous)).map(|rpc| rpc.path).collect();
         assert_eq!(open, ["/skep.v1.Ca/GetRootCa", "/skep.v1.Ca/IssueCertificate", "/skep.v1.Ca/CertificateStatus"]);
+        assert!(
+            RPCS.iter()
+                .filter(|rpc| rpc.callers.include(&Peer::Anonymous))
+                .all(|rpc| rpc.max_request <= Some(64 << 10))
+        );
+    }
+
+    #[test]
+    fn only_calls_that_read_are_made_twice() {
+        let twice: Vec<_> = RPCS.iter().filter(|rpc| rpc.only_reads).map(|rpc| rpc.path).collect();
+        let expected = [
+            "/skep.v1.Ca/GetRootCa",
+            "/skep.v1.Ca/CertificateStatus",
+            "/skep.v1.Control/GetCluster",
+            "/skep.v1.Control/GetNode",
+            "/skep.v1.Control/ListNodes",
+            "/skep.v1.Control/GetService",
+            "/skep.v1.Control/ListServices",
+            "/skep.v1.Control/GetTask",
+            "/skep.v1.Control/ListTasks",
+            "/skep.v1.Control/Explain",
+            "/skep.v1.Control/WhatIf",
+            "/skep.v1.Journal/Read",
+            "/skep.v1.Peer/Ping",
+        ];
+        assert_eq!(twice, expected);
     }
 
     #[test]

@@ -9,7 +9,10 @@ use std::time::Duration;
 /// [`MAX_SPEC_BYTES`], Raft batches and snapshot chunks are cut to fit.
 pub const MAX_REQUEST_BYTES: usize = 4 << 20;
 
-/// Largest message a client reads: lists of objects from an authenticated manager, and complete assignment sets.
+/// Largest request of a peer without a certificate: a signing request and a join token.
+pub const MAX_STRANGERS_REQUEST_BYTES: usize = 16 << 10;
+
+/// Largest message a client reads: lists of objects from an authenticated manager.
 pub const MAX_REPLY_BYTES: usize = 64 << 20;
 
 /// Largest encoded service, node or cluster spec.
@@ -23,6 +26,10 @@ pub const MAX_TRANSACTION_ACTIONS: usize = 500;
 
 /// Payload of one snapshot chunk.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 512 << 10;
+
+/// Bytes of tasks in one message of assignments; a larger task goes alone. Leaves room in [`MAX_REQUEST_BYTES`], which is
+/// also what a client reads unless it asks for more.
+pub const ASSIGNMENTS_BYTES: usize = 1 << 20;
 
 /// Status reports in one `UpdateTaskStatus`.
 pub const MAX_STATUS_BATCH: usize = 500;
@@ -138,7 +145,10 @@ pub const MEMBERSHIP_DEADLINE: Duration = Duration::from_secs(60);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// TLS of an incoming connection.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Within this a peer without a certificate must have sent the whole of a request.
+pub const STRANGERS_REQUEST_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Largest header list of a request or reply.
 pub const MAX_HEADER_BYTES: u32 = 16 << 10;

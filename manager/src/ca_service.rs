@@ -50,10 +50,8 @@ impl CaService {
     async fn admit(&self, caller: &Caller, request: IssueCertificateRequest) -> Result<String, Status> {
         let availability = Availability::try_from(request.availability)
             .map_err(|_| Status::invalid_argument("the availability of the node is not one there is"))?;
-        let view = self.swarm.read().await?;
-        let tokens = cluster(&view)?.join_tokens.clone().unwrap_or_default();
-        let now = self.swarm.clock.monotonic();
-        let role = self.gate.admit(&request.token, &tokens, caller.original_addr.ip(), now).map_err(refusal)?;
+        // Whoever has no token costs nothing: only for those who have one is a majority asked, below.
+        let role = self.role_for(caller, &request.token, &self.swarm.view())?;
         let key = public_key_of(&request.csr_pem).map_err(malformed)?;
 
         let _turn = Turn::take(&self.issuing, &key)?;
@@ -61,6 +59,7 @@ impl CaService {
         let node_id = RandomIds.next_id();
         let mut given = node_id.clone();
         let write = self.swarm.write(|view| {
+            let role = self.role_for(caller, &request.token, view)?;
             if let Some(node) = node_with_key(view, &key).filter(|node| is_meant(&node.id)) {
                 given.clone_from(&node.id);
                 return self.renewal(view, node, &key);
@@ -83,6 +82,13 @@ impl CaService {
             info!(node = given, addr = %caller.original_addr.ip(), "a node has come back with the key it holds");
         }
         Ok(given)
+    }
+
+    /// The role that a token gives in the swarm as `view` has it.
+    fn role_for(&self, caller: &Caller, token: &str, view: &View) -> Result<NodeRole, Status> {
+        let tokens = cluster(view)?.join_tokens.clone().unwrap_or_default();
+        let now = self.swarm.clock.monotonic();
+        self.gate.admit(token, &tokens, caller.original_addr.ip(), now).map_err(refusal)
     }
 
     /// A new certificate for a node of the swarm, for the role it has now.
@@ -206,9 +212,17 @@ impl Ca for CaService {
         &self,
         request: Request<CertificateStatusRequest>,
     ) -> Result<Response<CertificateStatusReply>, Status> {
+        let is_node = Caller::of(&request)?.node_id().is_ok();
         let CertificateStatusRequest { node_id } = request.into_inner();
-        let view = self.swarm.read().await?;
-        let node = view.node(&node_id).ok_or_else(|| Status::not_found(format!("node {node_id} not found")))?;
+        let mut node = self.swarm.view().node(&node_id).cloned();
+        // What is not known here may be known to a majority. A stranger asks again; it does not have them asked.
+        if node.is_none() && is_node {
+            node = self.swarm.read().await?.node(&node_id).cloned();
+        }
+        let node = node.ok_or_else(|| match is_node {
+            true => Status::not_found(format!("node {node_id} not found")),
+            false => Status::unavailable(format!("node {node_id} is not known here")),
+        })?;
         Ok(Response::new(CertificateStatusReply { certificate: node.certificate.clone() }))
     }
 }

@@ -7,9 +7,10 @@ use std::{path::PathBuf, sync::Arc};
 use skep_ca::RootCa;
 use skep_common::{
     clock::Clock,
-    net::{dial::Dialer, identity::IdentityHandle},
+    net::{dial::Dialer, identity::IdentityHandle, server::ServerLimits},
 };
 use skep_proto::v1::{Availability, Certificate, ClusterSpec, NodeDescription};
+use skep_raft::ToldMembers;
 use tokio::net::TcpListener;
 
 /// Everything a [`Manager`](crate::Manager) stands on.
@@ -22,6 +23,8 @@ pub struct ManagerConfig {
     pub data_dir: PathBuf,
     /// The bound socket of port 2377.
     pub listen: TcpListener,
+    /// What that port takes on.
+    pub limits: ServerLimits,
     /// host:port the other nodes reach `listen` under.
     pub advertise_addr: String,
     /// The node's certificate and key; may be replaced while the manager runs.
@@ -34,14 +37,23 @@ pub struct ManagerConfig {
     pub start: Start,
 }
 
+/// The place of a new member.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its Raft id.
+    pub raft_id: u64,
+    /// All members: until its own log says so, nobody else may speak to it as one.
+    pub members: ToldMembers,
+}
+
 /// How a manager comes to its state.
 pub enum Start {
     /// Makes a new swarm of this one node.
     Bootstrap(Box<Bootstrap>),
     /// Begins as the new member that [`join`](crate::join) has made of it.
     Join {
-        /// Its Raft id.
-        raft_id: u64,
+        /// What it was told.
+        place: Place,
         /// Managers (host:port) to ask whether it is still a member, should it hear nothing of them.
         remotes: Vec<String>,
     },

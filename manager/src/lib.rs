@@ -42,7 +42,7 @@ mod status;
 mod swarm;
 
 pub use announce::join;
-pub use config::{Bootstrap, ManagerConfig, Start};
+pub use config::{Bootstrap, ManagerConfig, Place, Start};
 pub use local::{LocalControl, LocalControlClient};
 pub use log_broker::{LogSelector, LogStream, TaskLog};
 pub use manager::{Manager, ManagerError};

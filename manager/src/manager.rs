@@ -19,7 +19,7 @@ use skep_proto::v1::{
     control_server::ControlServer, dispatcher_server::DispatcherServer, journal_server::JournalServer,
     membership_client::MembershipClient, membership_server::MembershipServer,
 };
-use skep_raft::{FIRST_RAFT_ID, OnFatal, Open, RaftConfig, RaftNode, StartError, Tuning};
+use skep_raft::{FIRST_RAFT_ID, OnFatal, Open, RaftConfig, RaftNode, StartError, ToldMembers, Tuning};
 use skep_store::{Store, View};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -120,19 +120,33 @@ impl Manager {
     /// # Errors
     /// When the state cannot be opened, or the swarm cannot be made.
     pub async fn start(config: ManagerConfig) -> Result<Self, ManagerError> {
-        let ManagerConfig { node_id, cluster_id, data_dir, listen, advertise_addr, identity, dialer, clock, start } =
-            config;
+        let ManagerConfig {
+            node_id,
+            cluster_id,
+            data_dir,
+            listen,
+            limits,
+            advertise_addr,
+            identity,
+            dialer,
+            clock,
+            start,
+        } = config;
         let certificate = identity.current();
         if (certificate.node_id(), certificate.cluster_id()) != (&node_id, &cluster_id) {
             return Err(ManagerError::Refused("the certificate is another node's, or of another swarm".to_owned()));
         }
         let is_new = matches!(start, Start::Join { .. });
+        let mut told = ToldMembers::default();
         let (open, first, remotes) = match start {
             Start::Bootstrap(first) => {
                 let first = bootstrap::transaction(*first, &identity, &advertise_addr, clock.now())?;
                 (Open::Create { raft_id: FIRST_RAFT_ID }, Some(first), Vec::new())
             }
-            Start::Join { raft_id, remotes } => (Open::Create { raft_id }, None, remotes),
+            Start::Join { place, remotes } => {
+                told = place.members;
+                (Open::Create { raft_id: place.raft_id }, None, remotes)
+            }
             Start::Resume { remotes } => (Open::Resume, None, remotes),
         };
         let journal_dir = data_dir.join(JOURNAL);
@@ -146,6 +160,7 @@ impl Manager {
         };
         let store = Store::new(View::default());
         let raft = RaftNode::start(raft_config, store.clone(), dialer.clone(), clock.clone()).await?;
+        raft.learn_members(told);
         let swarm = Swarm { store: store.clone(), raft: raft.clone(), clock, by: "manager".into() };
 
         let keeper = Keeper::new(Log::new(journal_dir, raft.vault(), Limits::default()), swarm.clock.clone());
@@ -173,11 +188,16 @@ impl Manager {
             .add_service(control.clone())
             .add_service(DispatcherServer::new(agents))
             .add_service(JournalServer::new(JournalService::new(keeper.clone())));
-        let roles = StoredRoles { node_id: node_id.clone(), store: store.clone(), leadership: raft.leadership() };
+        let roles = StoredRoles {
+            node_id: node_id.clone(),
+            store: store.clone(),
+            leadership: raft.leadership(),
+            members: raft.roster(),
+        };
         let own_id = node_id.clone();
         // This node's own calls come from nowhere on the network; its address is the one it serves on.
         let caller = Caller::direct(Peer::Node { node_id, role: NodeRole::Manager }, listen.local_addr()?);
-        let server = RpcServer::new(listen, identity.clone(), Arc::new(roles), routes.routes());
+        let server = RpcServer::new(listen, identity.clone(), Arc::new(roles), routes.routes()).with_limits(limits);
 
         let (stop, disowned) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
@@ -240,7 +260,10 @@ impl Manager {
                 remotes.dedup();
                 // A manager may be alone; then it answers itself, once it leads.
                 match announce::announce(dialer, &remotes, raft.raft_id(), advertise_addr).await {
-                    Announced::Member => unheard = false,
+                    Announced::Member(members) => {
+                        raft.learn_members(members);
+                        unheard = false;
+                    }
                     Announced::Removed => break,
                     Announced::Unheard => {}
                 }

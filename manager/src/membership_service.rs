@@ -25,6 +25,13 @@ impl MembershipService {
         Self { swarm }
     }
 
+    /// The members, and the index of the log entry that says so.
+    fn members(&self) -> (u64, BTreeMap<u64, RaftMember>) {
+        let told = self.swarm.raft.tell_members();
+        let member = |(raft_id, node_id)| (raft_id, RaftMember { node_id, ..RaftMember::default() });
+        (told.version, told.nodes.into_iter().map(member).collect())
+    }
+
     /// Makes a worker of a manager that has left. The role loop would get there too; this way the node is one at once.
     async fn retire(&self, node_id: &str) -> Result<(), Status> {
         let write = self.swarm.write(|view| {
@@ -56,11 +63,8 @@ impl Membership for MembershipService {
         check_reach(&addr).await?;
         let raft_id = self.swarm.raft.add_member(&node_id, &addr).await.map_err(|error| answer::unchanged(&error))?;
         info!(node = node_id, addr, raft_id, "a manager joins the swarm's consensus");
-        let member = |health: skep_raft::MemberHealth| {
-            (health.raft_id, RaftMember { node_id: health.node_id, addr: health.addr, ..RaftMember::default() })
-        };
-        let members: BTreeMap<u64, RaftMember> = self.swarm.raft.members().into_iter().map(member).collect();
-        Ok(Response::new(JoinReply { raft_id, members }))
+        let (version, members) = self.members();
+        Ok(Response::new(JoinReply { raft_id, members, version }))
     }
 
     async fn announce(&self, request: Request<AnnounceRequest>) -> Result<Response<AnnounceReply>, Status> {
@@ -74,7 +78,8 @@ impl Membership for MembershipService {
             return Err(Status::not_found("this manager is not a member of the swarm's consensus any more"));
         }
         raft.update_member_addr(raft_id, &addr).await.map_err(|error| answer::unchanged(&error))?;
-        Ok(Response::new(AnnounceReply {}))
+        let (version, members) = self.members();
+        Ok(Response::new(AnnounceReply { members, version }))
     }
 
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveReply>, Status> {

@@ -1,35 +1,53 @@
-//! What the RPC server asks about nodes: the roles in the replicated state.
+//! What the RPC server asks about nodes: the roles in the replicated state this manager holds, and who the members of its
+//! consensus are.
 //!
-//! Invariant: a node that this manager merely has not heard of yet is not called removed. A manager that lags behind
-//! its own swarm would otherwise refuse the very leader that could bring it up to date.
+//! Invariants: nobody is believed whom neither knows, whatever a certificate says and whether anybody leads or not; a node
+//! that this manager merely has not heard of yet is refused without being called removed, which would make it give up.
 
 use std::sync::Arc;
 
 use skep_common::net::server::{RoleAnswer, RoleSource};
 use skep_proto::v1::NodeRole;
-use skep_raft::Leadership;
+use skep_raft::{Leadership, Roster};
 use skep_store::{Store, View};
 use tokio::sync::watch;
 
 /// Roles as the store has them.
-pub(crate) struct StoredRoles {
+pub(crate) struct StoredRoles<M> {
     pub(crate) node_id: String,
     pub(crate) store: Arc<Store>,
     pub(crate) leadership: watch::Receiver<Leadership>,
+    pub(crate) members: M,
 }
 
-impl RoleSource for StoredRoles {
+/// Knows the members of consensus.
+pub(crate) trait Members: Send + Sync {
+    /// Whether the node is one.
+    fn includes(&self, node_id: &str) -> bool;
+}
+
+impl Members for Roster {
+    fn includes(&self, node_id: &str) -> bool {
+        self.includes(node_id)
+    }
+}
+
+impl<M: Members> RoleSource for StoredRoles<M> {
     fn role_of(&self, node_id: &str) -> RoleAnswer {
         let view = self.store.view();
         match view.node(node_id) {
             Some(node) => RoleAnswer::Is(node.role()),
             None if self.is_current(&view) => RoleAnswer::Removed,
-            None => RoleAnswer::NoState,
+            None => RoleAnswer::NotKnown,
         }
+    }
+
+    fn is_member(&self, node_id: &str) -> bool {
+        self.members.includes(node_id)
     }
 }
 
-impl StoredRoles {
+impl<M> StoredRoles<M> {
     /// Whether the state reaches to where this manager and the present leader are part of it.
     fn is_current(&self, view: &View) -> bool {
         let leadership = self.leadership.borrow();
@@ -56,10 +74,19 @@ mod tests {
         empty.apply(1, &tx.build()).unwrap().0
     }
 
-    fn roles(nodes: &[(&str, NodeRole)], leader: Option<&str>) -> StoredRoles {
+    /// A membership of this one node.
+    struct Only(&'static str);
+
+    impl Members for Only {
+        fn includes(&self, node_id: &str) -> bool {
+            self.0 == node_id
+        }
+    }
+
+    fn roles(nodes: &[(&str, NodeRole)], leader: Option<&str>) -> StoredRoles<Only> {
         let leader = leader.map(|id| Leader { raft_id: 9, node_id: id.into(), addr: String::new() });
         let (_, leadership) = watch::channel(Leadership { term: 1, leader, is_self: false });
-        StoredRoles { node_id: "own".into(), store: Store::new(view(nodes)), leadership }
+        StoredRoles { node_id: "own".into(), store: Store::new(view(nodes)), leadership, members: Only("member") }
     }
 
     #[test]
@@ -73,9 +100,17 @@ mod tests {
     fn a_stranger_was_removed_only_if_this_manager_is_up_to_date() {
         let both = [("own", NodeRole::Manager), ("lead", NodeRole::Manager)];
         assert_eq!(roles(&both, Some("lead")).role_of("x"), RoleAnswer::Removed);
-        assert_eq!(roles(&both, None).role_of("x"), RoleAnswer::NoState, "nobody leads");
-        assert_eq!(roles(&both[..1], Some("lead")).role_of("x"), RoleAnswer::NoState, "the leader is not known yet");
-        assert_eq!(roles(&both[1..], Some("lead")).role_of("x"), RoleAnswer::NoState, "not a manager yet");
-        assert_eq!(roles(&[], None).role_of("x"), RoleAnswer::NoState);
+        assert_eq!(roles(&both, None).role_of("x"), RoleAnswer::NotKnown, "nobody leads");
+        assert_eq!(roles(&both[..1], Some("lead")).role_of("x"), RoleAnswer::NotKnown, "the leader is not known yet");
+        assert_eq!(roles(&both[1..], Some("lead")).role_of("x"), RoleAnswer::NotKnown, "not a manager yet");
+        assert_eq!(roles(&[], None).role_of("x"), RoleAnswer::NotKnown);
+    }
+
+    #[test]
+    fn members_are_those_of_the_membership_whatever_their_role_and_whoever_leads() {
+        for leader in [None, Some("lead")] {
+            let roles = roles(&[("own", NodeRole::Manager), ("m", NodeRole::Manager)], leader);
+            assert!(roles.is_member("member") && !roles.is_member("m") && !roles.is_member("x"));
+        }
     }
 }

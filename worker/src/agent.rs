@@ -146,7 +146,7 @@ impl Agent {
         if begins {
             self.set.restart();
         }
-        let complete = message.kind() == Kind::Complete;
+        let complete = message.kind() == Kind::Complete && !message.more;
         for change in self.set.apply(message)? {
             match change {
                 Change::Assigned(task) => {

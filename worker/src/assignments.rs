@@ -2,7 +2,8 @@
 //!
 //! Owns the set and the generation it stands at. Pure: messages in, changes out.
 //! Invariants: a message is applied whole or not at all; an INCREMENTAL one only on top of exactly the generation
-//! it names, a COMPLETE one only as the first of a stream; after a [`Gap`] the set is unchanged.
+//! it names, a COMPLETE set only as the first of a stream, and only once all its messages are there; after a [`Gap`] the
+//! set is unchanged.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +37,14 @@ pub struct Gap {
 pub struct AssignmentSet {
     generation: Option<u64>,
     tasks: BTreeMap<String, Arc<Task>>,
+    /// What is there of a COMPLETE set that goes on.
+    coming: Option<Coming>,
+}
+
+#[derive(Debug, Clone)]
+struct Coming {
+    generation: u64,
+    tasks: Vec<Task>,
 }
 
 impl AssignmentSet {
@@ -43,23 +52,29 @@ impl AssignmentSet {
     /// that one's changes are relative to these tasks.
     pub fn restored(tasks: impl IntoIterator<Item = Arc<Task>>) -> Self {
         let tasks = tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
-        Self { generation: None, tasks }
+        Self { generation: None, tasks, coming: None }
     }
 
     /// Applies one message and says what it changed: removals first, then by task id.
     ///
-    /// A COMPLETE message begins a stream, and only that: one that comes late would take the set back to what it was.
+    /// A COMPLETE set begins a stream, and only that: one that comes late would take the set back to what it was.
     pub fn apply(&mut self, message: AssignmentsMessage) -> Result<Vec<Change>, Gap> {
+        let at = self.generation.or(self.coming.as_ref().map(|coming| coming.generation));
+        let gap = Gap { at, applies_to: message.applies_to };
+        if message.applies_to != at.unwrap_or(0) {
+            return Err(gap);
+        }
         match (message.kind(), self.generation) {
-            (Kind::Complete, None) => Ok(self.replace(message)),
-            (Kind::Incremental, Some(at)) if at == message.applies_to => Ok(self.amend(message)),
-            (_, at) => Err(Gap { at, applies_to: message.applies_to }),
+            (Kind::Complete, None) => Ok(self.complete(message)),
+            (Kind::Incremental, Some(_)) => Ok(self.amend(message)),
+            _ => Err(gap),
         }
     }
 
-    /// A new stream begins: nothing but a COMPLETE message is accepted next. The tasks stay.
+    /// A new stream begins: nothing but a COMPLETE set is accepted next. The tasks stay.
     pub fn restart(&mut self) {
         self.generation = None;
+        self.coming = None;
     }
 
     /// The generation the set stands at; `None` until a COMPLETE message came.
@@ -77,10 +92,20 @@ impl AssignmentSet {
         self.tasks.values()
     }
 
-    fn replace(&mut self, message: AssignmentsMessage) -> Vec<Change> {
+    fn complete(&mut self, message: AssignmentsMessage) -> Vec<Change> {
+        let coming = self.coming.get_or_insert(Coming { generation: 0, tasks: Vec::new() });
+        coming.generation = message.generation;
+        coming.tasks.extend(message.update);
+        match self.coming.take_if(|_| !message.more) {
+            Some(whole) => self.replace(whole),
+            None => Vec::new(),
+        }
+    }
+
+    fn replace(&mut self, whole: Coming) -> Vec<Change> {
         let old = std::mem::take(&mut self.tasks);
-        self.tasks = message.update.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
-        self.generation = Some(message.generation);
+        self.tasks = whole.tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
+        self.generation = Some(whole.generation);
 
         let removed = old.keys().filter(|id| !self.tasks.contains_key(*id)).cloned().map(Change::Removed);
         let updated = self.tasks.values().filter_map(|task| change(old.get(&task.id), task));
@@ -131,7 +156,18 @@ mod tests {
             generation: applies_to + 1,
             update,
             remove: remove.iter().map(ToString::to_string).collect(),
+            more: false,
         }
+    }
+
+    /// The messages of a COMPLETE set of these tasks, one in each.
+    fn chunks(ids: &[&str]) -> Vec<AssignmentsMessage> {
+        let chunk = |n: usize| AssignmentsMessage {
+            applies_to: n as u64,
+            more: n + 1 < ids.len(),
+            ..complete(n as u64 + 1, vec![task(ids[n], TaskState::Running)])
+        };
+        (0..ids.len()).map(chunk).collect()
     }
 
     /// One letter per kind of change, then the task's id.
@@ -197,5 +233,27 @@ mod tests {
         set.restart();
         assert_eq!(set.apply(incremental(5, vec![], &[])), Err(Gap { at: None, applies_to: 5 }));
         assert_eq!(words(&set.apply(complete(1, vec![])).unwrap()), ["-a"]);
+    }
+
+    #[test]
+    fn a_complete_set_counts_when_the_last_of_it_is_there() {
+        let mut set = AssignmentSet::restored([Arc::new(task("old", TaskState::Running))]);
+        let [a, b, c] = chunks(&["a", "b", "c"]).try_into().unwrap();
+        assert_eq!(set.apply(a.clone()).unwrap(), []);
+        assert_eq!(set.apply(b.clone()).unwrap(), []);
+        assert_eq!((set.generation(), set.tasks().count()), (None, 1), "nothing has changed yet");
+        assert_eq!(words(&set.apply(c.clone()).unwrap()), ["-old", "+a", "+b", "+c"]);
+        assert_eq!(words(&set.apply(incremental(3, vec![], &["b"])).unwrap()), ["-b"]);
+
+        // One that breaks off is forgotten: of the next nothing may be missing.
+        set.restart();
+        set.apply(a.clone()).unwrap();
+        assert_eq!(set.apply(incremental(1, vec![], &["a"])), Err(Gap { at: Some(1), applies_to: 1 }));
+        assert_eq!(set.apply(c.clone()), Err(Gap { at: Some(1), applies_to: 2 }));
+        assert_eq!(set.apply(a.clone()), Err(Gap { at: Some(1), applies_to: 0 }), "the same one again");
+        set.restart();
+        assert_eq!(set.apply(b), Err(Gap { at: None, applies_to: 1 }));
+        set.apply(a).unwrap();
+        assert_eq!(set.tasks().count(), 2, "what was there before stands");
     }
 }

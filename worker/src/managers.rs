@@ -1,8 +1,9 @@
 //! The managers this node knows: whom to call, and whose calls to answer.
 //!
 //! Owns the list and the file it is kept in, so that a node finds its swarm again after a restart even if all
-//! managers it first knew are gone. Invariants: a known list is never replaced by an empty one; the file follows the
-//! list, and a spoiled file costs only what was learned since the node joined.
+//! managers it first knew are gone. Invariants: a known list is never replaced by an empty one, nor by an older one, which
+//! could name managers that were removed since; the file follows the list, and a spoiled file costs only what was learned
+//! since the node joined.
 
 use std::{
     fs, io,
@@ -11,7 +12,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use skep_common::durable::write_atomic;
+use skep_common::{durable::write_atomic, net::dial::KnownManagers};
 use skep_proto::v1::PeerManager;
 use tokio::sync::watch;
 use tracing::warn;
@@ -22,12 +23,21 @@ const MOST: usize = 100;
 /// The shared list. Clones see the same one.
 #[derive(Debug, Clone)]
 pub struct Managers {
-    list: Arc<watch::Sender<Arc<[PeerManager]>>>,
+    known: Arc<watch::Sender<Known>>,
     file: Arc<Mutex<PathBuf>>,
 }
 
-#[derive(Serialize, Deserialize)]
+/// A list of managers, and the version of the swarm's state that it is from.
+#[derive(Debug, Clone, PartialEq)]
+struct Known {
+    list: Arc<[PeerManager]>,
+    version: u64,
+}
+
+#[derive(Default, Serialize, Deserialize)]
 struct Saved {
+    #[serde(default)]
+    version: u64,
     managers: Vec<SavedManager>,
 }
 
@@ -44,55 +54,78 @@ impl Managers {
         let file = file.into();
         let saved = load(&file).unwrap_or_else(|error| {
             warn!(%error, file = %file.display(), "the list of managers cannot be read; starting from the given addresses");
-            Vec::new()
+            Saved::default()
         });
         let unknown = |addr| PeerManager { addr, ..PeerManager::default() };
-        let list = if saved.is_empty() { remotes.into_iter().map(unknown).collect() } else { saved };
-        Self { list: Arc::new(watch::Sender::new(list.into())), file: Arc::new(Mutex::new(file)) }
+        let manager = |SavedManager { node_id, addr }| PeerManager { node_id, addr, leader: false };
+        let list: Vec<_> = match saved.managers {
+            none if none.is_empty() => remotes.into_iter().map(unknown).collect(),
+            managers => managers.into_iter().map(manager).collect(),
+        };
+        let known = Known { list: list.into(), version: saved.version };
+        Self { known: Arc::new(watch::Sender::new(known)), file: Arc::new(Mutex::new(file)) }
     }
 
-    /// Takes a list from the swarm in place of the one before, and keeps it on disk when it has changed. Does file
-    /// I/O; a disk that refuses is a warning, the list in memory stands.
-    pub fn learn(&self, mut managers: Vec<PeerManager>) {
-        if managers.is_empty() {
-            return;
+    /// Takes a list from the swarm in place of the one before, and keeps it on disk when it has changed. One from an older
+    /// version of the swarm's state is not taken: false. Does file I/O; a disk that refuses is a warning, the list in memory
+    /// stands.
+    pub fn learn(&self, managers: Vec<PeerManager>, version: u64) -> bool {
+        if version < self.known.borrow().version {
+            return false;
         }
+        if !managers.is_empty() {
+            self.set(managers, version);
+        }
+        true
+    }
+
+    /// Takes addresses (host:port) in addition, given by a person: whoever answers there as a manager is believed, until the
+    /// swarm has named its managers anew.
+    pub fn also(&self, addrs: &[String]) {
+        let Known { list, version } = self.known.borrow().clone();
+        let is_there = |addr: &String| list.iter().any(|known| known.node_id.is_empty() && known.addr == *addr);
+        let unknown = addrs.iter().filter(|addr| !is_there(addr));
+        let unknown = unknown.map(|addr| PeerManager { addr: addr.clone(), ..PeerManager::default() });
+        self.set(list.iter().cloned().chain(unknown).collect(), version);
+    }
+
+    fn set(&self, mut managers: Vec<PeerManager>, version: u64) {
         managers.sort_unstable_by(|a, b| a.node_id.cmp(&b.node_id));
         managers.truncate(MOST);
         let mut to_save = false;
-        self.list.send_if_modified(|list| {
-            to_save = !addresses(list).eq(addresses(&managers));
-            let news = **list != *managers;
-            if news {
-                *list = managers.into();
-            }
-            news
+        self.known.send_if_modified(|known| {
+            to_save = known.version != version || !addresses(&known.list).eq(addresses(&managers));
+            let news = Known { list: managers.into(), version };
+            std::mem::replace(known, news.clone()) != news
         });
         if !to_save {
             return;
         }
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         // Read again under the lock: of two lists learned at once, the one in memory is the one on disk.
-        if let Err(error) = save(&file, &self.list()) {
+        let known = self.known.borrow().clone();
+        if let Err(error) = save(&file, &known) {
             warn!(%error, file = %file.display(), "the list of managers could not be saved");
         }
     }
 
     /// The managers, by node id.
     pub fn list(&self) -> Vec<PeerManager> {
-        self.list.borrow().to_vec()
+        self.known.borrow().list.to_vec()
     }
 
     /// Whether the list names this node. `None` while the list comes from addresses alone.
     pub fn includes(&self, node_id: &str) -> Option<bool> {
-        let list = self.list.borrow();
+        let list = self.known.borrow().list.clone();
         let known = list.iter().any(|manager| !manager.node_id.is_empty());
         known.then(|| list.iter().any(|manager| manager.node_id == node_id))
     }
+}
 
-    /// Tells of changes.
-    pub fn changed(&self) -> watch::Receiver<Arc<[PeerManager]>> {
-        self.list.subscribe()
+impl KnownManagers for Managers {
+    fn may_be(&self, node_id: &str, addr: &str) -> bool {
+        let list = self.known.borrow().list.clone();
+        list.iter().any(|known| known.node_id == node_id || (known.node_id.is_empty() && known.addr == addr))
     }
 }
 
@@ -100,22 +133,21 @@ fn addresses(list: &[PeerManager]) -> impl Iterator<Item = (&str, &str)> {
     list.iter().map(|manager| (manager.node_id.as_str(), manager.addr.as_str()))
 }
 
-fn load(file: &Path) -> io::Result<Vec<PeerManager>> {
+fn load(file: &Path) -> io::Result<Saved> {
     let bytes = match fs::read(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Saved::default()),
         other => other?,
     };
-    let saved: Saved = serde_json::from_slice(&bytes)?;
-    let manager = |SavedManager { node_id, addr }| PeerManager { node_id, addr, leader: false };
-    Ok(saved.managers.into_iter().map(manager).collect())
+    Ok(serde_json::from_slice(&bytes)?)
 }
 
-fn save(file: &Path, list: &[PeerManager]) -> io::Result<()> {
+fn save(file: &Path, known: &Known) -> io::Result<()> {
     if let Some(directory) = file.parent() {
         fs::create_dir_all(directory)?;
     }
-    let managers = list.iter().map(|m| SavedManager { node_id: m.node_id.clone(), addr: m.addr.clone() }).collect();
-    write_atomic(file, &serde_json::to_vec_pretty(&Saved { managers })?, 0o600)
+    let managers =
+        known.list.iter().map(|m| SavedManager { node_id: m.node_id.clone(), addr: m.addr.clone() }).collect();
+    write_atomic(file, &serde_json::to_vec_pretty(&Saved { version: known.version, managers })?, 0o600)
 }
 
 #[cfg(test)]
@@ -137,7 +169,7 @@ mod tests {
         assert_eq!(managers.list(), [manager("", "192.0.2.1:2377", false)]);
         assert_eq!(managers.includes("a"), None);
 
-        managers.learn(vec![manager("b", "192.0.2.3:2377", true), manager("a", "192.0.2.2:2377", false)]);
+        managers.learn(vec![manager("b", "192.0.2.3:2377", true), manager("a", "192.0.2.2:2377", false)], 1);
         assert_eq!(managers.includes("a"), Some(true));
         assert_eq!(managers.includes("c"), Some(false));
 
@@ -150,7 +182,7 @@ mod tests {
     fn an_empty_list_is_not_learned() {
         let directory = tempfile::tempdir().unwrap();
         let managers = open(directory.path());
-        managers.learn(Vec::new());
+        managers.learn(Vec::new(), 1);
         assert_eq!(managers.list().len(), 1);
     }
 
@@ -158,9 +190,9 @@ mod tests {
     fn a_new_leader_alone_writes_nothing_to_disk() {
         let directory = tempfile::tempdir().unwrap();
         let managers = open(directory.path());
-        managers.learn(vec![manager("a", "192.0.2.2:2377", false)]);
+        managers.learn(vec![manager("a", "192.0.2.2:2377", false)], 1);
         fs::remove_file(directory.path().join("swarm/managers.json")).unwrap();
-        managers.learn(vec![manager("a", "192.0.2.2:2377", true)]);
+        managers.learn(vec![manager("a", "192.0.2.2:2377", true)], 1);
         assert!(managers.list()[0].leader);
         assert!(!directory.path().join("swarm/managers.json").exists());
     }
@@ -168,8 +200,33 @@ mod tests {
     #[test]
     fn a_spoiled_file_means_the_given_addresses() {
         let directory = tempfile::tempdir().unwrap();
-        open(directory.path()).learn(vec![manager("a", "192.0.2.2:2377", false)]);
+        open(directory.path()).learn(vec![manager("a", "192.0.2.2:2377", false)], 1);
         fs::write(directory.path().join("swarm/managers.json"), [0xff, 0x00, 0x7b]).unwrap();
         assert_eq!(open(directory.path()).list(), [manager("", "192.0.2.1:2377", false)]);
+    }
+
+    #[test]
+    fn an_older_list_is_not_learned_also_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let (removed, left) = (manager("a", "192.0.2.2:2377", true), manager("b", "192.0.2.3:2377", false));
+        assert!(open(directory.path()).learn(vec![left.clone()], 7));
+        let again = open(directory.path());
+        assert!(!again.learn(vec![removed, left.clone()], 6));
+        assert_eq!(again.list(), std::slice::from_ref(&left));
+        assert!(!again.may_be("a", "192.0.2.2:2377") && again.may_be("b", "192.0.2.9:2377"));
+        assert!(again.learn(vec![left], 7), "the same again");
+    }
+
+    #[test]
+    fn an_address_that_was_given_is_believed_until_the_managers_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let managers = open(directory.path());
+        assert!(managers.may_be("x", "192.0.2.1:2377") && !managers.may_be("x", "192.0.2.2:2377"));
+        assert!(managers.learn(vec![manager("a", "192.0.2.2:2377", false)], 3));
+        assert!(!managers.may_be("x", "192.0.2.1:2377") && managers.may_be("a", "192.0.2.1:2377"));
+        managers.also(&["192.0.2.5:2377".into(), "192.0.2.2:2377".into()]);
+        assert!(managers.may_be("x", "192.0.2.5:2377") && managers.may_be("x", "192.0.2.2:2377"));
+        assert!(managers.learn(vec![manager("a", "192.0.2.2:2377", false)], 3));
+        assert!(!managers.may_be("x", "192.0.2.5:2377"));
     }
 }

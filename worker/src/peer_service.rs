@@ -56,7 +56,7 @@ impl RoleSource for ManagerRoles {
         match self.0.includes(node_id) {
             Some(true) => RoleAnswer::Is(NodeRole::Manager),
             Some(false) => RoleAnswer::Is(NodeRole::Worker),
-            None => RoleAnswer::NoState,
+            None => RoleAnswer::NotKnown,
         }
     }
 }

@@ -29,12 +29,15 @@ use crate::{
     agent::AgentHandle,
     node_message::NodeMessage,
     reporter::Reporter,
-    route::Route,
+    route::{Hint, Route},
     session_state::{Link, SessionState},
 };
 
 /// The managers' metadata key for where the leader is (its `answer` module sets it on FailedPrecondition).
 const LEADER_ADDR: &str = "skep-leader-addr";
+
+/// The same for the leader's node id.
+const LEADER_NODE: &str = "skep-leader-node";
 
 /// From the first packet to the first word of a session. A manager that takes longer is not worth waiting for.
 const OPEN_DEADLINE: Duration = Duration::from_secs(2);
@@ -63,8 +66,8 @@ pub(crate) struct Session {
 /// Why a session is over, or did not come about.
 #[derive(Debug)]
 enum Ended {
-    /// The manager does not lead; where the leader is, or nothing.
-    NotLeader { leader: String },
+    /// The manager does not lead; where the leader is and which node it is, or nothing.
+    NotLeader { leader: Hint },
     /// The manager does not know this node.
     UnknownNode,
     /// The node has something else to say of itself: a new session says it.
@@ -78,9 +81,11 @@ impl From<Status> for Ended {
         if is_unknown_node(&status) {
             return Self::UnknownNode;
         }
-        let leader = status.metadata().get(LEADER_ADDR).and_then(|addr| addr.to_str().ok());
-        match (status.code(), leader) {
-            (Code::FailedPrecondition, leader) => Self::NotLeader { leader: leader.unwrap_or_default().to_owned() },
+        let text = |key| status.metadata().get(key).and_then(|text| text.to_str().ok()).unwrap_or_default().to_owned();
+        match status.code() {
+            Code::FailedPrecondition => {
+                Self::NotLeader { leader: Hint { addr: text(LEADER_ADDR), node_id: text(LEADER_NODE) } }
+            }
             _ => Self::Failed(describe(&status)),
         }
     }
@@ -97,6 +102,10 @@ fn describe(status: &Status) -> String {
     text
 }
 
+fn outdated(addr: &str) -> String {
+    format!("the manager at {addr} lags behind the swarm, or was removed from it")
+}
+
 impl Session {
     /// Holds sessions until `stop`.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
@@ -109,14 +118,14 @@ impl Session {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         loop {
             let managers = self.managers.list();
-            let Some(addr) = route.next(&managers) else {
+            let Some(Hint { addr, node_id }) = route.next(&managers) else {
                 self.disconnected("no manager is known".into());
                 sleep(LONGEST_WAIT).await;
                 continue;
             };
             let mut opened = None;
             let span = info_span!("session", manager = %addr);
-            let ended = Box::pin(self.hold(&addr, &mut opened)).instrument(span).await;
+            let ended = Box::pin(self.hold(&addr, &node_id, &mut opened)).instrument(span).await;
             if let Some(opened) = opened {
                 route.arrived();
                 removal = Removal::default();
@@ -127,8 +136,8 @@ impl Session {
             match ended {
                 Ended::Renew => continue,
                 Ended::NotLeader { leader } => {
-                    debug!(manager = %addr, %leader, "that manager does not lead");
-                    if route.redirected(&addr, &leader) {
+                    debug!(manager = %addr, leader = leader.addr, "that manager does not lead");
+                    if route.redirected(&addr, leader) {
                         continue;
                     }
                     self.disconnected(format!("{addr} is not the leader"));
@@ -156,10 +165,12 @@ impl Session {
     }
 
     /// One session, from its opening to its end.
-    async fn hold(&mut self, addr: &str, opened: &mut Option<Instant>) -> Ended {
+    async fn hold(&mut self, addr: &str, node_id: &str, opened: &mut Option<Instant>) -> Ended {
         let description = self.description.borrow_and_update().clone();
         let request = SessionRequest { description: Some(description), message: self.message.get() };
-        let mut client = conversation::client(self.dialer.channel(addr, Expect::Manager));
+        // Whom a manager names is one of the managers, also when the list here does not have it yet.
+        let expect = if node_id.is_empty() { Expect::Manager } else { Expect::Node(node_id.to_owned()) };
+        let mut client = DispatcherClient::new(self.dialer.channel(addr, expect));
         let opening = async {
             let mut facts = client.session(request).await?.into_inner();
             let first = facts.message().await?.ok_or_else(|| Status::aborted("the session ended at once"))?;
@@ -170,11 +181,13 @@ impl Session {
             Ok(Err(status)) => return status.into(),
             Err(_) => return Ended::Failed(format!("{addr} does not answer")),
         };
-        *opened = Some(Instant::now());
         let session_id = first.session_id.clone();
         let period = first.heartbeat_period;
+        if !self.learn(addr, first).await {
+            return Ended::Failed(outdated(addr));
+        }
+        *opened = Some(Instant::now());
         info!(session = %session_id, "session opened");
-        self.learn(addr, first).await;
 
         let mut heartbeats = conversation::heartbeats(client.clone(), session_id.clone(), period, self.message.clone());
         let assignments = conversation::assignments(client.clone(), session_id.clone(), self.agent.clone());
@@ -184,7 +197,9 @@ impl Session {
         loop {
             tokio::select! {
                 message = facts.message() => match message {
-                    Ok(Some(message)) => self.learn(addr, message).await,
+                    Ok(Some(message)) => if !self.learn(addr, message).await {
+                        return Ended::Failed(outdated(addr));
+                    },
                     Ok(None) => return Ended::Failed("the manager ended the session".into()),
                     Err(status) => return status.into(),
                 },
@@ -196,15 +211,18 @@ impl Session {
         }
     }
 
-    /// Takes in what the manager says of the swarm.
-    async fn learn(&self, addr: &str, message: SessionMessage) {
-        let (managers, list) = (self.managers.clone(), message.managers.clone());
+    /// Takes in what the manager says of the swarm; false when this node has heard later news from another one.
+    async fn learn(&self, addr: &str, message: SessionMessage) -> bool {
+        let (managers, list, version) = (self.managers.clone(), message.managers.clone(), message.managers_version);
         // It writes a file. A panic in there is the file's loss, not the session's.
-        let _ = tokio::task::spawn_blocking(move || managers.learn(list)).await;
+        if !tokio::task::spawn_blocking(move || managers.learn(list, version)).await.unwrap_or(true) {
+            return false;
+        }
         self.state.send_modify(|state| {
             state.link = Link::Connected { manager: addr.to_owned() };
             state.facts = Some(Arc::new(message));
         });
+        true
     }
 
     fn disconnected(&self, error: String) {

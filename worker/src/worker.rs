@@ -8,7 +8,11 @@ use std::{path::PathBuf, sync::Arc};
 use skep_common::{
     clock::Clock,
     disk_space::DiskLevel,
-    net::{dial::Dialer, identity::IdentityHandle, server::RpcServer},
+    net::{
+        dial::Dialer,
+        identity::IdentityHandle,
+        server::{RpcServer, ServerLimits},
+    },
 };
 use skep_proto::v1::{NodeDescription, peer_server::PeerServer};
 use skep_runtime::Runtime;
@@ -49,6 +53,8 @@ pub struct WorkerConfig {
     pub description: watch::Receiver<NodeDescription>,
     /// The socket of 7946.
     pub listen: TcpListener,
+    /// What that port takes on.
+    pub limits: ServerLimits,
 }
 
 /// A running agent. Dropping it stops it as [`Worker::shutdown`] does, without waiting for it.
@@ -88,7 +94,8 @@ impl Worker {
         let mut outside = Tasks::new();
         let peers = PeerServer::new(PeerService::new(config.node_id, config.runtime));
         let roles = Arc::new(ManagerRoles(config.managers.clone()));
-        let server = RpcServer::new(config.listen, config.identity, roles, Routes::new(peers));
+        let server =
+            RpcServer::new(config.listen, config.identity, roles, Routes::new(peers)).with_limits(config.limits);
         outside.spawn(|stop| server.serve(stop));
 
         let session = Session {

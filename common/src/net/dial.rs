@@ -26,17 +26,25 @@ use tower::Service;
 pub use super::tls::Expect;
 use super::{
     identity::{IdentityError, IdentityHandle, parse_roots},
-    tls::{anonymous_client_config, client_config, unverified_client_config},
+    tls::{Named, anonymous_client_config, client_config, unverified_client_config},
 };
 use crate::limits::{CONNECT_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_HEADER_BYTES};
 
 /// A channel nobody asked for in this time is forgotten; who still holds it keeps it open.
 const IDLE: Duration = Duration::from_secs(300);
 
+/// What a node holds to be the swarm's managers.
+pub trait KnownManagers: Send + Sync {
+    /// Whether the node that answers at `addr` (host:port) may be a manager: by its id or, as long as nobody has named the
+    /// managers to this node, by the address alone.
+    fn may_be(&self, node_id: &str, addr: &str) -> bool;
+}
+
 /// A node's way to call others. Clones share their channels.
 #[derive(Clone)]
 pub struct Dialer {
     identity: IdentityHandle,
+    managers: Option<Arc<dyn KnownManagers>>,
     channels: Arc<Mutex<HashMap<(String, Expect), Known>>>,
 }
 
@@ -48,7 +56,13 @@ struct Known {
 impl Dialer {
     /// A dialer that shows the handle's identity of the moment.
     pub fn new(identity: IdentityHandle) -> Self {
-        Self { identity, channels: Arc::default() }
+        Self { identity, managers: None, channels: Arc::default() }
+    }
+
+    /// The same, which takes only those for managers that `managers` names: a certificate says what its node was when it was
+    /// issued.
+    pub fn trusting(self, managers: Arc<dyn KnownManagers>) -> Self {
+        Self { managers: Some(managers), ..self }
     }
 
     /// The channel to `addr` (`host:port`), where `expect` must answer. Never fails by itself: a bad address, an absent
@@ -63,7 +77,8 @@ impl Dialer {
         channels.retain(|_, known| now.duration_since(known.asked) < IDLE);
         let identity = self.identity.clone();
         let wanted = expect.clone();
-        let channel = lazy_channel(addr, move || client_config(&identity.current(), wanted.clone()));
+        let named = self.managers.clone().map(|managers| Named { managers, addr: addr.to_owned() });
+        let channel = lazy_channel(addr, move || client_config(&identity.current(), wanted.clone(), named.clone()));
         channels.insert((addr.to_owned(), expect), Known { channel: channel.clone(), asked: now });
         channel
     }

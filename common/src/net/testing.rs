@@ -1,7 +1,7 @@
 //! What the tests of this module share: a certificate authority and a table of roles.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -89,16 +89,25 @@ fn params(subject: &[(DnType, &str)], seconds: i64) -> CertificateParams {
 
 /// Roles as a store would tell them; nodes never mentioned were removed.
 #[derive(Clone, Default)]
-pub(crate) struct Roles(Arc<Mutex<HashMap<String, RoleAnswer>>>);
+pub(crate) struct Roles(Arc<Mutex<HashMap<String, RoleAnswer>>>, Arc<Mutex<HashSet<String>>>);
 
 impl Roles {
     pub(crate) fn set(&self, node_id: &str, answer: RoleAnswer) {
         self.0.lock().unwrap().insert(node_id.to_owned(), answer);
+    }
+
+    pub(crate) fn set_member(&self, node_id: &str, is_member: bool) {
+        let mut members = self.1.lock().unwrap();
+        let _ = if is_member { members.insert(node_id.to_owned()) } else { members.remove(node_id) };
     }
 }
 
 impl RoleSource for Roles {
     fn role_of(&self, node_id: &str) -> RoleAnswer {
         self.0.lock().unwrap().get(node_id).copied().unwrap_or(RoleAnswer::Removed)
+    }
+
+    fn is_member(&self, node_id: &str) -> bool {
+        self.1.lock().unwrap().contains(node_id)
     }
 }

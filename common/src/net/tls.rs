@@ -3,7 +3,10 @@
 //! Nothing is resumed: every connection shows its certificate and has it checked against the roots and the swarm of
 //! this moment. A server lets clients without a certificate in; what those may do is the authorization table's matter.
 
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
 
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
@@ -24,7 +27,10 @@ use rustls::{
 };
 use skep_proto::v1::NodeRole;
 
-use super::identity::{Identity, IdentityHandle, NodeCertificate};
+use super::{
+    dial::KnownManagers,
+    identity::{Identity, IdentityHandle, NodeCertificate},
+};
 
 const H2: &[u8] = b"h2";
 
@@ -33,7 +39,7 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_l
 /// Whom a client means to reach.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Expect {
-    /// Any manager of the swarm.
+    /// Any manager of the swarm: of those this node knows, if it knows any.
     Manager,
     /// The node with this id.
     Node(String),
@@ -41,10 +47,26 @@ pub enum Expect {
     AnyNode,
 }
 
+/// Who is believed to be a manager at an address.
+#[derive(Clone)]
+pub(crate) struct Named {
+    pub(crate) managers: Arc<dyn KnownManagers>,
+    pub(crate) addr: String,
+}
+
+impl fmt::Debug for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Named").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}
+
 impl Expect {
-    fn fits(&self, certificate: &NodeCertificate) -> bool {
+    fn fits(&self, certificate: &NodeCertificate, named: Option<&Named>) -> bool {
         match self {
-            Self::Manager => certificate.role == NodeRole::Manager,
+            Self::Manager => {
+                let is_named = |named: &Named| named.managers.may_be(&certificate.node_id, &named.addr);
+                certificate.role == NodeRole::Manager && named.is_none_or(is_named)
+            }
             Self::Node(id) => certificate.node_id == *id,
             Self::AnyNode => true,
         }
@@ -69,16 +91,16 @@ pub fn server_config(identity: &Identity) -> Result<ServerConfig, Error> {
 }
 
 /// What a client with `identity` asks of the node it means to reach.
-pub fn client_config(identity: &Identity, expect: Expect) -> Result<ClientConfig, Error> {
-    let verifier =
-        SwarmServer { roots: identity.roots().clone(), cluster_id: Some(identity.cluster_id().to_owned()), expect };
+pub(crate) fn client_config(identity: &Identity, expect: Expect, named: Option<Named>) -> Result<ClientConfig, Error> {
+    let cluster_id = Some(identity.cluster_id().to_owned());
+    let verifier = SwarmServer { roots: identity.roots().clone(), cluster_id, expect, named };
     let config = client_builder(Arc::new(verifier))?;
     Ok(finish(config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified_key().clone())))))
 }
 
 /// What a client without an identity asks: any manager under `roots`, whatever its swarm's id.
 pub(crate) fn anonymous_client_config(roots: Arc<RootCertStore>) -> Result<ClientConfig, Error> {
-    let verifier = SwarmServer { roots, cluster_id: None, expect: Expect::Manager };
+    let verifier = SwarmServer { roots, cluster_id: None, expect: Expect::Manager, named: None };
     Ok(finish(client_builder(Arc::new(verifier))?.with_no_client_auth()))
 }
 
@@ -206,6 +228,7 @@ struct SwarmServer {
     roots: Arc<RootCertStore>,
     cluster_id: Option<String>,
     expect: Expect,
+    named: Option<Named>,
 }
 
 impl ServerCertVerifier for SwarmServer {
@@ -226,7 +249,7 @@ impl ServerCertVerifier for SwarmServer {
         )?;
         let certificate = NodeCertificate::from_der(end_entity).map_err(|_| refuse())?;
         let same_swarm = self.cluster_id.as_ref().is_none_or(|id| *id == certificate.cluster_id);
-        if !same_swarm || !self.expect.fits(&certificate) {
+        if !same_swarm || !self.expect.fits(&certificate, self.named.as_ref()) {
             return Err(refuse());
         }
         Ok(ServerCertVerified::assertion())

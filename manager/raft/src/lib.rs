@@ -33,6 +33,6 @@ pub use error::{MembershipError, ProposeError, ReadError, StartError};
 pub use fatal::OnFatal;
 pub use leadership::{Leader, Leadership, Standing};
 pub use membership::MemberHealth;
-pub use network::RaftService;
+pub use network::{RaftService, Roster, ToldMembers};
 pub use node::{Applied, RaftNode};
 pub use seal::{Unsealable, Vault};

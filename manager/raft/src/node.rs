@@ -31,7 +31,7 @@ use crate::{
     log_store::{LogStore, Owner, Pulse},
     lookout::Lookout,
     membership::Members,
-    network::{Contacts, Network, Parts},
+    network::{Contacts, Network, Parts, Roster, ToldMembers},
     proposer::Proposer,
     state_machine::StateMachine,
     timers::Timers,
@@ -58,6 +58,7 @@ struct Inner {
     proposer: Proposer,
     barrier: Barrier,
     members: Arc<Members>,
+    roster: Roster,
     service: RaftService,
     stop: CancellationToken,
     _stop_when_dropped: DropGuard,
@@ -163,8 +164,16 @@ impl RaftNode {
             let (members, stop) = (members.clone(), stop.clone());
             async move { members.keep(stop).await }
         });
-        let parts =
-            Parts { raft: raft.clone(), raft_id, health: health.clone(), lookout, snapshots, stop: stop.clone() };
+        let roster = Roster::new(raft.clone());
+        let parts = Parts {
+            raft: raft.clone(),
+            raft_id,
+            roster: roster.clone(),
+            health: health.clone(),
+            lookout,
+            snapshots,
+            stop: stop.clone(),
+        };
         let service = RaftService::new(parts);
         info!(node.id = own.node_id, raft_id, "taking part in consensus");
         Ok(Self(Arc::new(Inner {
@@ -180,6 +189,7 @@ impl RaftNode {
             proposer,
             barrier: Barrier::default(),
             members,
+            roster,
             service,
             _stop_when_dropped: stop.clone().drop_guard(),
             stop,
@@ -312,6 +322,21 @@ impl RaftNode {
     /// The members, by Raft id.
     pub fn members(&self) -> Vec<MemberHealth> {
         self.0.members.list()
+    }
+
+    /// Who may speak as a member.
+    pub fn roster(&self) -> Roster {
+        self.0.roster.clone()
+    }
+
+    /// The members as this one would tell another of them; for a leader, after a [`read_barrier`](Self::read_barrier).
+    pub fn tell_members(&self) -> ToldMembers {
+        self.0.roster.own()
+    }
+
+    /// Takes in who the members are, said by the leader.
+    pub fn learn_members(&self, members: ToldMembers) {
+        self.0.roster.tell(members);
     }
 
     /// What the manager seals its own files with.

@@ -1,7 +1,7 @@
 //! One agent's work: the complete set, then what changes, from a watch on that node's tasks alone.
 //!
 //! Invariant: a message is made when the agent is ready to take it, from the newest state, so a slow agent gets fewer and
-//! larger messages, never a queue.
+//! larger messages, up to their bound, never a queue.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -42,14 +42,15 @@ impl State {
         over.run_until_cancelled(self.increment()).await
     }
 
-    /// The next message comes from the state, so a watch that fell behind needs no more than a new one.
+    /// The next message comes from the state, so a watch that fell behind needs no more than a new one. What did not go
+    /// into one message is there to be told without any change.
     async fn increment(&mut self) -> AssignmentsMessage {
         loop {
-            if burst(&mut self.changes).await.is_none() {
-                self.changes = self.store.watch(Selector::TasksOfNode(self.node_id.clone()));
-            }
             if let Some(message) = self.assignments.next(&self.store.view()) {
                 return message;
+            }
+            if burst(&mut self.changes).await.is_none() {
+                self.changes = self.store.watch(Selector::TasksOfNode(self.node_id.clone()));
             }
         }
     }

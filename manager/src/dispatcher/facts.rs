@@ -17,6 +17,7 @@ use crate::{burst::burst, drive::Term, peers};
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Facts {
     managers: Vec<PeerManager>,
+    managers_version: u64,
     root_ca_pem: Vec<u8>,
     heartbeat_period: i64,
     task_log_driver: Option<LogDriver>,
@@ -29,10 +30,20 @@ impl Facts {
         let spec = cluster.and_then(|cluster| cluster.spec.as_ref());
         Self {
             managers: peers::managers(view, leadership),
+            managers_version: view.version(),
             root_ca_pem: root.map(|root| root.certificate_pem.clone()).unwrap_or_default(),
             heartbeat_period: skep_common::clock::nanos(defaults::heartbeat_period(view)),
             task_log_driver: spec.and_then(|spec| spec.task_log_driver.clone()),
         }
+    }
+
+    /// These facts, coming after `known`: which of the managers leads makes no new list of them.
+    fn after(self, known: &Self) -> Self {
+        let names = |facts: &Self| -> Vec<(String, String)> {
+            facts.managers.iter().map(|manager| (manager.node_id.clone(), manager.addr.clone())).collect()
+        };
+        let is_new = names(&self) != names(known);
+        Self { managers_version: if is_new { self.managers_version } else { known.managers_version }, ..self }
     }
 
     /// The message that tells a node these facts.
@@ -41,6 +52,7 @@ impl Facts {
             session_id: session_id.to_owned(),
             node: Some(node.clone()),
             managers: self.managers.clone(),
+            managers_version: self.managers_version,
             root_ca_pem: self.root_ca_pem.clone(),
             heartbeat_period: self.heartbeat_period,
             task_log_driver: self.task_log_driver.clone(),
@@ -66,6 +78,7 @@ async fn run(
         loop {
             let now = Facts::of(&store.view(), &leadership.borrow_and_update());
             facts.send_if_modified(|known| {
+                let now = now.after(known);
                 let news = **known != now;
                 if news {
                     *known = Arc::new(now);

@@ -4,17 +4,19 @@ use std::net::SocketAddr;
 
 use crate::support::{
     agent::Agent,
-    cluster::{Member, TestManager},
+    cluster::{Member, TestManager, leader, three_managers},
     eventually,
 };
 use skep_common::net::{
     dial::{Dialer, Expect},
     identity::{csr_for, new_key_and_csr},
+    server::is_unknown_node,
 };
 use skep_proto::v1::{
     AssignmentsRequest, ClusterSpec, GetClusterRequest, GetRootCaRequest, HeartbeatRequest, IssueCertificateRequest,
-    ListNodesRequest, NodeRole, NodeState, RemoveNodeRequest, SessionRequest, TaskStatusUpdate, UpdateClusterRequest,
-    UpdateTaskStatusRequest, ca_client::CaClient, control_client::ControlClient, dispatcher_client::DispatcherClient,
+    ListNodesRequest, NodeRole, NodeState, RaftVote, RemoveNodeRequest, SessionRequest, TaskStatusUpdate,
+    UpdateClusterRequest, UpdateTaskStatusRequest, VoteRequest, ca_client::CaClient, control_client::ControlClient,
+    dispatcher_client::DispatcherClient, raft_client::RaftClient,
 };
 use tokio::{
     io::copy_bidirectional,
@@ -232,4 +234,44 @@ async fn a_removed_node_loses_everything() {
     refusals.wait_for(|refusals| refusals.iter().any(is_final)).await.unwrap();
     assert!(member.renew(&manager.addr).await.is_err());
     manager.manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_node_and_a_demoted_manager_have_no_say_whether_anybody_leads_or_not() {
+    let mut managers = three_managers(ClusterSpec::default()).await;
+    let leads = leader(&managers).await;
+    managers.swap(0, leads);
+    let removed = Member::enroll(&managers[0].addr, &worker_token(&managers[0]).await).await.unwrap();
+    let remove = RemoveNodeRequest { key: removed.id.clone(), force: true };
+    managers[0].control().remove_node(remove).await.unwrap();
+    // It keeps its certificate and its key, and Raft's state too.
+    let demoted = managers.pop().unwrap();
+    demoted.manager.leave(false).await.unwrap();
+    demoted.manager.shutdown().await;
+    eventually("the other two know", || async {
+        let knows = |manager: &TestManager| manager.manager.status().borrow().managers.len() == 2;
+        managers.iter().all(knows).then_some(())
+    })
+    .await;
+
+    for leads in [true, false] {
+        if !leads {
+            managers.remove(0).manager.shutdown().await;
+        }
+        let target = managers.last().unwrap();
+        for member in [&removed, &demoted.member] {
+            let channel = || member.dialer.channel(&target.addr, Expect::Node(target.member.id.clone()));
+            let refused = ControlClient::new(channel()).get_cluster(GetClusterRequest {}).await.unwrap_err();
+            // One that has no leader does not know whether it merely has not heard of the node yet.
+            assert!(matches!(refused.code(), Code::PermissionDenied | Code::Unavailable), "{refused}");
+            let vote = RaftVote { term: 1 << 40, raft_id: 2, committed: false };
+            let vote = VoteRequest { vote: Some(vote), to: 3, ..VoteRequest::default() };
+            let refused = RaftClient::new(channel()).vote(vote).await.unwrap_err();
+            assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+        }
+        let session = DispatcherClient::new(removed.dialer.channel(&target.addr, Expect::Manager));
+        let refused = session.clone().session(SessionRequest::default()).await.unwrap_err();
+        assert!(is_unknown_node(&refused) || (!leads && refused.code() == Code::Unavailable), "{refused}");
+    }
+    managers[0].manager.shutdown().await;
 }

@@ -40,12 +40,12 @@ impl Peer for Lines {
     }
 }
 
-/// Whoever has a manager's certificate is one.
-struct ByCertificate;
+/// Whoever calls is a manager.
+struct AllManagers;
 
-impl RoleSource for ByCertificate {
+impl RoleSource for AllManagers {
     fn role_of(&self, _: &str) -> RoleAnswer {
-        RoleAnswer::NoState
+        RoleAnswer::Is(NodeRole::Manager)
     }
 }
 
@@ -59,7 +59,7 @@ async fn agent(manager: &TestManager, hostname: &str, stop: Option<&Cancellation
     if let Some(stop) = stop {
         let mut routes = RoutesBuilder::default();
         routes.add_service(PeerServer::new(Lines));
-        let server = RpcServer::new(listener, member.identity.clone(), Arc::new(ByCertificate), routes.routes());
+        let server = RpcServer::new(listener, member.identity.clone(), Arc::new(AllManagers), routes.routes());
         tokio::spawn(server.serve(stop.clone()));
     }
     Agent::start_with_peer(member, hostname, std::slice::from_ref(&manager.addr), &peer_addr)

@@ -7,11 +7,13 @@ use crate::support::{
     cluster::{Member, TestManager, spec},
     eventually,
 };
-use skep_common::clock;
+use skep_common::{clock, limits::ASSIGNMENTS_BYTES, net::dial::Expect};
+use skep_proto::Message as _;
 use skep_proto::v1::{
-    ClusterSpec, CreateServiceRequest, EndpointSpec, GetObjectRequest, GlobalJob, ListNodesRequest,
-    ListServicesRequest, ListTasksRequest, Node, NodeState, ObjectKind, PortConfig, Task, UpdateConfig,
-    UpdateServiceRequest, WatchRequest, service_spec::Mode, watch_message::Action,
+    AssignmentsRequest, ClusterSpec, ContainerSpec, CreateServiceRequest, EndpointSpec, GetObjectRequest, GlobalJob,
+    ListNodesRequest, ListServicesRequest, ListTasksRequest, Node, NodeState, ObjectKind, PortConfig, ServiceSpec,
+    SessionRequest, Task, TaskSpec, UpdateConfig, UpdateServiceRequest, WatchRequest, assignments_message::Kind,
+    dispatcher_client::DispatcherClient, service_spec::Mode, watch_message::Action,
 };
 use tonic::Code;
 
@@ -28,6 +30,44 @@ async fn agent(manager: &TestManager, hostname: &str) -> Agent {
     let token = manager.cluster().await.join_tokens.unwrap().worker;
     let member = Member::enroll(&manager.addr, &token).await.unwrap();
     Agent::start(member, hostname, std::slice::from_ref(&manager.addr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_of_large_specs_reach_their_node_in_messages_of_bounded_size() {
+    const TASKS: u64 = 60;
+    let manager = TestManager::bootstrap(quick()).await;
+    let env = vec![format!("LARGE={}", "x".repeat(100_000))];
+    let container = ContainerSpec { image: "docker.io/library/busybox:latest".into(), env, ..Default::default() };
+    let task = TaskSpec { container: Some(container), ..Default::default() };
+    let large = ServiceSpec { task: Some(task.into()), ..spec("large", TASKS) };
+    manager.control().create_service(CreateServiceRequest { spec: Some(large) }).await.unwrap();
+
+    // They are more than any client reads at once, when they are assigned and when they are told anew.
+    let worker = agent(&manager, "w1").await;
+    eventually("all run", || async {
+        let listed = manager.control().list_services(ListServicesRequest::default()).await.unwrap().into_inner();
+        (listed.services[0].running_tasks == TASKS).then_some(())
+    })
+    .await;
+    let member = worker.member.clone();
+    drop(worker);
+
+    let mut client = DispatcherClient::new(member.dialer.channel(&manager.addr, Expect::Manager));
+    let mut session = client.session(SessionRequest::default()).await.unwrap().into_inner();
+    let session_id = session.message().await.unwrap().unwrap().session_id;
+    let mut set = client.assignments(AssignmentsRequest { session_id }).await.unwrap().into_inner();
+    let (mut told, mut messages) = (0, 0);
+    loop {
+        let message = set.message().await.unwrap().unwrap();
+        assert_eq!((message.kind(), message.applies_to), (Kind::Complete, messages));
+        assert!(message.encoded_len() <= ASSIGNMENTS_BYTES + 1000, "{}", message.encoded_len());
+        (told, messages) = (told + message.update.len(), messages + 1);
+        if !message.more {
+            break;
+        }
+    }
+    assert!(told == TASKS as usize && messages > 5, "{told} in {messages} messages");
+    manager.manager.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

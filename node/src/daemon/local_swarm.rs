@@ -18,6 +18,7 @@ use skep_common::{
     net::{
         backoff::Backoff,
         identity::{Identity, new_key_and_csr},
+        server::ServerLimits,
     },
     token::JoinToken,
 };
@@ -86,6 +87,7 @@ struct Inner {
     worker_dir: PathBuf,
     runtime: Arc<dyn Runtime>,
     description: NodeDescription,
+    limits: ServerLimits,
     phase: Mutex<Phase>,
     /// Held while the membership changes.
     change: tokio::sync::Mutex<()>,
@@ -100,6 +102,7 @@ impl LocalSwarm {
         data_root: &std::path::Path,
         runtime: Arc<dyn Runtime>,
         description: NodeDescription,
+        limits: ServerLimits,
     ) -> Result<Self, DaemonError> {
         let swarm = Self {
             inner: Arc::new(Inner {
@@ -107,6 +110,7 @@ impl LocalSwarm {
                 worker_dir: data_root.join("worker"),
                 runtime,
                 description,
+                limits,
                 phase: Mutex::new(Phase::Inactive),
                 change: tokio::sync::Mutex::new(()),
             }),
@@ -280,6 +284,7 @@ impl LocalSwarm {
             remotes,
             runtime: Arc::clone(&self.inner.runtime),
             description: self.inner.description.clone(),
+            limits: self.inner.limits,
             worker_dir: self.inner.worker_dir.clone(),
         };
         let member = Arc::new(Member::start(config, bootstrap).await?);

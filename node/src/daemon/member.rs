@@ -17,6 +17,7 @@ use skep_common::{
         backoff::Backoff,
         dial::Dialer,
         identity::{Identity, IdentityError, IdentityHandle},
+        server::ServerLimits,
     },
 };
 use skep_manager::{Manager, ManagerConfig, ManagerError, Membership, Start};
@@ -49,6 +50,8 @@ pub(super) struct MemberConfig {
     pub(super) runtime: Arc<dyn Runtime>,
     /// What the machine is.
     pub(super) description: NodeDescription,
+    /// What its ports take on.
+    pub(super) limits: ServerLimits,
     /// Where the agent keeps task.db.
     pub(super) worker_dir: std::path::PathBuf,
 }
@@ -92,6 +95,7 @@ pub(super) struct Shared {
     renew_at: Mutex<Timestamp>,
     pub(super) dialer: Dialer,
     pub(super) managers: Managers,
+    limits: ServerLimits,
     pub(super) manager: watch::Sender<Option<Manager>>,
     pub(super) trouble: watch::Sender<String>,
 }
@@ -104,8 +108,8 @@ impl Member {
     pub(super) async fn start(config: MemberConfig, bootstrap: Option<Start>) -> Result<Self, MemberError> {
         let renew_at = renewal(&config.identity);
         let identity = IdentityHandle::new(config.identity);
-        let dialer = Dialer::new(identity.clone());
         let managers = Managers::open(config.dir.managers(), config.remotes);
+        let dialer = Dialer::new(identity.clone()).trusting(Arc::new(managers.clone()));
         let peer_addr = SocketAddr::new(config.record.listen_addr.ip(), PEER_PORT);
         let listen = bind(peer_addr).await?;
         let advertised = SocketAddr::new(config.record.advertise_addr.ip(), PEER_PORT);
@@ -118,12 +122,13 @@ impl Member {
             renew_at: Mutex::new(renew_at),
             dialer: dialer.clone(),
             managers: managers.clone(),
+            limits: config.limits,
             manager: watch::Sender::new(None),
             trouble: watch::Sender::new(String::new()),
         });
         if let Some(start) = bootstrap {
             shared.start_manager(start).await?;
-            managers.learn(vec![shared.as_peer()]);
+            managers.learn(vec![shared.as_peer()], 0);
         }
         let worker = Worker::start(WorkerConfig {
             node_id: identity.current().node_id().to_owned(),
@@ -135,6 +140,7 @@ impl Member {
             managers,
             description: watch::Sender::new(description).subscribe(),
             listen,
+            limits: config.limits,
         })
         .await;
         let session = worker.session();
@@ -209,10 +215,7 @@ impl Member {
             match enroll::again(remote, token, &current, &self.shared.dir.next_key()).await {
                 Ok(identity) => {
                     self.shared.install(identity, None)?;
-                    let known = self.shared.managers.list();
-                    let named = remotes.iter().filter(|addr| known.iter().all(|manager| manager.addr != **addr));
-                    let named = named.map(|addr| PeerManager { addr: addr.clone(), ..PeerManager::default() });
-                    self.shared.managers.learn(known.iter().cloned().chain(named).collect());
+                    self.shared.managers.also(remotes);
                     return Ok(());
                 }
                 Err(error) => last = error,
@@ -325,6 +328,7 @@ impl Shared {
             cluster_id: identity.cluster_id().to_owned(),
             data_dir: self.dir.manager(),
             listen,
+            limits: self.limits,
             advertise_addr: self.record.advertise_addr.to_string(),
             identity: self.identity.clone(),
             dialer: self.dialer.clone(),

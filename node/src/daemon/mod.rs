@@ -28,7 +28,7 @@ use tracing::info;
 pub use self::{
     facts::ENGINE_VERSION,
     generic_resources::{GenericResourceError, parse_generic_resources},
-    options::{DaemonError, DaemonOptions},
+    options::{DaemonError, DaemonOptions, ServerLimits},
 };
 use self::{local_swarm::LocalSwarm, socket::HostSocket};
 use crate::api::{self, backend::ApiState};
@@ -43,11 +43,11 @@ pub async fn run(options: DaemonOptions, stop: CancellationToken) -> Result<(), 
     make_dir(&options.exec_root)?;
     let host =
         facts::gather(&options).map_err(|source| DaemonError::Directory { path: options.data_root.clone(), source })?;
-    let containers = Containers::open(RuntimeConfig::new(&options.data_root, &options.exec_root))
-        .await
-        .map_err(|error| DaemonError::Runtime(error.to_string()))?;
+    let mut runtime = RuntimeConfig::new(&options.data_root, &options.exec_root);
+    runtime.shim_args.extend(options.shim_args.iter().cloned());
+    let containers = Containers::open(runtime).await.map_err(|error| DaemonError::Runtime(error.to_string()))?;
     let runtime: Arc<dyn Runtime> = Arc::new(containers);
-    let swarm = LocalSwarm::open(&options.data_root, Arc::clone(&runtime), host.description.clone())?;
+    let swarm = LocalSwarm::open(&options.data_root, Arc::clone(&runtime), host.description.clone(), options.limits)?;
 
     let state = ApiState { cluster: Arc::new(swarm.clone()), runtime, host: Arc::new(host) };
     let servers = TaskTracker::new();

@@ -1,7 +1,8 @@
 //! What `skep daemon` is told: flags and config file, already merged by the command line.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
+pub use skep_common::net::server::ServerLimits;
 use skep_proto::v1::GenericResource;
 
 /// Where the daemon keeps things and whom it serves.
@@ -17,6 +18,10 @@ pub struct DaemonOptions {
     pub labels: BTreeMap<String, String>,
     /// What the node has beside processors and memory; see [`super::parse_generic_resources`].
     pub generic_resources: Vec<GenericResource>,
+    /// What the ports of the swarm take on.
+    pub limits: ServerLimits,
+    /// Arguments for shims, in front of their own.
+    pub shim_args: Vec<OsString>,
 }
 
 /// Why the daemon could not start, or ended.

@@ -165,8 +165,8 @@ impl Shared {
         let listen = super::member::bind(self.record.listen_addr).await?;
         let (addr, remotes) = (self.record.advertise_addr.to_string(), self.other_managers());
         let joined = given_up.run_until_cancelled(skep_manager::join(&self.dialer, &remotes, &addr)).await;
-        let raft_id = joined.ok_or(EffectError::GivenUp)??;
-        let started = self.start_manager_on(listen, Start::Join { raft_id, remotes }).await;
+        let place = joined.ok_or(EffectError::GivenUp)??;
+        let started = self.start_manager_on(listen, Start::Join { place, remotes }).await;
         if started.is_err() {
             self.wipe_manager().await;
         }

@@ -239,7 +239,7 @@ impl Agent {
         machine: &mut Machine,
         oracle: &mut Oracle,
     ) -> Step {
-        let is_complete = message.kind() == Kind::Complete;
+        let is_complete = message.kind() == Kind::Complete && !message.more;
         let changes = match self.set.apply(message) {
             Ok(changes) => changes,
             Err(gap) => {

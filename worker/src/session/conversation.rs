@@ -4,26 +4,18 @@ use std::{future::Future, time::Duration};
 
 use skep_common::{
     clock::duration,
-    limits::{HEARTBEAT_PERIOD, MAX_REPLY_BYTES, MIN_HEARTBEAT_PERIOD, MISSED_HEARTBEATS, RPC_DEADLINE},
+    limits::{HEARTBEAT_PERIOD, MIN_HEARTBEAT_PERIOD, MISSED_HEARTBEATS, RPC_DEADLINE},
 };
-use skep_proto::v1::{
-    AssignmentsRequest, HeartbeatRequest, UpdateTaskStatusRequest, assignments_message::Kind,
-    dispatcher_client::DispatcherClient,
-};
+use skep_proto::v1::{AssignmentsRequest, HeartbeatRequest, UpdateTaskStatusRequest, assignments_message::Kind};
 use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
-use tonic::{Code, Response, Status, transport::Channel};
+use tonic::{Code, Response, Status};
 use tracing::{info, warn};
 
 use super::Client;
 use crate::{agent::AgentHandle, node_message::NodeMessage, reporter::Reporter};
-
-/// A client that takes a COMPLETE set of any size a manager sends.
-pub(super) fn client(channel: Channel) -> Client {
-    DispatcherClient::new(channel).max_decoding_message_size(MAX_REPLY_BYTES)
-}
 
 /// The heartbeats, on a task that ends when this is dropped.
 pub(super) struct Heartbeats(JoinHandle<Status>);

@@ -5,7 +5,10 @@ mod swarm;
 use std::{fs, path::Path};
 
 use futures::StreamExt as _;
-use skep_common::{clock::SystemClock, net::dial::Expect};
+use skep_common::{
+    clock::SystemClock,
+    net::{dial::Expect, server::ServerLimits},
+};
 use skep_proto::v1::{
     AssignmentsMessage, ContainerSpec, LogOptions, LogStream, NodeRole, PeerManager, PingRequest, Task,
     TaskLogsRequest, TaskSpec, TaskState, TaskStatus, assignments_message::Kind, peer_client::PeerClient,
@@ -17,6 +20,7 @@ use tonic::Code;
 
 use self::swarm::{Ca, LONG, Manager};
 use super::*;
+use crate::Link;
 
 /// A node: what stays when its daemon goes.
 struct Host {
@@ -42,14 +46,16 @@ impl Host {
     async fn start_on(&self, listen: TcpListener, managers: &[&Manager]) -> Worker {
         let remotes = managers.iter().map(|manager| manager.addr.clone()).collect();
         let description = NodeDescription { hostname: "n1".into(), ..NodeDescription::default() };
+        let managers = Managers::open(self.directory.path().join("managers.json"), remotes);
         Worker::start(WorkerConfig {
+            limits: ServerLimits::default(),
             node_id: "node".into(),
             data_dir: self.worker_dir(),
             identity: self.identity.clone(),
-            dialer: Dialer::new(self.identity.clone()),
+            dialer: Dialer::new(self.identity.clone()).trusting(Arc::new(managers.clone())),
             clock: Arc::new(SystemClock::new()),
             runtime: Arc::new(self.runtime.clone()),
-            managers: Managers::open(self.directory.path().join("managers.json"), remotes),
+            managers,
             description: watch::Sender::new(description).subscribe(),
             listen,
         })
@@ -110,6 +116,7 @@ fn incremental(applies_to: u64, update: Vec<Task>, remove: &[&str]) -> Assignmen
         generation: applies_to + 1,
         update,
         remove: remove.iter().map(ToString::to_string).collect(),
+        more: false,
     }
 }
 
@@ -252,10 +259,43 @@ async fn after_a_gap_the_complete_set_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_complete_set_in_several_messages_counts_as_a_whole() {
+    let ca = Ca::new();
+    let manager = Manager::start(&ca, "m1").await;
+    let host = Host::new(&ca);
+    let worker = host.start(&[&manager]).await;
+    manager.had_streams(1).await;
+    manager.send(incremental(1, vec![task("t1", TaskState::Running)], &[]));
+    manager.reported("t1", TaskState::Running).await;
+    let pid = host.pid("t1").await;
+    assert!(pid.is_some());
+
+    // A gap, and a set of which t1 comes last.
+    manager.assign(None);
+    manager.send(incremental(9, Vec::new(), &[]));
+    manager.had_streams(2).await;
+    let chunks = ["t2", "t3", "t1"].into_iter().enumerate().map(|(n, id)| AssignmentsMessage {
+        applies_to: n as u64,
+        generation: n as u64 + 1,
+        update: vec![task(id, TaskState::Running)],
+        more: n < 2,
+        ..AssignmentsMessage::default()
+    });
+    chunks.for_each(|chunk| manager.send(chunk));
+    manager.reported("t2", TaskState::Running).await;
+    manager.reported("t3", TaskState::Running).await;
+    assert_eq!((host.pid("t1").await, host.starts("t1")), (pid, 1), "the set is never taken without its end");
+    manager.send(incremental(3, vec![task("t1", TaskState::Shutdown)], &[]));
+    manager.reported("t1", TaskState::Shutdown).await;
+    assert_eq!(manager.streams(), 2, "there was no other gap");
+    worker.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_follower_leads_to_the_leader_and_its_list_is_kept() {
     let ca = Ca::new();
     let (follower, leader) = (Manager::start(&ca, "m1").await, Manager::start(&ca, "m2").await);
-    follower.follow(&leader.addr);
+    follower.follow(peer("m2", &leader, true));
     let list = [peer("m1", &follower, false), peer("m2", &leader, true)];
     leader.tell_managers(list.to_vec());
     let host = Host::new(&ca);
@@ -272,10 +312,56 @@ async fn a_follower_leads_to_the_leader_and_its_list_is_kept() {
 }
 
 #[tokio::test]
+async fn a_removed_manager_is_not_followed_whatever_it_says() {
+    let ca = Ca::new();
+    let (removed, leader) = (Manager::start(&ca, "m1").await, Manager::start(&ca, "m2").await);
+    let old = vec![peer("m1", &removed, true), peer("m2", &leader, false)];
+    removed.tell_managers_of(old.clone(), 5);
+    leader.tell_managers_of(old, 5);
+    let host = Host::new(&ca);
+    let worker = host.start(&[&removed]).await;
+    removed.had_sessions(1).await;
+
+    // It is demoted and goes on as if nothing had happened; the node hears of it from the next leader.
+    leader.tell_managers_of(vec![peer("m2", &leader, true)], 9);
+    removed.follow(peer("m2", &leader, true));
+    removed.end_sessions();
+    leader.had_sessions(1).await;
+    leader.had_beats(1).await;
+    removed.lead();
+
+    // Then the leader is gone, and only the removed one answers: also at the leader's address, and after a restart.
+    leader.stop();
+    worker.shutdown().await;
+    let worker = host.start(&[&removed]).await;
+    let mut state = worker.session();
+    let looked = state.wait_for(|state| matches!(&state.link, Link::Connecting { error } if !error.is_empty()));
+    timeout(LONG, looked).await.unwrap().unwrap();
+    assert_eq!(removed.sessions(), 1);
+    worker.shutdown().await;
+
+    // One that is named, but knows only an older list, has been out of touch.
+    let behind = Manager::start(&ca, "m2").await;
+    behind.tell_managers_of(vec![peer("m1", &removed, true), peer("m2", &behind, false)], 8);
+    fs::write(
+        host.directory.path().join("managers.json"),
+        format!(r#"{{"version": 9, "managers": [{{"node_id": "m2", "addr": "{}"}}]}}"#, behind.addr),
+    )
+    .unwrap();
+    let worker = host.start(&[]).await;
+    let mut state = worker.session();
+    let refused =
+        |state: &SessionState| matches!(&state.link, Link::Connecting { error } if error.contains("lags behind"));
+    timeout(LONG, state.wait_for(refused)).await.unwrap().unwrap();
+    assert!(state.borrow().facts.is_none() && removed.sessions() == 1);
+    worker.shutdown().await;
+}
+
+#[tokio::test]
 async fn another_leader_is_found_when_the_first_dies() {
     let ca = Ca::new();
     let (first, second) = (Manager::start(&ca, "m1").await, Manager::start(&ca, "m2").await);
-    second.follow(&first.addr);
+    second.follow(peer("m1", &first, true));
     first.tell_managers(vec![peer("m1", &first, true), peer("m2", &second, false)]);
     for manager in [&first, &second] {
         manager.assign(vec![task("t1", TaskState::Running)]);

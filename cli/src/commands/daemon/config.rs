@@ -10,11 +10,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
-use skep_node::daemon::{DaemonOptions, parse_generic_resources};
+use skep_node::daemon::{DaemonOptions, ServerLimits, parse_generic_resources};
 
 use crate::args::DaemonArgs;
 
 const DEFAULT_FILE: &str = "/etc/skep/daemon.json";
+/// With fewer, the few nodes of a small swarm would push each other out.
+const FEWEST_CONNECTIONS: usize = 64;
 const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
 
 /// The file. What it does not say is left to flags and defaults.
@@ -27,6 +29,10 @@ struct File {
     labels: Vec<String>,
     node_generic_resources: Vec<String>,
     log_level: Option<String>,
+    /// Connections of the swarm's nodes on each of the two ports.
+    max_node_connections: Option<usize>,
+    /// Connections of anybody else.
+    max_stranger_connections: Option<usize>,
 }
 
 /// The options to run with, and the log level.
@@ -76,7 +82,20 @@ fn merge(args: DaemonArgs, file: File) -> Result<(DaemonOptions, String)> {
         "unknown log level {log_level:?}: it is one of {}",
         LEVELS.join(", ")
     );
+    let defaults = ServerLimits::default();
+    let limits = ServerLimits {
+        node_connections: file.max_node_connections.unwrap_or(defaults.node_connections),
+        stranger_connections: file.max_stranger_connections.unwrap_or(defaults.stranger_connections),
+        ..defaults
+    };
+    for (key, connections) in
+        [("max-node-connections", limits.node_connections), ("max-stranger-connections", limits.stranger_connections)]
+    {
+        ensure!(connections >= FEWEST_CONNECTIONS, "{key} must be at least {FEWEST_CONNECTIONS}");
+    }
     let options = DaemonOptions {
+        limits,
+        shim_args: Vec::new(),
         data_root: absolute(args.data_root.or(file.data_root).unwrap_or_else(|| "/var/lib/skep".into()))?,
         exec_root: absolute(args.exec_root.or(file.exec_root).unwrap_or_else(|| "/run/skep".into()))?,
         hosts,
@@ -136,8 +155,18 @@ mod tests {
     #[test]
     fn nothing_said_is_the_default() {
         let (options, level) = merge(DaemonArgs::default(), File::default()).unwrap();
+        assert_eq!(options.limits, ServerLimits::default());
         assert_eq!(options.hosts, ["unix:///run/skep/skep.sock"]);
         assert_eq!((options.data_root, level.as_str()), ("/var/lib/skep".into(), "info"));
+    }
+
+    #[test]
+    fn the_numbers_of_connections_are_the_operators() {
+        let limits = |json| merge(DaemonArgs::default(), file(json)).map(|(options, _)| options.limits);
+        let given = limits(r#"{"max-node-connections": 20000, "max-stranger-connections": 64}"#).unwrap();
+        assert_eq!((given.node_connections, given.stranger_connections), (20_000, 64));
+        let error = limits(r#"{"max-stranger-connections": 0}"#).unwrap_err();
+        assert_eq!(error.to_string(), "max-stranger-connections must be at least 64");
     }
 
     #[test]

@@ -7,19 +7,28 @@ use std::io::IsTerminal as _;
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
-use crate::args::DaemonArgs;
+use crate::{args::DaemonArgs, files};
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(args: DaemonArgs) -> Result<()> {
-    let (options, log_level) = config::settle(args)?;
+    let (mut options, log_level) = config::settle(args)?;
+    let raised = files::raise();
     let filter = EnvFilter::try_from_env("SKEP_LOG").or_else(|_| EnvFilter::try_new(filter(&log_level)))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+    match raised {
+        Ok(before) => {
+            let before = before.map(|before| before.to_string());
+            options.shim_args.extend(before.into_iter().flat_map(|before| [files::SHIM_OPTION.into(), before.into()]));
+        }
+        Err(error) => warn!(%error, "the number of files this daemon may open stays as it is"),
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("skep").build()?;
     runtime.block_on(async {
         let stop = CancellationToken::new();

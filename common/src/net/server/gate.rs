@@ -15,17 +15,11 @@ use tonic::{Status, body::Body, service::Routes};
 use tower::{BoxError, Service as _};
 use tracing::debug;
 
-use super::{
-    Caller, RoleSource,
-    guarded_body::GuardedBody,
-    right::{Presented, Right},
-};
+use super::{Caller, RoleSource, bounded_body::BoundedBody, guarded_body::GuardedBody, right::Right};
 use crate::{
     authz::{Peer, Rpc, rpc_of},
-    net::{
-        forward::{self, Claim},
-        identity::NodeCertificate,
-    },
+    limits::STRANGERS_REQUEST_DEADLINE,
+    net::forward::{self, Claim},
 };
 
 /// The service of one connection.
@@ -33,7 +27,7 @@ use crate::{
 pub(super) struct Gate {
     routes: Routes,
     roles: Arc<dyn RoleSource>,
-    peer: Option<Presented>,
+    peer: Option<String>,
     remote_addr: SocketAddr,
 }
 
@@ -41,10 +35,10 @@ impl Gate {
     pub(super) fn new(
         routes: Routes,
         roles: Arc<dyn RoleSource>,
-        certificate: Option<NodeCertificate>,
+        peer: Option<String>,
         remote_addr: SocketAddr,
     ) -> Self {
-        Self { routes, roles, peer: certificate.as_ref().map(Presented::from), remote_addr }
+        Self { routes, roles, peer, remote_addr }
     }
 
     async fn handle<B>(mut self, mut request: Request<B>) -> Result<Response<GuardedBody>, Status>
@@ -54,8 +48,11 @@ impl Gate {
         let rpc = rpc_of(request.uri().path()).ok_or_else(|| Status::unimplemented("there is no such call"))?;
         let right = self.right(rpc, self.peer.clone());
         let peer = right.check()?;
+        let is_stranger = peer.node_id().is_none();
         let caller = self.caller(rpc, peer, request.headers_mut())?;
         request.extensions_mut().insert(caller);
+        let hurry = is_stranger.then_some(STRANGERS_REQUEST_DEADLINE);
+        let request = request.map(|body| BoundedBody::new(body, rpc.max_request, hurry));
 
         let deadline = OptionFuture::from(rpc.deadline.map(sleep));
         let response = tokio::select! {
@@ -76,15 +73,11 @@ impl Gate {
         let Some(Claim { peer: claimed, addr }) = forward::take(headers)? else {
             return Ok(Caller::direct(peer, self.remote_addr));
         };
-        let claimed = match claimed {
-            Peer::Anonymous => None,
-            Peer::Node { node_id, role } => Some(Presented { node_id, role }),
-        };
-        let original = self.right(rpc, claimed).check()?;
+        let original = self.right(rpc, claimed.node_id().map(str::to_owned)).check()?;
         Ok(Caller { peer, remote_addr: self.remote_addr, original, original_addr: addr, forwarded: true })
     }
 
-    fn right(&self, rpc: &'static Rpc, peer: Option<Presented>) -> Right {
+    fn right(&self, rpc: &'static Rpc, peer: Option<String>) -> Right {
         Right { rpc, roles: self.roles.clone(), peer }
     }
 }
@@ -98,7 +91,7 @@ impl Service<Request<Incoming>> for Gate {
         let gate = self.clone();
         Box::pin(async move {
             let (path, addr) = (request.uri().path().to_owned(), gate.remote_addr);
-            let node = gate.peer.as_ref().map(|peer| peer.node_id.clone());
+            let node = gate.peer.clone();
             Ok(gate.handle(request).await.unwrap_or_else(|status| {
                 debug!(%path, %addr, node, code = ?status.code(), reason = status.message(), "call refused");
                 status.into_http::<Body>().map(GuardedBody::open)
@@ -111,12 +104,10 @@ impl Service<Request<Incoming>> for Gate {
 mod tests {
     use std::time::Duration;
 
-    use skep_proto::v1::NodeRole;
     use tokio::time::Instant;
     use tonic::Code;
 
     use super::*;
-    use crate::net::server::RoleAnswer;
     use crate::{
         limits::{RECHECK_PERIOD, RPC_DEADLINE},
         net::testing::Roles,
@@ -131,7 +122,7 @@ mod tests {
         Gate {
             routes,
             roles: Arc::new(roles.clone()),
-            peer: Some(Presented { node_id: "m".into(), role: NodeRole::Manager }),
+            peer: Some("m".into()),
             remote_addr: "192.0.2.1:1".parse().unwrap(),
         }
     }
@@ -144,7 +135,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_handler_that_takes_too_long_is_cut_off() {
         let roles = Roles::default();
-        roles.set("m", RoleAnswer::Is(NodeRole::Manager));
+        roles.set_member("m", true);
         let started = Instant::now();
         assert_eq!(refusal(hanging_gate(&roles), HANGING).await, Code::DeadlineExceeded);
         assert_eq!(started.elapsed().as_secs(), RPC_DEADLINE.as_secs());
@@ -153,12 +144,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_upload_has_no_deadline_but_ends_with_the_right_to_it() {
         let roles = Roles::default();
-        roles.set("m", RoleAnswer::Is(NodeRole::Manager));
+        roles.set_member("m", true);
         let upload = tokio::spawn(refusal(hanging_gate(&roles), UPLOAD));
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert!(!upload.is_finished());
 
-        roles.set("m", RoleAnswer::Is(NodeRole::Worker));
+        roles.set_member("m", false);
         let demoted = Instant::now();
         assert_eq!(upload.await.unwrap(), Code::PermissionDenied);
         assert!(demoted.elapsed() <= RECHECK_PERIOD + Duration::from_millis(1));

@@ -1,21 +1,33 @@
 //! Serving calls on 2377 and 7946: TLS handshake, caps, HTTP/2 limits, authorization.
 //!
 //! One task per connection does it all in a row: handshake under a deadline, then HTTP/2 until the peer goes, the
-//! server stops, or what the connection stands on runs out (a certificate's validity; a minute for a peer without
-//! one, so that strangers cannot sit on connections). Dropping that task ends everything it carries.
+//! server stops, its place goes to somebody else, or what the connection stands on runs out: a certificate's validity,
+//! or the little time a stranger has. Dropping that task ends everything it carries.
+//!
+//! A connection begins among the strangers and moves to the nodes' places when it shows a certificate of a node that is
+//! part of the swarm. Nobody is turned away: a newcomer takes the place of whoever holds most (see [`places`]), so
+//! strangers, however many they are, keep no node out.
 //!
 //! Invariants: the accept loop ends only by the shutdown token; no connection outlives [`RpcServer::serve`]; no
 //! handler sees a request that the table in [`crate::authz`] does not allow.
 
+mod bounded_body;
 mod caller;
-mod caps;
 mod connection;
 mod gate;
 mod guarded_body;
+mod limits;
+mod places;
 mod right;
 mod roles;
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -30,23 +42,25 @@ use tracing::{debug, warn};
 
 pub use self::{
     caller::Caller,
-    caps::ServerLimits,
     connection::Connection,
+    limits::ServerLimits,
     roles::{RoleAnswer, RoleSource, is_unknown_node, unknown_node},
 };
-use self::{caps::Caps, connection::Connected, gate::Gate};
+use self::{
+    connection::Connected,
+    gate::Gate,
+    places::{Place, Places},
+};
 use super::{
     backoff::Backoff,
     identity::{IdentityHandle, NodeCertificate},
+    source::source_of,
     tls::ServerTls,
 };
 use crate::{
     clock::{Clock as _, SystemClock},
     limits::MAX_HEADER_BYTES,
 };
-
-/// How long a peer without a certificate may keep a connection.
-const ANONYMOUS_LIFETIME: Duration = Duration::from_secs(60);
 
 /// How long open calls may go on once their connection has to end.
 const GRACE: Duration = Duration::from_secs(1);
@@ -66,8 +80,8 @@ struct Shared {
     roles: Arc<dyn RoleSource>,
     routes: Routes,
     limits: ServerLimits,
-    caps: Caps,
-    http2: http2::Builder<TokioExecutor>,
+    strangers: Arc<Places<IpAddr>>,
+    nodes: Arc<Places<String>>,
 }
 
 impl RpcServer {
@@ -79,8 +93,8 @@ impl RpcServer {
             roles,
             routes: routes.prepare(),
             limits,
-            caps: Caps::new(limits),
-            http2: http2_settings(limits),
+            strangers: Places::new(limits.stranger_connections),
+            nodes: Places::new(limits.node_connections),
         };
         Self { listener, shared }
     }
@@ -88,8 +102,8 @@ impl RpcServer {
     /// Other limits than the default ones.
     pub fn with_limits(mut self, limits: ServerLimits) -> Self {
         self.shared.limits = limits;
-        self.shared.caps = Caps::new(limits);
-        self.shared.http2 = http2_settings(limits);
+        self.shared.strangers = Places::new(limits.stranger_connections);
+        self.shared.nodes = Places::new(limits.node_connections);
         self
     }
 
@@ -109,9 +123,8 @@ impl RpcServer {
             match accepted {
                 Ok((stream, addr)) => {
                     backoff.reset();
-                    if let Some(permit) = shared.caps.admit(addr.ip()) {
-                        connections.spawn(shared.clone().connection(stream, addr, permit, stop.clone()));
-                    }
+                    let place = shared.strangers.take(source_of(addr.ip()));
+                    connections.spawn(shared.clone().connection(stream, addr, place, stop.clone()));
                 }
                 // A peer that hung up before we got to it, or no file descriptors left: neither ends the server.
                 Err(error) => {
@@ -133,11 +146,13 @@ impl Shared {
         self: Arc<Self>,
         stream: TcpStream,
         addr: SocketAddr,
-        mut permit: caps::Permit,
+        place: Place<IpAddr>,
         stop: CancellationToken,
     ) {
+        let pushed_out = place.lost();
         let handshake = tokio::select! {
             handshake = timeout(self.limits.handshake_timeout, self.handshake(stream)) => handshake,
+            () = pushed_out.cancelled() => return debug!(%addr, "a newcomer takes the place of this connection"),
             () = stop.cancelled() => return,
         };
         let (stream, certificate) = match handshake {
@@ -145,28 +160,44 @@ impl Shared {
             Ok(Err(error)) => return debug!(%addr, %error, "handshake failed"),
             Err(_) => return debug!(%addr, "handshake took too long"),
         };
-        let lifetime = match &certificate {
-            Some(certificate) => {
-                permit.verified();
-                certificate.not_after.since(SystemClock::new().now())
+        let peer = certificate.as_ref().map(|shown| shown.node_id.clone());
+        let settings = if peer.is_some() { http2_settings(NODE) } else { http2_settings(STRANGER) };
+        let gate = Connected::new(Gate::new(self.routes.clone(), self.roles.clone(), peer, addr));
+        let mut http = pin!(settings.serve_connection(TokioIo::new(stream), gate));
+        let mut seat = Seat::Stranger(place);
+        let mut lifetime = self.limits.stranger_lifetime;
+        loop {
+            if let Some(node) = certificate.as_ref().filter(|node| seat.is_strangers() && self.knows(node)) {
+                seat = Seat::Node(self.nodes.take(node.node_id.clone()));
+                lifetime = node.not_after.since(SystemClock::new().now());
             }
-            None => ANONYMOUS_LIFETIME,
-        };
-        let gate = Connected::new(Gate::new(self.routes.clone(), self.roles.clone(), certificate, addr));
-        let mut http = pin!(self.http2.serve_connection(TokioIo::new(stream), gate));
-        tokio::select! {
-            ended = http.as_mut() => {
-                if let Err(error) = ended {
-                    debug!(%addr, %error, "connection failed");
+            let pushed_out = seat.lost();
+            tokio::select! {
+                ended = http.as_mut() => {
+                    if let Err(error) = ended {
+                        debug!(%addr, %error, "connection failed");
+                    }
+                    return;
                 }
-                return;
+                () = pushed_out.cancelled() => return debug!(%addr, "a newcomer takes the place of this connection"),
+                () = stop.cancelled() => break,
+                () = sleep(lifetime) => {
+                    // It may have become a part of the swarm since it came.
+                    let is_known = certificate.as_ref().is_some_and(|node| seat.is_strangers() && self.knows(node));
+                    if !is_known {
+                        break;
+                    }
+                }
             }
-            () = sleep(lifetime) => {}
-            () = stop.cancelled() => {}
         }
         http.as_mut().graceful_shutdown();
         // Streams that have no end of their own are cut here.
         let _ = timeout(GRACE, http).await;
+    }
+
+    /// Whether the peer is a node of the swarm, as far as the state here says.
+    fn knows(&self, peer: &NodeCertificate) -> bool {
+        matches!(self.roles.role_of(&peer.node_id), RoleAnswer::Is(_)) || self.roles.is_member(&peer.node_id)
     }
 
     async fn handshake(&self, stream: TcpStream) -> io::Result<(TlsStream, Option<NodeCertificate>)> {
@@ -181,22 +212,54 @@ impl Shared {
     }
 }
 
+/// The place a connection has.
+enum Seat {
+    Stranger(Place<IpAddr>),
+    Node(Place<String>),
+}
+
+impl Seat {
+    fn is_strangers(&self) -> bool {
+        matches!(self, Self::Stranger(_))
+    }
+
+    fn lost(&self) -> CancellationToken {
+        match self {
+            Self::Stranger(place) => place.lost(),
+            Self::Node(place) => place.lost(),
+        }
+    }
+}
+
 type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
 
+/// What one connection may keep in flight.
+struct Flow {
+    streams: u32,
+    stream_window: u32,
+    connection_window: u32,
+    send_buffer: usize,
+}
+
+const NODE: Flow = Flow { streams: 1_000, stream_window: 1 << 20, connection_window: 4 << 20, send_buffer: 256 << 10 };
+
+/// A stranger joins, and does nothing else: a few small calls, one after the other.
+const STRANGER: Flow = Flow { streams: 8, stream_window: 64 << 10, connection_window: 64 << 10, send_buffer: 64 << 10 };
+
 /// Every limit of HTTP/2 that a peer could lean on, said out loud instead of left to defaults that change.
-fn http2_settings(limits: ServerLimits) -> http2::Builder<TokioExecutor> {
+fn http2_settings(flow: Flow) -> http2::Builder<TokioExecutor> {
     let mut settings = http2::Builder::new(TokioExecutor::new());
     settings
         .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.streams_per_connection)
+        .max_concurrent_streams(flow.streams)
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(64)
         .max_header_list_size(MAX_HEADER_BYTES)
         .header_table_size(4 << 10)
         .max_frame_size(16 << 10)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
-        .max_send_buf_size(256 << 10)
+        .initial_stream_window_size(flow.stream_window)
+        .initial_connection_window_size(flow.connection_window)
+        .max_send_buf_size(flow.send_buffer)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
     settings

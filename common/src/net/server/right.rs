@@ -10,29 +10,16 @@ use super::roles::{RoleAnswer, RoleSource, unknown_node};
 use crate::{
     authz::{Callers, Peer, Rpc},
     limits::RECHECK_PERIOD,
-    net::identity::NodeCertificate,
 };
-
-/// A node as its certificate, or the manager that speaks for it, presents it.
-#[derive(Clone)]
-pub(super) struct Presented {
-    pub(super) node_id: String,
-    pub(super) role: NodeRole,
-}
-
-impl From<&NodeCertificate> for Presented {
-    fn from(certificate: &NodeCertificate) -> Self {
-        Self { node_id: certificate.node_id.clone(), role: certificate.role }
-    }
-}
 
 /// Who calls what, and whom to ask whether that is allowed.
 #[derive(Clone)]
 pub(super) struct Right {
     pub(super) rpc: &'static Rpc,
     pub(super) roles: Arc<dyn RoleSource>,
-    /// The peer; `None` without a certificate.
-    pub(super) peer: Option<Presented>,
+    /// The peer's node id, by its certificate or the manager that speaks for it; `None` without a certificate. What role
+    /// the certificate was issued for plays no part.
+    pub(super) peer: Option<String>,
 }
 
 impl Right {
@@ -40,7 +27,7 @@ impl Right {
     pub(super) fn check(&self) -> Result<Peer, Status> {
         let peer = match &self.peer {
             None => Peer::Anonymous,
-            Some(node) => Peer::Node { node_id: node.node_id.clone(), role: self.role_in_force(node)? },
+            Some(node_id) => Peer::Node { node_id: node_id.clone(), role: self.role_in_force(node_id)? },
         };
         if self.rpc.callers.include(&peer) {
             return Ok(peer);
@@ -64,14 +51,17 @@ impl Right {
         }
     }
 
-    fn role_in_force(&self, node: &Presented) -> Result<NodeRole, Status> {
-        match self.roles.role_of(&node.node_id) {
+    fn role_in_force(&self, node_id: &str) -> Result<NodeRole, Status> {
+        if self.rpc.callers == Callers::Members {
+            return match self.roles.is_member(node_id) {
+                true => Ok(NodeRole::Manager),
+                false => Err(Status::permission_denied("this call is for members of the managers' consensus only")),
+            };
+        }
+        match self.roles.role_of(node_id) {
             RoleAnswer::Is(role) => Ok(role),
-            RoleAnswer::Removed => Err(unknown_node(&node.node_id)),
-            RoleAnswer::NoState if self.rpc.callers == Callers::StoredManagers => {
-                Err(Status::unavailable("this manager does not know the swarm's state yet"))
-            }
-            RoleAnswer::NoState => Ok(node.role),
+            RoleAnswer::Removed => Err(unknown_node(node_id)),
+            RoleAnswer::NotKnown => Err(Status::unavailable("this manager does not know the calling node (yet)")),
         }
     }
 }

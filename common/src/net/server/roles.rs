@@ -11,15 +11,21 @@ pub enum RoleAnswer {
     Is(NodeRole),
     /// There is state, and the node is not in it.
     Removed,
-    /// There is no state to ask yet: the certificate's role stands.
-    NoState,
+    /// It is not known here, and may be a part of the swarm all the same: there is no state yet, or an old one.
+    NotKnown,
 }
 
 /// Knows the roles of nodes. Asked for every call and every second for open ones, so it must be quick.
 pub trait RoleSource: Send + Sync {
     /// What the state says of `node_id` now. One that goes by a list of managers alone answers `Is(Worker)` for everybody
-    /// else: `NoState` would believe any certificate.
+    /// else.
     fn role_of(&self, node_id: &str) -> RoleAnswer;
+
+    /// Whether `node_id` is a member of the managers' consensus, as far as this one knows. Whoever takes no part in that
+    /// knows none.
+    fn is_member(&self, _node_id: &str) -> bool {
+        false
+    }
 }
 
 const REASON: &str = "skep-reason";

@@ -1,5 +1,6 @@
 //! Real connections over loopback.
 
+mod attacks;
 mod authorization;
 mod connections;
 mod forwarding;
@@ -17,10 +18,13 @@ use axum::{Router, extract::State, response::IntoResponse};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE, uri::PathAndQuery};
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use skep_proto::v1::NodeRole;
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    task::JoinHandle,
+};
 use tonic::{Code, Request, Response, Status, Streaming, client::Grpc, transport::Channel};
 use tonic_prost::ProstCodec;
 
@@ -37,6 +41,8 @@ use crate::{
 const ENDLESS: &str = "x-endless";
 /// Asks the handler not to answer at all.
 const HANGING: &str = "x-hanging";
+/// Asks the handler to read the request first.
+const READING: &str = "x-reading";
 /// The handler's `Caller`.
 const CALLER: &str = "x-caller";
 
@@ -75,13 +81,18 @@ impl TestServer {
 }
 
 /// Answers every call with one empty message and success, whatever the method.
-async fn handler(State(reached): State<Arc<AtomicUsize>>, request: axum::extract::Request) -> impl IntoResponse {
+async fn handler(State(reached): State<Arc<AtomicUsize>>, request: axum::extract::Request) -> axum::response::Response {
     reached.fetch_add(1, Ordering::SeqCst);
     let (endless, hanging) = (request.headers().contains_key(ENDLESS), request.headers().contains_key(HANGING));
     if hanging {
         std::future::pending::<()>().await;
     }
     let caller = format!("{:?}", request.extensions().get::<Caller>().unwrap());
+    if request.headers().contains_key(READING)
+        && let Err(error) = request.into_body().collect().await
+    {
+        return Status::from_error(error.into()).into_http::<axum::body::Body>();
+    }
     let message = Frame::data(Bytes::from_static(&[0; 5]));
     let success = Frame::trailers(HeaderMap::from_iter([(Status::GRPC_STATUS, HeaderValue::from_static("0"))]));
     let end = if endless { stream::pending().boxed() } else { stream::iter([success]).boxed() };
@@ -90,7 +101,14 @@ async fn handler(State(reached): State<Arc<AtomicUsize>>, request: axum::extract
         (CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
         (HeaderName::from_static(CALLER), HeaderValue::try_from(caller).unwrap()),
     ];
-    (HeaderMap::from_iter(headers), axum::body::Body::new(StreamBody::new(frames)))
+    (HeaderMap::from_iter(headers), axum::body::Body::new(StreamBody::new(frames))).into_response()
+}
+
+/// Waits until the server has closed `stream`.
+async fn closed(mut stream: impl AsyncRead + Unpin) {
+    let mut bytes = [0; 1024];
+    let end = async { while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {} };
+    tokio::time::timeout(Duration::from_secs(10), end).await.expect("the server closes it");
 }
 
 async fn grpc(channel: Channel) -> Result<Grpc<Channel>, Status> {

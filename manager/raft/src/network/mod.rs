@@ -4,6 +4,7 @@
 mod contacts;
 mod peer;
 mod receive;
+mod roster;
 mod send;
 mod service;
 mod transfers;
@@ -13,8 +14,11 @@ use std::{sync::Arc, time::Duration};
 use openraft::network::RaftNetworkFactory;
 use skep_common::net::dial::Dialer;
 
-pub use self::service::RaftService;
 pub(crate) use self::{contacts::Contacts, peer::Peer, service::Parts, transfers::Transfers};
+pub use self::{
+    roster::{Roster, ToldMembers},
+    service::RaftService,
+};
 use crate::types::{Member, TypeConfig};
 
 /// Makes the way to each member.

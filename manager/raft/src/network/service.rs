@@ -1,7 +1,7 @@
 //! The service that the other members call.
 //!
-//! The authorization table lets only managers in. Here it is checked that a message is meant for this member, and that who
-//! speaks for a member is the node which the known membership has it be: a certificate speaks for no other member.
+//! The authorization table lets only members in. Here it is checked that a message is meant for this member, and that who
+//! speaks as a member is the node which the membership has it be: a certificate speaks for no other member.
 
 use std::sync::{
     Arc,
@@ -20,7 +20,7 @@ use skep_proto::v1::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::receive::Receiving;
+use super::{receive::Receiving, roster::Roster};
 use crate::{
     convert::{
         Malformed, append_from_proto, append_reply_to_proto, log_id_from_proto, log_id_to_proto, required_vote,
@@ -36,6 +36,7 @@ use crate::{
 pub(crate) struct Parts {
     pub(crate) raft: Raft,
     pub(crate) raft_id: u64,
+    pub(crate) roster: Roster,
     pub(crate) health: Arc<Health>,
     pub(crate) lookout: Lookout,
     pub(crate) snapshots: Arc<Snapshots>,
@@ -47,6 +48,7 @@ pub(crate) struct Parts {
 pub struct RaftService {
     raft: Raft,
     raft_id: u64,
+    roster: Roster,
     health: Arc<Health>,
     lookout: Lookout,
     /// The connection that the leader was heard over last.
@@ -56,9 +58,9 @@ pub struct RaftService {
 
 impl RaftService {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { raft, raft_id, health, lookout, snapshots, stop } = parts;
+        let Parts { raft, raft_id, roster, health, lookout, snapshots, stop } = parts;
         let receiving = Arc::new(Receiving::new(snapshots, health.clone(), stop));
-        Self { raft, raft_id, health, lookout, line: Arc::default(), receiving }
+        Self { raft, raft_id, roster, health, lookout, line: Arc::default(), receiving }
     }
 
     pub(crate) fn server(&self) -> RaftServer<Self> {
@@ -70,20 +72,14 @@ impl RaftService {
         self.receiving.close().await;
     }
 
-    /// Refuses what is for another member, or says it comes from one that the caller is not. A sender that is not known
-    /// here may be a newer member than what has reached this one.
+    /// Refuses what is for another member, or comes from one that the caller is not.
     fn admit(&self, caller: &Caller, sender: u64, to: u64) -> Result<(), Status> {
         if to != self.raft_id {
             return Err(Status::failed_precondition(format!("this is Raft member {}, not {to}", self.raft_id)));
         }
-        let node_id = caller.peer.node_id();
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow();
-        match metrics.membership_config.membership().get_node(&sender) {
-            Some(member) if Some(member.node_id.as_str()) != node_id => {
-                Err(Status::permission_denied(format!("Raft member {sender} is another node")))
-            }
-            _ => Ok(()),
+        match caller.peer.node_id() {
+            Some(node_id) if self.roster.is(sender, node_id) => Ok(()),
+            _ => Err(Status::permission_denied(format!("the caller is not Raft member {sender}"))),
         }
     }
 

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use crate::support::{Manager, Swarm, create, eventually, leader_of};
+use crate::support::{Manager, Swarm, create, eventually, free_addr, leader_of};
 use skep_common::net::dial::Expect;
 use skep_proto::v1::{AppendRequest, RaftVote, VoteRequest, raft_client::RaftClient};
-use skep_raft::{FIRST_RAFT_ID, MemberHealth, MembershipError, Open, Standing, StartError};
+use skep_raft::{FIRST_RAFT_ID, MemberHealth, MembershipError, Open, Standing, StartError, ToldMembers};
 use tonic::Code;
 
 fn manager_of(manager: &Manager, node: &str) -> Option<(u64, String)> {
@@ -198,4 +198,61 @@ async fn a_certificate_speaks_for_its_own_member_only() {
     let asked = VoteRequest { vote: vote(two.raft.raft_id()), to: FIRST_RAFT_ID, pre: true, ..VoteRequest::default() };
     assert!(!from_two.vote(asked).await.unwrap().into_inner().granted, "the leader is well");
     assert_eq!(one.raft.leadership().borrow().term, term);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_no_member_has_no_say_whether_anybody_leads_or_not() {
+    let swarm = Swarm::new();
+    let mut managers = swarm.three().await;
+    let removed = managers.pop().unwrap();
+    let removed_id = removed.raft.raft_id();
+    managers[0].raft.remove_member(removed_id).await.unwrap();
+    removed.wait_standing(Standing::Removed).await;
+    managers[1].wait_same_state(&managers[0]).await;
+    let (_, never_was) = swarm.dialer("n9");
+
+    // With a leader, and without one: a follower alone.
+    for leads in [true, false] {
+        if !leads {
+            managers.remove(0).stop().await;
+        }
+        let target = managers.last().unwrap();
+        let to = target.raft.raft_id();
+        for (dialer, raft_id) in [(&removed.dialer, removed_id), (&never_was, 4711), (&never_was, removed_id)] {
+            let mut client = RaftClient::new(dialer.channel(&target.addr, Expect::Node(target.name.clone())));
+            let vote = |committed| Some(RaftVote { term: 99, raft_id, committed });
+            for pre in [true, false] {
+                let asked = VoteRequest { vote: vote(false), to, pre, ..VoteRequest::default() };
+                assert_eq!(client.vote(asked).await.unwrap_err().code(), Code::PermissionDenied);
+            }
+            let append = AppendRequest { vote: vote(true), to, ..AppendRequest::default() };
+            assert_eq!(client.append(append).await.unwrap_err().code(), Code::PermissionDenied);
+        }
+        assert!(target.raft.leadership().borrow().term < 99);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_member_hears_only_those_it_was_told_of_until_its_own_log_names_them() {
+    let swarm = Swarm::new();
+    let leader = swarm.bootstrap("n1").await;
+    // It was told of nobody: the leader itself may not speak to it.
+    leader.propose(create("n2")).await.unwrap();
+    let addr = free_addr().await;
+    let raft_id = leader.raft.add_member("n2", &addr).await.unwrap();
+    let told = leader.raft.tell_members();
+    let joining = swarm.start("n2", Open::Create { raft_id }, Some(&addr)).await.unwrap();
+    let mut client = RaftClient::new(leader.dialer.channel(&addr, Expect::Node("n2".into())));
+    let vote = RaftVote { term: 1, raft_id: FIRST_RAFT_ID, committed: false };
+    let asked = VoteRequest { vote: Some(vote), to: raft_id, pre: true, ..VoteRequest::default() };
+    assert_eq!(client.vote(asked).await.unwrap_err().code(), Code::PermissionDenied);
+
+    joining.raft.learn_members(told);
+    joining.wait_standing(Standing::Voter).await;
+    assert!(client.vote(asked).await.is_ok());
+    // Now its log says who the members are, whatever it is told.
+    joining.raft.learn_members(ToldMembers { version: 1, nodes: [(9, "n9".to_owned())].into() });
+    joining.wait_same_state(&leader).await;
+    leader.propose(create("x")).await.unwrap();
+    joining.wait_same_state(&leader).await;
 }

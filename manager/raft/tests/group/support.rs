@@ -20,7 +20,8 @@ use skep_common::{
 };
 use skep_proto::v1::{Annotations, Node, NodeRole, NodeSpec, Transaction};
 use skep_raft::{
-    Applied, FIRST_RAFT_ID, Leadership, OnFatal, Open, ProposeError, RaftConfig, RaftNode, Standing, StartError, Tuning,
+    Applied, FIRST_RAFT_ID, Leadership, OnFatal, Open, ProposeError, RaftConfig, RaftNode, Roster, Standing,
+    StartError, ToldMembers, Tuning,
 };
 use skep_store::{Store, TxBuilder, View};
 use tempfile::TempDir;
@@ -60,11 +61,15 @@ pub(crate) struct Manager {
     server: JoinHandle<()>,
 }
 
-struct AllManagers;
+struct Members(Roster);
 
-impl RoleSource for AllManagers {
+impl RoleSource for Members {
     fn role_of(&self, _: &str) -> RoleAnswer {
         RoleAnswer::Is(NodeRole::Manager)
+    }
+
+    fn is_member(&self, node_id: &str) -> bool {
+        self.0.includes(node_id)
     }
 }
 
@@ -94,6 +99,16 @@ impl Swarm {
 
     /// Starts a manager on a free port, or on the one it had.
     pub(crate) async fn start(&self, name: &str, open: Open, addr: Option<&str>) -> Result<Manager, StartError> {
+        self.start_with(name, open, addr, ToldMembers::default()).await
+    }
+
+    async fn start_with(
+        &self,
+        name: &str,
+        open: Open,
+        addr: Option<&str>,
+        told: ToldMembers,
+    ) -> Result<Manager, StartError> {
         let listener = TcpListener::bind(addr.unwrap_or("127.0.0.1:0")).await.unwrap();
         let addr = listener.local_addr().unwrap().to_string();
         let (identity, dialer) = self.dialer(name);
@@ -107,8 +122,10 @@ impl Swarm {
             on_fatal: OnFatal::new(|reason| panic!("{reason}")),
         };
         let raft = RaftNode::start(config, store.clone(), dialer.clone(), Arc::new(SystemClock::new())).await?;
+        raft.learn_members(told);
         let stop = CancellationToken::new();
-        let server = RpcServer::new(listener, identity, Arc::new(AllManagers), Routes::new(raft.service()));
+        let roles = Arc::new(Members(raft.roster()));
+        let server = RpcServer::new(listener, identity, roles, Routes::new(raft.service()));
         let server = tokio::spawn(server.serve(stop.clone()));
         Ok(Manager { name: name.to_owned(), addr, raft, store, dialer, stop, server })
     }
@@ -133,10 +150,11 @@ impl Swarm {
         // The address must be known before the member is: take a port and keep it.
         let addr = match addr {
             Some(addr) => addr.to_owned(),
-            None => TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string(),
+            None => free_addr().await,
         };
         let raft_id = leader.raft.add_member(name, &addr).await.unwrap();
-        self.start(name, Open::Create { raft_id }, Some(&addr)).await.unwrap()
+        let told = leader.raft.tell_members();
+        self.start_with(name, Open::Create { raft_id }, Some(&addr), told).await.unwrap()
     }
 
     pub(crate) async fn two(&self) -> Vec<Manager> {
@@ -151,7 +169,8 @@ impl Swarm {
         let own = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
         let line = Line::to(own.clone()).await;
         let raft_id = leader.raft.add_member(name, &line.addr).await.unwrap();
-        let manager = self.start(name, Open::Create { raft_id }, Some(&own)).await.unwrap();
+        let told = leader.raft.tell_members();
+        let manager = self.start_with(name, Open::Create { raft_id }, Some(&own), told).await.unwrap();
         manager.wait_standing(Standing::Voter).await;
         (line, manager)
     }
@@ -295,4 +314,9 @@ pub(crate) fn create(name: &str) -> Transaction {
     let mut transaction = TxBuilder::new(&view, Timestamp::from_secs(1));
     transaction.create(Node { id: name.to_owned(), spec: Some(spec), ..Node::default() });
     transaction.build()
+}
+
+/// An address nobody listens at.
+pub(crate) async fn free_addr() -> String {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
 }

@@ -141,8 +141,8 @@ async fn work(mut client: DispatcherClient<Channel>, session_id: String) -> Resu
     while let Some(message) = assignments.next().await {
         let message = message?;
         match message.kind() {
-            Kind::Complete => tasks.clear(),
-            Kind::Incremental => assert_eq!(generation, Some(message.applies_to), "there is no gap"),
+            Kind::Complete if message.applies_to == 0 => tasks.clear(),
+            _ => assert_eq!(generation, Some(message.applies_to), "there is no gap"),
         }
         generation = Some(message.generation);
         message.remove.iter().for_each(|id| drop(tasks.remove(id)));

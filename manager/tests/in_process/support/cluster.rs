@@ -10,16 +10,18 @@ use skep_common::{
     net::{
         dial::{Dialer, Expect},
         identity::{Identity, IdentityHandle, new_key_and_csr},
+        server::ServerLimits,
     },
     secret::Secret,
 };
-use skep_manager::{Bootstrap, LocalControlClient, Manager, ManagerConfig, Membership, Start};
+use skep_manager::{Bootstrap, LocalControlClient, Manager, ManagerConfig, Membership, Place, Start};
 use skep_proto::v1::{
     Annotations, Availability, CertificateStatusRequest, Cluster, ClusterSpec, ContainerSpec, CreateServiceRequest,
     GetClusterRequest, GetObjectRequest, GetRootCaRequest, IssueCertificateRequest, ListTasksRequest, Node,
     NodeDescription, NodeRole, ReplicatedService, Service, ServiceSpec, Task, TaskSpec, TaskState, ca_client::CaClient,
     service_spec::Mode,
 };
+use skep_raft::ToldMembers;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tonic::Status;
@@ -132,14 +134,15 @@ impl TestManager {
     pub(crate) async fn enter(member: Member, remotes: Vec<String>) -> Self {
         let (listen, addr) = Self::listen().await;
         let join = || async { skep_manager::join(&member.dialer, &remotes, &addr).await.ok() };
-        let raft_id = eventually("the managers take a new one in", join).await;
+        let place = eventually("the managers take a new one in", join).await;
         let dir = tempfile::tempdir().unwrap();
-        Self::start_at(member, Start::Join { raft_id, remotes }, dir, listen, addr).await
+        Self::start_at(member, Start::Join { place, remotes }, dir, listen, addr).await
     }
 
     /// A manager that believes it was given this Raft id.
     pub(crate) async fn start_as(member: Member, raft_id: u64, remotes: Vec<String>) -> Self {
-        Self::start(member, Start::Join { raft_id, remotes }, tempfile::tempdir().unwrap()).await
+        let place = Place { raft_id, members: ToldMembers::default() };
+        Self::start(member, Start::Join { place, remotes }, tempfile::tempdir().unwrap()).await
     }
 
     async fn listen() -> (TcpListener, String) {
@@ -155,6 +158,7 @@ impl TestManager {
 
     async fn start_at(member: Member, start: Start, dir: TempDir, listen: TcpListener, addr: String) -> Self {
         let config = ManagerConfig {
+            limits: ServerLimits::default(),
             node_id: member.id.clone(),
             cluster_id: member.identity.current().cluster_id().to_owned(),
             data_dir: dir.path().join("raft"),

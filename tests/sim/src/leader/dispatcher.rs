@@ -69,9 +69,13 @@ impl Leader {
                 if known.stream.as_ref().is_some_and(|(newest, _)| *newest >= stream) {
                     return Ok(());
                 }
-                let (assignments, message) = Assignments::begin(id, view);
+                let (mut assignments, first) = Assignments::begin(id, view);
+                let rest: Vec<_> = std::iter::from_fn(|| assignments.next(view)).collect();
                 known.stream = Some((stream, assignments));
-                self.tell(context, node, &session.clone(), ToAgent::Assignments { session, stream, message });
+                for message in std::iter::once(first).chain(rest) {
+                    let session = session.clone();
+                    self.tell(context, node, &session.clone(), ToAgent::Assignments { session, stream, message });
+                }
             }
             ToLeader::Heartbeat { session }
                 if self.liveness.borrow_mut().beat(id, &session, "", context.now).is_ok() =>
@@ -127,10 +131,11 @@ impl Leader {
         let Some(session) = self.sessions.get_mut(&node.machine.id) else { return };
         session.is_called = false;
         let Some((stream, assignments)) = &mut session.stream else { return };
-        if let Some(message) = assignments.next(view) {
-            let message = ToAgent::Assignments { session: session.id.clone(), stream: *stream, message };
-            let session = session.id.clone();
-            self.tell(context, node, &session, message);
+        let (id, stream) = (session.id.clone(), *stream);
+        let news: Vec<_> = std::iter::from_fn(|| assignments.next(view)).collect();
+        for message in news {
+            let message = ToAgent::Assignments { session: id.clone(), stream, message };
+            self.tell(context, node, &id, message);
         }
     }
 

@@ -70,12 +70,12 @@ impl Ca {
     }
 }
 
-/// Takes everyone's certificate at its word.
-struct AsCertified;
+/// Whoever calls is a worker.
+struct AllWorkers;
 
-impl RoleSource for AsCertified {
+impl RoleSource for AllWorkers {
     fn role_of(&self, _: &str) -> RoleAnswer {
-        RoleAnswer::NoState
+        RoleAnswer::Is(NodeRole::Worker)
     }
 }
 
@@ -83,13 +83,14 @@ impl RoleSource for AsCertified {
 #[derive(Clone)]
 enum Stance {
     Leads,
-    Follows(String),
+    Follows(PeerManager),
     DoesNotKnow,
 }
 
 struct Script {
     stance: Stance,
     managers: Vec<PeerManager>,
+    managers_version: u64,
     /// What a COMPLETE set holds; `None` = the stream stays silent.
     tasks: Option<Vec<Task>>,
     refuse_reports: bool,
@@ -118,6 +119,7 @@ impl Manager {
         let script = Script {
             stance: Stance::Leads,
             managers: vec![PeerManager { node_id: node_id.into(), addr: addr.clone(), leader: true }],
+            managers_version: 1,
             tasks: Some(Vec::new()),
             refuse_reports: false,
             sessions: Vec::new(),
@@ -134,13 +136,13 @@ impl Manager {
         };
         let identity = ca.identity(node_id, NodeRole::Manager);
         let routes = Routes::new(DispatcherServer::new(manager.clone()));
-        let server = RpcServer::new(listener, identity, Arc::new(AsCertified), routes);
+        let server = RpcServer::new(listener, identity, Arc::new(AllWorkers), routes);
         tokio::spawn(server.serve(manager.stop.clone()));
         manager
     }
 
-    pub(super) fn follow(&self, leader: &str) {
-        self.script().stance = Stance::Follows(leader.to_owned());
+    pub(super) fn follow(&self, leader: PeerManager) {
+        self.script().stance = Stance::Follows(leader);
     }
 
     pub(super) fn lead(&self) {
@@ -157,7 +159,13 @@ impl Manager {
     }
 
     pub(super) fn tell_managers(&self, managers: Vec<PeerManager>) {
-        self.script().managers = managers;
+        self.tell_managers_of(managers, 1);
+    }
+
+    /// The list as it is since this version of the state.
+    pub(super) fn tell_managers_of(&self, managers: Vec<PeerManager>, version: u64) {
+        let mut script = self.script();
+        (script.managers, script.managers_version) = (managers, version);
     }
 
     /// What the next COMPLETE sets hold; none are sent while it is `None`.
@@ -267,7 +275,8 @@ impl Dispatcher for Manager {
                 Stance::Leads => {}
                 Stance::Follows(leader) => {
                     let mut status = Status::failed_precondition("this manager does not lead");
-                    status.metadata_mut().insert("skep-leader-addr", leader.parse().unwrap());
+                    status.metadata_mut().insert("skep-leader-addr", leader.addr.parse().unwrap());
+                    status.metadata_mut().insert("skep-leader-node", leader.node_id.parse().unwrap());
                     return Err(status);
                 }
                 Stance::DoesNotKnow => return Err(unknown_node("node")),
@@ -277,6 +286,7 @@ impl Dispatcher for Manager {
                 session_id: format!("session-{}", script.sessions.len()),
                 node: Some(Node { id: "node".into(), role: NodeRole::Worker.into(), ..Node::default() }),
                 managers: script.managers.clone(),
+                managers_version: script.managers_version,
                 heartbeat_period: 100_000_000,
                 ..SessionMessage::default()
             }

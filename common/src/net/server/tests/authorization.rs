@@ -19,34 +19,35 @@ const DENIED: End = End::Status(Code::PermissionDenied);
 const NO_CERTIFICATE: End = End::Status(Code::Unauthenticated);
 const NO_STATE: End = End::Status(Code::Unavailable);
 
-/// What a kind of caller must meet: at the CA, the dispatcher, where managers meet managers, and where the store has to know
-/// them as such.
+/// What a kind of caller must meet: at the CA, the dispatcher, where managers meet managers, and where only members of their
+/// consensus do.
 struct Expected {
     ca: End,
     dispatcher: End,
     managers: End,
-    stored: End,
+    members: End,
 }
 
 impl Expected {
     const fn everywhere(end: End) -> Self {
-        Self { ca: end, dispatcher: end, managers: end, stored: end }
+        Self { ca: end, dispatcher: end, managers: end, members: end }
     }
 
     fn at(&self, path: &str) -> End {
         match path.split('/').nth(1).unwrap() {
             "skep.v1.Ca" => self.ca,
             "skep.v1.Dispatcher" => self.dispatcher,
-            "skep.v1.Membership" if path.ends_with("/Join") => self.stored,
-            "skep.v1.Journal" => self.stored,
-            "skep.v1.Raft" | "skep.v1.Membership" | "skep.v1.Control" | "skep.v1.Peer" => self.managers,
+            "skep.v1.Raft" => self.members,
+            "skep.v1.Membership" | "skep.v1.Journal" | "skep.v1.Control" | "skep.v1.Peer" => self.managers,
             other => panic!("this test does not say who may call {other}"),
         }
     }
 }
 
-const WORKER: Expected = Expected { ca: OK, dispatcher: OK, managers: DENIED, stored: DENIED };
-const MANAGER: Expected = Expected::everywhere(OK);
+const WORKER: Expected = Expected { ca: OK, dispatcher: OK, managers: DENIED, members: DENIED };
+const MANAGER: Expected = Expected { members: DENIED, ..Expected::everywhere(OK) };
+const MEMBER: Expected = Expected::everywhere(OK);
+const NOT_KNOWN: Expected = Expected { members: DENIED, ..Expected::everywhere(NO_STATE) };
 
 #[tokio::test]
 async fn every_method_lets_in_exactly_whom_the_table_names() {
@@ -57,12 +58,17 @@ async fn every_method_lets_in_exactly_whom_the_table_names() {
         ("manager", RoleAnswer::Is(NodeRole::Manager)),
         ("demoted", RoleAnswer::Is(NodeRole::Worker)),
         ("promoted", RoleAnswer::Is(NodeRole::Manager)),
-        ("stateless-worker", RoleAnswer::NoState),
-        ("stateless-manager", RoleAnswer::NoState),
+        ("member", RoleAnswer::Is(NodeRole::Manager)),
+        ("unknown", RoleAnswer::NotKnown),
+        ("unknown-member", RoleAnswer::NotKnown),
+        ("demoted-member", RoleAnswer::Is(NodeRole::Worker)),
         ("removed", RoleAnswer::Removed),
     ];
     for (node, role) in roles {
         server.roles.set(node, role);
+    }
+    for member in ["member", "unknown-member", "demoted-member"] {
+        server.roles.set_member(member, true);
     }
     let node = |node_id, role| dialer(&ca, node_id, role).channel(&server.addr, Expect::Manager);
     let other_root = TestCa::new("swarm").identity("manager", NodeRole::Manager);
@@ -77,8 +83,11 @@ async fn every_method_lets_in_exactly_whom_the_table_names() {
         ("manager", node("manager", manager), MANAGER),
         ("demoted manager, old certificate", node("demoted", manager), WORKER),
         ("promoted worker, old certificate", node("promoted", worker), MANAGER),
-        ("worker, no state", node("stateless-worker", worker), Expected { stored: NO_STATE, ..WORKER }),
-        ("manager, no state", node("stateless-manager", manager), Expected { stored: NO_STATE, ..MANAGER }),
+        ("manager, member", node("member", manager), MEMBER),
+        ("worker, not known", node("unknown", worker), NOT_KNOWN),
+        ("manager, not known", node("unknown", manager), NOT_KNOWN),
+        ("member, not known", node("unknown-member", manager), Expected { members: OK, ..NOT_KNOWN }),
+        ("on its way out of consensus", node("demoted-member", manager), Expected { members: OK, ..WORKER }),
         ("removed worker", node("removed", worker), Expected::everywhere(DENIED)),
         ("removed manager", node("removed", manager), Expected::everywhere(DENIED)),
         ("other root, same swarm name", stranger(&server.addr, other_root), Expected::everywhere(End::Tls)),

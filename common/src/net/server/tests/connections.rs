@@ -3,19 +3,12 @@
 use std::time::Duration;
 
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName, version::TLS12};
-use tokio::io::AsyncReadExt as _;
 use tokio_rustls::TlsConnector;
 
 use super::*;
+use crate::net::dial::KnownManagers;
 
 const OPEN: &str = "/skep.v1.Ca/GetRootCa";
-
-/// Waits until the server has closed `stream`.
-async fn closed(mut stream: TcpStream) {
-    let mut byte = [0];
-    let read = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut byte)).await;
-    assert!(matches!(read.expect("the server closes it"), Ok(0) | Err(_)));
-}
 
 #[tokio::test]
 async fn certificates_and_roots_change_without_a_restart() {
@@ -63,6 +56,43 @@ async fn a_client_insists_on_whom_it_expects() {
         assert!(call(dialer.channel(&manager.addr, Expect::AnyNode), OPEN).await.is_err());
     }
     for server in [manager, worker] {
+        server.stop().await;
+    }
+}
+
+/// A node that was told of one manager by its id, and of one by its address.
+struct Told {
+    node_id: &'static str,
+    addr: String,
+}
+
+impl KnownManagers for Told {
+    fn may_be(&self, node_id: &str, addr: &str) -> bool {
+        node_id == self.node_id || addr == self.addr
+    }
+}
+
+#[tokio::test]
+async fn a_client_goes_by_the_managers_it_was_told_of() {
+    let ca = TestCa::new("swarm");
+    let mut servers = Vec::new();
+    for (node_id, role) in [("known", NodeRole::Manager), ("removed", NodeRole::Manager), ("known", NodeRole::Worker)] {
+        let server = TestServer::start(ca.handle(node_id, role)).await;
+        server.roles.set("client", RoleAnswer::Is(NodeRole::Worker));
+        servers.push(server);
+    }
+    let reaches = async |told: Told, server: &TestServer, expect| {
+        let dialer = dialer(&ca, "client", NodeRole::Worker).trusting(Arc::new(told));
+        call(dialer.channel(&server.addr, expect), OPEN).await.is_ok()
+    };
+    let told = || Told { node_id: "known", addr: String::new() };
+    assert!(reaches(told(), &servers[0], Expect::Manager).await);
+    assert!(!reaches(told(), &servers[1], Expect::Manager).await, "its certificate alone does not make it a manager");
+    assert!(!reaches(told(), &servers[2], Expect::Manager).await, "nor does the list alone");
+    assert!(reaches(told(), &servers[1], Expect::Node("removed".into())).await);
+    let by_addr = Told { node_id: "", addr: servers[1].addr.clone() };
+    assert!(reaches(by_addr, &servers[1], Expect::Manager).await);
+    for server in servers {
         server.stop().await;
     }
 }
@@ -115,22 +145,6 @@ async fn who_does_not_shake_hands_is_shown_out_and_others_are_served() {
     drop(babbling);
     closed(silent).await;
     assert_eq!(code(call(Dialer::anonymous_unverified(&server.addr), OPEN).await), Code::Ok);
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn a_full_house_closes_at_once_and_opens_again() {
-    let ca = TestCa::new("swarm");
-    let limits = ServerLimits { connections_per_ip: 2, ..ServerLimits::default() };
-    let server = TestServer::start_with(ca.handle("m", NodeRole::Manager), limits).await;
-    let first = TcpStream::connect(&server.addr).await.unwrap();
-    let second = TcpStream::connect(&server.addr).await.unwrap();
-    closed(TcpStream::connect(&server.addr).await.unwrap()).await;
-    drop((first, second));
-    // The server notices in its own time.
-    while call(Dialer::anonymous_unverified(&server.addr), OPEN).await.is_err() {
-        tokio::task::yield_now().await;
-    }
     server.stop().await;
 }
 
