@@ -115,3 +115,19 @@ async fn a_shim_that_comes_too_late_starts_nothing() {
     assert!(world.cgroups("late").is_empty());
     world.containers.remove("late").await.unwrap();
 }
+
+#[tokio::test]
+async fn what_a_shim_could_not_clear_goes_with_its_container() {
+    let world = World::new().await;
+    world.run(&shell("left", "exit 0")).await;
+    while !world.cgroups("left").is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let cgroup = support::cgroup_dirs(world.cgroup_parent()).remove(0).join("left");
+    fs::create_dir(&cgroup).unwrap();
+    let mut process = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    fs::write(cgroup.join("cgroup.procs"), process.id().to_string()).unwrap();
+    world.containers.remove("left").await.unwrap();
+    assert_eq!(process.wait().unwrap().code(), None, "killed");
+    assert!(world.cgroups("left").is_empty());
+}

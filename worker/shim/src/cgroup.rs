@@ -115,21 +115,6 @@ impl Cgroup {
         self.dirs().any(Path::exists)
     }
 
-    /// The names of the cgroups right below it, in any hierarchy.
-    #[must_use]
-    pub fn children(&self) -> Vec<String> {
-        let mut names: Vec<String> = self
-            .dirs()
-            .filter_map(|dir| fs::read_dir(dir).ok())
-            .flat_map(|entries| entries.filter_map(Result::ok))
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        names
-    }
-
     /// Kills every process in it and removes it, trying for `patience`.
     ///
     /// # Errors
@@ -307,6 +292,28 @@ mod tests {
     }
 
     #[test]
+    fn a_hierarchy_says_which_controllers_it_has() {
+        let found = groups(HYBRID, "x");
+        let having = |controller| found.iter().map(|group| group.has(controller)).collect::<Vec<_>>();
+        assert_eq!(having("cpuacct"), [false, true, false]);
+        assert_eq!(having("name=systemd"), [false, false, true]);
+        assert_eq!(having("rw"), [false, true, true], "version 2 names none in its options");
+        assert_eq!(found.iter().map(|group| group.unified).collect::<Vec<_>>(), [true, false, false]);
+    }
+
+    #[test]
+    fn the_first_usual_mount_stays() {
+        let line = |at: &str| format!("1 0 0:9 / {at} rw - cgroup cgroup rw,pids\n");
+        let found = |mounts: &[&str]| dirs(&mounts.iter().map(|at| line(at)).collect::<String>());
+        let usual = [PathBuf::from("/sys/fs/cgroup/pids/skep/x")];
+        assert_eq!(found(&["/sys/fs/cgroup/pids", "/sys/fs/cgroup/again"]), usual);
+        assert_eq!(found(&["/sys/fs/cgroup/pids", "/mnt"]), usual);
+        assert_eq!(found(&["/mnt", "/sys/fs/cgroup/pids"]), usual);
+        assert_eq!(found(&["/mnt", "/other"]), [PathBuf::from("/mnt/skep/x")]);
+        assert!(dirs("1 0 0:9 / /x rw - tmpfs tmpfs rw\n").is_empty());
+    }
+
+    #[test]
     fn kills_are_counted_in_the_files_of_both_versions() {
         assert_eq!(oom_kill_count("low 0\nhigh 0\nmax 3\noom 1\noom_kill 2\noom_group_kill 0\n"), Some(2));
         assert_eq!(oom_kill_count("oom_kill_disable 0\nunder_oom 0\noom_kill 1\n"), Some(1));
@@ -317,5 +324,6 @@ mod tests {
     fn the_root_is_never_a_containers_cgroup() {
         assert!(Cgroup::of("/").is_err());
         assert!(Cgroup::of("/skep/../..").is_err());
+        assert!(Cgroup::of("").is_err());
     }
 }

@@ -47,8 +47,8 @@ impl Lock {
 ///
 /// # Errors
 /// The lock file is there and cannot be asked.
-pub fn is_held(dir: impl AsRef<Path>) -> io::Result<bool> {
-    Ok(holder(dir.as_ref())?.is_some())
+pub fn is_held(dir: &Path) -> io::Result<bool> {
+    Ok(holder(dir)?.is_some())
 }
 
 /// Kills the shim that holds the lock of this directory, if one does. What it leaves behind is a killed shim's.

@@ -118,4 +118,70 @@ mod tests {
         assert!(more.len() > plain.len());
         assert!(compile(&["SCMP_ARCH_ABACUS"], &[]).is_err());
     }
+
+    /// `SECCOMP_RET_ALLOW` and `SECCOMP_RET_ERRNO` of linux/seccomp.h.
+    const ALLOWED: u32 = 0x7fff_0000;
+    const FAILS_WITH: u32 = 0x0005_0000;
+
+    /// What a filter says to a call, as the kernel would ask it: classic BPF over `struct seccomp_data`.
+    fn verdict(filter: &[u8], call: &str, arguments: [u64; 6]) -> u32 {
+        let number = i32::from(ScmpSyscall::from_name(call).unwrap());
+        let architecture: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
+        let mut data = Vec::new();
+        data.extend(number.to_ne_bytes());
+        data.extend(architecture.to_ne_bytes());
+        data.extend([0; 8]);
+        arguments.iter().for_each(|argument| data.extend(argument.to_ne_bytes()));
+
+        let (mut at, mut value) = (0_usize, 0_u32);
+        loop {
+            let instruction = &filter[at * 8..at * 8 + 8];
+            let code = u16::from_ne_bytes([instruction[0], instruction[1]]);
+            let k = u32::from_ne_bytes(instruction[4..8].try_into().unwrap());
+            let branch = |taken: bool| usize::from(if taken { instruction[2] } else { instruction[3] });
+            at += 1;
+            match code {
+                0x20 => value = u32::from_ne_bytes(data[k as usize..k as usize + 4].try_into().unwrap()),
+                0x54 => value &= k,
+                0x05 => at += k as usize,
+                0x15 => at += branch(value == k),
+                0x25 => at += branch(value > k),
+                0x35 => at += branch(value >= k),
+                0x45 => at += branch(value & k != 0),
+                0x06 => return k,
+                other => panic!("unknown instruction {other:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_filter_decides_by_call_and_argument() {
+        let allow = |calls: &[&'static str], when| Rule { calls: calls.to_vec(), action: Action::Allow, when };
+        let of = |argument, test| Some(Condition { argument, test });
+        let rules = [
+            allow(&["read", "getpid"], None),
+            allow(&["socket"], of(0, Test::IsNot(40))),
+            allow(&["personality"], of(0, Test::Is(8))),
+            allow(&["clone"], of(1, Test::NoneOf(0x7e02_0000))),
+            Rule { calls: vec!["clone3"], action: Action::Errno(38), when: None },
+        ];
+        let filter = compile(&["SCMP_ARCH_NATIVE"], &rules).unwrap();
+        let table = [
+            ("read", [0; 6], ALLOWED),
+            ("getpid", [0; 6], ALLOWED),
+            ("write", [0; 6], FAILS_WITH | 1),
+            ("mount", [0; 6], FAILS_WITH | 1),
+            ("clone3", [0; 6], FAILS_WITH | 38),
+            ("socket", [2, 0, 0, 0, 0, 0], ALLOWED),
+            ("socket", [40, 0, 0, 0, 0, 0], FAILS_WITH | 1),
+            ("personality", [8, 0, 0, 0, 0, 0], ALLOWED),
+            ("personality", [9, 0, 0, 0, 0, 0], FAILS_WITH | 1),
+            ("clone", [0x7e02_0000, 0x11, 0, 0, 0, 0], ALLOWED),
+            ("clone", [0, 0x0002_0011, 0, 0, 0, 0], FAILS_WITH | 1),
+            ("clone", [0, 0x1000_0000, 0, 0, 0, 0], FAILS_WITH | 1),
+        ];
+        for (call, arguments, want) in table {
+            assert_eq!(verdict(&filter, call, arguments), want, "{call} {arguments:x?}");
+        }
+    }
 }

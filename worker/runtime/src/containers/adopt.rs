@@ -71,7 +71,7 @@ fn scan(inner: &Inner) -> io::Result<Vec<Arc<Entry>>> {
 /// The record of a container, or what can be said of one without: nobody kills what runs because it cannot be read.
 /// `None` for a container that was never finished, or whose removal has begun.
 fn record(inner: &Inner, id: &str, started: bool) -> Option<Record> {
-    let runs = || lock::is_held(inner.paths.shim(id)).unwrap_or(true);
+    let runs = || lock::is_held(&inner.paths.shim(id)).unwrap_or(true);
     let record = match Record::load(&inner.paths.bundle(id)) {
         Found::Record(record) => record,
         Found::Unreadable(reason) if started => {

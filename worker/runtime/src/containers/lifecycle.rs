@@ -180,7 +180,7 @@ impl Inner {
 
     async fn until_shim_gone(&self, id: &str) -> Result<(), RuntimeError> {
         let gone = async {
-            let held = |dir: PathBuf| async move { spawn_blocking(move || lock::is_held(dir)).await? };
+            let held = |dir: PathBuf| async move { spawn_blocking(move || lock::is_held(&dir)).await? };
             while held(self.paths.shim(id)).await? {
                 sleep(PAUSE).await;
             }
