@@ -110,7 +110,7 @@ impl Inner {
         let given_up = |id: &String| {
             let upper = self.paths.bundle(id).join(UPPER);
             // While its shim is there, its file system may still be mounted.
-            if lock::is_held(self.paths.shim(id))? {
+            if lock::is_held(&self.paths.shim(id))? {
                 return Err(io::ErrorKind::ResourceBusy.into());
             }
             fs::remove_dir_all(&upper)
