@@ -184,7 +184,7 @@ fn every_error_has_the_one_shape() {
     let mut seen = 0;
     for entry in fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let Some(name) = name.strip_suffix(".json") else { continue };
+        let Some(name) = name.strip_suffix(".json").filter(|name| !name.starts_with("admission-")) else { continue };
         let golden = golden(name);
         if golden["status"].as_u64().unwrap() >= 400 && golden["body"].is_object() {
             assert_eq!(again::<ErrorBody>(&golden["body"]), golden["body"], "{name}");
@@ -204,8 +204,8 @@ fn through_proto(spec: &Value) -> Value {
 #[test]
 fn service_specs_survive_the_way_through_proto() {
     for name in ["service-inspect", "service-inspect-updated", "service-inspect-global-defaults"] {
-        // A window of 0 is the same as none, and an empty DNSConfig the same as no DNSConfig.
-        let spec = without(host_network(body(name)["Spec"].take()), &["Window", "DNSConfig"]);
+        // An empty DNSConfig is the same as no DNSConfig.
+        let spec = without(host_network(body(name)["Spec"].take()), &["DNSConfig"]);
         assert_eq!(through_proto(&spec), spec, "{name}");
     }
     for name in UPDATES.iter().chain(&JOBS).chain(&["generic-inspect", "preferences-inspect"]) {
@@ -282,7 +282,7 @@ fn requests_of_the_cli_are_understood() {
     assert_eq!(join.remote_addrs, ["10.77.0.1:2377"]);
     let update: SwarmSpec = decode::request(read("requests/swarm-update.json").as_bytes()).unwrap();
     let update = cluster_spec_from_docker(update, &initial_cluster_spec()).unwrap();
-    assert_eq!((update.task_history_limit, update.heartbeat_period), (7, 5_000_000_000));
+    assert_eq!((update.task_history_limit, update.heartbeat_period), (7, initial_cluster_spec().heartbeat_period));
     let node: NodeSpec = decode::request(read("requests/node-update.json").as_bytes()).unwrap();
     assert_eq!(node_spec_from_docker(node).unwrap().annotations.unwrap().labels["a"], "b");
 }
@@ -297,7 +297,10 @@ fn what_is_not_done_yet_is_refused_by_name() {
         (json!({"TaskTemplate": {"Networks": [{"Target": "host", "Aliases": ["x"]}]}}), "Networks[0].Aliases"),
     ];
     for (spec, field) in asks {
-        let refused = decode::request::<ServiceSpec>(spec.to_string().as_bytes()).unwrap_err().to_string();
+        let refused = match decode::request::<ServiceSpec>(spec.to_string().as_bytes()) {
+            Ok(spec) => service_spec_from_docker(spec).unwrap_err().to_string(),
+            Err(error) => error.to_string(),
+        };
         assert!(refused.starts_with("not supported yet: ") && refused.ends_with(field), "{refused}");
     }
 }
@@ -389,8 +392,7 @@ fn a_node_is_shown_as_docker_shows_it() {
 #[test]
 fn a_swarm_is_shown_as_docker_shows_it() {
     let golden = body("swarm-inspect");
-    let mut spec = initial_cluster_spec();
-    spec.heartbeat_period = 5_000_000_000;
+    let spec = initial_cluster_spec();
     let cluster = proto::Cluster {
         id: text(&golden["ID"]),
         meta: meta(&golden),
@@ -412,7 +414,7 @@ fn a_swarm_is_shown_as_docker_shows_it() {
 
 #[test]
 fn a_service_and_its_task_are_shown_as_docker_shows_them() {
-    let golden = host_network(without(body("service-inspect-updated"), &["Window"]));
+    let golden = host_network(body("service-inspect-updated"));
     let spec =
         |value: &Value| service_spec_from_docker(decode::request(value.to_string().as_bytes()).unwrap()).unwrap();
     let service = proto::Service {
@@ -424,7 +426,7 @@ fn a_service_and_its_task_are_shown_as_docker_shows_them() {
     };
     assert_eq!(serde_json::to_value(service_to_docker(&service)).unwrap(), golden);
 
-    let golden = host_network(without(body("task-list")[0].take(), &["Window", "NetworksAttachments"]));
+    let golden = host_network(without(body("task-list")[0].take(), &["NetworksAttachments"]));
     let container = &golden["Status"]["ContainerStatus"];
     let task = proto::Task {
         id: text(&golden["ID"]),

@@ -41,7 +41,7 @@ pub fn after_end(task: &Task, now: Timestamp) -> Option<RestartState> {
     }
     let mut state = RestartState { finished: false, ..task.restart.clone().unwrap_or_default() };
     let max_attempts = policy.map_or(0, |policy| policy.max_attempts);
-    let window = Some(duration(policy.map_or(0, |policy| policy.window)));
+    let window = Some(duration(policy.map_or(0, |policy| policy.window())));
     let window = window.filter(|window| max_attempts != 0 && !window.is_zero());
     if let Some(window) = window {
         state.restarts.retain(|restart| Timestamp(restart.at) + window > task.observed_at());

@@ -21,7 +21,6 @@ use skep_proto::{
 use crate::{
     constraint::{Constraint, ConstraintError},
     policy::{self, InvalidPolicy},
-    scheduler::spread::{self, PreferenceError},
 };
 
 /// Least CPU share that can be reserved or set as a limit, in billionths of a CPU.
@@ -41,9 +40,6 @@ pub enum InvalidSpec {
     /// A label that is a setting.
     #[error(transparent)]
     Policy(#[from] InvalidPolicy),
-    /// A placement preference.
-    #[error(transparent)]
-    Preference(#[from] PreferenceError),
     /// There is no container in it.
     #[error("ContainerSpec: missing in service spec")]
     NoContainer,
@@ -265,16 +261,13 @@ fn generic_resources(generic: &[GenericResource]) -> Result<(), InvalidSpec> {
 fn restart(policy: Option<&RestartPolicy>) -> Result<(), InvalidSpec> {
     let Some(policy) = policy else { return Ok(()) };
     not_negative(policy.delay.unwrap_or(0), "TaskSpec: restart-delay")?;
-    not_negative(policy.window, "TaskSpec: restart-window")?;
+    not_negative(policy.window(), "TaskSpec: restart-window")?;
     known::<RestartCondition>(policy.condition, "TaskSpec: restart-condition")
 }
 
 fn placement(placement: Option<&Placement>) -> Result<(), InvalidSpec> {
     let Some(placement) = placement else { return Ok(()) };
-    for constraint in &placement.constraints {
-        Constraint::parse(constraint)?;
-    }
-    placement.spread_over.iter().try_for_each(|preference| Ok(spread::check(preference)?))
+    placement.constraints.iter().try_for_each(|constraint| Ok(Constraint::parse(constraint).map(|_| ())?))
 }
 
 fn endpoint(spec: &EndpointSpec) -> Result<(), InvalidSpec> {
@@ -421,12 +414,6 @@ mod tests {
             "constraint expected one operator from ==, !="
         );
         assert_eq!(refusal(|s| task_of(s).placement = constrain("node.id==x")), "accepted");
-        let spread = |text: &str| Some(Placement { spread_over: vec![text.into()], ..Placement::default() });
-        assert_eq!(refusal(|s| task_of(s).placement = spread("node.labels.zone")), "accepted");
-        assert_eq!(
-            refusal(|s| task_of(s).placement = spread("zone")),
-            "placement preference 'zone' is invalid: tasks can be spread over node.labels.KEY or engine.labels.KEY"
-        );
         assert_eq!(
             refusal(|s| s.mode = Some(Mode::Replicated(ReplicatedService { replicas: u64::MAX }))),
             "the number of replicas cannot be more than 100000"

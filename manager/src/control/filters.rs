@@ -9,7 +9,7 @@ use skep_core::update;
 use skep_proto::v1::{
     ListNodesRequest, ListServicesRequest, ListTasksRequest, Node, Service, Task, service_spec::Mode,
 };
-use skep_store::View;
+use skep_store::{LookupError, View};
 
 /// Whether a node is asked for.
 pub(super) fn node(wanted: &ListNodesRequest, node: &Node) -> bool {
@@ -54,10 +54,16 @@ pub(super) struct Tasks<'a> {
 }
 
 impl<'a> Tasks<'a> {
-    pub(super) fn new(wanted: &'a ListTasksRequest, view: &View) -> Self {
-        let services = wanted.services.iter().filter_map(|key| view.find_service(key).ok()).map(|s| s.id.clone());
-        let nodes = wanted.nodes.iter().filter_map(|key| view.find_node(key).ok()).map(|n| n.id.clone());
-        Self { wanted, services: services.collect(), nodes: nodes.collect() }
+    /// # Errors
+    /// A key that names no service or node, or several.
+    pub(super) fn new(wanted: &'a ListTasksRequest, view: &View) -> Result<Self, LookupError> {
+        let service = |key: &String| view.find_service(key).map(|service| service.id.clone());
+        let node = |key: &String| view.find_node(key).map(|node| node.id.clone());
+        Ok(Self {
+            wanted,
+            services: wanted.services.iter().map(service).collect::<Result<_, _>>()?,
+            nodes: wanted.nodes.iter().map(node).collect::<Result<_, _>>()?,
+        })
     }
 
     /// The services to look in; `None` for every task there is.

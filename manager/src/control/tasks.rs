@@ -18,7 +18,7 @@ pub(super) async fn get(swarm: &Swarm, request: GetObjectRequest) -> Result<Task
 
 pub(super) async fn list(swarm: &Swarm, request: ListTasksRequest) -> Result<ListTasksReply, Status> {
     let view = swarm.read().await?;
-    let wanted = Tasks::new(&request, &view);
+    let wanted = Tasks::new(&request, &view).map_err(|error| answer::not_found(&error))?;
     let found = candidates(&view, &wanted).filter(|task| wanted.match_task(task, &view));
     let tasks = bounded(found, MAX_LIST)?.map(|task| Task::clone(task)).collect();
     Ok(ListTasksReply { tasks })

@@ -1,5 +1,7 @@
 //! `/containers`: what runs, or ran, on this node.
 
+use std::collections::BTreeSet;
+
 use axum::{
     Json, Router,
     extract::{Path, State},
@@ -7,19 +9,20 @@ use axum::{
 };
 use skep_common::clock::{Clock as _, SystemClock, Timestamp};
 use skep_dockerapi::{
+    filters::Filters,
     human,
     time::Time,
-    types::{Container, ContainerConfig, ContainerState as Shown, ContainerSummary},
+    types::{Container, ContainerState as Shown, ContainerSummary},
 };
-use skep_runtime::{ContainerState, Exit, Status};
+use skep_runtime::{ContainerState, Exit, RuntimeError, Status};
 
-use super::{error::ApiError, request::Params, state::Api};
+use super::{error::ApiError, inspect, request::Params, state::Api};
 
 const STATES: [&str; 3] = ["created", "running", "exited"];
 
 /// What is served here.
 pub(super) fn routes() -> Router<Api> {
-    Router::new().route("/containers/json", get(list)).route("/containers/{id}/json", get(inspect))
+    Router::new().route("/containers/json", get(list)).route("/containers/{id}/json", get(show))
 }
 
 /// `GET /containers/json`: the newest first; without `all` or a filter on the state, those that run.
@@ -35,6 +38,8 @@ async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Contain
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
     let all = params.flag("all") || limit.is_some() || !states.is_empty() || !codes.is_empty();
 
+    let ancestors = ancestors(&api, &filters).await?;
+
     let mut containers = api.backend.runtime.list().await?;
     containers.retain(|container| {
         let any = |filter: &str, fits: &dyn Fn(&str) -> bool| !filters.has(filter) || filters.values(filter).any(fits);
@@ -43,7 +48,7 @@ async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Contain
             && (codes.is_empty() || matches!(&container.status, Status::Exited(exit) if codes.contains(&exit.code)))
             && any("id", &|id| container.id.starts_with(id))
             && any("name", &|name| container.name.contains(name.trim_start_matches('/')))
-            && any("ancestor", &|image| container.image == image || container.image_id == image)
+            && ancestors.as_ref().is_none_or(|images| images.contains(&container.image_id))
             && filters.labels_match("label", &container.labels)
             && tasks.is_none_or(|tasks| tasks == container.task_id().is_some())
     });
@@ -54,25 +59,9 @@ async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Contain
 }
 
 /// `GET /containers/{id}/json`.
-async fn inspect(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Container>, ApiError> {
+async fn show(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Container>, ApiError> {
     let container = find(&api, &key).await?;
-    let mut command = container.command.iter().cloned();
-    Ok(Json(Container {
-        created: container.created.into(),
-        path: command.next().unwrap_or_default(),
-        args: command.collect(),
-        state: shown(&container.status),
-        image: container.image_id,
-        name: format!("/{}", container.name),
-        restart_count: 0,
-        config: ContainerConfig {
-            tty: false,
-            cmd: container.command,
-            image: container.image,
-            labels: container.labels,
-        },
-        id: container.id,
-    }))
+    Ok(Json(Container { state: shown(&container.status), ..inspect::container(container) }))
 }
 
 /// The container a user means: by id, else name, else an id prefix that fits it alone.
@@ -91,14 +80,44 @@ pub(super) async fn find(api: &Api, key: &str) -> Result<ContainerState, ApiErro
     }
 }
 
+/// The images a filter means; `None` when it is not given. One that is not there has no containers.
+async fn ancestors(api: &Api, filters: &Filters) -> Result<Option<BTreeSet<String>>, ApiError> {
+    if !filters.has("ancestor") {
+        return Ok(None);
+    }
+    let mut images = BTreeSet::new();
+    for name in filters.values("ancestor") {
+        match api.backend.runtime.image(name).await {
+            Ok(image) => images.extend([image.id]),
+            Err(RuntimeError::NoSuchImage(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Some(images))
+}
+
+/// The command in one line: what holds a space is in quotes, as in Docker.
+fn command_line(command: &[String]) -> String {
+    let mut words = command.iter().map(String::as_str);
+    let mut line = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        line += " ";
+        line += &if word.contains(' ') { format!("'{word}'") } else { word.to_owned() };
+    }
+    line
+}
+
 fn summary(container: ContainerState, now: Timestamp) -> ContainerSummary {
+    let (host_config, network_settings) = inspect::networks(&container.details);
     ContainerSummary {
         names: vec![format!("/{}", container.name)],
-        command: container.command.join(" "),
+        command: command_line(&container.command),
         created: container.created.as_secs(),
         ports: Vec::new(),
         state: state(&container.status).to_owned(),
         status: status(&container.status, now),
+        host_config,
+        network_settings,
         mounts: Vec::new(),
         id: container.id,
         image: container.image,

@@ -7,13 +7,24 @@ use axum::{
     extract::{Path, State},
     routing::get,
 };
+use http::StatusCode;
 use skep_dockerapi::{
+    decode,
     names::reference_matches,
     time::Time,
-    types::{Descriptor, DistributionInspect, Image, ImageConfig, ImagePlatform, ImageSummary},
+    types::{
+        Descriptor, DistributionInspect, GraphDriver, Image, ImageDocument, ImageMetadata, ImagePlatform, ImageSummary,
+        RootFs,
+    },
 };
 
-use super::{error::ApiError, request::Params, state::Api, version::ApiVersion};
+use super::{
+    error::ApiError,
+    inspect::{DRIVER, stacked},
+    request::Params,
+    state::Api,
+    version::ApiVersion,
+};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -34,9 +45,11 @@ async fn list(
     let filters = params.filters(&["reference", "label", "dangling"])?;
     let dangling = filters.flag("dangling")?;
     let mut images = api.backend.runtime.images().await?;
-    images.retain(|image| {
-        (!filters.has("reference")
-            || filters.values("reference").any(|pattern| image.tags.iter().any(|tag| reference_matches(pattern, tag))))
+    images.retain_mut(|image| {
+        // Of an image that fits, the names that fit are shown.
+        let named = filters.has("reference");
+        image.tags.retain(|tag| !named || filters.values("reference").any(|pattern| reference_matches(pattern, tag)));
+        (!named || !image.tags.is_empty())
             && filters.labels_match("label", &image.labels)
             && dangling.is_none_or(|dangling| dangling == image.tags.is_empty())
     });
@@ -57,20 +70,43 @@ async fn list(
 }
 
 /// `GET /images/{name}/json`.
-async fn inspect(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Image>, ApiError> {
+async fn inspect(
+    State(api): State<Api>,
+    Extension(version): Extension<ApiVersion>,
+    Path(name): Path<String>,
+) -> Result<Json<Image>, ApiError> {
     let image = api.backend.runtime.image(&name).await?;
+    let document = api.backend.runtime.image_config(&name).await?;
+    let document: ImageDocument = decode::answer(&document).map_err(|error| {
+        let text = format!("the configuration of the image {name} cannot be read: {error}");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+    })?;
+    let (top, below) = match image.layers.split_last() {
+        Some((top, below)) => (top.display().to_string(), stacked(below.iter().rev().map(AsRef::as_ref))),
+        None => (String::new(), String::new()),
+    };
+    let directories = [("UpperDir", top), ("LowerDir", below)].into_iter().filter(|(_, path)| !path.is_empty());
     Ok(Json(Image {
         repo_digests: digests(&image),
         id: image.id,
         repo_tags: image.tags,
         parent: String::new(),
-        comment: String::new(),
+        comment: document.history.last().map(|step| step.comment.clone()).unwrap_or_default(),
         created: image.created.map(Time::from).unwrap_or_default(),
-        author: String::new(),
-        config: ImageConfig { labels: Some(image.labels).filter(|labels| !labels.is_empty()) },
+        docker_version: document.docker_version,
+        author: document.author,
+        config: document.config,
         architecture: image.architecture,
+        variant: document.variant,
         os: image.os,
         size: image.size,
+        virtual_size: (version < ApiVersion::ONE_IMAGE_SIZE).then_some(image.size),
+        graph_driver: GraphDriver {
+            data: directories.map(|(name, path)| (name.to_owned(), path)).collect(),
+            name: DRIVER.to_owned(),
+        },
+        root_fs: RootFs { r#type: "layers".to_owned(), layers: document.rootfs.diff_ids },
+        metadata: ImageMetadata::default(),
     }))
 }
 

@@ -21,7 +21,7 @@ use super::{
     backend::{LocalNodeState, Manager},
     call::call_within,
     error::ApiError,
-    host,
+    host, inspect,
     state::Api,
 };
 
@@ -57,7 +57,7 @@ async fn show(State(api): State<Api>) -> Result<Json<Info>, ApiError> {
         containers_paused: 0,
         containers_stopped: count(containers.len() - running),
         images: count(images),
-        driver: "overlayfs".to_owned(),
+        driver: inspect::DRIVER.to_owned(),
         driver_status: Vec::new(),
         plugins: PluginsInfo {
             volume: plugins("Volume"),

@@ -15,6 +15,7 @@ mod host;
 mod image_path;
 mod images;
 mod info;
+mod inspect;
 mod jobs;
 mod load;
 mod logs;

@@ -2,13 +2,15 @@
 //!
 //! Owns the mapping from a task to its container: id, name and the labels Docker puts on it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 use skep_common::clock::Timestamp;
 use skep_proto::v1::{
     ContainerSpec, GenericResource, LogDriver, NetworkMode, ResourceRequirements, Task, generic_resource::Value,
 };
+
+use crate::Details;
 
 /// The label that names a container's task.
 pub(crate) const TASK_LABEL: &str = "com.docker.swarm.task.id";
@@ -106,6 +108,14 @@ pub struct ContainerState {
     pub labels: BTreeMap<String, String>,
     /// When it was prepared.
     pub created: Timestamp,
+    /// What else it was made from.
+    pub details: Arc<Details>,
+    /// The directory of its bundle, with its log and what it wrote.
+    pub directory: PathBuf,
+    /// Its log; `None` when it keeps none.
+    pub log: Option<PathBuf>,
+    /// The layers of its root file system, lowest first.
+    pub layers: Vec<PathBuf>,
     /// Where it is in its life.
     pub status: Status,
 }

@@ -4,6 +4,7 @@ mod bundle;
 mod config;
 mod container;
 mod containers;
+mod details;
 mod error;
 mod image;
 mod log;
@@ -17,6 +18,7 @@ pub use self::{
     config::RuntimeConfig,
     container::{ContainerSpecification, ContainerState, Exit, Status, container_id_of_task},
     containers::Containers,
+    details::Details,
     error::RuntimeError,
     runtime::{ArchiveReader, Image, LoadedImage, LogStream, Runtime},
     signal::Signal,

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,8 +16,8 @@ use skep_proto::v1::{LogOptions, LogRecord, LogStream as Side};
 use tokio::{io::AsyncReadExt as _, sync::watch, time::sleep};
 
 use crate::{
-    ArchiveReader, ContainerSpecification, ContainerState, Exit, Image, LoadedImage, LogStream, Runtime, RuntimeError,
-    Signal, Status,
+    ArchiveReader, ContainerSpecification, ContainerState, Details, Exit, Image, LoadedImage, LogStream, Runtime,
+    RuntimeError, Signal, Status, image::Defaults,
 };
 
 /// How containers of an image behave.
@@ -65,6 +66,7 @@ struct World {
     by_image: BTreeMap<String, Behaviour>,
     containers: BTreeMap<String, Held>,
     images: BTreeMap<String, Image>,
+    image_config: Vec<u8>,
     starts: BTreeMap<String, u32>,
     next_pid: u32,
 }
@@ -98,6 +100,11 @@ impl MockRuntime {
     /// Sets how containers of `image` (as the specification names it) behave.
     pub fn behave_for(&self, image: &str, behaviour: Behaviour) {
         self.world().by_image.insert(image.to_owned(), behaviour);
+    }
+
+    /// Sets what [`Runtime::image_config`] gives, for every image.
+    pub fn configure_images(&self, config: impl Into<Vec<u8>>) {
+        self.world().image_config = config.into();
     }
 
     /// Ends a running container now; false when it is not running.
@@ -166,14 +173,20 @@ impl Runtime for MockRuntime {
         if let Some(error) = behaviour.prepare_error {
             return Err(error);
         }
+        let spec = &container.container;
+        let details = Details::new(container, &Defaults::default(), &spec.env, &spec.hostname);
         let state = ContainerState {
             id: container.id.clone(),
             name: container.name.clone(),
             image: image.clone(),
-            image_id: String::new(),
+            image_id: self.world().images.get(image).map(|image| image.id.clone()).unwrap_or_default(),
             command: container.container.command.iter().chain(&container.container.args).cloned().collect(),
             labels: container.labels.clone(),
             created: self.clock.now(),
+            details: Arc::new(details),
+            directory: PathBuf::from("/containers").join(&container.id),
+            log: Some(PathBuf::from("/containers").join(&container.id).join("log")),
+            layers: Vec::new(),
             status: Status::Created,
         };
         let mut world = self.world();
@@ -331,6 +344,7 @@ impl Runtime for MockRuntime {
                 architecture: "amd64".into(),
                 os: "linux".into(),
                 labels: BTreeMap::new(),
+                layers: vec!["/layers/a".into(), "/layers/b".into()],
             };
             world.images.insert(name.to_owned(), image);
         }
@@ -348,5 +362,11 @@ impl Runtime for MockRuntime {
 
     fn disk(&self) -> watch::Receiver<DiskLevel> {
         self.disk.subscribe()
+    }
+
+    async fn image_config(&self, reference: &str) -> Result<Vec<u8>, RuntimeError> {
+        self.image(reference).await?;
+        let config = self.world().image_config.clone();
+        Ok(if config.is_empty() { b"{}".to_vec() } else { config })
     }
 }

@@ -4,7 +4,7 @@
 //! container runs on when the runtime value is dropped or its process dies; every future may be dropped at any
 //! await without harm to the container.
 
-use std::{collections::BTreeMap, pin::Pin, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, pin::Pin, time::Duration};
 
 use async_trait::async_trait;
 use futures::Stream;
@@ -39,6 +39,8 @@ pub struct Image {
     pub os: String,
     /// Labels of its configuration.
     pub labels: BTreeMap<String, String>,
+    /// The directories of its layers, lowest first.
+    pub layers: Vec<PathBuf>,
 }
 
 /// One image of a loaded archive.
@@ -119,6 +121,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// [`RuntimeError::NoSuchImage`].
     async fn image(&self, reference: &str) -> Result<Image, RuntimeError>;
+
+    /// The image's configuration: JSON as its builder wrote it, of OCI's form.
+    ///
+    /// # Errors
+    /// [`RuntimeError::NoSuchImage`], [`RuntimeError::Storage`].
+    async fn image_config(&self, reference: &str) -> Result<Vec<u8>, RuntimeError>;
 
     /// What the room on the runtime's disk means, as it changes.
     fn disk(&self) -> watch::Receiver<DiskLevel>;

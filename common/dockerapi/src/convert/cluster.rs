@@ -19,6 +19,10 @@ const NAME: &str = "default";
 const ELECTION_TICK: i64 = 10;
 const HEARTBEAT_TICK: i64 = 1;
 
+/// Nanoseconds between heartbeats where nobody asked for another pace, as clients see it and send it back. Skep's own
+/// pace stands behind it.
+const DOCKERS_PACE: i64 = 5_000_000_000;
+
 /// Prefix length of an overlay subnet.
 pub const SUBNET_SIZE: u32 = 24;
 
@@ -64,7 +68,7 @@ pub fn cluster_spec_to_docker(spec: &ClusterSpec) -> SwarmSpec {
             election_tick: ELECTION_TICK,
             heartbeat_tick: HEARTBEAT_TICK,
         },
-        dispatcher: DispatcherConfig { heartbeat_period: spec.heartbeat_period },
+        dispatcher: DispatcherConfig { heartbeat_period: exchanged(spec.heartbeat_period, own_pace(), DOCKERS_PACE) },
         ca_config: CaConfig { node_cert_expiry: spec.node_cert_expiry },
         task_defaults: TaskDefaults { log_driver: spec.task_log_driver.as_ref().map(driver_to_docker) },
         encryption_config: EncryptionConfig { auto_lock_managers: false },
@@ -114,7 +118,10 @@ pub fn cluster_spec_from_docker(spec: SwarmSpec, base: &ClusterSpec) -> Result<C
     Ok(ClusterSpec {
         annotations: Some(Annotations { name: NAME.to_owned(), labels: spec.labels }),
         task_history_limit,
-        heartbeat_period: given(spec.dispatcher.heartbeat_period, base.heartbeat_period),
+        heartbeat_period: given(
+            exchanged(spec.dispatcher.heartbeat_period, DOCKERS_PACE, own_pace()),
+            base.heartbeat_period,
+        ),
         node_cert_expiry: given(spec.ca_config.node_cert_expiry, base.node_cert_expiry),
         snapshot_interval: given(spec.raft.snapshot_interval, base.snapshot_interval),
         log_entries_for_slow_followers: given(
@@ -123,6 +130,15 @@ pub fn cluster_spec_from_docker(spec: SwarmSpec, base: &ClusterSpec) -> Result<C
         ),
         task_log_driver: spec.task_defaults.log_driver.map(driver_from_docker),
     })
+}
+
+fn own_pace() -> i64 {
+    nanos(limits::HEARTBEAT_PERIOD)
+}
+
+/// `to` for `from`, and everything else as it is.
+fn exchanged(value: i64, from: i64, to: i64) -> i64 {
+    if value == from { to } else { value }
 }
 
 fn given<T: Default + PartialEq>(value: T, otherwise: T) -> T {

@@ -11,14 +11,15 @@ use super::{
 use crate::{
     HOST_NETWORK,
     types::{
-        ContainerSpec, Limit, NetworkAttachmentConfig, Placement, PlacementPreference, Platform, ResourceRequirements,
-        Resources, RestartPolicy, SpreadOver, TaskSpec, Ulimit,
+        ContainerSpec, HealthConfig, Limit, NetworkAttachmentConfig, Placement, PlacementPreference, Platform,
+        ResourceRequirements, Resources, RestartPolicy, SpreadOver, TaskSpec, Ulimit,
     },
 };
 
 /// Docker's word for a container of the ordinary kind.
 pub(super) const RUNTIME: &str = "container";
 const ISOLATION: &str = "default";
+const NO_HEALTHCHECK: &str = "NONE";
 
 /// A task's spec as a client sees it. A service's template also names its runtime.
 pub fn task_spec_to_docker(spec: &proto::TaskSpec) -> TaskSpec {
@@ -85,6 +86,7 @@ fn container_to_docker(container: proto::ContainerSpec) -> ContainerSpec {
         open_stdin: container.open_stdin,
         read_only: container.read_only,
         stop_grace_period: container.stop_grace_period,
+        healthcheck: container.no_healthcheck.then(|| HealthConfig { test: vec![NO_HEALTHCHECK.to_owned()] }),
         hosts: container.hosts,
         dns_config: None,
         isolation: ISOLATION.to_owned(),
@@ -104,6 +106,11 @@ fn container_from_docker(container: ContainerSpec) -> Result<proto::ContainerSpe
     if !container.isolation.is_empty() && !container.isolation.eq_ignore_ascii_case(ISOLATION) {
         return Err(Invalid::unsupported("TaskTemplate.ContainerSpec.Isolation"));
     }
+    let no_healthcheck = match container.healthcheck.unwrap_or_default().test.as_slice() {
+        [] => false,
+        [word] if word == NO_HEALTHCHECK => true,
+        _ => return Err(Invalid::unsupported("TaskTemplate.ContainerSpec.Healthcheck")),
+    };
     Ok(proto::ContainerSpec {
         image: container.image,
         labels: container.labels,
@@ -130,6 +137,7 @@ fn container_from_docker(container: ContainerSpec) -> Result<proto::ContainerSpe
             .map(|limit| proto::Ulimit { name: limit.name, soft: limit.soft, hard: limit.hard })
             .collect(),
         oom_score_adj: container.oom_score_adj,
+        no_healthcheck,
     })
 }
 
@@ -178,7 +186,7 @@ fn restart_to_docker(policy: &proto::RestartPolicy) -> RestartPolicy {
         condition: policy.condition().word().to_owned(),
         delay: policy.delay,
         max_attempts: Some(policy.max_attempts),
-        window: (policy.window != 0).then_some(policy.window),
+        window: policy.window,
     }
 }
 
@@ -193,7 +201,7 @@ fn restart_from_docker(policy: RestartPolicy) -> Result<proto::RestartPolicy, In
         condition: condition.into(),
         delay: policy.delay,
         max_attempts: policy.max_attempts.unwrap_or(0),
-        window: policy.window.unwrap_or(0),
+        window: policy.window,
     })
 }
 

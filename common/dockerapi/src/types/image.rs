@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::zero;
+use super::{ContainerConfig, GraphDriver, zero};
 use crate::time::Time;
 
 /// An image in a list.
@@ -35,7 +35,7 @@ pub struct ImageSummary {
 }
 
 /// An image: `GET /images/{name}/json`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Image {
     /// Digest of its configuration.
@@ -46,28 +46,88 @@ pub struct Image {
     pub repo_digests: Vec<String>,
     /// Always empty.
     pub parent: String,
-    /// Always empty.
+    /// What its last step says of itself.
     pub comment: String,
     /// When it was built.
     pub created: Time,
-    /// Always empty.
+    /// Of what built it.
+    pub docker_version: String,
+    /// Who built it.
     pub author: String,
-    /// The part of its configuration this node keeps at hand.
-    pub config: ImageConfig,
+    /// What its containers are made from.
+    pub config: ContainerConfig,
     /// Of its binaries.
     pub architecture: String,
+    /// Of its binaries.
+    #[serde(skip_serializing_if = "zero")]
+    pub variant: String,
     /// Of its binaries.
     pub os: String,
     /// Bytes.
     pub size: u64,
+    /// The same; left out from API 1.44 on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virtual_size: Option<u64>,
+    /// Where its layers are.
+    pub graph_driver: GraphDriver,
+    /// What its layers are.
+    #[serde(rename = "RootFS")]
+    pub root_fs: RootFs,
+    /// What only this node knows.
+    pub metadata: ImageMetadata,
 }
 
-/// Configuration of an image.
+/// The layers of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub struct ImageConfig {
-    /// Its labels.
-    pub labels: Option<BTreeMap<String, String>>,
+pub struct RootFs {
+    /// `layers`.
+    pub r#type: String,
+    /// Digests of their uncompressed archives, lowest first.
+    #[serde(skip_serializing_if = "zero")]
+    pub layers: Vec<String>,
+}
+
+/// What only this node knows of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ImageMetadata {
+    /// Not kept.
+    pub last_tag_time: Time,
+}
+
+/// The configuration an image carries, in OCI's and Docker's common form.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default)]
+pub struct ImageDocument {
+    /// Who built it.
+    pub author: String,
+    /// Of what built it.
+    pub docker_version: String,
+    /// What its containers are made from.
+    pub config: ContainerConfig,
+    /// Of its binaries.
+    pub variant: String,
+    /// Its layers.
+    pub rootfs: ImageLayers,
+    /// How it was built.
+    pub history: Vec<ImageStep>,
+}
+
+/// See [`ImageDocument`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct ImageLayers {
+    /// Digests of the uncompressed archives, lowest first.
+    pub diff_ids: Vec<String>,
+}
+
+/// See [`ImageDocument`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct ImageStep {
+    /// What it says of itself.
+    pub comment: String,
 }
 
 /// Which bytes a name stands for: `GET /distribution/{name}/json`.

@@ -84,6 +84,9 @@ pub struct ContainerSpec {
     /// Nanoseconds from the signal to the kill.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_grace_period: Option<i64>,
+    /// How its health is asked for: `NONE` alone, for not at all, is supported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<HealthConfig>,
     /// `IP name…` lines.
     #[serde(skip_serializing_if = "zero")]
     pub hosts: Vec<String>,
@@ -108,6 +111,15 @@ pub struct ContainerSpec {
     /// -1000 … 1000.
     #[serde(skip_serializing_if = "zero")]
     pub oom_score_adj: i64,
+}
+
+/// How the health of a container is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct HealthConfig {
+    /// Empty: as the image says; `NONE`: not at all; `CMD …`, `CMD-SHELL …`.
+    #[serde(skip_serializing_if = "zero")]
+    pub test: Vec<String>,
 }
 
 /// A limit of a process.

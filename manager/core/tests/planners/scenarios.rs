@@ -369,7 +369,7 @@ fn change(spec: &mut ServiceSpec, options: &[&str]) -> Option<Option<Program>> {
                 });
             }
             "delay" => restart.delay = Some(nanos(span_of(value)?)),
-            "window" => restart.window = nanos(span_of(value)?),
+            "window" => restart.window = Some(nanos(span_of(value)?)),
             "attempts" => restart.max_attempts = value.parse().ok()?,
             "backoff" | "rebalance" => {
                 let label = if key == "backoff" { RestartBackoff::LABEL } else { Rebalance::LABEL };

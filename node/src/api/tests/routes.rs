@@ -224,7 +224,7 @@ async fn containers_are_shown() {
             labels: [("com.docker.swarm.task.id".to_owned(), task.to_owned())].into(),
             container: ContainerSpec {
                 image: "busybox".into(),
-                args: vec!["sleep".into(), "9".into()],
+                args: vec!["sleep".into(), "9 lives".into()],
                 ..ContainerSpec::default()
             },
             resources: Default::default(),
@@ -239,7 +239,7 @@ async fn containers_are_shown() {
 
     let (_, running) = bench.get("/containers/json").await;
     assert_eq!((running.as_array().unwrap().len(), &running[0]["Names"]), (1, &json!(["/web.1.t1"])));
-    assert_eq!((&running[0]["State"], &running[0]["Command"]), (&json!("running"), &json!("sleep 9")));
+    assert_eq!((&running[0]["State"], &running[0]["Command"]), (&json!("running"), &json!("sleep '9 lives'")));
     assert!(running[0]["Status"].as_str().unwrap().starts_with("Up "));
     assert_eq!(bench.get("/containers/json?all=1").await.1.as_array().unwrap().len(), 2);
     let (_, ended) = bench.get("/containers/json?filters=%7B%22status%22%3A%5B%22exited%22%5D%7D").await;
@@ -288,4 +288,151 @@ async fn reasons_are_given_and_changes_imagined() {
     }
     let (status, _) = Bench::new(Place::Worker).get("/skep/services/web/explain").await;
     assert_eq!(status, 503);
+}
+
+fn golden(name: &str) -> Value {
+    let path = format!("{}/../common/dockerapi/tests/goldens/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let golden: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    golden["body"].clone()
+}
+
+/// Every key of `theirs` that is not among `ours`, at any depth, and every object that is none. Keys of maps are data: their names do not count, and
+/// for the networks of a container one stands for all.
+fn missing(theirs: &Value, ours: &Value, at: &str) -> Vec<String> {
+    const MAPS: [&str; 5] = ["Labels", "Config", "Sysctls", "Data", "PortBindings"];
+    match (theirs, ours) {
+        (Value::Object(theirs), Value::Object(ours)) => {
+            let is_map = MAPS.iter().any(|map| at.ends_with(&format!(".{map}"))) && at != ".Config";
+            let one = ours.values().next().filter(|_| at.ends_with(".Networks"));
+            let keys = theirs.iter().filter(|_| !is_map).flat_map(|(key, theirs)| {
+                let at = format!("{at}.{key}");
+                one.or(ours.get(key)).map_or_else(|| vec![at.clone()], |ours| missing(theirs, ours, &at))
+            });
+            keys.collect()
+        }
+        (Value::Array(theirs), Value::Array(ours)) => {
+            theirs.iter().zip(ours).flat_map(|(theirs, ours)| missing(theirs, ours, at)).collect()
+        }
+        (Value::Object(_), _) => vec![format!("{at} is {ours}")],
+        _ => Vec::new(),
+    }
+}
+
+/// Clients written in Go follow objects without asking whether they are there.
+#[tokio::test]
+async fn what_an_engine_shows_of_a_container_is_shown() {
+    let bench = Bench::new(Place::Outside);
+    let strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let specification = ContainerSpecification {
+        id: container_id_of_task("t1"),
+        name: "web.1.t1".into(),
+        labels: [("l".to_owned(), "v".to_owned())].into(),
+        container: ContainerSpec {
+            image: "skep/demo:1".into(),
+            command: strings(&["/bin/busybox", "sleep", "1000"]),
+            args: strings(&["x"]),
+            hostname: "web-1".into(),
+            env: strings(&["A=1"]),
+            user: "1000:1001".into(),
+            groups: strings(&["5"]),
+            dir: "/tmp".into(),
+            tty: true,
+            open_stdin: true,
+            read_only: true,
+            init: Some(true),
+            stop_signal: "SIGINT".into(),
+            hosts: strings(&["1.2.3.4 a b"]),
+            capability_add: strings(&["CAP_NET_ADMIN"]),
+            capability_drop: strings(&["CAP_CHOWN"]),
+            ulimits: vec![skep_proto::v1::Ulimit { name: "nofile".into(), soft: 100, hard: 200 }],
+            sysctls: [("net.ipv4.ip_forward".to_owned(), "1".to_owned())].into(),
+            ..ContainerSpec::default()
+        },
+        resources: skep_proto::v1::ResourceRequirements {
+            limits: Some(skep_proto::v1::Resources {
+                nano_cpus: 500_000_000,
+                memory_bytes: 67_108_864,
+                ..Default::default()
+            }),
+            pids_limit: 50,
+            ..Default::default()
+        },
+        network: Default::default(),
+        log_driver: skep_proto::v1::LogDriver {
+            name: "json-file".into(),
+            options: [("max-size".to_owned(), "1m".to_owned())].into(),
+        },
+    };
+    bench.runtime.prepare(&specification).await.unwrap();
+    bench.runtime.start(&specification.id).await.unwrap();
+
+    let (_, list) = bench.get("/containers/json").await;
+    assert_eq!(missing(&golden("container-list-options"), &list, ""), [""; 0]);
+    let (_, ours) = bench.get("/containers/web.1.t1/json").await;
+    let theirs = golden("container-inspect-options");
+    // How its health is asked for: this one has none at all, which the image says.
+    assert_eq!(missing(&theirs, &ours, ""), [".Config.Healthcheck"]);
+    assert_eq!(missing(&golden("container-inspect")["Config"], &ours["Config"], ".Config"), [""; 0]);
+    for (place, same) in [
+        (
+            "HostConfig",
+            &["LogConfig", "CapAdd", "CapDrop", "GroupAdd", "ReadonlyRootfs", "Sysctls", "Memory", "NanoCpus"][..],
+        ),
+        ("HostConfig", &["PidsLimit", "Ulimits", "Init", "ShmSize", "Privileged", "RestartPolicy", "PortBindings"][..]),
+        ("Config", &["Hostname", "User", "Tty", "OpenStdin", "Entrypoint", "WorkingDir", "StopSignal", "Volumes"][..]),
+    ] {
+        for field in same {
+            assert_eq!(ours[place][field], theirs[place][field], "{place}.{field}");
+        }
+    }
+    assert_eq!(ours["HostConfig"]["ExtraHosts"], json!(["a:1.2.3.4", "b:1.2.3.4"]));
+    assert_eq!((&ours["Config"]["Cmd"], &ours["Config"]["Env"]), (&json!(["x"]), &json!(["A=1"])));
+    assert_eq!(ours["LogPath"], json!(format!("/containers/{}/log", specification.id)));
+}
+
+#[tokio::test]
+async fn what_an_engine_shows_of_an_image_is_shown() {
+    let bench = Bench::new(Place::Outside);
+    bench.runtime.configure_images(
+        json!({
+            "architecture": "amd64", "os": "linux", "author": "somebody", "created": "2024-05-06T07:08:09Z",
+            "config": { "Env": ["PATH=/bin"], "Cmd": ["sh"], "Volumes": { "/data": {} }, "Labels": { "a": "b" }, "New": 1 },
+            "rootfs": { "type": "layers", "diff_ids": ["sha256:1"] }, "history": [{ "comment": "the last" }],
+        })
+        .to_string(),
+    );
+    assert_eq!(bench.ask(Method::POST, "/images/load", "skep/demo:1").await.0, 200);
+    let (status, ours) = bench.get("/v1.41/images/skep/demo:1/json").await;
+    assert_eq!(status, 200, "{ours}");
+    // What built an image left with it, in old engines: no API version after 1.44 shows it.
+    assert_eq!(missing(&golden("image-inspect-demo"), &ours, ""), [".Container", ".ContainerConfig"]);
+    assert_eq!((&ours["Author"], &ours["Comment"]), (&json!("somebody"), &json!("the last")));
+    assert_eq!((&ours["Config"]["Cmd"], &ours["Config"]["Volumes"]), (&json!(["sh"]), &json!({ "/data": {} })));
+    assert_eq!(ours["RootFS"], json!({ "Type": "layers", "Layers": ["sha256:1"] }));
+    assert_eq!(ours["GraphDriver"]["Data"], json!({ "UpperDir": "/layers/b", "LowerDir": "/layers/a" }));
+}
+
+#[tokio::test]
+async fn filters_find_what_they_name() {
+    let bench = Bench::new(Place::Outside);
+    bench.ask(Method::POST, "/images/load", "skep/demo:1\nskep/other:1").await;
+    let filter = |name: &str, value: &str| format!("filters=%7B%22{name}%22%3A%5B%22{value}%22%5D%7D");
+    let (_, images) = bench.get(&format!("/images/json?{}", filter("reference", "skep/d*"))).await;
+    assert_eq!((images.as_array().unwrap().len(), &images[0]["RepoTags"]), (1, &json!(["skep/demo:1"])));
+
+    let container = ContainerSpec { image: "skep/demo:1".into(), ..ContainerSpec::default() };
+    let specification = ContainerSpecification {
+        id: container_id_of_task("t1"),
+        name: "web.1.t1".into(),
+        labels: Default::default(),
+        container,
+        resources: Default::default(),
+        network: Default::default(),
+        log_driver: Default::default(),
+    };
+    bench.runtime.prepare(&specification).await.unwrap();
+    for (image, found) in [("skep/demo:1", 1), ("skep/other:1", 0), ("nope", 0)] {
+        let path = format!("/containers/json?all=1&{}", filter("ancestor", image));
+        assert_eq!(bench.get(&path).await.1.as_array().unwrap().len(), found, "{image}");
+    }
 }

@@ -137,7 +137,7 @@ fn within_attempts(task: &Task) -> Step {
     let most = policy.map_or(0, |policy| policy.max_attempts);
     let restart = task.restart.clone().unwrap_or_default();
     // A window forgives what lies before it.
-    let attempts = match policy.map_or(0, |policy| policy.window) {
+    let attempts = match policy.map_or(0, |policy| policy.window()) {
         0 => restart.attempts,
         _ => restart.restarts.iter().map(|restart| restart.count).sum(),
     };

@@ -36,7 +36,7 @@ pub(super) fn service(rng: &mut Rng, ids: &mut SeededIds, moves: bool) -> Servic
         condition: (*rng.pick(&conditions).unwrap_or(&RestartCondition::Any)).into(),
         delay: Some(seconds(rng.between(0, 3))),
         max_attempts: if rng.chance(300) { rng.between(1, 4) } else { 0 },
-        window: if rng.chance(300) { seconds(rng.between(1, 20)) } else { 0 },
+        window: rng.chance(300).then(|| seconds(rng.between(1, 20))),
     };
     let constraints = if rng.chance(200) { vec![NOT_WEST.to_owned()] } else { Vec::new() };
     let is_global = rng.chance(200);
@@ -84,7 +84,7 @@ pub(super) fn job(rng: &mut Rng, ids: &mut SeededIds) -> ServiceSpec {
         condition: (*rng.pick(&conditions).unwrap_or(&RestartCondition::None)).into(),
         delay: Some(seconds(rng.between(0, 2))),
         max_attempts: rng.between(0, 3),
-        window: 0,
+        window: None,
     };
     let constraints = if rng.chance(200) { vec![NOT_WEST.to_owned()] } else { Vec::new() };
     let mut task = TaskSpec {

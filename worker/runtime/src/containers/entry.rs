@@ -6,8 +6,8 @@ use skep_common::clock::Timestamp;
 use skep_shim::{exit::ExitRecord, protocol::Running};
 use tokio::sync::watch;
 
-use super::record::Record;
-use crate::{ContainerState, Exit, Status};
+use super::{paths::Paths, record::Record};
+use crate::{ContainerState, Exit, Status, bundle::LOG};
 
 /// Where a container is; only ever moves down this list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,8 @@ impl Entry {
         }
     }
 
-    pub(super) fn state(&self) -> ContainerState {
+    /// As the rest of the node sees it.
+    pub(super) fn state(&self, paths: &Paths) -> ContainerState {
         let record = self.record.clone();
         let status = match self.phase() {
             Phase::Created => Status::Created,
@@ -75,6 +76,10 @@ impl Entry {
             command: record.command,
             labels: record.labels,
             created: Timestamp(record.created),
+            details: record.details,
+            log: record.logged.then(|| paths.bundle(&self.record.id).join(LOG)),
+            directory: paths.bundle(&self.record.id),
+            layers: record.layers.iter().map(|layer| paths.layer(layer)).collect(),
             status,
         }
     }

@@ -41,6 +41,11 @@ impl Paths {
         self.data.join("images")
     }
 
+    /// A layer of an image.
+    pub(super) fn layer(&self, name: &str) -> PathBuf {
+        self.images().join("layers").join(name)
+    }
+
     /// All containers.
     pub(super) fn containers(&self) -> PathBuf {
         self.data.join("containers")

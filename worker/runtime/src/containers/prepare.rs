@@ -1,6 +1,7 @@
 //! Makes a container: resolves what it is to run, writes its bundle.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, DirBuilder},
     io,
     os::unix::fs::DirBuilderExt as _,
@@ -21,9 +22,9 @@ use super::{
     storage,
 };
 use crate::{
-    ContainerSpecification, RuntimeError,
+    ContainerSpecification, Details, RuntimeError,
     bundle::{Accounts, BundleFiles, Place, Process},
-    image::StoredImage,
+    image::{Defaults, StoredImage},
 };
 
 /// In the bundle once a start was tried: there is never a second one.
@@ -48,9 +49,11 @@ impl Inner {
 
         self.admit()?;
         let image = self.images.find(&container.container.image)?;
+        supported(container, &image.defaults)?;
         let hostname = hostname(container);
         let accounts = self.accounts(&image)?;
         let process = Process::resolve(&container.container, &image.defaults, &accounts, &hostname)?;
+        let details = Details::new(container, &image.defaults, &process.env, &hostname);
         let bundle = self.paths.bundle(id);
         let cgroup = self.cgroup(id);
         let shim = self.paths.shim(id);
@@ -70,11 +73,13 @@ impl Inner {
             image: container.container.image.clone(),
             image_id: image.id.clone(),
             command: process.args,
-            labels: container.labels.clone(),
+            labels: labels(container, &image),
             created: Timestamp::from(SystemTime::now()).0,
             cgroup,
             stop_signal: process.stop_signal.number(),
             logged: container.log_driver.name != "none",
+            details: Arc::new(details),
+            layers: image.layers.clone(),
             ..Record::default()
         };
 
@@ -113,6 +118,30 @@ impl Inner {
         cache().insert(image.id.clone(), Arc::clone(&read));
         Ok(read)
     }
+}
+
+/// What an image asks of its containers that this version does not do is an error, as it is in a specification.
+fn supported(container: &ContainerSpecification, image: &Defaults) -> Result<(), RuntimeError> {
+    let spec = &container.container;
+    let refused = match image.volumes.first() {
+        _ if image.healthcheck && !spec.no_healthcheck => {
+            "the image has a HEALTHCHECK, which is not supported yet: --no-healthcheck runs it without".to_owned()
+        }
+        // Elsewhere what is written there goes to the container's own layer and lives as long as it does, as the
+        // volume without a name would that Docker makes for a task.
+        Some(volume) if spec.read_only => {
+            format!("the image has a VOLUME {volume}, which is not supported yet beside a read-only root file system")
+        }
+        _ => return Ok(()),
+    };
+    Err(RuntimeError::InvalidSpecification(refused))
+}
+
+/// The image's labels under the container's own.
+fn labels(container: &ContainerSpecification, image: &StoredImage) -> BTreeMap<String, String> {
+    let mut labels = image.labels.clone();
+    labels.extend(container.labels.clone());
+    labels
 }
 
 fn write(files: &BundleFiles, record: &Record, bundle: &Path) -> io::Result<()> {

@@ -7,12 +7,12 @@
 //! missing, or means nothing to this build, has the value it had before there was a word for it, and a record of which
 //! nothing can be read still stands for its container.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Signal, container::TASK_LABEL};
+use crate::{Details, Signal, container::TASK_LABEL};
 
 const FILE: &str = "record.json";
 
@@ -37,6 +37,12 @@ pub(super) struct Record {
     pub(super) stop_signal: i32,
     /// Whether its output is kept.
     pub(super) logged: bool,
+    /// What else it was made from.
+    #[serde(default)]
+    pub(super) details: Arc<Details>,
+    /// Names of the layers of its image, lowest first.
+    #[serde(default)]
+    pub(super) layers: Vec<String>,
 }
 
 impl Default for Record {

@@ -77,7 +77,7 @@ impl Runtime for Containers {
     }
 
     async fn list(&self) -> Result<Vec<ContainerState>, RuntimeError> {
-        Ok(self.inner.entries().values().map(|entry| entry.state()).collect())
+        Ok(self.inner.entries().values().map(|entry| entry.state(&self.inner.paths)).collect())
     }
 
     async fn logs(&self, id: &str, options: LogOptions) -> Result<LogStream, RuntimeError> {
@@ -111,11 +111,16 @@ impl Runtime for Containers {
     }
 
     async fn images(&self) -> Result<Vec<Image>, RuntimeError> {
-        Ok(self.inner.images.list().iter().map(|image| image.summary()).collect())
+        Ok(self.inner.images.list().iter().map(|image| image.summary(self.inner.images.layers_dir())).collect())
     }
 
     async fn image(&self, reference: &str) -> Result<Image, RuntimeError> {
-        self.inner.images.find(reference).map(|image| image.summary())
+        self.inner.images.find(reference).map(|image| image.summary(self.inner.images.layers_dir()))
+    }
+
+    async fn image_config(&self, reference: &str) -> Result<Vec<u8>, RuntimeError> {
+        let (inner, reference) = (Arc::clone(&self.inner), reference.to_owned());
+        finished(spawn_blocking(move || inner.images.config(&reference)).await)
     }
 
     fn disk(&self) -> watch::Receiver<DiskLevel> {

@@ -89,6 +89,11 @@ impl Blobs {
         Ok(Self { dir })
     }
 
+    /// Where the file of a digest is, if the store has it.
+    pub(super) fn path(&self, digest: &Sha) -> PathBuf {
+        self.dir.join(digest.hex())
+    }
+
     /// Moves a spooled and synced file of this digest in.
     pub(super) fn adopt(&self, file: &Path, digest: &Sha) -> io::Result<()> {
         fs::rename(file, self.dir.join(digest.hex()))

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use skep_common::clock::Timestamp;
 
 /// An image configuration.
@@ -38,6 +38,15 @@ pub(super) struct Execution {
     working_dir: Option<String>,
     stop_signal: Option<String>,
     labels: Option<BTreeMap<String, String>>,
+    volumes: Option<BTreeMap<String, IgnoredAny>>,
+    healthcheck: Option<HealthCheck>,
+}
+
+/// How a container of the image is asked for its health: not at all when the test is empty or `NONE`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HealthCheck {
+    test: Option<Vec<String>>,
 }
 
 /// What a container of the image does unless its specification says otherwise.
@@ -55,6 +64,12 @@ pub(crate) struct Defaults {
     pub(crate) workdir: String,
     /// The signal that asks it to end; empty = SIGTERM.
     pub(crate) stop_signal: String,
+    /// Paths whose content is to outlive a read-only root file system.
+    #[serde(default)]
+    pub(crate) volumes: Vec<String>,
+    /// Whether its health is to be asked for.
+    #[serde(default)]
+    pub(crate) healthcheck: bool,
 }
 
 impl ImageConfig {
@@ -68,6 +83,11 @@ impl ImageConfig {
             cmd: config.cmd.unwrap_or_default(),
             workdir: config.working_dir.unwrap_or_default(),
             stop_signal: config.stop_signal.unwrap_or_default(),
+            volumes: config.volumes.unwrap_or_default().into_keys().collect(),
+            healthcheck: config
+                .healthcheck
+                .and_then(|check| check.test?.into_iter().next())
+                .is_some_and(|kind| kind != "NONE"),
         };
         (defaults, config.labels.unwrap_or_default())
     }
@@ -93,5 +113,22 @@ mod tests {
         let (defaults, labels) = ImageConfig::defaults(config.config);
         assert_eq!(defaults.cmd, ["sh"]);
         assert!(defaults.env.is_empty() && labels.is_empty());
+        assert!(defaults.volumes.is_empty() && !defaults.healthcheck);
+    }
+
+    #[test]
+    fn volumes_and_health_checks_are_noticed() {
+        let read = |config: &str| {
+            let config: ImageConfig = serde_json::from_str(&format!(r#"{{"config":{config},"rootfs":{{}}}}"#)).unwrap();
+            let (defaults, _) = ImageConfig::defaults(config.config);
+            (defaults.volumes, defaults.healthcheck)
+        };
+        assert_eq!(read(r#"{"Volumes":{"/data":{}}}"#), (vec!["/data".to_owned()], false));
+        assert!(read(r#"{"Healthcheck":{"Test":["CMD","x"],"Interval":1}}"#).1);
+        for none in
+            [r#"{"Healthcheck":{"Test":["NONE"]}}"#, r#"{"Healthcheck":{"Test":[]}}"#, r#"{"Healthcheck":null}"#]
+        {
+            assert!(!read(none).1, "{none}");
+        }
     }
 }

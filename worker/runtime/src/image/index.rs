@@ -41,8 +41,8 @@ pub(crate) struct StoredImage {
 }
 
 impl StoredImage {
-    /// As the rest of the node sees it.
-    pub(crate) fn summary(&self) -> Image {
+    /// As the rest of the node sees it; its layers are directories of `layers`.
+    pub(crate) fn summary(&self, layers: &Path) -> Image {
         Image {
             id: self.id.clone(),
             digest: self.digest.clone(),
@@ -52,6 +52,7 @@ impl StoredImage {
             architecture: self.architecture.clone(),
             os: self.os.clone(),
             labels: self.labels.clone(),
+            layers: self.layers.iter().map(|name| layers.join(name)).collect(),
         }
     }
 }
@@ -177,6 +178,6 @@ mod tests {
         assert!(index.find("app:1").unwrap().id.starts_with("sha256:b"));
         assert!(index.find("app:old").unwrap().id.starts_with("sha256:a"));
         index.insert(image(&"a".repeat(64), &["app:2"]));
-        assert_eq!(index.find("app:old").unwrap().summary().tags, ["app:2", "app:old"]);
+        assert_eq!(index.find("app:old").unwrap().summary(Path::new("/layers")).tags, ["app:2", "app:old"]);
     }
 }

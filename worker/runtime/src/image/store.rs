@@ -94,6 +94,12 @@ impl ImageStore {
         self.index().find(reference)
     }
 
+    /// The configuration of an image, as it was loaded. Blocks.
+    pub(crate) fn config(&self, reference: &str) -> Result<Vec<u8>, RuntimeError> {
+        let id = Sha::parse(&self.find(reference)?.id)?;
+        fs::read(self.blobs.path(&id)).map_err(|error| disk("cannot read the image's configuration", &error))
+    }
+
     fn index(&self) -> Arc<Index> {
         Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
     }
