@@ -158,7 +158,7 @@ mod tests {
 
     /// A window of 100 s and a delay of 5 s.
     fn windowed(max_attempts: u64) -> RestartPolicy {
-        let window = nanos(Duration::from_secs(100));
+        let window = Some(nanos(Duration::from_secs(100)));
         RestartPolicy { max_attempts, window, ..policy(RestartCondition::Any) }
     }
 

@@ -38,10 +38,8 @@ pub(super) struct Record {
     /// Whether its output is kept.
     pub(super) logged: bool,
     /// What else it was made from.
-    #[serde(default)]
     pub(super) details: Arc<Details>,
     /// Names of the layers of its image, lowest first.
-    #[serde(default)]
     pub(super) layers: Vec<String>,
 }
 
@@ -59,6 +57,8 @@ impl Default for Record {
             cgroup: String::new(),
             stop_signal: Signal::TERM.number(),
             logged: true,
+            details: Arc::default(),
+            layers: Vec::new(),
         }
     }
 }
