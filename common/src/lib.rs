@@ -17,5 +17,6 @@ pub mod net;
 pub mod random;
 pub mod reserve;
 pub mod secret;
+pub mod template;
 pub mod token;
 pub mod validate;

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, future::pending, sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use skep_common::{clock::Clock, net::backoff::Backoff};
-use skep_proto::v1::{Task, TaskState};
+use skep_proto::v1::{NodeDescription, Task, TaskState};
 use skep_runtime::{ContainerSpecification, Runtime, RuntimeError, Signal, container_id_of_task};
 use tokio::sync::watch;
 use tracing::{Instrument as _, info, info_span, warn};
@@ -38,6 +38,8 @@ pub(crate) struct Tools {
     pub(crate) clock: Arc<dyn Clock>,
     /// Says which log driver the swarm gives tasks that name none.
     pub(crate) swarm: watch::Receiver<SessionState>,
+    /// What this node is, for the templates of its tasks.
+    pub(crate) description: watch::Receiver<NodeDescription>,
 }
 
 /// Ends with what came of it; `None` when that is told some other way.
@@ -161,21 +163,25 @@ impl Runner {
         }
     }
 
-    fn specification(&self) -> ContainerSpecification {
+    fn specification(&self) -> Result<ContainerSpecification, RuntimeError> {
         let task = self.machine.task();
-        let mut specification = ContainerSpecification::for_task(task);
+        let mut specification = ContainerSpecification::for_task(task, &self.tools.description.borrow())?;
         let names_driver = task.spec.as_ref().is_some_and(|spec| spec.log_driver.is_some());
         if !names_driver && let Some(facts) = &self.tools.swarm.borrow().facts {
             specification.log_driver = facts.task_log_driver.clone().unwrap_or_default();
         }
-        specification
+        Ok(specification)
     }
 
     fn prepare(&self) -> Operation {
         let runtime = Arc::clone(&self.tools.runtime);
         let specification = self.specification();
         async move {
-            Some(match runtime.prepare(&specification).await {
+            let prepared = match &specification {
+                Ok(specification) => runtime.prepare(specification).await,
+                Err(error) => Err(error.clone()),
+            };
+            Some(match prepared {
                 Ok(()) => Event::Prepared,
                 Err(error) => {
                     info!(%error, "the task cannot be prepared");

@@ -83,6 +83,7 @@ impl Worker {
             reporter: reporter.clone(),
             clock: config.clock,
             swarm: state.subscribe(),
+            description: config.description.clone(),
         };
         let mut inside = Tasks::new();
         let (agent, running) = Agent::spawn(tools, records, inside.stop.clone());

@@ -1,10 +1,11 @@
 //! JSON into types the way Go's `encoding/json` does it: keys in any case, `null` for "not given", unknown keys no
 //! syntax error.
 //!
-//! One thing is stricter. [`request`] notes each key the type does not know and that holds more than a zero value,
-//! and refuses the request by that key's name: an option this version does not do is an error, never silence.
-//! So a type lists what is supported, and that is all there is to supporting a field or not.
+//! One thing is stricter. [`request`] notes each key that Docker's API defines, the type here does not have, and that
+//! holds more than a zero value, and refuses the request by that key's name: an option this version does not do is an
+//! error, never silence. So a type lists what is supported and `defined` what is not.
 
+mod defined;
 mod go;
 
 use std::cell::RefCell;

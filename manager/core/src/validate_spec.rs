@@ -7,14 +7,16 @@ use std::collections::BTreeSet;
 
 use skep_common::{
     limits,
+    template::{Context, TemplateError},
     validate::{self, ImageRef, Invalid},
 };
 use skep_proto::{
     Message,
     v1::{
         Annotations, Availability, ClusterSpec, ContainerSpec, DrainPace, EndpointMode, EndpointSpec, FailureAction,
-        GenericResource, NetworkMode, NodeRole, NodeSpec, Placement, ReplicatedJob, Resources, RestartCondition,
-        RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig, UpdateOrder, generic_resource, service_spec::Mode,
+        GenericResource, LogDriver, NetworkMode, NodeRole, NodeSpec, Placement, ReplicatedJob, Resources,
+        RestartCondition, RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig, UpdateOrder, generic_resource,
+        service_spec::Mode,
     },
 };
 
@@ -64,6 +66,15 @@ pub enum InvalidSpec {
     /// A share of failures that is none.
     #[error("TaskSpec: {0}-maxfailureratio cannot be less than 0 or bigger than 1")]
     Ratio(&'static str),
+    /// A template in a variable.
+    #[error("expanding env failed: expanding env {0:?}: {1}")]
+    EnvTemplate(String, TemplateError),
+    /// A template in the host name.
+    #[error("expanding hostname failed: {0}")]
+    HostnameTemplate(TemplateError),
+    /// A working directory that is none.
+    #[error("the working directory '{0}' is invalid, it needs to be an absolute path")]
+    Dir(String),
     /// A NUL byte in the named field.
     #[error("ContainerSpec: {0} cannot contain NUL")]
     Nul(&'static str),
@@ -207,6 +218,7 @@ pub fn cluster(spec: &ClusterSpec) -> Result<(), InvalidSpec> {
     if spec.node_cert_expiry < skep_common::clock::nanos(limits::MIN_CERTIFICATE_LIFETIME) {
         return Err(InvalidSpec::CertExpiry);
     }
+    log_driver(spec.task_log_driver.as_ref())?;
     not_negative(spec.heartbeat_period, "heartbeat time period")?;
     if spec.heartbeat_period < skep_common::clock::nanos(limits::MIN_HEARTBEAT_PERIOD) {
         return Err(InvalidSpec::HeartbeatPeriod);
@@ -223,6 +235,7 @@ fn task(spec: &TaskSpec) -> Result<(), InvalidSpec> {
     restart(spec.restart.as_ref())?;
     placement(spec.placement.as_ref())?;
     known::<NetworkMode>(spec.network, "TaskSpec: network")?;
+    log_driver(spec.log_driver.as_ref())?;
     container(spec.container.as_ref().ok_or(InvalidSpec::NoContainer)?)
 }
 
@@ -232,12 +245,21 @@ fn resources(resources: Option<&Resources>) -> Result<(), InvalidSpec> {
     generic_resources(generic)?;
     if nano_cpus != 0 && nano_cpus < MIN_NANO_CPUS {
         #[expect(clippy::cast_precision_loss, reason = "for display; such a small number loses nothing")]
-        return Err(InvalidSpec::Cpu((nano_cpus as f64 / 1e9).to_string()));
+        return Err(InvalidSpec::Cpu(go_float(nano_cpus as f64 / 1e9)));
     }
     if memory_bytes != 0 && memory_bytes < MIN_MEMORY {
         return Err(InvalidSpec::Memory(memory_bytes));
     }
     Ok(())
+}
+
+/// A small number as Go writes it: `0.0005`, and from there down `5e-05`.
+fn go_float(value: f64) -> String {
+    if value == 0.0 || value.abs() >= 1e-4 {
+        return value.to_string();
+    }
+    let text = format!("{value:e}");
+    text.split_once("e-").map_or_else(|| text.clone(), |(digits, exponent)| format!("{digits}e-{exponent:0>2}"))
 }
 
 /// Reservations: so many of each kind, each kind once.
@@ -300,7 +322,34 @@ fn container(spec: &ContainerSpec) -> Result<(), InvalidSpec> {
     if let Some((field, _)) = texts.iter().find(|(_, texts)| texts.iter().any(|text| text.contains('\0'))) {
         return Err(InvalidSpec::Nul(field));
     }
-    not_negative(spec.stop_grace_period.unwrap_or(0), "ContainerSpec: stop-grace-period")
+    not_negative(spec.stop_grace_period.unwrap_or(0), "ContainerSpec: stop-grace-period")?;
+    what_a_node_would_refuse(spec)
+}
+
+/// What stands in a spec for something only a node does, and would make every task fail there.
+fn what_a_node_would_refuse(spec: &ContainerSpec) -> Result<(), InvalidSpec> {
+    // Stands for every task: labels of the service are what a template may ask for and need not find.
+    let context = Context::default();
+    for variable in &spec.env {
+        let expanded = context.expand_variable(variable);
+        expanded.map_err(|error| InvalidSpec::EnvTemplate(variable.clone(), error))?;
+    }
+    context.expand(&spec.hostname).map_err(InvalidSpec::HostnameTemplate)?;
+    if !spec.dir.is_empty() && !spec.dir.starts_with('/') {
+        return Err(InvalidSpec::Dir(spec.dir.escape_debug().to_string()));
+    }
+    if !spec.stop_signal.is_empty() {
+        validate::parse_signal(&spec.stop_signal)?;
+    }
+    for capability in spec.capability_add.iter().chain(&spec.capability_drop) {
+        validate::parse_capability(capability)?;
+    }
+    spec.ulimits.iter().try_for_each(|limit| Ok(validate::check_ulimit(&limit.name, limit.soft, limit.hard)?))
+}
+
+fn log_driver(driver: Option<&LogDriver>) -> Result<(), InvalidSpec> {
+    let Some(driver) = driver else { return Ok(()) };
+    Ok(validate::check_log_driver(&driver.name, &driver.options)?)
 }
 
 fn update_config(config: Option<&UpdateConfig>, which: &'static str) -> Result<(), InvalidSpec> {
@@ -404,6 +453,27 @@ mod tests {
             refusal(|s| task_of(s).restart = Some(RestartPolicy { delay: Some(-1), ..RestartPolicy::default() })),
             "TaskSpec: restart-delay cannot be negative"
         );
+        let edits: [(fn(&mut ContainerSpec), &str); 7] = [
+            (
+                |c| c.env = vec!["A={{.Bogus}}".into()],
+                "expanding env failed: expanding env \"A={{.Bogus}}\": template: expansion:1:2: executing \"expansion\" at \
+                 <.Bogus>: can't evaluate field Bogus in type *template.Context",
+            ),
+            (|c| c.hostname = "{{".into(), "expanding hostname failed: template: expansion:1: unclosed action"),
+            (|c| c.dir = "work".into(), "the working directory 'work' is invalid, it needs to be an absolute path"),
+            (|c| c.stop_signal = "SIGFOO".into(), "Invalid signal: SIGFOO"),
+            (|c| c.capability_add = vec!["CAP_FOO".into()], "unknown capability: \"CAP_FOO\""),
+            (|c| c.capability_drop = vec!["x".into()], "unknown capability: \"x\""),
+            (
+                |c| c.ulimits = vec![skep_proto::v1::Ulimit { name: "x".into(), soft: 1, hard: 1 }],
+                "invalid ulimit type: x",
+            ),
+        ];
+        for (edit, sentence) in edits {
+            assert_eq!(refusal(|s| edit(container_of(s))), sentence);
+        }
+        let driver = LogDriver { name: String::new(), options: [("x".to_owned(), "1".to_owned())].into() };
+        assert_eq!(refusal(|s| task_of(s).log_driver = Some(driver)), "unknown log opt 'x' for json-file log driver");
         assert_eq!(
             refusal(|s| task_of(s).restart = Some(RestartPolicy { condition: 9, ..RestartPolicy::default() })),
             "TaskSpec: restart-condition: unknown value"

@@ -18,6 +18,25 @@ use skep_runtime::{ContainerState, Exit, RuntimeError, Status};
 
 use super::{error::ApiError, inspect, request::Params, state::Api};
 
+const FILTERS: [&str; 15] = [
+    "id",
+    "name",
+    "label",
+    "status",
+    "exited",
+    "ancestor",
+    "is-task",
+    "before",
+    "since",
+    "network",
+    "volume",
+    "publish",
+    "expose",
+    "health",
+    "isolation",
+];
+/// What may be asked of a health; the first is that of a container that is asked for none.
+const HEALTHS: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
 const STATES: [&str; 3] = ["created", "running", "exited"];
 
 /// What is served here.
@@ -27,10 +46,23 @@ pub(super) fn routes() -> Router<Api> {
 
 /// `GET /containers/json`: the newest first; without `all` or a filter on the state, those that run.
 async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<ContainerSummary>>, ApiError> {
-    let filters = params.filters(&["id", "name", "label", "status", "exited", "ancestor", "is-task"])?;
+    let filters = params.filters(&FILTERS)?;
     let states = filters.parsed("status", |state| STATES.contains(&state).then(|| state.to_owned()))?;
     let codes = filters.parsed("exited", |code| code.parse::<i32>().ok())?;
     let tasks = filters.flag("is-task")?;
+    let healths = filters.parsed("health", |health| HEALTHS.contains(&health).then(|| health.to_owned()))?;
+    for ports in ["publish", "expose"] {
+        filters.parsed(ports, is_port)?;
+    }
+    // No container has a volume, a port or a health yet.
+    let never = ["volume", "publish", "expose"].iter().any(|filter| filters.has(filter))
+        || !(healths.is_empty() || healths.iter().any(|health| health == HEALTHS[0]));
+    let (mut before, mut since) = (None, None);
+    for (filter, bound) in [("before", &mut before), ("since", &mut since)] {
+        if let Some(key) = filters.values(filter).next() {
+            *bound = Some(find(&api, key).await?.created);
+        }
+    }
     let limit = match params.text("limit") {
         "" => None,
         text => Some(text.parse::<i64>().map_err(|_| ApiError::bad(format!("invalid limit {text:?}")))?),
@@ -43,7 +75,12 @@ async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Contain
     let mut containers = api.backend.runtime.list().await?;
     containers.retain(|container| {
         let any = |filter: &str, fits: &dyn Fn(&str) -> bool| !filters.has(filter) || filters.values(filter).any(fits);
-        (all || matches!(container.status, Status::Running { .. }))
+        !never
+            && (all || matches!(container.status, Status::Running { .. }))
+            && before.is_none_or(|before| container.created < before)
+            && since.is_none_or(|since| container.created > since)
+            && any("network", &|network| inspect::network(&container.details) == network)
+            && any("isolation", &|isolation| isolation == "default")
             && (states.is_empty() || states.iter().any(|asked| asked == state(&container.status)))
             && (codes.is_empty() || matches!(&container.status, Status::Exited(exit) if codes.contains(&exit.code)))
             && any("id", &|id| container.id.starts_with(id))
@@ -78,6 +115,14 @@ pub(super) async fn find(api: &Api, key: &str) -> Result<ContainerState, ApiErro
         (Some(_), Some(_)) => Err(ApiError::bad(format!("multiple IDs found with provided prefix: {key}"))),
         (None, _) => Err(ApiError::not_found(format!("No such container: {key}"))),
     }
+}
+
+/// `80`, `80-90`, `80/tcp`.
+fn is_port(text: &str) -> Option<()> {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let range = first.parse::<u16>().ok()?..=last.parse::<u16>().ok()?;
+    (!range.is_empty() && matches!(protocol, "tcp" | "udp" | "sctp")).then_some(())
 }
 
 /// The images a filter means; `None` when it is not given. One that is not there has no containers.

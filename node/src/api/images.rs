@@ -21,7 +21,7 @@ use skep_dockerapi::{
 use super::{
     error::ApiError,
     inspect::{DRIVER, stacked},
-    request::Params,
+    request::{NoRegistryAuth, Params},
     state::Api,
     version::ApiVersion,
 };
@@ -42,14 +42,22 @@ async fn list(
     Extension(version): Extension<ApiVersion>,
     params: Params,
 ) -> Result<Json<Vec<ImageSummary>>, ApiError> {
-    let filters = params.filters(&["reference", "label", "dangling"])?;
+    let filters = params.filters(&["reference", "label", "dangling", "before", "since"])?;
     let dangling = filters.flag("dangling")?;
+    let (mut before, mut since) = (None, None);
+    for (filter, bound) in [("before", &mut before), ("since", &mut since)] {
+        if let Some(name) = filters.values(filter).next() {
+            *bound = Some(api.backend.runtime.image(name).await?.created);
+        }
+    }
     let mut images = api.backend.runtime.images().await?;
     images.retain_mut(|image| {
         // Of an image that fits, the names that fit are shown.
         let named = filters.has("reference");
         image.tags.retain(|tag| !named || filters.values("reference").any(|pattern| reference_matches(pattern, tag)));
         (!named || !image.tags.is_empty())
+            && before.is_none_or(|before| image.created < before)
+            && since.is_none_or(|since| image.created > since)
             && filters.labels_match("label", &image.labels)
             && dangling.is_none_or(|dangling| dangling == image.tags.is_empty())
     });
@@ -112,7 +120,11 @@ async fn inspect(
 
 /// `GET /distribution/{name}/json`: which bytes a name stands for. Without a registry to ask, this node's own answer
 /// is the swarm's.
-async fn resolve(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<DistributionInspect>, ApiError> {
+async fn resolve(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    _: NoRegistryAuth,
+) -> Result<Json<DistributionInspect>, ApiError> {
     let image = api.backend.runtime.image(&name).await?;
     Ok(Json(DistributionInspect {
         descriptor: Descriptor { media_type: MANIFEST.to_owned(), digest: image.digest, size: 0 },

@@ -65,7 +65,8 @@ pub(super) fn networks(details: &Details) -> (HostConfigSummary, NetworksOfConta
     (HostConfigSummary { network_mode: name.to_owned() }, networks)
 }
 
-fn network(details: &Details) -> &'static str {
+/// The one network of a container.
+pub(super) fn network(details: &Details) -> &'static str {
     if details.host_network { "host" } else { "none" }
 }
 

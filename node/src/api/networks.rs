@@ -13,6 +13,7 @@ pub(super) fn routes() -> Router<Api> {
 /// `GET /networks`.
 async fn list(params: Params) -> Result<Json<Vec<Network>>, ApiError> {
     let filters = params.filters(&["id", "name", "driver", "scope", "type", "label", "dangling"])?;
+    filters.parsed("type", |kind| matches!(kind, "builtin" | "custom").then_some(()))?;
     let host = host();
     let fits = |filter: &str, value: &str| !filters.has(filter) || filters.values(filter).any(|asked| asked == value);
     let shown = fits("id", &host.id)

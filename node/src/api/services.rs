@@ -15,7 +15,7 @@ use skep_proto::v1::{CreateServiceRequest, GetObjectRequest, ListServicesRequest
 use super::{
     call::call,
     error::ApiError,
-    request::{Params, Spec},
+    request::{NoRegistryAuth, Params, Spec},
     state::Api,
 };
 
@@ -54,6 +54,7 @@ async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Service
 /// `POST /services/create`.
 async fn create(
     State(api): State<Api>,
+    _: NoRegistryAuth,
     Spec(spec): Spec<ServiceSpec>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
     let mut control = api.control()?;
@@ -77,6 +78,7 @@ async fn update(
     State(api): State<Api>,
     Path(key): Path<String>,
     params: Params,
+    _: NoRegistryAuth,
     Spec(spec): Spec<ServiceSpec>,
 ) -> Result<Json<Updated>, ApiError> {
     let mut control = api.control()?;

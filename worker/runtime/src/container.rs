@@ -5,12 +5,16 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
-use skep_common::clock::Timestamp;
+use skep_common::{
+    clock::Timestamp,
+    template::{Context, TemplateError},
+};
 use skep_proto::v1::{
-    ContainerSpec, GenericResource, LogDriver, NetworkMode, ResourceRequirements, Task, generic_resource::Value,
+    ContainerSpec, GenericResource, LogDriver, NetworkMode, NodeDescription, ResourceRequirements, Task,
+    generic_resource::Value,
 };
 
-use crate::Details;
+use crate::{Details, RuntimeError};
 
 /// The label that names a container's task.
 pub(crate) const TASK_LABEL: &str = "com.docker.swarm.task.id";
@@ -35,17 +39,21 @@ pub struct ContainerSpecification {
 }
 
 impl ContainerSpecification {
-    /// The container of a task. Equal tasks give equal containers: the id comes from the task's.
-    #[must_use]
-    pub fn for_task(task: &Task) -> Self {
+    /// The container of a task on `node`. Equal tasks give equal containers: the id comes from the task's.
+    ///
+    /// # Errors
+    /// [`RuntimeError::InvalidSpecification`]: a template in it cannot be evaluated.
+    pub fn for_task(task: &Task, node: &NodeDescription) -> Result<Self, RuntimeError> {
         let spec = task.spec.clone().unwrap_or_default().into_inner();
         let network = spec.network();
         let mut container = spec.container.unwrap_or_default();
-        container.env.extend(resource_env(&task.generic_resources));
         let service = task.service.as_ref();
         let service_name = service.map_or("", |service| service.name.as_str());
         let slot = if task.slot == 0 { task.node_id.clone() } else { task.slot.to_string() };
         let name = format!("{service_name}.{slot}.{}", task.id);
+
+        expand(&mut container, &context(task, node, &name))?;
+        container.env.extend(resource_env(&task.generic_resources));
 
         let mut labels = container.labels.clone();
         let swarm = [
@@ -58,7 +66,7 @@ impl ContainerSpecification {
         ];
         labels.extend(swarm.map(|(key, value)| (key.to_owned(), value.to_owned())));
 
-        Self {
+        Ok(Self {
             id: container_id_of_task(&task.id),
             labels,
             network,
@@ -66,8 +74,36 @@ impl ContainerSpecification {
             resources: spec.resources.unwrap_or_default(),
             log_driver: spec.log_driver.unwrap_or_default(),
             name,
-        }
+        })
     }
+}
+
+/// What the templates of a task's spec may name.
+fn context(task: &Task, node: &NodeDescription, name: &str) -> Context {
+    let service = task.service.as_ref();
+    let platform = node.platform.clone().unwrap_or_default();
+    Context {
+        service_id: task.service_id.clone(),
+        service_name: service.map(|service| service.name.clone()).unwrap_or_default(),
+        service_labels: service.map(|service| service.labels.clone()).unwrap_or_default(),
+        node_id: task.node_id.clone(),
+        node_hostname: node.hostname.clone(),
+        node_os: platform.os,
+        node_architecture: platform.architecture,
+        task_id: task.id.clone(),
+        task_name: name.to_owned(),
+        task_slot: if task.slot == 0 { task.node_id.clone() } else { task.slot.to_string() },
+    }
+}
+
+/// Replaces the templates where Docker does: in the values of variables and in the host name.
+fn expand(container: &mut ContainerSpec, context: &Context) -> Result<(), RuntimeError> {
+    let refuse = |error: TemplateError| RuntimeError::InvalidSpecification(error.to_string());
+    for variable in &mut container.env {
+        *variable = context.expand_variable(variable).map_err(refuse)?;
+    }
+    container.hostname = context.expand(&container.hostname).map_err(refuse)?;
+    Ok(())
 }
 
 /// What tells a container which generic resources are its own: how many of each kind, or their names.
@@ -186,15 +222,36 @@ mod tests {
         }
     }
 
+    fn made_of(task: &Task) -> ContainerSpecification {
+        let node = NodeDescription { hostname: "dk1".into(), ..NodeDescription::default() };
+        ContainerSpecification::for_task(task, &node).unwrap()
+    }
+
+    #[test]
+    fn templates_are_replaced_where_docker_replaces_them() {
+        let mut task = task(3);
+        let spec = task.spec.as_mut().unwrap();
+        let container = spec.container.as_mut().unwrap();
+        container.hostname = "{{.Service.Name}}-{{.Task.Slot}}".into();
+        container.env = vec!["A={{.Node.Hostname}} {{.Task.Name}}".into(), "{{.Node.ID}}".into()];
+        container.args = vec!["{{.Node.ID}}".into()];
+        let container = made_of(&task).container;
+        assert_eq!((container.hostname.as_str(), &container.args[0][..]), ("web-3", "{{.Node.ID}}"));
+        assert_eq!(container.env, ["A=dk1 web.3.t1", "{{.Node.ID}}"]);
+        task.spec.as_mut().unwrap().container.as_mut().unwrap().hostname = "{{.Bogus}}".into();
+        let refused = ContainerSpecification::for_task(&task, &NodeDescription::default()).unwrap_err();
+        assert!(refused.is_permanent() && refused.to_string().contains("can't evaluate field Bogus"), "{refused}");
+    }
+
     #[test]
     fn a_replica_is_named_by_slot_and_a_global_task_by_node() {
-        assert_eq!(ContainerSpecification::for_task(&task(3)).name, "web.3.t1");
-        assert_eq!(ContainerSpecification::for_task(&task(0)).name, "web.n1.t1");
+        assert_eq!(made_of(&task(3)).name, "web.3.t1");
+        assert_eq!(made_of(&task(0)).name, "web.n1.t1");
     }
 
     #[test]
     fn the_task_can_be_read_back_from_the_labels() {
-        let made = ContainerSpecification::for_task(&task(1));
+        let made = made_of(&task(1));
         assert_eq!(made.labels["com.docker.swarm.task.id"], "t1");
         assert_eq!(made.labels["com.docker.swarm.service.name"], "web");
         assert_eq!(made.labels["tier"], "front");
@@ -209,7 +266,7 @@ mod tests {
             of("ssd", Value::Discrete(3)),
             of("gpu", Value::Named("UUID1".into())),
         ];
-        let made = ContainerSpecification::for_task(&task);
+        let made = made_of(&task);
         assert_eq!(made.container.env, ["DOCKER_RESOURCE_GPU=UUID2,UUID1", "DOCKER_RESOURCE_SSD=3"]);
     }
 

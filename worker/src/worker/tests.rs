@@ -219,12 +219,15 @@ async fn a_container_is_a_stray_only_when_the_swarm_says_so() {
     manager.assign(None);
     let host = Host::new(&ca);
     for id in ["stray", "known"] {
-        let container = ContainerSpecification::for_task(&task(id, TaskState::Running));
+        let container =
+            ContainerSpecification::for_task(&task(id, TaskState::Running), &NodeDescription::default()).unwrap();
         host.runtime.prepare(&container).await.unwrap();
         host.runtime.start(&container.id).await.unwrap();
     }
-    let own =
-        ContainerSpecification { id: "own".into(), ..ContainerSpecification::for_task(&task("x", TaskState::Running)) };
+    let own = {
+        let made = ContainerSpecification::for_task(&task("x", TaskState::Running), &NodeDescription::default());
+        ContainerSpecification { id: "own".into(), ..made.unwrap() }
+    };
     host.runtime.prepare(&own).await.unwrap();
 
     let worker = host.start(&[&manager]).await;

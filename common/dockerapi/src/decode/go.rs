@@ -11,6 +11,8 @@ use serde::{
 };
 use serde_json::{Error, Map, Value};
 
+use super::defined::is_defined;
+
 /// Where in the document a value stands.
 pub(super) enum Path<'a> {
     Root,
@@ -46,7 +48,7 @@ impl<'a> GoValue<'a> {
     }
 
     /// The entries under the names the type uses, without nulls.
-    fn known(&self, given: Map<String, Value>, fields: &'static [&'static str]) -> Map<String, Value> {
+    fn known(&self, name: &str, given: Map<String, Value>, fields: &'static [&'static str]) -> Map<String, Value> {
         let mut known = Map::new();
         for (key, value) in given {
             let field = fields.iter().find(|field| field.eq_ignore_ascii_case(&key));
@@ -56,7 +58,8 @@ impl<'a> GoValue<'a> {
                     known.insert((*field).to_owned(), value);
                 }
                 Some(_) => {}
-                None => self.note_unknown(&key, &value),
+                None if is_defined(name, &key) => self.note_unknown(&key, &value),
+                None => {}
             }
         }
         known
@@ -121,13 +124,13 @@ impl<'de> Deserializer<'de> for GoValue<'_> {
 
     fn deserialize_struct<V: Visitor<'de>>(
         mut self,
-        _name: &'static str,
+        name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
         let entries = match self.value.take() {
             Value::Null => Map::new(),
-            Value::Object(entries) => self.known(entries, fields),
+            Value::Object(entries) => self.known(name, entries, fields),
             other => return Self { value: other, ..self }.deserialize_any(visitor),
         };
         visitor.visit_map(self.map(entries))

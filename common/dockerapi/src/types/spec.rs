@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Empty, Platform, Resources, zero};
+use super::{Platform, Resources, zero};
 
 /// The template of a service's tasks.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -92,7 +92,7 @@ pub struct ContainerSpec {
     pub hosts: Vec<String>,
     /// Nothing can be set in it yet.
     #[serde(rename = "DNSConfig", skip_serializing_if = "Option::is_none")]
-    pub dns_config: Option<Empty>,
+    pub dns_config: Option<DnsConfig>,
     /// `default`, or empty.
     #[serde(skip_serializing_if = "zero")]
     pub isolation: String,
@@ -121,6 +121,11 @@ pub struct HealthConfig {
     #[serde(skip_serializing_if = "zero")]
     pub test: Vec<String>,
 }
+
+/// How names are looked up: nothing can be set yet.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DnsConfig {}
 
 /// A limit of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

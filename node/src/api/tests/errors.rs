@@ -3,7 +3,10 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::super::testing::{Bench, NODE, Place};
+use super::super::{
+    router,
+    testing::{Bench, NODE, Place},
+};
 
 fn golden(name: &str) -> Value {
     let path = format!("{}/../common/dockerapi/tests/goldens/{name}.json", env!("CARGO_MANIFEST_DIR"));
@@ -356,4 +359,19 @@ async fn what_a_swarm_cannot_start_with() {
     assert_eq!(status, 503);
     assert!(late["message"].as_str().unwrap().starts_with("Timeout was reached before node joined."));
     assert!(bench.swarm.started.lock().unwrap().is_none() && bench.swarm.joined.lock().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn credentials_that_cannot_be_used_are_refused() {
+    let bench = Bench::new(Place::Manager);
+    let send = async |auth: &'static str| {
+        let spec =
+            json!({ "Name": "web", "TaskTemplate": { "ContainerSpec": { "Image": "a" } }, "Mode": { "Global": {} } });
+        let request = http::Request::post("/services/create").header("X-Registry-Auth", auth);
+        let request = request.body(axum::body::Body::from(spec.to_string())).unwrap();
+        router::answer(router::router(bench.api.clone()), request).await.status().as_u16()
+    };
+    assert_eq!(send("eyJ1c2VybmFtZSI6ImEiLCJwYXNzd29yZCI6ImIifQ==").await, 400);
+    assert_eq!(bench.get("/services").await.1, json!([]));
+    assert_eq!(send("e30=").await, 201);
 }

@@ -149,7 +149,7 @@ mod tests {
             created: 1_700_000_000_000_000_001,
             cgroup: "/skep/5d0c9a".into(),
             stop_signal: 3,
-            logged: true,
+            ..Record::default()
         }
     }
 
