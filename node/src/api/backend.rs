@@ -83,11 +83,11 @@ pub enum SwarmError {
         "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join another one."
     )]
     AlreadyInSwarm,
-    /// The join goes on in the background.
+    /// The join goes on in the background; what stands in its way as a sentence of its own, or nothing.
     #[error(
-        "Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use the \"docker info\" command to see the current swarm status of your node."
+        "Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use the \"docker info\" command to see the current swarm status of your node.{0}"
     )]
-    JoinTimeout,
+    JoinTimeout(String),
     /// A manager was asked to leave without force; the text says what that would do.
     #[error("{0}")]
     LeaveNeedsForce(String),

@@ -87,7 +87,7 @@ impl From<SwarmError> for ApiError {
         let status = match &error {
             SwarmError::NotInSwarm
             | SwarmError::AlreadyInSwarm
-            | SwarmError::JoinTimeout
+            | SwarmError::JoinTimeout(_)
             | SwarmError::LeaveNeedsForce(_) => StatusCode::SERVICE_UNAVAILABLE,
             SwarmError::Invalid(_) | SwarmError::Refused(_) => StatusCode::BAD_REQUEST,
             SwarmError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -189,6 +189,12 @@ impl LocalSwarm {
         Ok(())
     }
 
+    /// A join that goes on in the background, and why it does.
+    fn unfinished(&self) -> SwarmError {
+        let error = self.status().error;
+        SwarmError::JoinTimeout(if error.is_empty() { error } else { format!(" The reason so far: {error}.") })
+    }
+
     /// A machine may have another address than when it joined.
     fn follow_address(&self, record: &mut Record) {
         let Ok(interfaces) = address::interfaces() else { return };
@@ -383,7 +389,7 @@ impl Swarm for LocalSwarm {
             info!(node = member.node_id(), "the node is back with a new certificate");
             drop(change);
             let connected = tokio::time::timeout(JOIN_WAIT, member.wait_connected()).await;
-            return connected.map_err(|_| SwarmError::JoinTimeout);
+            return connected.map_err(|_| self.unfinished());
         }
         self.inner.must_be_inactive()?;
         JoinToken::parse(&options.token).map_err(|error| SwarmError::Invalid(error.to_string()))?;
@@ -415,7 +421,7 @@ impl Swarm for LocalSwarm {
             }
         };
         if tokio::time::timeout(JOIN_WAIT, finished).await.is_err() {
-            return Err(SwarmError::JoinTimeout);
+            return Err(self.unfinished());
         }
         match self.inner.phase() {
             Phase::Active(_) => Ok(()),
@@ -423,7 +429,7 @@ impl Swarm for LocalSwarm {
                 self.inner.set(Phase::Inactive);
                 Err(SwarmError::Refused(error))
             }
-            Phase::Inactive | Phase::Pending { .. } => Err(SwarmError::JoinTimeout),
+            Phase::Inactive | Phase::Pending { .. } => Err(self.unfinished()),
         }
     }
 
@@ -447,7 +453,7 @@ fn leave_warning(members: usize, is_leader: bool) -> String {
     match (members, is_leader) {
         (0 | 1, _) => format!("{head} Removing the last manager erases all current state of the swarm. {tail}"),
         (2, _) => format!(
-            "{head} Removing this node leaves 1 managers out of 2. Without a Raft quorum your swarm will be inaccessible. The only way to restore a swarm that has lost consensus is to reinitialize it with `--force-new-cluster`. {tail}"
+            "{head} Removing this node leaves 1 managers out of 2. Without a Raft quorum your swarm will be inaccessible. {tail}"
         ),
         (n, _) => format!("{head} Removing this node leaves {} managers out of {n}. {tail}", n - 1),
     }

@@ -272,18 +272,29 @@ impl Member {
         // Or it would join anew as soon as it is out.
         self.stop_supervising().await;
         let manager = self.shared.manager.borrow().clone();
-        if let Some(manager) = manager
-            && let Err(error) = manager.leave(force).await
+        if let Some(manager) = &manager
+            && !force
+            && let Err(error) = manager.leave(false).await
         {
             self.supervise();
             return Err(error);
         }
         let worker = lock(&self.worker).take();
-        if let Some(worker) = worker {
-            worker.leave().await;
-        }
+        // Containers take their time to stop, and the others theirs to agree: both at once.
+        let farewell = async {
+            if let Some(manager) = manager.filter(|_| force) {
+                manager.leave(true).await?;
+            }
+            Ok(())
+        };
+        let release = async {
+            if let Some(worker) = worker {
+                worker.leave().await;
+            }
+        };
+        let (left, ()) = tokio::join!(farewell, release);
         self.shared.stop_manager().await;
-        Ok(())
+        left
     }
 }
 

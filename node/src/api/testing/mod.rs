@@ -97,7 +97,7 @@ impl Swarm for FakeSwarm {
             return Err(SwarmError::AlreadyInSwarm);
         }
         if options.remote_addrs[0].starts_with("10.255.") {
-            return Err(SwarmError::JoinTimeout);
+            return Err(SwarmError::JoinTimeout(String::new()));
         }
         if !options.token.starts_with("SWMTKN-1-") {
             return Err(SwarmError::Invalid("invalid join token".into()));
