@@ -44,11 +44,23 @@ pub enum Bug {
     BlindDemotion,
     /// A leader tells nodes what to do without asking whether it still leads.
     UnconfirmedLeader,
+    /// The leader holds it against the nodes that it stood still itself.
+    SleepIsSilence,
+    /// Silence is measured by a clock that jumps.
+    WallClock,
+    /// A task starts beside one that does not stop long before its patience has ended.
+    ImpatientSuccessor,
+    /// Every task goes to the first node, whatever that has.
+    BlindScheduler,
+    /// Nothing is ever forgotten.
+    EndlessHistory,
+    /// A loop that is behind misses what changes meanwhile.
+    LostChanges,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 26] = [
         Self::BackwardStatus,
         Self::UnfencedSession,
         Self::EarlySlotReuse,
@@ -69,6 +81,12 @@ impl Bug {
         Self::HastyDemotion,
         Self::BlindDemotion,
         Self::UnconfirmedLeader,
+        Self::SleepIsSilence,
+        Self::WallClock,
+        Self::ImpatientSuccessor,
+        Self::BlindScheduler,
+        Self::EndlessHistory,
+        Self::LostChanges,
     ];
 }
 

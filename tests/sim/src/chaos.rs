@@ -15,7 +15,14 @@ pub(crate) enum Fault {
     Split { leader: bool },
     /// A link is cut for a while.
     Cut { node: String },
+    /// The leader's machine stands still for a while, and goes on as if nothing had been.
+    Freeze,
+    /// A manager's clock jumps, and is set right after a while.
+    Clock,
 }
+
+/// How many runs in a thousand have a very big service.
+const BIG: u64 = 15;
 
 /// What kind of trouble a run is in: no two runs have the same.
 #[derive(Debug, Clone)]
@@ -34,6 +41,12 @@ pub(crate) struct Temper {
     pub(crate) loss: u64,
     /// How many proposals in a thousand wait for longer than whoever made them.
     pub(crate) delays: u64,
+    /// How many of the faults in a thousand are machines that stand still, and clocks that jump.
+    oddities: u64,
+    /// How many containers in a thousand do not end for long after they were told to.
+    pub(crate) stubborn: u64,
+    /// Whether there is a service whose plans are cut into several entries.
+    pub(crate) big: bool,
     /// How many containers in a thousand end by themselves.
     pub(crate) exits: u64,
     /// Whether users have jobs…
@@ -46,6 +59,7 @@ pub(crate) struct Temper {
 
 impl Temper {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let big = rng.chance(BIG);
         let mut any_of = |choices: &[u64]| rng.pick(choices).copied().unwrap_or_default();
         Self {
             pace: any_of(&[300, 700, 2000]),
@@ -55,6 +69,9 @@ impl Temper {
             cuts: any_of(&[100, 300, 600]),
             loss: any_of(&[0, 5, 20, 80]),
             delays: any_of(&[0, 10, 100]),
+            oddities: any_of(&[0, 100, 400]),
+            stubborn: any_of(&[0, 0, 50]),
+            big,
             exits: any_of(&[0, 200, 600]),
             jobs: any_of(&[0, 0, 1]) == 1,
             moves: any_of(&[0, 0, 1]) == 1,
@@ -66,6 +83,9 @@ impl Temper {
 /// A fault for a swarm of these nodes.
 pub(crate) fn fault(rng: &mut Rng, temper: &Temper, nodes: &[String]) -> Option<Fault> {
     let node = rng.pick(nodes)?.clone();
+    if rng.chance(temper.oddities) {
+        return Some(if rng.chance(500) { Fault::Freeze } else { Fault::Clock });
+    }
     Some(if rng.chance(temper.leaders) {
         if rng.chance(temper.splits) {
             Fault::Split { leader: rng.chance(600) }

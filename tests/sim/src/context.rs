@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Wall time when a run begins.
-const EPOCH: Timestamp = Timestamp::from_secs(1_700_000_000);
+pub(crate) const EPOCH: Timestamp = Timestamp::from_secs(1_700_000_000);
 
 /// Something that must never be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +41,15 @@ pub(crate) struct Context {
     pub(crate) tally: Tally,
     pub(crate) bugs: Planted,
     pub(crate) temper: Temper,
+    /// When nothing will break any more.
+    pub(crate) chaos: Duration,
     /// Since when nothing breaks any more, and programs run on.
     pub(crate) calm_since: Option<Duration>,
     queue: Queue,
 }
 
 impl Context {
-    pub(crate) fn new(seed: u64, bugs: Planted, keep_trace: bool) -> Self {
+    pub(crate) fn new(seed: u64, bugs: Planted, keep_trace: bool, chaos: Duration) -> Self {
         let mut rng = Rng::new(seed);
         let temper = Temper::draw(&mut rng);
         Self {
@@ -57,6 +59,7 @@ impl Context {
             tally: Tally::default(),
             bugs,
             temper,
+            chaos,
             calm_since: None,
             queue: Queue::default(),
         }

@@ -1,7 +1,7 @@
 //! Carries one task's effects out, as the daemon's runner does: in the order the machine gave them, one operation at a
 //! time; a save may be overtaken by the next effect and goes on by itself.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use skep_proto::v1::{Task, TaskState};
 use skep_worker::task_machine::{Effect, Event, Found, TaskMachine};
@@ -13,6 +13,7 @@ use crate::{
     oracle::Oracle,
     reporter::Reporter,
     runtime::Container,
+    tally::Kind,
     users::{BROKEN, JOB},
 };
 
@@ -193,7 +194,13 @@ impl Driver {
             Effect::Start => (if context.misfortune(50) { 2000 } else { 10 }, Some(Event::Started { pid: 0 })),
             Effect::Stop { grace, .. } => {
                 let whole = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-                let delay = if context.misfortune(100) { whole } else { whole.min(200) };
+                let mut delay = if context.misfortune(100) { whole } else { whole.min(200) };
+                if context.misfortune(context.temper.stubborn) {
+                    // Not even when it is killed: its disk hangs, say. All of that is over some time after the faults.
+                    context.tally.count(Kind::Stubborn);
+                    let latest = (context.chaos + Duration::from_secs(20)).saturating_sub(context.now);
+                    delay = context.rng.millis(5_000, 75_000).min(latest).as_millis().try_into().unwrap_or(delay);
+                }
                 let (node, task) = (tools.machine.id.clone(), self.id.clone());
                 let ends = Happening::ContainerEnds { node, task, code: 143, why: Ending::Stopped };
                 context.soon(delay, delay, ends);

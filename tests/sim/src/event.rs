@@ -28,6 +28,8 @@ pub(crate) enum Event {
     GiveUp { term: u64 },
     /// While there are two leaders, nodes go from one to the other.
     TurnAround,
+    /// A manager's clock is set right.
+    SetClock { manager: u64 },
     /// Managers that were cut off are so no more, unless that was an earlier time.
     Heal { split: u64 },
     /// A node that is to be a manager asks to be a member.
@@ -70,6 +72,24 @@ pub(crate) enum Event {
     // ---- the world
     /// A fault or a user's whim.
     Chaos,
+}
+
+impl Event {
+    /// The leader that something happens in, if it does in one.
+    pub(crate) fn term(&self) -> Option<u64> {
+        match self {
+            Self::Look { term, .. }
+            | Self::Due { term, .. }
+            | Self::Barrier { term, .. }
+            | Self::Flush { term, .. }
+            | Self::ChangeMembers { term, .. } => Some(*term),
+            Self::Propose { ticket, .. }
+            | Self::Abandoned { ticket }
+            | Self::Late { ticket, .. }
+            | Self::Deadline { ticket } => Some(ticket.term),
+            _ => None,
+        }
+    }
 }
 
 /// Why a container ends.

@@ -16,9 +16,9 @@ use skep_store::View;
 
 use crate::{
     context::{Context, Step, must},
-    fitness::{is_allowed, may_run},
+    fitness::{has_room, is_allowed, may_run},
     node::Node,
-    oracle::{Oracle, cpus_of},
+    oracle::Oracle,
     tally::{Excuse, Tally},
 };
 
@@ -42,6 +42,7 @@ pub(crate) fn check(
     oracle.promises_are_kept(view)?;
     roles::check(view, members)?;
     services_are_whole(view)?;
+    history_is_short(view)?;
     updates_are_over(view, now, tally)?;
     jobs::check(view, now, tally)?;
     moves::check(view, now)?;
@@ -181,12 +182,22 @@ fn has_no_room(view: &View, task: &Task) -> bool {
 /// Looks at every node, the slow way.
 fn fits_somewhere(view: &View, task: &Task) -> bool {
     let placement = task.spec.as_ref().and_then(|spec| spec.placement.as_ref());
-    view.nodes().any(|node| {
-        let capacity =
-            node.description.as_ref().and_then(|description| description.resources.clone()).unwrap_or_default();
-        let taken: i64 = view.tasks_of_node(&node.id).filter(|other| other.may_run()).map(|other| cpus_of(other)).sum();
-        taken + cpus_of(task) <= capacity.nano_cpus && is_allowed(node, placement)
-    })
+    view.nodes().any(|node| is_allowed(node, placement) && has_room(view, node, task))
+}
+
+/// No more of what is over is kept than the settings say.
+fn history_is_short(view: &View) -> Step {
+    let limit = view.cluster().and_then(|cluster| cluster.spec.as_ref()).map_or(0, |spec| spec.task_history_limit);
+    let limit = usize::try_from(limit).unwrap_or(0).max(1);
+    let mut places: BTreeMap<(&str, u64, &str), usize> = BTreeMap::new();
+    for task in view.tasks().filter(|task| task.job_iteration == 0 && !task.service_id.is_empty()) {
+        let node = if task.slot == 0 { task.node_id.as_str() } else { "" };
+        *places.entry((task.service_id.as_str(), task.slot, node)).or_default() += 1;
+    }
+    // The one that was told to stop last, and the ones that are tried beside it, come on top.
+    let long = places.iter().find(|(_, kept)| **kept > limit + 2);
+    must!(long.is_none(), "of {long:?} tasks more than {limit} are kept");
+    Ok(())
 }
 
 /// Every container and every record belongs to a task of this node.

@@ -9,7 +9,7 @@ mod component;
 mod dispatcher;
 pub(crate) mod planted;
 
-use std::{cell::RefCell, collections::BTreeMap, mem, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, mem, rc::Rc, sync::Arc, time::Duration};
 
 use skep_common::{clock::Timestamp, id::SeededIds};
 use skep_core::{
@@ -18,13 +18,13 @@ use skep_core::{
     reconcile::{Fate, Loop as Machine, Next, Now, Reconciler as _},
     roles::{self, RaftAction},
 };
-use skep_proto::v1::TaskStatusUpdate;
-use skep_store::{Backlog, Change, ChangeSet, Selector, View};
+use skep_proto::v1::{Task, TaskStatusUpdate};
+use skep_store::{Backlog, Change, ChangeSet, News, Selector, View};
 
 use self::component::Component;
 use crate::{
     Bug,
-    context::{Context, Step},
+    context::{Context, Step, must},
     event::Event,
     network::ToAgent,
     node::Node,
@@ -99,6 +99,8 @@ struct Running {
     stage: Stage,
     /// Of its plans and waits.
     serial: u64,
+    /// The state it looked at last.
+    looked: Option<View>,
 }
 
 impl Running {
@@ -140,6 +142,22 @@ impl Inbox {
     }
 }
 
+/// The news of a loop tell of every task that is not as it was, and of all as they are.
+fn nothing_is_missed(before: Option<&View>, now: &View, news: &News) -> Step {
+    let (Some(before), News::Changes(changes)) = (before, news) else { return Ok(()) };
+    let told: BTreeMap<&str, &Change> = changes.iter().map(|change| (change.object().id(), change)).collect();
+    let is_known = |task: &Arc<Task>| {
+        told.get(task.id.as_str()).is_some_and(|it| it.after() == now.task(&task.id).cloned().map(Into::into).as_ref())
+    };
+    let is_other = |task: &Arc<Task>, view: &View| view.task(&task.id).is_none_or(|other| !Arc::ptr_eq(other, task));
+    let other = now.tasks().filter(|task| is_other(task, before));
+    let gone = before.tasks().filter(|task| now.task(&task.id).is_none());
+    for task in other.chain(gone) {
+        must!(is_known(task), "a loop does not hear that {} has changed", task.id);
+    }
+    Ok(())
+}
+
 /// What a leader looks at.
 #[derive(Clone, Copy)]
 pub(crate) struct Around<'a> {
@@ -159,7 +177,9 @@ pub(crate) struct Leader {
     pub(crate) is_confirmed: bool,
     /// Proposals that nobody waits for any more and that may be written yet.
     pub(crate) queued: usize,
-    skew: i64,
+    pub(crate) skew: i64,
+    /// Until when it stands still.
+    pub(crate) still_until: Option<Duration>,
     /// When it last looked who is alive, and how long in all it did not although it was time.
     looked_at: Duration,
     asleep: Duration,
@@ -180,6 +200,7 @@ impl Leader {
             is_confirmed: true,
             queued: 0,
             skew: manager.skew,
+            still_until: None,
             looked_at: context.now,
             asleep: Duration::ZERO,
             liveness: Rc::new(RefCell::new(Liveness::new(&manager.view, context.now))),
@@ -195,7 +216,7 @@ impl Leader {
             let selector = component.watches();
             let machine = Machine::new(component);
             let backlog = Backlog::merging_at(loose);
-            let running = Running { machine, selector, backlog, stage: Stage::Waits(0), serial: 0 };
+            let running = Running { machine, selector, backlog, stage: Stage::Waits(0), serial: 0, looked: None };
             leader.loops.insert(which, running);
             if context.bugs.has(Bug::NoFirstLook) {
                 context.after(Duration::from_secs(10), Event::Due { term, which, wait: 0 });
@@ -245,6 +266,10 @@ impl Leader {
         let now = self.now(context);
         let Some(running) = self.loops.get_mut(&which) else { return Ok(()) };
         let news = running.backlog.take();
+        if which == Loop::Orchestrator {
+            nothing_is_missed(running.looked.as_ref(), around.view, &news)?;
+            running.looked = Some(around.view.clone());
+        }
         running.machine.reconciler().see(around.members);
         let transactions = running.machine.plan(around.view, news, now);
         if which == Loop::Liveness {
@@ -366,7 +391,9 @@ impl Leader {
         for (which, running) in &mut self.loops {
             let heard: Vec<Change> = changes.changes.iter().filter(|change| running.hears(change)).cloned().collect();
             if !heard.is_empty() {
-                running.backlog.push(heard);
+                if !context.bugs.has(Bug::LostChanges) || running.backlog.is_empty() {
+                    running.backlog.push(heard);
+                }
                 called.push(*which);
             }
         }

@@ -11,7 +11,6 @@ use skep_core::{roles::Member, task::TaskExt};
 use skep_proto::v1::{Service, Task, UpdateState};
 use skep_store::{AnyObject, Change, ChangeSet, View};
 
-pub(crate) use self::tasks::cpus_of;
 use self::{jobs::Jobs, moves::Moves, roles::Promises, tasks::Tasks};
 use crate::{
     context::{Context, Step, must},

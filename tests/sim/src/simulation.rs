@@ -19,7 +19,7 @@ use crate::{
     health,
     leader::{Around, Leader, Origin},
     network::{self, ToLeader},
-    node::{Node, Reach},
+    node::{self, Node, Reach},
     oracle::{Oracle, Sight},
     raft::Raft,
     tally::{Kind, Tally},
@@ -120,7 +120,7 @@ struct Simulation {
 
 impl Simulation {
     fn new(config: &Config) -> Self {
-        let mut context = Context::new(config.seed, Planted::new(config.bug), config.keep_trace);
+        let mut context = Context::new(config.seed, Planted::new(config.bug), config.keep_trace, config.chaos);
         let mut nodes = BTreeMap::new();
         for number in 1..=context.rng.between(2, 5) {
             let node = Node::new(&format!("n{number}"), 1 + context.rng.between(0, 3), &mut context.rng);
@@ -231,6 +231,10 @@ impl Simulation {
     // ---- what happens --------------------------------------------------------------------------
 
     fn happen(&mut self, event: Event) -> Step {
+        if let Some(until) = event.term().and_then(|term| self.is_still(term)) {
+            self.context.after(until - self.context.now, event);
+            return Ok(());
+        }
         match event {
             Event::Commit { term, index } => {
                 self.raft.commit(&mut self.context, term, index);
@@ -241,6 +245,11 @@ impl Simulation {
             Event::ManagerStarts { manager } => self.raft.start_manager(&mut self.context, manager),
             Event::GiveUp { term } => {
                 self.give_up(term);
+                Ok(())
+            }
+            Event::SetClock { manager } => {
+                let skew = node::skew(&mut self.context.rng);
+                self.set_clock(manager, skew);
                 Ok(())
             }
             Event::TurnAround => {
@@ -347,6 +356,10 @@ impl Simulation {
             network::breaks(&mut self.context, node, session.unwrap_or_default());
             return Ok(());
         };
+        if let Some(until) = self.is_still(term) {
+            self.context.after(until - self.context.now, Event::AtLeader { node: name.to_owned(), message });
+            return Ok(());
+        }
         self.lead(term, |leader, view, simulation| match simulation.nodes.get(name) {
             Some(node) => {
                 leader.is_confirmed = simulation.raft.is_confirmed(leader.term());

@@ -53,11 +53,21 @@ pub enum Kind {
     RoleRefused,
     /// The leader was to be a worker, and moved the lead away.
     LeadMoved,
+    /// A leader stood still for a while.
+    Freeze,
+    /// A manager's clock jumped.
+    ClockJump,
+    /// A container did not end for long after it was told to.
+    Stubborn,
+    /// A service was made whose plans are cut into several entries.
+    BigPlan,
+    /// The settings of the swarm were changed.
+    Settings,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 29] = [
         Self::NewLeader,
         Self::ManagerKilled,
         Self::AgentKilled,
@@ -82,6 +92,11 @@ impl Kind {
         Self::Demotion,
         Self::RoleRefused,
         Self::LeadMoved,
+        Self::Freeze,
+        Self::ClockJump,
+        Self::Stubborn,
+        Self::BigPlan,
+        Self::Settings,
     ];
 
     fn name(self) -> &'static str {
@@ -110,6 +125,11 @@ impl Kind {
             Self::Demotion => "demotions",
             Self::RoleRefused => "role changes refused",
             Self::LeadMoved => "leads moved",
+            Self::Freeze => "leaders that stood still",
+            Self::ClockJump => "clocks that jumped",
+            Self::Stubborn => "containers that would not stop",
+            Self::BigPlan => "very big services",
+            Self::Settings => "changes of settings",
         }
     }
 }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use skep_common::{
     clock::Timestamp,
     id::{Ids, SeededIds},
+    limits::MAX_TRANSACTION_ACTIONS,
 };
 use skep_core::{job, rebalance, roles, update, validate_spec};
 use skep_proto::v1::{
-    Availability, DrainPace, ManagerStatus, Node as StoredNode, NodeRole, NodeSpec, ObjectKind, ReplicatedService,
-    Service, ServiceSpec, Transaction, service_spec::Mode,
+    Availability, Cluster, DrainPace, ManagerStatus, Node as StoredNode, NodeRole, NodeSpec, ObjectKind,
+    ReplicatedService, Service, ServiceSpec, Transaction, service_spec::Mode,
 };
 use skep_store::{TxBuilder, View};
 
@@ -32,6 +33,9 @@ pub(crate) fn whim(
     members: &[roles::Member],
     ids: &mut SeededIds,
 ) -> Option<Transaction> {
+    if context.temper.big && context.rng.chance(300) {
+        return big(context, view, ids);
+    }
     if context.temper.jobs && context.rng.chance(400) {
         return jobs(context, view, ids);
     }
@@ -43,6 +47,7 @@ pub(crate) fn whim(
     }
     match context.rng.below(18) {
         8..12 => nodes(context, view, members),
+        12 => settings(context, view),
         _ => services(context, view, ids),
     }
 }
@@ -82,6 +87,28 @@ fn services(context: &mut Context, view: &View, ids: &mut SeededIds) -> Option<T
     Some(tx.build())
 }
 
+/// Makes a service whose plans are cut into several entries, scales it, or removes it.
+fn big(context: &mut Context, view: &View, ids: &mut SeededIds) -> Option<Transaction> {
+    let now = context.wall();
+    let mut tx = TxBuilder::new(view, now);
+    let replicas = (MAX_TRANSACTION_ACTIONS as u64) + context.rng.between(1, 100);
+    let is_big = |service: &&Arc<Service>| matches!(service.spec.as_ref().and_then(|spec| spec.mode.as_ref()), Some(Mode::Replicated(it)) if it.replicas > 100);
+    match view.services().find(is_big) {
+        None if context.tally.of(Kind::BigPlan) > 2 => return None,
+        None => {
+            context.tally.count(Kind::BigPlan);
+            tx.create(update::created(ids.next_id(), specs::plain(ids, replicas), now));
+        }
+        Some(service) if context.rng.chance(300) => _ = tx.remove(ObjectKind::Service, &service.id),
+        Some(service) => {
+            let mut spec = service.spec.clone().unwrap_or_default();
+            spec.mode = Some(Mode::Replicated(ReplicatedService { replicas: context.rng.between(1, 4) }));
+            tx.update(update::updated(service, admitted(Some(service), spec)?, now));
+        }
+    }
+    Some(tx.build())
+}
+
 fn nodes(context: &mut Context, view: &View, members: &[roles::Member]) -> Option<Transaction> {
     let now = context.wall();
     let rng = &mut context.rng;
@@ -105,6 +132,16 @@ fn nodes(context: &mut Context, view: &View, members: &[roles::Member]) -> Optio
     }
     let mut tx = TxBuilder::new(view, now);
     tx.update(node);
+    Some(tx.build())
+}
+
+/// Changes the settings of the swarm.
+fn settings(context: &mut Context, view: &View) -> Option<Transaction> {
+    let mut cluster = Cluster::clone(view.cluster()?);
+    cluster.spec.get_or_insert_default().task_history_limit = context.rng.between(0, 4);
+    context.tally.count(Kind::Settings);
+    let mut tx = TxBuilder::new(view, context.wall());
+    tx.update(cluster);
     Some(tx.build())
 }
 

@@ -4,7 +4,7 @@ use std::{num::NonZero, thread};
 
 use skep_sim::{Config, play, run};
 
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 1500;
 
 /// Whatever happens, nothing that must never be is, and once repaired the swarm is what was asked for.
 #[test]

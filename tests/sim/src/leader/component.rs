@@ -145,13 +145,16 @@ impl Reconciler for Component {
 
     fn plan(&mut self, view: &View, now: Now) -> Plan {
         let bugs = self.bugs;
+        if let Part::Scheduler(scheduler) = &mut self.part {
+            return planted::scheduler(bugs, view, scheduler.plan(view, now));
+        }
         with!(&mut self.part, it => it.plan(view, now), else match &mut self.part {
             Part::Roles { members, action } => {
                 let next = roles::plan(view, &planted::members(bugs, view, members), now.wall);
                 *action = next.action;
                 next.plan
             }
-            Part::Liveness(liveness) => liveness.borrow_mut().plan(view, now.wall, now.monotonic),
+            Part::Liveness(liveness) => planted::liveness(bugs, &mut liveness.borrow_mut(), view, now),
             Part::Statuses(inbox) => statuses(bugs, &mut inbox.borrow_mut(), view, now.wall),
             _ => Plan::default(),
         })

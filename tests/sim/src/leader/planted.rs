@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use skep_common::clock::Timestamp;
-use skep_core::{Plan, roles, status::Report, task::TaskExt as _};
+use skep_common::{clock::Timestamp, limits::HEARTBEAT_PERIOD};
+use skep_core::{
+    Plan, liveness::Liveness, orchestrator::STOP_PATIENCE, reconcile::Now, roles, status::Report, task::TaskExt as _,
+};
 use skep_proto::v1::{
     JobOutcome, JobRun, Node, NodeRole, Object, ObjectKind, Service, Task, TaskCause, TaskState, Transaction,
     action::Action, object::Object as Kind,
 };
 use skep_store::{TxBuilder, View};
 
-use crate::{Bug, bugs::Planted};
+use crate::{Bug, bugs::Planted, context::EPOCH};
 
 /// The cron loop's.
 pub(super) fn cron(bugs: Planted, view: &View, mut plan: Plan, _now: Timestamp) -> Plan {
@@ -47,6 +49,22 @@ fn change_job(bugs: Planted, before: Option<&skep_proto::v1::JobStatus>, service
     }
 }
 
+/// The liveness loop's.
+pub(super) fn liveness(bugs: Planted, liveness: &mut Liveness, view: &View, now: Now) -> Plan {
+    if bugs.has(Bug::SleepIsSilence) {
+        // As if it had looked all the while.
+        for ago in (1..20).rev() {
+            let then = now.monotonic.saturating_sub(ago * HEARTBEAT_PERIOD / 2);
+            liveness.plan(view, now.wall, then);
+        }
+    }
+    if bugs.has(Bug::WallClock) {
+        let wall = now.wall.since(EPOCH);
+        return liveness.plan(view, now.wall, wall);
+    }
+    liveness.plan(view, now.wall, now.monotonic)
+}
+
 /// The members as the leader sees them.
 pub(crate) fn members_as_seen(bugs: Planted, mut members: Vec<roles::Member>) -> Vec<roles::Member> {
     if bugs.has(Bug::BlindDemotion) {
@@ -69,6 +87,9 @@ pub(super) fn members(bugs: Planted, view: &View, members: &[roles::Member]) -> 
 pub(super) fn orchestrator(bugs: Planted, view: &View, mut plan: Plan, now: Timestamp) -> Plan {
     if bugs.has(Bug::EarlySlotReuse) {
         start_at_once(&mut plan);
+    }
+    if bugs.has(Bug::ImpatientSuccessor) {
+        start_after_a_while(view, &mut plan, now);
     }
     if bugs.has(Bug::HastyUpdate) {
         stop_nothing_updated(&mut plan);
@@ -112,6 +133,30 @@ fn start_at_once(plan: &mut Plan) {
     }
 }
 
+/// [`Bug::ImpatientSuccessor`].
+fn start_after_a_while(view: &View, plan: &mut Plan, now: Timestamp) {
+    let waits = |task: &&std::sync::Arc<Task>| {
+        task.desired_state() == TaskState::Ready && task.not_before().max(task.created_at()) + STOP_PATIENCE / 8 < now
+    };
+    let mut tx = TxBuilder::new(view, now);
+    let planned: Vec<String> = plan
+        .transactions
+        .iter()
+        .flat_map(|transaction| &transaction.actions)
+        .filter_map(|action| match &action.action {
+            Some(Action::Update(Object { object: Some(Kind::Task(task)) })) => Some(task.id.clone()),
+            Some(Action::Remove(remove)) => Some(remove.id.clone()),
+            _ => None,
+        })
+        .collect();
+    for task in view.tasks().filter(waits).filter(|task| !planned.contains(&task.id)) {
+        tx.update(Task { desired_state: TaskState::Running.into(), ..Task::clone(task) });
+    }
+    if !tx.is_empty() {
+        plan.transactions.push(tx.build());
+    }
+}
+
 /// [`Bug::HastyUpdate`].
 fn stop_nothing_updated(plan: &mut Plan) {
     for transaction in &mut plan.transactions {
@@ -128,6 +173,9 @@ fn stop_nothing_updated(plan: &mut Plan) {
 
 /// The reaper's.
 pub(super) fn reaper(bugs: Planted, view: &View, plan: Plan, now: Timestamp) -> Plan {
+    if bugs.has(Bug::EndlessHistory) {
+        return Plan::default();
+    }
     if bugs.has(Bug::HastyReaper) { forget_unwanted(view, now) } else { plan }
 }
 
@@ -153,4 +201,19 @@ pub(super) fn take_all(view: &View, reports: &[Report], now: Timestamp) -> Plan 
     }
     let transactions = if tx.is_empty() { Vec::new() } else { vec![tx.build()] };
     Plan { transactions, ..Plan::default() }
+}
+
+/// The scheduler's.
+pub(super) fn scheduler(bugs: Planted, view: &View, mut plan: Plan) -> Plan {
+    let first = view.nodes().next().filter(|_| bugs.has(Bug::BlindScheduler));
+    let Some(first) = first else { return plan };
+    for action in plan.transactions.iter_mut().flat_map(|transaction| &mut transaction.actions) {
+        if let Some(Action::Update(Object { object: Some(Kind::Task(task)) })) = &mut action.action
+            && view.task(&task.id).is_some_and(|known| known.node_id.is_empty())
+            && !task.node_id.is_empty()
+        {
+            task.node_id.clone_from(&first.id);
+        }
+    }
+    plan
 }

@@ -1,15 +1,19 @@
 //! Tasks: where they run, how often, beside what, and that they only go forward.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use skep_common::limits;
 use skep_core::{global::is_global, job::is_job, orchestrator::STOP_PATIENCE, task::TaskExt};
-use skep_proto::v1::{NodeState, Task, TaskCause, TaskState, UpdateOrder, UpdateState};
+use skep_proto::v1::{NodeState, Task, TaskCause, TaskState, UpdateOrder, UpdateState, service_spec::Mode};
 use skep_store::{AnyObject, Change, View};
 
 use super::Sight;
 use crate::{
     context::{Step, must},
+    fitness::{host_ports, reserved},
     tally::{Excuse, Tally},
 };
 
@@ -50,6 +54,7 @@ impl Tasks {
         match change {
             Change::Create(AnyObject::Task(new)) => {
                 alone_in_its_place(after, new)?;
+                made_for_its_service(after, new)?;
                 within_attempts(new)?;
                 within_parallelism(after, new)?;
                 place_is_free(sight, None, new, tally)?;
@@ -131,6 +136,35 @@ fn alone_in_its_place(view: &View, task: &Task) -> Step {
     Ok(())
 }
 
+/// A task is made only for a service that is there, as the service is.
+fn made_for_its_service(view: &View, task: &Task) -> Step {
+    let version = view.service(&task.service_id).map(|service| service.spec_version);
+    must!(
+        version.is_some_and(|version| task.spec_version <= version),
+        "{} is made for version {} of {}, which is {version:?}",
+        task.id,
+        task.spec_version,
+        task.service_id
+    );
+    let replicas = view.service(&task.service_id).and_then(|service| match service.spec.as_ref()?.mode.as_ref()? {
+        Mode::Replicated(mode) => Some(mode.replicas),
+        _ => None,
+    });
+    let slots = replicas.map(|_| {
+        let wanted = view.tasks_of_service(&task.service_id).filter(|task| task.is_wanted());
+        wanted.map(|task| task.slot).collect::<BTreeSet<u64>>().len() as u64
+    });
+    // Those that are too many were there before.
+    let is_new = view.tasks_of_service(&task.service_id).all(|other| other.slot != task.slot || other.id == task.id);
+    must!(
+        !is_new || slots <= replicas,
+        "{} is made in a new slot of {}, which has {slots:?} of {replicas:?}",
+        task.id,
+        task.service_id
+    );
+    Ok(())
+}
+
 /// A program is not tried more often than its policy says, whoever leads.
 fn within_attempts(task: &Task) -> Step {
     let policy = task.spec.as_ref().and_then(|spec| spec.restart.as_ref());
@@ -202,20 +236,23 @@ fn only_forward(old: &Task, new: &Task) -> Step {
     Ok(())
 }
 
-/// What tasks reserve on a node is at most what it has.
+/// What tasks reserve on a node is at most what it has, and each of its ports is one task's.
 fn not_overcommitted(view: &View, node_id: &str) -> Step {
     let Some(node) = view.node(node_id) else { return Ok(()) };
     let capacity = node.description.as_ref().and_then(|description| description.resources.clone()).unwrap_or_default();
-    let tasks = view.tasks_of_node(node_id).filter(|task| task.may_run());
-    let reserved: i64 = tasks.map(|task| cpus_of(task)).sum();
-    must!(reserved <= capacity.nano_cpus, "{reserved} of {} CPUs of {node_id} are reserved", capacity.nano_cpus);
+    let tasks = || view.tasks_of_node(node_id).filter(|task| task.may_run());
+    let cpus: i64 = tasks().map(|task| reserved(task).nano_cpus).sum();
+    must!(cpus <= capacity.nano_cpus, "{cpus} of {} CPUs of {node_id} are reserved", capacity.nano_cpus);
+    let memory: i64 = tasks().map(|task| reserved(task).memory_bytes).sum();
+    must!(memory <= capacity.memory_bytes, "{memory} of {} bytes of {node_id} are reserved", capacity.memory_bytes);
+    let mut taken = BTreeMap::new();
+    for task in tasks() {
+        for port in host_ports(task) {
+            let other = taken.insert(port, &task.id);
+            must!(other.is_none(), "port {port} of {node_id} is taken by {other:?} and {}", task.id);
+        }
+    }
     Ok(())
-}
-
-/// What a task reserves.
-pub(crate) fn cpus_of(task: &Task) -> i64 {
-    let resources = task.spec.as_ref().and_then(|spec| spec.resources.as_ref());
-    resources.and_then(|resources| resources.reservations.as_ref()).map_or(0, |reservations| reservations.nano_cpus)
 }
 
 /// Whether two tasks of a service are in one place: a slot, or a node, of one run of a job.

@@ -1,5 +1,7 @@
 //! Faults, and what users do meanwhile.
 
+use std::time::Duration;
+
 use skep_store::TxBuilder;
 
 use super::Simulation;
@@ -33,6 +35,8 @@ impl Simulation {
             Some(Fault::Split { leader }) => self.split(leader),
             Some(Fault::KillAgent { node, lose_disk, reboot }) => self.kill_agent(&node, lose_disk, reboot)?,
             Some(Fault::Cut { node }) => self.cut(node),
+            Some(Fault::Freeze) => self.freeze(),
+            Some(Fault::Clock) => self.turn_clock(),
             None => {}
         }
         Ok(())
@@ -157,6 +161,63 @@ impl Simulation {
         }
         self.splits += 1;
         self.context.soon(500, 10_000, Event::Heal { split: self.splits });
+    }
+
+    /// The leader stands still: it is as if it were cut off, and what comes to it waits. It goes on with what it knew
+    /// before, and hears of the others only after that.
+    fn freeze(&mut self) {
+        let Some(manager) = self.raft.leader.filter(|_| !self.raft.is_split()) else { return };
+        let still = self.context.rng.millis(200, 6000);
+        self.context.tally.count(Kind::Freeze);
+        self.context.log(format_args!("m{manager} stands still for {still:?}"));
+        if let Some(leader) = &mut self.leader {
+            leader.still_until = Some(self.context.now + still);
+        }
+        if self.raft.split(&[manager]) {
+            self.context.soon(400, 1100, Event::Elect);
+        }
+        if let Some(leader) = &mut self.leader {
+            leader.is_cut = true;
+        }
+        let own = self.raft.managers.get(&manager).map(|manager| manager.node.clone());
+        for (name, node) in &mut self.nodes {
+            if node.machine.reach != Reach::Nobody && Some(name) == own.as_ref() {
+                node.machine.reach = Reach::Side { is_cut: true };
+            }
+        }
+        self.splits += 1;
+        let awake = still + self.context.rng.millis(10, 1500);
+        self.context.after(awake, Event::Heal { split: self.splits });
+    }
+
+    /// Until when a leader stands still, if it does.
+    pub(super) fn is_still(&self, term: u64) -> Option<Duration> {
+        let mut leaders = [&self.leader, &self.stale].into_iter().flatten();
+        leaders.find(|leader| leader.term() == term)?.still_until.filter(|until| *until > self.context.now)
+    }
+
+    /// A manager's clock jumps.
+    fn turn_clock(&mut self) {
+        let managers: Vec<u64> = self.raft.managers.keys().copied().collect();
+        let Some(manager) = self.context.rng.pick(&managers).copied() else { return };
+        let jump = i64::try_from(self.context.rng.between(3_000, 20_000)).unwrap_or(0);
+        let jump = if self.context.rng.chance(500) { jump } else { -jump };
+        self.context.tally.count(Kind::ClockJump);
+        self.context.log(format_args!("the clock of m{manager} jumps by {jump} ms"));
+        self.set_clock(manager, jump);
+        self.context.soon(100, 8000, Event::SetClock { manager });
+    }
+
+    /// A manager's clock is wrong by so many milliseconds from now on.
+    pub(super) fn set_clock(&mut self, manager: u64, skew: i64) {
+        if let Some(manager) = self.raft.managers.get_mut(&manager) {
+            manager.skew = skew;
+        }
+        for leader in [&mut self.leader, &mut self.stale].into_iter().flatten() {
+            if leader.manager == manager {
+                leader.skew = skew;
+            }
+        }
     }
 
     /// There are two leaders: nodes that see both lose their sessions now and then, and may find either.

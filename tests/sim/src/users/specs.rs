@@ -8,9 +8,9 @@ use skep_common::{
 };
 use skep_core::policy;
 use skep_proto::v1::{
-    Annotations, ContainerSpec, FailureAction, GlobalJob, GlobalService, Placement, ReplicatedJob, ReplicatedService,
-    ResourceRequirements, Resources, RestartCondition, RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig, UpdateOrder,
-    service_spec::Mode,
+    Annotations, ContainerSpec, EndpointSpec, FailureAction, GlobalJob, GlobalService, Placement, PortConfig,
+    PublishMode, ReplicatedJob, ReplicatedService, ResourceRequirements, Resources, RestartCondition, RestartPolicy,
+    ServiceSpec, TaskSpec, UpdateConfig, UpdateOrder, service_spec::Mode,
 };
 
 use crate::{fitness::NOT_WEST, rng::Rng};
@@ -39,15 +39,18 @@ pub(super) fn service(rng: &mut Rng, ids: &mut SeededIds, moves: bool) -> Servic
         window: rng.chance(300).then(|| seconds(rng.between(1, 20))),
     };
     let constraints = if rng.chance(200) { vec![NOT_WEST.to_owned()] } else { Vec::new() };
+    let spread_over = if rng.chance(200) { vec!["node.labels.zone".to_owned()] } else { Vec::new() };
     let is_global = rng.chance(200);
+    let memory_bytes =
+        if !is_global && rng.chance(200) { i64::try_from(rng.between(1, 3)).unwrap_or(0) << 30 } else { 0 };
     let reserved = if is_global { 0 } else { i64::try_from(rng.below(3)).unwrap_or(0) * 500_000_000 };
     let task = TaskSpec {
         resources: Some(ResourceRequirements {
-            reservations: Some(Resources { nano_cpus: reserved, ..Resources::default() }),
+            reservations: Some(Resources { nano_cpus: reserved, memory_bytes, ..Resources::default() }),
             ..ResourceRequirements::default()
         }),
         restart: Some(restart),
-        placement: Some(Placement { constraints, ..Placement::default() }),
+        placement: Some(Placement { constraints, spread_over, ..Placement::default() }),
         ..plain_task()
     };
     let mode = if is_global {
@@ -58,6 +61,11 @@ pub(super) fn service(rng: &mut Rng, ids: &mut SeededIds, moves: bool) -> Servic
     let mut spec = named(ids, task, mode);
     if moves && rng.chance(600) {
         label(&mut spec, "skep.rebalance", "on");
+    }
+    if rng.chance(150) {
+        let published = u32::try_from(8000 + rng.below(2)).unwrap_or(8000);
+        let port = PortConfig { target: 80, published, mode: PublishMode::Host.into(), ..PortConfig::default() };
+        spec.endpoint = Some(EndpointSpec { ports: vec![port], ..EndpointSpec::default() });
     }
     ServiceSpec { update: update_config(rng), rollback: update_config(rng), ..spec }
 }
