@@ -15,9 +15,13 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use crate::types::{Metrics, Raft};
+
+/// How long a leader that has taken itself out may still end what it has begun.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The members as a leader tells another one of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct Roster {
 struct State {
     told: ToldMembers,
     committed: ToldMembers,
+    /// The members before those, and when they were found to be so no more.
+    before: Option<(ToldMembers, Instant)>,
 }
 
 impl Roster {
@@ -74,14 +80,19 @@ impl Roster {
         let is_joint = metrics.membership_config.membership().get_joint_config().len() > 1;
         let is_committed = !is_joint && *metrics.membership_config.log_id() <= metrics.last_applied;
         if is_committed && state.committed.version != version(&metrics) {
-            state.committed = of(&metrics);
+            let before = std::mem::replace(&mut state.committed, of(&metrics));
+            state.before = Some((before, Instant::now()));
         }
         let are = |members: &ToldMembers| members.nodes.iter().any(|(raft_id, node_id)| matches(*raft_id, node_id));
         if state.told.version > version(&metrics) {
             return are(&state.told);
         }
         let own = metrics.membership_config.nodes().any(|(raft_id, member)| matches(*raft_id, &member.node_id));
-        own || (!is_committed && are(&state.committed))
+        let leader = metrics.vote.leader_id.node_id;
+        let ends = |(before, since): &(ToldMembers, Instant)| {
+            since.elapsed() < FAREWELL && before.nodes.get(&leader).is_some_and(|node_id| matches(leader, node_id))
+        };
+        own || (!is_committed && are(&state.committed)) || state.before.as_ref().is_some_and(ends)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
