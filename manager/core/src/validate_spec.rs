@@ -420,6 +420,8 @@ mod tests {
         task_of(spec).container.as_mut().unwrap()
     }
 
+    type Edit = (fn(&mut ContainerSpec), &'static str);
+
     #[test]
     fn each_kind_of_bad_service_has_its_sentence() {
         assert_eq!(refusal(|_| {}), "accepted");
@@ -453,7 +455,7 @@ mod tests {
             refusal(|s| task_of(s).restart = Some(RestartPolicy { delay: Some(-1), ..RestartPolicy::default() })),
             "TaskSpec: restart-delay cannot be negative"
         );
-        let edits: [(fn(&mut ContainerSpec), &str); 7] = [
+        let edits: [Edit; 7] = [
             (
                 |c| c.env = vec!["A={{.Bogus}}".into()],
                 "expanding env failed: expanding env \"A={{.Bogus}}\": template: expansion:1:2: executing \"expansion\" at \
