@@ -56,11 +56,13 @@ pub enum Bug {
     EndlessHistory,
     /// A loop that is behind misses what changes meanwhile.
     LostChanges,
+    /// What follows a task does not know how often the program was tried.
+    ForgottenAttempts,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::BackwardStatus,
         Self::UnfencedSession,
         Self::EarlySlotReuse,
@@ -87,6 +89,7 @@ impl Bug {
         Self::BlindScheduler,
         Self::EndlessHistory,
         Self::LostChanges,
+        Self::ForgottenAttempts,
     ];
 }
 

@@ -1,5 +1,6 @@
 //! What must never be, whatever happened. Looked at on every entry of the log and every start and end of a container.
 
+mod attempts;
 mod jobs;
 mod moves;
 mod roles;

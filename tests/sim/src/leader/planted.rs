@@ -97,6 +97,9 @@ pub(super) fn orchestrator(bugs: Planted, view: &View, mut plan: Plan, now: Time
     if bugs.has(Bug::HastyMove) {
         stop_what_moves(view, &mut plan, now);
     }
+    if bugs.has(Bug::ForgottenAttempts) {
+        forget_attempts(&mut plan);
+    }
     plan
 }
 
@@ -122,14 +125,26 @@ fn created(transaction: &Transaction) -> impl Iterator<Item = &Task> {
     })
 }
 
+fn created_mut(plan: &mut Plan) -> impl Iterator<Item = &mut Task> {
+    let actions = plan.transactions.iter_mut().flat_map(|transaction| &mut transaction.actions);
+    actions.filter_map(|action| match &mut action.action {
+        Some(Action::Create(Object { object: Some(Kind::Task(task)) })) => Some(&mut **task),
+        _ => None,
+    })
+}
+
 /// [`Bug::EarlySlotReuse`].
 fn start_at_once(plan: &mut Plan) {
-    for action in plan.transactions.iter_mut().flat_map(|transaction| &mut transaction.actions) {
-        if let Some(Action::Create(object)) = &mut action.action
-            && let Some(Kind::Task(task)) = &mut object.object
-        {
-            task.set_desired_state(TaskState::Running);
-        }
+    for task in created_mut(plan) {
+        task.set_desired_state(TaskState::Running);
+    }
+}
+
+/// [`Bug::ForgottenAttempts`].
+fn forget_attempts(plan: &mut Plan) {
+    for restart in created_mut(plan).filter_map(|task| task.restart.as_mut()) {
+        restart.attempts = 0;
+        restart.restarts.clear();
     }
 }
 

@@ -10,7 +10,7 @@ use skep_core::{global::is_global, job::is_job, orchestrator::STOP_PATIENCE, tas
 use skep_proto::v1::{NodeState, Task, TaskCause, TaskState, UpdateOrder, UpdateState, service_spec::Mode};
 use skep_store::{AnyObject, Change, View};
 
-use super::Sight;
+use super::{Sight, attempts::Attempts};
 use crate::{
     context::{Step, must},
     fitness::{host_ports, reserved},
@@ -30,6 +30,7 @@ pub(super) struct Tasks {
     started: BTreeMap<String, String>,
     /// When a task was forgotten.
     forgotten: BTreeMap<String, Duration>,
+    attempts: Attempts,
 }
 
 impl Tasks {
@@ -55,7 +56,7 @@ impl Tasks {
             Change::Create(AnyObject::Task(new)) => {
                 alone_in_its_place(after, new)?;
                 made_for_its_service(after, new)?;
-                within_attempts(new)?;
+                self.attempts.made(sight, new)?;
                 within_parallelism(after, new)?;
                 place_is_free(sight, None, new, tally)?;
             }
@@ -162,20 +163,6 @@ fn made_for_its_service(view: &View, task: &Task) -> Step {
         task.id,
         task.service_id
     );
-    Ok(())
-}
-
-/// A program is not tried more often than its policy says, whoever leads.
-fn within_attempts(task: &Task) -> Step {
-    let policy = task.spec.as_ref().and_then(|spec| spec.restart.as_ref());
-    let most = policy.map_or(0, |policy| policy.max_attempts);
-    let restart = task.restart.clone().unwrap_or_default();
-    // A window forgives what lies before it.
-    let attempts = match policy.map_or(0, |policy| policy.window()) {
-        0 => restart.attempts,
-        _ => restart.restarts.iter().map(|restart| restart.count).sum(),
-    };
-    must!(most == 0 || attempts <= most, "{} is attempt {attempts} of {most}", task.id);
     Ok(())
 }
 

@@ -32,10 +32,13 @@ pub(super) fn plain(ids: &mut SeededIds, replicas: u64) -> ServiceSpec {
 pub(super) fn service(rng: &mut Rng, ids: &mut SeededIds, moves: bool) -> ServiceSpec {
     let conditions =
         [RestartCondition::Any, RestartCondition::Any, RestartCondition::OnFailure, RestartCondition::None];
+    let is_broken = rng.chance(200);
+    let limits_attempts = is_broken || rng.chance(300);
     let restart = RestartPolicy {
         condition: (*rng.pick(&conditions).unwrap_or(&RestartCondition::Any)).into(),
         delay: Some(seconds(rng.between(0, 3))),
-        max_attempts: if rng.chance(300) { rng.between(1, 4) } else { 0 },
+        // Few enough to come to an end while anything may break.
+        max_attempts: if limits_attempts { rng.between(1, if is_broken { 2 } else { 4 }) } else { 0 },
         window: rng.chance(300).then(|| seconds(rng.between(1, 20))),
     };
     let constraints = if rng.chance(200) { vec![NOT_WEST.to_owned()] } else { Vec::new() };
@@ -44,7 +47,7 @@ pub(super) fn service(rng: &mut Rng, ids: &mut SeededIds, moves: bool) -> Servic
     let memory_bytes =
         if !is_global && rng.chance(200) { i64::try_from(rng.between(1, 3)).unwrap_or(0) << 30 } else { 0 };
     let reserved = if is_global { 0 } else { i64::try_from(rng.below(3)).unwrap_or(0) * 500_000_000 };
-    let task = TaskSpec {
+    let mut task = TaskSpec {
         resources: Some(ResourceRequirements {
             reservations: Some(Resources { nano_cpus: reserved, memory_bytes, ..Resources::default() }),
             ..ResourceRequirements::default()
@@ -53,6 +56,9 @@ pub(super) fn service(rng: &mut Rng, ids: &mut SeededIds, moves: bool) -> Servic
         placement: Some(Placement { constraints, spread_over, ..Placement::default() }),
         ..plain_task()
     };
+    if is_broken {
+        BROKEN.clone_into(&mut task.container.get_or_insert_default().image);
+    }
     let mode = if is_global {
         Mode::Global(GlobalService {})
     } else {
