@@ -137,11 +137,12 @@ fn tend_all<'v>(
         planner.wake_at(at);
     }
     let mut tending = Tending { view, nodes, service: &service, run: 0, now, ids, planner };
-    for held in &held {
-        tending.tend(held, turns.get(&held.place).copied());
-    }
+    // First what makes less: a plan that is cut must not be more than it may be between its parts.
     for place in layout.given_up {
         tending.vacate(&places[&place]);
+    }
+    for held in &held {
+        tending.tend(held, turns.get(&held.place).copied());
     }
     for place in layout.empty {
         tending.fill(place, places.get(&place), TaskCause::Replica);

@@ -22,7 +22,7 @@ fn every_seed_holds() {
 /// A run is a function of its seed: that is what makes a failure worth having.
 #[test]
 fn the_same_seed_is_the_same_run() {
-    for seed in [1, 2, 3] {
+    for seed in [2, 3, 5] {
         let config = Config { keep_trace: true, ..Config::new(seed) };
         let (first, second) = (run(&config).unwrap(), run(&config).unwrap());
         assert!(first.lines > 300, "seed {seed}: next to nothing happened");
@@ -30,5 +30,5 @@ fn the_same_seed_is_the_same_run() {
         assert_eq!(first, second);
     }
     let digest = |seed| run(&Config::new(seed)).unwrap().digest;
-    assert_ne!(digest(1), digest(2));
+    assert_ne!(digest(2), digest(3));
 }

@@ -269,7 +269,8 @@ mod tests {
         assert_eq!(two, Err("must specify only one service mode".to_owned()));
         assert_eq!(
             mode(r#"{"Mode":{"Replicated":{"Often":3}}}"#),
-            Err("not supported yet: Mode.Replicated.Often".to_owned())
+            one,
+            "what no version of the API defines is ignored"
         );
         assert_eq!(
             mode(r#"{"Mode":"Global"}"#),
