@@ -7,13 +7,14 @@ use std::{
     collections::BTreeSet,
     fs::File,
     io::{self, Read as _},
+    os::fd::AsRawFd as _,
     path::Path,
     thread,
 };
 
 use nix::sched::{CloneFlags, unshare};
 use rustix::{
-    fs::{Mode, OFlags, ResolveFlags, open, openat2},
+    fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2},
     io::Errno,
     mount::{MountFlags, MountPropagationFlags, mount, mount_change},
     process::chdir,
@@ -150,21 +151,22 @@ struct GroupEntry<'a> {
     members: &'a str,
 }
 
-/// A regular file's text; empty when there is no such file.
+/// A regular file's text; empty when there is no such file. It is opened for reading only once it is known to be one:
+/// to open a device node is to use the host's device, and this process may open any.
 fn read_inside(root: &Path, path: &str) -> io::Result<String> {
     let root = open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = match openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS) {
-        Ok(file) => File::from(file),
-        // Absent, hidden by a whiteout, or not to be reached: nobody is known then.
-        Err(Errno::NOENT | Errno::NXIO | Errno::NODEV | Errno::NOTDIR | Errno::LOOP) => return Ok(String::new()),
+    let (found, resolve) = (OFlags::PATH | OFlags::CLOEXEC, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS);
+    let found = match openat2(&root, path, found, Mode::empty(), resolve) {
+        Ok(found) => found,
+        // Absent or not to be reached: nobody is known then.
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(String::new()),
         Err(error) => return Err(error.into()),
     };
-    if !file.metadata()?.is_file() {
+    if !FileType::from_raw_mode(fstat(&found)?.st_mode).is_file() {
         return Ok(String::new());
     }
     let mut bytes = Vec::new();
-    file.take(MAX_FILE).read_to_end(&mut bytes)?;
+    File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))?.take(MAX_FILE).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -223,5 +225,31 @@ mod tests {
         assert_eq!(accounts.group, accounts.passwd, "the link resolves inside");
         fs::remove_file(root.path().join("etc/passwd")).unwrap();
         assert_eq!(Accounts::read_root(root.path()).unwrap(), Accounts::default());
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_opened() {
+        use rustix::fs::{CWD, inotify, makedev, mknodat};
+
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("etc")).unwrap();
+        let opened = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).unwrap();
+        let passwd = root.path().join("etc/passwd");
+        // /dev/null; any other would be opened as well, whatever that does.
+        let null = makedev(1, 3);
+        for (kind, device) in [(FileType::CharacterDevice, null), (FileType::Fifo, 0)] {
+            mknodat(CWD, &passwd, kind, Mode::from_raw_mode(0o666), device).unwrap();
+            inotify::add_watch(&opened, &passwd, inotify::WatchFlags::OPEN).unwrap();
+            assert_eq!(Accounts::read_root(root.path()).unwrap(), Accounts::default());
+            let mut event = [0; 256];
+            assert_eq!(rustix::io::read(&opened, &mut event), Err(Errno::AGAIN), "{kind:?} was opened");
+            // The file, when it goes, is an event as well, but not of this kind.
+            fs::remove_file(&passwd).unwrap();
+            let _ = rustix::io::read(&opened, &mut event);
+        }
+        fs::write(&passwd, "me:x:7:7::/:\n").unwrap();
+        inotify::add_watch(&opened, &passwd, inotify::WatchFlags::OPEN).unwrap();
+        assert_ne!(Accounts::read_root(root.path()).unwrap(), Accounts::default());
+        assert!(rustix::io::read(&opened, &mut [0; 256]).is_ok(), "a file is opened, and seen to be");
     }
 }
