@@ -1,6 +1,6 @@
 //! `/containers`: what runs, or ran, on this node.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Instant};
 
 use axum::{
     Json, Router,
@@ -16,7 +16,13 @@ use skep_dockerapi::{
 };
 use skep_runtime::{ContainerState, Exit, RuntimeError, Status};
 
-use super::{error::ApiError, inspect, request::Params, state::Api};
+use super::{
+    container_size::{self, Sizes},
+    error::ApiError,
+    inspect,
+    request::Params,
+    state::Api,
+};
 
 const FILTERS: [&str; 15] = [
     "id",
@@ -92,13 +98,26 @@ async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Contain
     containers.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
     containers.truncate(limit.unwrap_or(usize::MAX));
     let now = SystemClock::new().now();
-    Ok(Json(containers.into_iter().map(|container| summary(container, now)).collect()))
+    let mut shown = Vec::with_capacity(containers.len());
+    let end = Instant::now() + container_size::PATIENCE;
+    for container in containers {
+        let sizes = if params.flag("size") { Some(container_size::of(&api, &container, end).await?) } else { None };
+        shown.push(summary(container, sizes, now));
+    }
+    Ok(Json(shown))
 }
 
 /// `GET /containers/{id}/json`.
-async fn show(State(api): State<Api>, Path(key): Path<String>) -> Result<Json<Container>, ApiError> {
+async fn show(State(api): State<Api>, Path(key): Path<String>, params: Params) -> Result<Json<Container>, ApiError> {
     let container = find(&api, &key).await?;
-    Ok(Json(Container { state: shown(&container.status), ..inspect::container(container) }))
+    let end = Instant::now() + container_size::PATIENCE;
+    let sizes = if params.flag("size") { Some(container_size::of(&api, &container, end).await?) } else { None };
+    Ok(Json(Container {
+        state: shown(&container.status),
+        size_rw: sizes.map(|sizes| sizes.written),
+        size_root_fs: sizes.map(|sizes| sizes.all),
+        ..inspect::container(container)
+    }))
 }
 
 /// The container a user means: by id, else name, else an id prefix that fits it alone.
@@ -152,7 +171,7 @@ fn command_line(command: &[String]) -> String {
     line
 }
 
-fn summary(container: ContainerState, now: Timestamp) -> ContainerSummary {
+fn summary(container: ContainerState, sizes: Option<Sizes>, now: Timestamp) -> ContainerSummary {
     let (host_config, network_settings) = inspect::networks(&container.details);
     ContainerSummary {
         names: vec![format!("/{}", container.name)],
@@ -167,6 +186,8 @@ fn summary(container: ContainerState, now: Timestamp) -> ContainerSummary {
         id: container.id,
         image: container.image,
         image_id: container.image_id,
+        size_rw: sizes.map_or(0, |sizes| sizes.written),
+        size_root_fs: sizes.map_or(0, |sizes| sizes.all),
         labels: container.labels,
     }
 }

@@ -7,6 +7,7 @@ pub mod backend;
 
 mod body;
 mod call;
+mod container_size;
 mod containers;
 mod error;
 mod event_log;
@@ -22,6 +23,7 @@ mod logs;
 mod networks;
 mod nodes;
 mod not_yet;
+mod parameters;
 mod ping;
 mod reasons;
 mod request;

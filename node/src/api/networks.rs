@@ -26,9 +26,14 @@ async fn list(params: Params) -> Result<Json<Vec<Network>>, ApiError> {
     Ok(Json(if shown { vec![host] } else { Vec::new() }))
 }
 
-/// `GET /networks/{id}`.
-async fn inspect(Path(key): Path<String>) -> Result<Json<Network>, ApiError> {
-    if key == HOST_NETWORK { Ok(Json(host())) } else { Err(ApiError::not_found(format!("network {key} not found"))) }
+/// `GET /networks/{id}`. `verbose` asks for the tasks of a swarm's own networks: the host's has none to tell of.
+async fn inspect(Path(key): Path<String>, params: Params) -> Result<Json<Network>, ApiError> {
+    let host = host();
+    let scope = params.text("scope");
+    if key == host.id && (scope.is_empty() || scope == host.scope) {
+        return Ok(Json(host));
+    }
+    Err(ApiError::not_found(format!("network {key} not found")))
 }
 
 /// Every node's own network, and so in the scope of the swarm.

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use http::{StatusCode, request::Parts};
+use http::{StatusCode, Uri, request::Parts};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use skep_common::limits::MAX_SPEC_BYTES;
@@ -30,14 +30,19 @@ impl<S: Sync> FromRequestParts<S> for Params {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Response> {
-        match Query::try_from_uri(&parts.uri) {
-            Ok(Query(pairs)) => Ok(Self(pairs)),
-            Err(error) => Err(ApiError::bad(format!("invalid query: {error}")).into_response()),
-        }
+        Self::of(&parts.uri).map_err(ApiError::into_response)
     }
 }
 
 impl Params {
+    /// The parameters of an address.
+    pub(super) fn of(uri: &Uri) -> Result<Self, ApiError> {
+        match Query::try_from_uri(uri) {
+            Ok(Query(pairs)) => Ok(Self(pairs)),
+            Err(error) => Err(ApiError::bad(format!("invalid query: {error}"))),
+        }
+    }
+
     /// A parameter; `None` when absent.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

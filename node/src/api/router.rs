@@ -12,8 +12,8 @@ use tower::ServiceExt as _;
 use tracing::debug;
 
 use super::{
-    body, containers, events, image_path, images, info, jobs, load, logs, networks, nodes, not_yet, ping, reasons,
-    services,
+    body, containers, events, image_path, images, info, jobs, load, logs, networks, nodes, not_yet, parameters, ping,
+    reasons, services,
     state::Api,
     swarm, tasks,
     version::{self, page_not_found},
@@ -62,6 +62,9 @@ async fn route(router: Router, mut request: Request) -> Response {
         Err(error) => return error.into_response(),
     };
     *request.uri_mut() = image_path::fold(request.method(), &uri).unwrap_or(uri);
+    if let Err(error) = parameters::check(request.method(), request.uri()) {
+        return error.into_response();
+    }
     request.extensions_mut().insert(version);
     router.oneshot(request).await.unwrap_or_else(|never| match never {})
 }

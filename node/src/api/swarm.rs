@@ -88,9 +88,6 @@ async fn leave(State(api): State<Api>, params: Params) -> Result<(), ApiError> {
 async fn update(State(api): State<Api>, params: Params, Spec(spec): Spec<SwarmSpec>) -> Result<(), ApiError> {
     let mut control = api.control()?;
     let version = params.version("swarm")?;
-    if params.flag("rotateManagerUnlockKey") {
-        return Err(unsupported("rotateManagerUnlockKey"));
-    }
     let current = call(control.get_cluster(GetClusterRequest {})).await?;
     let request = UpdateClusterRequest {
         version,

@@ -27,6 +27,12 @@ pub struct ContainerSummary {
     pub created: i64,
     /// Always empty.
     pub ports: Vec<Value>,
+    /// Bytes it wrote, when asked for.
+    #[serde(skip_serializing_if = "zero")]
+    pub size_rw: u64,
+    /// Bytes of all its files, when asked for.
+    #[serde(skip_serializing_if = "zero")]
+    pub size_root_fs: u64,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// `created`, `running`, `exited`.
@@ -102,6 +108,12 @@ pub struct Container {
     pub host_config: HostConfig,
     /// Where its layers are.
     pub graph_driver: GraphDriver,
+    /// Bytes it wrote, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_rw: Option<u64>,
+    /// Bytes of all its files, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_root_fs: Option<u64>,
     /// Always empty.
     pub mounts: Vec<Value>,
     /// What it was made from.

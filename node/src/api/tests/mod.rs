@@ -3,6 +3,7 @@
 mod admission;
 mod cli;
 mod errors;
+mod parameters;
 mod routes;
 mod server;
 mod streams;

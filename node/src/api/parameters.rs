@@ -1,0 +1,59 @@
+//! Parameters of Docker's API that the endpoints served here do not honour.
+//!
+//! One that asks for something is refused by name before its handler is asked, like a field of a body: an option this
+//! version does not do is an error, never silence. One that no version of the API defines is ignored, as the engine
+//! does. Written from Docker's API reference, of every version spoken and the ones after it; a table in the tests says
+//! of every parameter of an endpoint whether it is honoured.
+
+use http::{Method, Uri};
+
+use super::{error::ApiError, request::Params};
+
+/// What a parameter holds, and so when it asks for nothing.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// True or false: nothing when false.
+    Flag,
+    /// Nothing when empty.
+    Text,
+}
+
+type Unhonoured = (Method, &'static str, &'static [(&'static str, Kind)]);
+
+/// By endpoint.
+const UNHONOURED: &[Unhonoured] = &[
+    // From before there were filters for it.
+    (Method::GET, "/containers/json", &[("before", Kind::Text), ("since", Kind::Text)]),
+    (
+        Method::GET,
+        "/images/json",
+        &[("shared-size", Kind::Flag), ("manifests", Kind::Flag), ("identity", Kind::Flag), ("filter", Kind::Text)],
+    ),
+    (Method::GET, "/images/{name}/json", &[("manifests", Kind::Flag), ("platform", Kind::Text)]),
+    (Method::POST, "/images/load", &[("platform", Kind::Text)]),
+    (Method::POST, "/swarm/update", &[("rotateManagerUnlockKey", Kind::Flag)]),
+];
+
+/// Refuses what asks for something that is not honoured. The address is without its version, names folded.
+pub(super) fn check(method: &Method, uri: &Uri) -> Result<(), ApiError> {
+    let of_endpoint = UNHONOURED.iter().find(|(served, route, _)| served == method && leads_to(route, uri.path()));
+    let Some((_, _, unhonoured)) = of_endpoint else { return Ok(()) };
+    let params = Params::of(uri)?;
+    let asked = unhonoured.iter().find(|(name, kind)| match kind {
+        Kind::Flag => params.flag(name),
+        Kind::Text => !params.text(name).is_empty(),
+    });
+    asked.map_or(Ok(()), |(name, _)| Err(ApiError::bad(format!("not supported yet: {name}"))))
+}
+
+/// Whether a path is one of a route.
+fn leads_to(route: &str, path: &str) -> bool {
+    let (mut wanted, mut given) = (route.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(given)) if wanted == given || wanted.starts_with('{') => {}
+            _ => return false,
+        }
+    }
+}
