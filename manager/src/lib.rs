@@ -40,6 +40,7 @@ mod peers;
 mod role_source;
 mod status;
 mod swarm;
+mod troubles;
 
 pub use announce::join;
 pub use config::{Bootstrap, ManagerConfig, Place, Start};

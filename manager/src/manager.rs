@@ -41,6 +41,7 @@ use crate::{
     membership_service::MembershipService,
     role_source::StoredRoles,
     swarm::Swarm,
+    troubles,
 };
 
 /// Directory of the journal, in the manager's own.
@@ -303,6 +304,13 @@ impl Manager {
     /// `NotFound` when there is no such object.
     pub async fn logs(&self, selector: LogSelector, options: LogOptions) -> Result<LogStream, Status> {
         self.inner.logs.open(selector, options).await
+    }
+
+    /// What is wrong with how this manager keeps the swarm's state on its disk, in sentences; none while nothing is.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        let raft = &self.inner.swarm.raft;
+        troubles::of(raft.snapshot_trouble().borrow().as_deref(), *raft.log_is_short_of_room().borrow())
     }
 
     /// This manager's place in the swarm, as it changes.

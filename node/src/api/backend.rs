@@ -137,6 +137,9 @@ pub trait Manager: Send + Sync {
     /// A client of the control service; on a follower its calls go on to the leader.
     fn control(&self) -> Control;
 
+    /// What is wrong with how this manager keeps the replicated state: each a sentence. Cheap: reads memory.
+    fn troubles(&self) -> Vec<String>;
+
     /// Log lines of a service or a task, gathered from the nodes.
     async fn logs(&self, selector: LogSelector, options: LogOptions) -> Result<LogStream, tonic::Status>;
 }

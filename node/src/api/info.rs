@@ -136,10 +136,11 @@ async fn swarm(api: &Api) -> SwarmInfo {
         remote_managers: Some(managers).filter(|managers| !managers.is_empty()),
         ..SwarmInfo::default()
     };
-    if let Some(manager) = manager
-        && let Err(error) = ask(&mut info, manager.as_ref()).await
-    {
-        info.error = error.message;
+    if let Some(manager) = manager {
+        if let Err(error) = ask(&mut info, manager.as_ref()).await {
+            info.error = error.message;
+        }
+        info.warnings.extend(manager.troubles().into_iter().map(|trouble| format!("WARNING: {trouble}")));
     }
     info
 }

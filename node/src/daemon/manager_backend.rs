@@ -12,6 +12,10 @@ impl backend::Manager for Manager {
         backend::control(self.control_service())
     }
 
+    fn troubles(&self) -> Vec<String> {
+        Manager::troubles(self)
+    }
+
     async fn logs(&self, target: LogSelector, options: LogOptions) -> Result<LogStream, tonic::Status> {
         Manager::logs(self, target, options).await
     }

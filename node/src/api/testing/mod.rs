@@ -54,6 +54,8 @@ pub(super) struct FakeSwarm {
     pub(super) state: SharedState,
     /// Whether the log of a task ends in an error.
     pub(super) break_logs: Arc<AtomicBool>,
+    /// What is wrong with the manager.
+    pub(super) troubles: Arc<Mutex<Vec<String>>>,
     pub(super) joined: Arc<Mutex<Option<JoinOptions>>>,
     pub(super) started: Arc<Mutex<Option<InitOptions>>>,
 }
@@ -129,6 +131,10 @@ impl Manager for FakeSwarm {
         backend::control(ControlServer::new(self.state.clone()))
     }
 
+    fn troubles(&self) -> Vec<String> {
+        self.troubles.lock().unwrap().clone()
+    }
+
     async fn logs(&self, selector: LogSelector, options: LogOptions) -> Result<LogStream, Status> {
         let tasks = self.state.lock().tasks.clone();
         let mine = tasks.into_values().filter(|task| match &selector {
@@ -190,6 +196,7 @@ impl Bench {
             place: Arc::new(Mutex::new(place)),
             state: SharedState::new(State::new(cluster, description.clone())),
             break_logs: Arc::default(),
+            troubles: Arc::default(),
             joined: Arc::default(),
             started: Arc::default(),
         };

@@ -51,6 +51,16 @@ async fn version_and_info() {
     assert_eq!(info["Swarm"].get("Cluster"), None);
 }
 
+/// On the manager that has them only, also when the swarm cannot be asked.
+#[tokio::test]
+async fn troubles_of_a_manager_are_warned_of() {
+    let bench = Bench::new(Place::Manager);
+    let warned = async || bench.get("/info").await.1["Warnings"].to_string();
+    assert!(!warned().await.contains("no snapshot"));
+    bench.swarm.troubles.lock().unwrap().push("no snapshot".into());
+    assert!(warned().await.contains(r#""WARNING: no snapshot""#), "{}", warned().await);
+}
+
 #[tokio::test]
 async fn a_swarm_starts_is_shown_is_changed_and_left() {
     let bench = Bench::new(Place::Outside);
