@@ -9,8 +9,8 @@ use skep_common::{
     limits,
 };
 use skep_proto::v1::{
-    Annotations, ClusterSpec, EndpointSpec, FailureAction, Placement, ResourceRequirements, Resources,
-    RestartCondition, RestartPolicy, ServiceSpec, UpdateConfig, UpdateOrder,
+    Annotations, ClusterSpec, EndpointSpec, FailureAction, Placement, ResourceRequirements, Resources, RestartPolicy,
+    ServiceSpec, UpdateConfig, UpdateOrder,
 };
 use skep_store::View;
 
@@ -34,9 +34,7 @@ pub fn fill_service(spec: &mut ServiceSpec) {
     resources.limits.get_or_insert_with(Resources::default);
     resources.reservations.get_or_insert_with(Resources::default);
     task.placement.get_or_insert_with(Placement::default);
-    let restart = task
-        .restart
-        .get_or_insert_with(|| RestartPolicy { condition: RestartCondition::Any.into(), ..RestartPolicy::default() });
+    let restart = task.restart.get_or_insert_default();
     restart.delay.get_or_insert(nanos(limits::RESTART_DELAY));
     if let Some(container) = &mut task.container {
         container.stop_grace_period.get_or_insert(nanos(limits::STOP_GRACE));
@@ -84,7 +82,7 @@ pub fn task_history_limit(view: &View) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use skep_proto::v1::{ContainerSpec, TaskSpec};
+    use skep_proto::v1::{ContainerSpec, RestartCondition, TaskSpec};
 
     use super::*;
 
@@ -112,6 +110,11 @@ mod tests {
         assert_eq!(task.container.as_ref().unwrap().stop_grace_period, Some(10_000_000_000));
         assert_eq!(spec.update.unwrap().parallelism, 7);
         assert_eq!((spec.rollback.unwrap().parallelism, spec.rollback.unwrap().monitor), (1, 5_000_000_000));
+
+        let mut unset = ServiceSpec::default();
+        fill_service(&mut unset);
+        let restart = unset.task.as_ref().unwrap().restart.unwrap();
+        assert_eq!((restart.condition(), restart.delay), (RestartCondition::Any, Some(5_000_000_000)));
 
         let once = spec.clone();
         fill_service(&mut spec);

@@ -231,6 +231,17 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_that_only_waits_is_empty() {
+        let view = View::default();
+        let mut planner = Planner::new(&view, Timestamp(1));
+        planner.wake_at(Timestamp(2));
+        assert!(planner.finish().is_empty());
+        let mut planner = Planner::new(&view, Timestamp(1));
+        planner.step([Write::Create(task(0, "a"))]);
+        assert!(!planner.finish().is_empty());
+    }
+
+    #[test]
     fn what_is_made_for_a_service_holds_only_while_the_service_does() {
         let empty = View::default();
         let mut tx = TxBuilder::new(&empty, Timestamp(1));

@@ -148,6 +148,16 @@ mod tests {
     }
 
     #[test]
+    fn a_state_that_is_known_is_no_news() {
+        let again = plan(&view(TaskState::Running), &[report("n", TaskState::Running)], Timestamp(9));
+        assert_eq!(again, Plan::default(), "it would move the moment the task ran from");
+        let mut twice = [report("n", TaskState::Running), report("n", TaskState::Running)];
+        twice[1].update.status.get_or_insert_default().message = "again".into();
+        let next = apply(&view(TaskState::Assigned), &twice);
+        assert_eq!(next.task("t").unwrap().status.as_ref().unwrap().message, "", "what was said first stays");
+    }
+
+    #[test]
     fn the_furthest_report_of_a_batch_counts_and_says_when() {
         let next = apply(
             &view(TaskState::Assigned),

@@ -167,3 +167,27 @@ fn began_after(service: &Service, task: &Task) -> bool {
         is_under_way && Timestamp(status.started_at) > task.created_at()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use skep_proto::v1::{Meta, RestartState};
+
+    use super::*;
+
+    #[test]
+    fn a_finished_place_ended_with_what_nothing_was_to_follow_however_late_another_was_tried() {
+        let made = |id: &str, created_at, finished| {
+            Arc::new(Task {
+                id: id.into(),
+                meta: Some(Meta { created_at, ..Meta::default() }),
+                restart: Some(RestartState { finished, ..RestartState::default() }),
+                ..Task::default()
+            })
+        };
+        let (before, last, tried) = (made("a", 1, false), made("b", 2, true), made("c", 3, false));
+        let tenants = Tenants { staying: vec![&before, &last, &tried], leaving: Vec::new() };
+        assert_eq!(tenants.last().unwrap().id, "b");
+        let unfinished = Tenants { staying: vec![&tried, &before], leaving: Vec::new() };
+        assert_eq!(unfinished.last().unwrap().id, "c");
+    }
+}
