@@ -54,7 +54,7 @@ pub(super) enum EnrollError {
 impl EnrollError {
     /// Whether trying again (perhaps elsewhere) can help.
     pub(super) fn is_passing(&self) -> bool {
-        matches!(self, Self::Unreachable(_))
+        matches!(self, Self::Unreachable(_) | Self::Key(_))
     }
 }
 
@@ -205,6 +205,12 @@ fn within<T>(message: T) -> Request<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_refusal_by_the_swarm() {
+        assert!(EnrollError::Key(io::ErrorKind::StorageFull.into()).is_passing());
+        assert!(!EnrollError::WrongRoot.is_passing());
+    }
 
     #[test]
     fn a_key_is_asked_for_again_until_its_certificate_has_come() {

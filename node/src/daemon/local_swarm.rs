@@ -91,6 +91,8 @@ struct Inner {
     phase: Mutex<Phase>,
     /// Held while the membership changes.
     change: tokio::sync::Mutex<()>,
+    /// Cancelled when the daemon is to end.
+    stopping: CancellationToken,
 }
 
 impl LocalSwarm {
@@ -113,6 +115,7 @@ impl LocalSwarm {
                 limits,
                 phase: Mutex::new(Phase::Inactive),
                 change: tokio::sync::Mutex::new(()),
+                stopping: CancellationToken::new(),
             }),
         };
         if let Some(record) = swarm.inner.dir.load()? {
@@ -124,6 +127,7 @@ impl LocalSwarm {
     /// Stops agent and manager; containers and membership stay.
     pub(super) async fn shutdown(&self) {
         // Ends what a change may be waiting for.
+        self.inner.stopping.cancel();
         if let Phase::Pending { attempt, .. } = self.inner.phase() {
             attempt.end().await;
         }
@@ -169,19 +173,15 @@ impl LocalSwarm {
     /// Ends soon once `cancel` is: whatever waits for others is given up, what is local goes to its end.
     async fn try_bring_up(&self, record: &mut Record, cancel: &CancellationToken) -> Result<(), BringUp> {
         let failed = |error: &dyn std::fmt::Display| BringUp::Failed(error.to_string());
-        let mut remotes = Vec::new();
         if let Some(joining) = record.joining.clone() {
             let enrolled = cancel.run_until_cancelled(self.enroll(&joining)).await;
             let identity = enrolled.unwrap_or(Err(BringUp::GivenUp))?;
             identity.save(&self.inner.dir.identity()).map_err(|error| failed(&error))?;
-            remotes = joining.remotes;
-            record.joining = None;
-            self.inner.dir.save(record).map_err(|error| failed(&error))?;
-            self.inner.dir.forget_next_key();
+            *record = joined(&self.inner.dir, record, &joining).map_err(|error| failed(&error))?;
         }
         self.follow_address(record);
         let identity = Identity::load(&self.inner.dir.identity()).map_err(|error| failed(&error))?;
-        let member = self.activate(record.clone(), identity, remotes, None).await?;
+        let member = self.activate(record.clone(), identity, None).await?;
         if cancel.is_cancelled() {
             member.shutdown().await;
             return Err(BringUp::GivenUp);
@@ -246,14 +246,13 @@ impl LocalSwarm {
         let (identity, bootstrap) = found(&options, &self.inner.description).map_err(internal)?;
         identity.save(&self.inner.dir.identity()).map_err(internal)?;
         self.inner.dir.save(&record).map_err(internal)?;
-        let member =
-            match self.activate(record, identity, Vec::new(), Some(Start::Bootstrap(Box::new(bootstrap)))).await {
-                Ok(member) => member,
-                Err(error) => {
-                    self.inner.dir.wipe().map_err(internal)?;
-                    return Err(internal(error));
-                }
-            };
+        let member = match self.activate(record, identity, Some(Start::Bootstrap(Box::new(bootstrap)))).await {
+            Ok(member) => member,
+            Err(error) => {
+                self.inner.dir.wipe().map_err(internal)?;
+                return Err(internal(error));
+            }
+        };
         Ok(member.node_id())
     }
 
@@ -280,14 +279,12 @@ impl LocalSwarm {
         &self,
         record: Record,
         identity: Identity,
-        remotes: Vec<String>,
         bootstrap: Option<Start>,
     ) -> Result<Arc<Member>, MemberError> {
         let config = MemberConfig {
             dir: self.inner.dir.clone(),
             record,
             identity,
-            remotes,
             runtime: Arc::clone(&self.inner.runtime),
             description: self.inner.description.clone(),
             limits: self.inner.limits,
@@ -298,6 +295,16 @@ impl LocalSwarm {
         self.inner.set(Phase::Active(Arc::clone(&member)));
         Ok(member)
     }
+}
+
+/// The node has its certificate: the record without the join. Whoever is interrupted from here on goes on from what is on disk, so
+/// the managers are noted before the join, which names them, is forgotten.
+fn joined(dir: &SwarmDir, record: &Record, joining: &Joining) -> std::io::Result<Record> {
+    Managers::open(dir.managers(), Vec::new()).also(&joining.remotes);
+    let record = Record { joining: None, ..record.clone() };
+    dir.save(&record)?;
+    dir.forget_next_key();
+    Ok(record)
 }
 
 /// Why a membership on record did not come up.
@@ -435,7 +442,13 @@ impl Swarm for LocalSwarm {
 
     async fn leave(&self, force: bool) -> Result<(), SwarmError> {
         let swarm = self.clone();
-        to_the_end(async move { LocalSwarm::leave(&swarm, force).await }).await
+        to_the_end(async move {
+            // Containers may take for ever to stop, and the daemon must be able to end: then the node is still a member, and its
+            // record says so.
+            let left = swarm.inner.stopping.run_until_cancelled(LocalSwarm::leave(&swarm, force)).await;
+            left.unwrap_or_else(|| Err(internal("the daemon was stopped before the node had left the swarm")))
+        })
+        .await
     }
 }
 
@@ -500,7 +513,70 @@ fn found(
 
 #[cfg(test)]
 mod tests {
+    use skep_common::net::dial::KnownManagers as _;
+    use skep_proto::v1::{ClusterSpec, Task};
+    use skep_runtime::{
+        ContainerSpecification, Status,
+        mock::{Behaviour, MockRuntime},
+    };
+
     use super::*;
+
+    #[test]
+    fn a_node_that_stops_between_its_certificate_and_its_first_session_still_knows_whom_to_call() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = SwarmDir::new(root.path());
+        let remote = "192.0.2.1:2377".to_owned();
+        let joining = Joining { remotes: vec![remote.clone()], token: "SWMTKN-1-x".to_owned(), availability: 0 };
+        let record = Record {
+            listen_addr: "0.0.0.0:2377".parse().unwrap(),
+            advertise_addr: "192.0.2.9:2377".parse().unwrap(),
+            advertise: None,
+            joining: Some(joining.clone()),
+        };
+        dir.save(&record).unwrap();
+        joined(&dir, &record, &joining).unwrap();
+
+        // The daemon starts again.
+        assert!(dir.load().unwrap().unwrap().joining.is_none());
+        let managers = Managers::open(dir.managers(), Vec::new());
+        assert_eq!(managers.list().into_iter().map(|manager| manager.addr).collect::<Vec<_>>(), [remote.clone()]);
+        assert!(managers.may_be("whoever answers there", &remote));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_daemon_that_is_to_end_waits_for_no_container_and_stays_a_member() {
+        let root = tempfile::tempdir().unwrap();
+        let runtime = MockRuntime::new(Arc::new(SystemClock::new()));
+        runtime.behave(Behaviour { stop_code: None, ..Behaviour::default() });
+        let task = Task { id: "t1".to_owned(), ..Task::default() };
+        let container = ContainerSpecification::for_task(&task, &NodeDescription::default()).unwrap();
+        let id = container.id.clone();
+        runtime.prepare(&container).await.unwrap();
+        runtime.start(&id).await.unwrap();
+
+        let (description, limits) = (NodeDescription::default(), ServerLimits::default());
+        let swarm = LocalSwarm::open(root.path(), Arc::new(runtime.clone()), description, limits).unwrap();
+        let options = InitOptions {
+            listen_addr: "127.91.82.73:2377".to_owned(),
+            advertise_addr: Some("127.91.82.73".to_owned()),
+            spec: ClusterSpec::default(),
+            availability: Availability::Active,
+        };
+        swarm.init(options).await.unwrap();
+        let leaving = tokio::spawn({
+            let swarm = swarm.clone();
+            async move { Swarm::leave(&swarm, true).await }
+        });
+        while swarm.inner.change.try_lock().is_ok() {
+            tokio::task::yield_now().await;
+        }
+        swarm.shutdown().await;
+
+        assert!(leaving.await.unwrap().is_err());
+        assert!(swarm.inner.dir.load().unwrap().is_some(), "it goes on with its membership when it starts again");
+        assert!(matches!(runtime.list().await.unwrap()[0].status, Status::Running { .. }));
+    }
 
     #[test]
     fn leaving_says_what_it_does_to_the_rest() {

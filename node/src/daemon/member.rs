@@ -44,8 +44,6 @@ pub(super) struct MemberConfig {
     pub(super) record: Record,
     /// Who it is.
     pub(super) identity: Identity,
-    /// Managers to begin with, host:port.
-    pub(super) remotes: Vec<String>,
     /// What runs its containers.
     pub(super) runtime: Arc<dyn Runtime>,
     /// What the machine is.
@@ -108,7 +106,7 @@ impl Member {
     pub(super) async fn start(config: MemberConfig, bootstrap: Option<Start>) -> Result<Self, MemberError> {
         let renew_at = renewal(&config.identity);
         let identity = IdentityHandle::new(config.identity);
-        let managers = Managers::open(config.dir.managers(), config.remotes);
+        let managers = Managers::open(config.dir.managers(), Vec::new());
         let dialer = Dialer::new(identity.clone()).trusting(Arc::new(managers.clone()));
         let peer_addr = SocketAddr::new(config.record.listen_addr.ip(), PEER_PORT);
         let listen = bind(peer_addr).await?;
