@@ -27,12 +27,14 @@ pub(super) struct Room {
     file: File,
     /// Bytes from the start of the file that are surely allocated.
     held: AtomicU64,
+    /// How long the file was then. One that has been cut since has lost what was behind its end.
+    length: AtomicU64,
     is_short: watch::Sender<bool>,
 }
 
 impl Room {
     pub(super) fn new(file: File) -> Self {
-        Self { file, held: AtomicU64::new(0), is_short: watch::Sender::new(false) }
+        Self { file, held: AtomicU64::new(0), length: AtomicU64::new(0), is_short: watch::Sender::new(false) }
     }
 
     /// Whether the disk has no room to hold.
@@ -64,6 +66,9 @@ impl Room {
     fn try_hold(&self) -> io::Result<()> {
         let length = self.file.metadata()?.len();
         let wanted = length + ROOM;
+        if length < self.length.swap(length, Ordering::Relaxed) {
+            self.held.store(length, Ordering::Relaxed);
+        }
         // Half of it may be used up before it is filled up again.
         if self.held.load(Ordering::Relaxed) < length + ROOM / 2 {
             hold_room(&self.file, 0, wanted)?;
@@ -89,6 +94,10 @@ mod tests {
         file.set_len(3 * ROOM).unwrap();
         room.hold();
         assert!(allocated() >= 4 * ROOM, "{}", allocated());
+        file.set_len(ROOM).unwrap();
+        assert!(allocated() < 2 * ROOM, "what was behind the end is gone");
+        room.hold();
+        assert!(allocated() >= 2 * ROOM, "{}", allocated());
         assert!(!*room.is_short().borrow());
     }
 }
