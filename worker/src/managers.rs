@@ -20,6 +20,9 @@ use tracing::warn;
 /// More managers than any swarm has. A longer list is cut.
 const MOST: usize = 100;
 
+/// The version of a list from a manager that tells none, being of a release before lists had versions.
+const UNTOLD: u64 = 0;
+
 /// The shared list. Clones see the same one.
 #[derive(Debug, Clone)]
 pub struct Managers {
@@ -67,11 +70,11 @@ impl Managers {
     }
 
     /// Takes a list from the swarm in place of the one before, and keeps it on disk when it has changed. One from an older
-    /// version of the swarm's state is not taken: false. Does file I/O; a disk that refuses is a warning, the list in memory
-    /// stands.
+    /// version of the swarm's state is not taken: false. One without a version takes no place of one that has it, and is no reason
+    /// to leave who sent it. Does file I/O; a disk that refuses is a warning, the list in memory stands.
     pub fn learn(&self, managers: Vec<PeerManager>, version: u64) -> bool {
         if version < self.known.borrow().version {
-            return false;
+            return version == UNTOLD;
         }
         if !managers.is_empty() {
             self.set(managers, version);
@@ -215,6 +218,28 @@ mod tests {
         assert_eq!(again.list(), std::slice::from_ref(&left));
         assert!(!again.may_be("a", "192.0.2.2:2377") && again.may_be("b", "192.0.2.9:2377"));
         assert!(again.learn(vec![left], 7), "the same again");
+    }
+
+    #[test]
+    fn a_manager_of_the_release_before_is_followed_and_teaches_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let (old, new) = (manager("a", "192.0.2.2:2377", false), manager("b", "192.0.2.3:2377", false));
+        let managers = open(directory.path());
+        assert!(managers.learn(vec![old.clone()], UNTOLD));
+        assert_eq!(managers.list(), std::slice::from_ref(&old), "all there is");
+        assert!(managers.learn(vec![new.clone()], 7));
+        assert!(managers.learn(vec![old], UNTOLD), "in the middle of an upgrade");
+        assert_eq!(managers.list(), [new]);
+    }
+
+    #[test]
+    fn the_list_of_the_release_before_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("managers.json");
+        fs::write(&file, r#"{"managers":[{"node_id":"a","addr":"192.0.2.2:2377"}]}"#).unwrap();
+        let managers = Managers::open(file, Vec::new());
+        assert_eq!(managers.list(), [manager("a", "192.0.2.2:2377", false)]);
+        assert!(managers.learn(vec![manager("b", "192.0.2.3:2377", false)], 1));
     }
 
     #[test]
