@@ -540,7 +540,10 @@ mod tests {
         // The daemon starts again.
         assert!(dir.load().unwrap().unwrap().joining.is_none());
         let managers = Managers::open(dir.managers(), Vec::new());
-        assert_eq!(managers.list().into_iter().map(|manager| manager.addr).collect::<Vec<_>>(), [remote.clone()]);
+        assert_eq!(
+            managers.list().into_iter().map(|manager| manager.addr).collect::<Vec<_>>(),
+            std::slice::from_ref(&remote)
+        );
         assert!(managers.may_be("whoever answers there", &remote));
     }
 
