@@ -5,6 +5,7 @@ use http::Method;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use skep_dockerapi::{
+    decode,
     filters::Filters,
     types::{
         ContainerSummary, Created, Forecast, ImageSummary, Info, InitRequest, JobRun, JoinRequest, Move, Node,
@@ -12,7 +13,7 @@ use skep_dockerapi::{
     },
 };
 
-use super::{ByteStream, Bytes, Client, ClientError, Target, empty};
+use super::{ByteStream, Bytes, Client, ClientError, Draft, Target, empty};
 
 /// Whose log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,17 +78,16 @@ impl Client {
         self.tell(Method::POST, Target::new(&["swarm", "leave"]).with_flag("force", force), None).await
     }
 
+    /// The swarm, to be changed.
+    pub(crate) async fn swarm_draft(&self) -> Result<Draft<SwarmSpec>, ClientError> {
+        Draft::read(&self.call(Method::GET, Target::new(&["swarm"]), None).await?)
+    }
+
     /// `rotate` names tokens to replace: `rotateWorkerToken`, `rotateManagerToken`.
-    pub(crate) async fn swarm_update(
-        &self,
-        version: u64,
-        spec: &SwarmSpec,
-        rotate: &[&str],
-    ) -> Result<(), ClientError> {
-        let target = Target::new(&["swarm", "update"]).with("version", &version.to_string());
+    pub(crate) async fn swarm_update(&self, draft: &Draft<SwarmSpec>, rotate: &[&str]) -> Result<(), ClientError> {
+        let target = Target::new(&["swarm", "update"]).with("version", &draft.version.to_string());
         let target = rotate.iter().fold(target, |target, name| target.with_flag(name, true));
-        let body = serde_json::to_vec(spec).map_err(ClientError::Request)?;
-        self.tell(Method::POST, target, Some(body)).await
+        self.tell(Method::POST, target, Some(draft.to_json()?)).await
     }
 
     // ---- nodes ---------------------------------------------------------------------------------
@@ -105,10 +105,14 @@ impl Client {
         self.call(Method::GET, Target::new(&["nodes", key]), None).await
     }
 
-    pub(crate) async fn node_update(&self, id: &str, version: u64, spec: &NodeSpec) -> Result<(), ClientError> {
-        let target = Target::new(&["nodes", id, "update"]).with("version", &version.to_string());
-        let body = serde_json::to_vec(spec).map_err(ClientError::Request)?;
-        self.tell(Method::POST, target, Some(body)).await
+    /// The node, to be changed.
+    pub(crate) async fn node_draft(&self, key: &str) -> Result<Draft<NodeSpec>, ClientError> {
+        Draft::read(&self.node_json(key).await?)
+    }
+
+    pub(crate) async fn node_update(&self, draft: &Draft<NodeSpec>) -> Result<(), ClientError> {
+        let target = Target::new(&["nodes", &draft.id, "update"]).with("version", &draft.version.to_string());
+        self.tell(Method::POST, target, Some(draft.to_json()?)).await
     }
 
     pub(crate) async fn node_remove(&self, key: &str, force: bool) -> Result<(), ClientError> {
@@ -140,16 +144,20 @@ impl Client {
         self.post(Target::new(&["services", "create"]), spec).await
     }
 
-    /// Replaces the spec of version `version`; with `rollback` by the one before, and `spec` does not matter.
+    /// The service, to be changed.
+    pub(crate) async fn service_draft(&self, key: &str) -> Result<Draft<ServiceSpec>, ClientError> {
+        Draft::read(&self.call(Method::GET, Target::new(&["services", key]), None).await?)
+    }
+
+    /// Replaces the spec the draft was made of; with `rollback` by the one before, and the draft's does not matter.
     pub(crate) async fn service_update(
         &self,
-        id: &str,
-        version: u64,
-        spec: &ServiceSpec,
+        draft: &Draft<ServiceSpec>,
         rollback: bool,
     ) -> Result<Updated, ClientError> {
-        let target = Target::new(&["services", id, "update"]).with("version", &version.to_string());
-        self.post(if rollback { target.with("rollback", "previous") } else { target }, spec).await
+        let target = Target::new(&["services", &draft.id, "update"]).with("version", &draft.version.to_string());
+        let target = if rollback { target.with("rollback", "previous") } else { target };
+        Ok(decode::answer(&self.call(Method::POST, target, Some(draft.to_json()?)).await?)?)
     }
 
     /// Has tasks moved to where they would be placed now, or only says which.

@@ -5,6 +5,7 @@
 //! one for their beginning only.
 
 mod api;
+mod draft;
 mod error;
 mod stream;
 mod target;
@@ -25,6 +26,7 @@ use tokio::{net::UnixStream, sync::OnceCell, time::timeout};
 use self::target::Target;
 pub(crate) use self::{
     api::{LogQuery, LogSource},
+    draft::Draft,
     error::ClientError,
     stream::ByteStream,
 };

@@ -9,7 +9,7 @@ use crate::{
 
 fn node(id: &str, host: &str, state: &str, manager: Value) -> Value {
     json!({
-        "ID": id, "Version": {"Index": 7}, "Spec": {"Role": if manager.is_null() { "worker" } else { "manager" }, "Availability": "active", "Labels": {"zone": "a"}},
+        "ID": id, "Version": {"Index": 7}, "Spec": {"Role": if manager.is_null() { "worker" } else { "manager" }, "Availability": "active", "Labels": {"zone": "a"}, "Colour": 7},
         "Description": {"Hostname": host, "Engine": {"EngineVersion": "0.1.0"}}, "Status": {"State": state},
         "ManagerStatus": manager,
     })
@@ -71,7 +71,7 @@ async fn roles_change_one_node_at_a_time() {
     assert_eq!(captured.out(), "Node n1 is already a manager.\nNode n10 promoted to a manager in the swarm.\n");
     assert_eq!(result, Err("Error response from daemon: node nosuch not found".into()));
     let sent = daemon.sent(update);
-    assert_eq!(sent, json!({"Labels": {"zone": "a"}, "Role": "manager", "Availability": "active"}));
+    assert_eq!(sent, json!({"Labels": {"zone": "a"}, "Role": "manager", "Availability": "active", "Colour": 7}));
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn labels_and_availability() {
     ];
     assert_eq!(prints(&daemon, &line).await, "n10\n");
     let sent = daemon.sent(update);
-    assert_eq!(sent, json!({"Labels": {"a": "b", "c": ""}, "Role": "worker", "Availability": "drain"}));
+    assert_eq!(sent, json!({"Labels": {"a": "b", "c": ""}, "Role": "worker", "Availability": "drain", "Colour": 7}));
     let (_, result) = run(&daemon, &["node", "update", "--label-rm", "nosuch", "n10"]).await;
     assert_eq!(result, Err("key nosuch doesn't exist in node's labels".into()));
 }

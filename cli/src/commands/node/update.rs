@@ -16,10 +16,9 @@ pub(super) async fn run(context: &mut Context, args: NodeUpdateArgs) -> Result<(
     if args.wait && args.availability != Some(Availability::Drain) {
         bail!("--wait goes with --availability drain");
     }
-    let node = context.client.node(&node_key(&context.client, &args.node).await?).await?;
-    let mut spec = node.spec;
-    apply(&args, &mut spec)?;
-    context.client.node_update(&node.id, node.version.index, &spec).await?;
+    let mut node = context.client.node_draft(&node_key(&context.client, &args.node).await?).await?;
+    apply(&args, &mut node.spec)?;
+    context.client.node_update(&node).await?;
     context.printer.line(&args.node)?;
     if args.wait { drained::wait(context, &node.id, args.timeout).await } else { Ok(()) }
 }
@@ -56,12 +55,12 @@ pub(super) async fn set_role(context: &mut Context, nodes: Vec<String>, role: Sw
 }
 
 async fn set_role_of(context: &mut Context, typed: &str, role: SwarmRole) -> Result<()> {
-    let node = context.client.node(&node_key(&context.client, typed).await?).await?;
+    let mut node = context.client.node_draft(&node_key(&context.client, typed).await?).await?;
     let said = if node.spec.role == role.word() {
         format!("Node {typed} is already a {}.", role.word())
     } else {
-        let spec = NodeSpec { role: role.word().to_owned(), ..node.spec };
-        context.client.node_update(&node.id, node.version.index, &spec).await?;
+        role.word().clone_into(&mut node.spec.role);
+        context.client.node_update(&node).await?;
         match role {
             SwarmRole::Manager => format!("Node {typed} promoted to a manager in the swarm."),
             SwarmRole::Worker => format!("Manager {typed} demoted in the swarm."),

@@ -31,13 +31,13 @@ pub(super) async fn run(context: &mut Context, args: ServiceScaleArgs) -> Result
 }
 
 async fn set(context: &mut Context, scale: &Scale) -> Result<()> {
-    let mut service = context.client.service(&scale.service).await?;
+    let mut service = context.client.service_draft(&scale.service).await?;
     match &mut service.spec.mode {
         ServiceMode { replicated: Some(replicated), .. } => replicated.replicas = Some(scale.replicas),
         ServiceMode { replicated_job: Some(job), .. } => job.total_completions = Some(scale.replicas),
         _ => bail!("scale can only be used with replicated or replicated-job mode"),
     }
-    let updated = context.client.service_update(&service.id, service.version.index, &service.spec, false).await?;
+    let updated = context.client.service_update(&service, false).await?;
     for warning in updated.warnings.unwrap_or_default() {
         context.printer.error_line(warning).context("a warning")?;
     }

@@ -242,18 +242,49 @@ async fn update_changes_what_was_said_and_leaves_the_rest() {
             "Placement": {"Constraints": ["node.hostname==n1"], "MaxReplicas": 5}, "ForceUpdate": 3,
         },
         "Mode": {"Replicated": {"Replicas": 7}},
-        "UpdateConfig": {"Parallelism": 3, "Monitor": 1, "FailureAction": "continue", "MaxFailureRatio": 0, "Order": "start-first"},
+        "UpdateConfig": {"Parallelism": 3, "Monitor": 1, "FailureAction": "continue", "Order": "start-first"},
     });
     assert_eq!(daemon.sent(UPDATE), expected);
+}
+
+/// A daemon that is newer than this client has fields without a word here.
+#[tokio::test]
+async fn what_this_client_does_not_know_is_sent_back() {
+    let mut newer = replicated();
+    newer["Spec"]["Colour"] = json!({"Hue": 7});
+    newer["Spec"]["TaskTemplate"]["ContainerSpec"]["Mounts"] = json!([{"Target": "/data"}]);
+    newer["Spec"]["TaskTemplate"]["Networks"] = json!([{"Target": "host", "Aliases": ["a"]}]);
+    newer["Spec"]["TaskTemplate"]["Placement"]["Zone"] = json!("b");
+    newer["Spec"]["Mode"]["Replicated"]["Spare"] = json!(1);
+    for (line, place, value) in [
+        ("service update -d --env-add A=2 --constraint-add a==b --force --network-add n2 web", None, json!(null)),
+        ("service update -d --replicas 4 web", Some("/Mode/Replicated/Replicas"), json!(4)),
+        ("service update -d --image skep/demo:2 web", Some("/TaskTemplate/ContainerSpec/Image"), json!("skep/demo:2")),
+        ("service scale -d web=5", Some("/Mode/Replicated/Replicas"), json!(5)),
+    ] {
+        let daemon =
+            FakeDaemon::new().on("GET /v1.46/services/web", newer.clone()).on(UPDATE, json!({"Warnings": null}));
+        let (_, result) = run(&daemon, &line.split(' ').collect::<Vec<_>>()).await;
+        assert_eq!(result, Ok(()), "{line}");
+        let mut expected = newer["Spec"].clone();
+        if let Some(place) = place {
+            *expected.pointer_mut(place).unwrap() = value;
+        } else {
+            let task = &mut expected["TaskTemplate"];
+            task["ContainerSpec"]["Env"] = json!(["A=2", "B=2"]);
+            task["Placement"]["Constraints"] = json!(["node.role==manager", "a==b"]);
+            task["ForceUpdate"] = json!(3);
+            task["Networks"].as_array_mut().unwrap().push(json!({"Target": "n2"}));
+        }
+        assert_eq!(daemon.sent(UPDATE), expected, "{line}");
+    }
 }
 
 #[tokio::test]
 async fn an_update_that_says_nothing_changes_nothing() {
     let daemon = daemon().on(UPDATE, json!({"Warnings": null}));
     assert_eq!(prints(&daemon, &["service", "update", "-d", "web"]).await, "web\n");
-    let mut expected = replicated()["Spec"].clone();
-    expected["UpdateConfig"]["MaxFailureRatio"] = json!(0);
-    assert_eq!(daemon.sent(UPDATE), expected);
+    assert_eq!(daemon.sent(UPDATE), replicated()["Spec"]);
 }
 
 #[tokio::test]

@@ -13,15 +13,15 @@ pub(super) async fn run(context: &mut Context, args: ServiceUpdateArgs) -> Resul
         }
         return roll_back(context, &args.service, args.wait).await;
     }
-    let mut service = context.client.service(&args.service).await?;
+    let mut service = context.client.service_draft(&args.service).await?;
     apply(&args, &mut service.spec)?;
-    let updated = context.client.service_update(&service.id, service.version.index, &service.spec, false).await?;
+    let updated = context.client.service_update(&service, false).await?;
     finish(context, &args.service, updated.warnings, args.wait).await
 }
 
 pub(super) async fn roll_back(context: &mut Context, key: &str, wait: WaitArgs) -> Result<()> {
-    let service = context.client.service(key).await?;
-    let updated = context.client.service_update(&service.id, service.version.index, &service.spec, true).await?;
+    let service = context.client.service_draft(key).await?;
+    let updated = context.client.service_update(&service, true).await?;
     finish(context, key, updated.warnings, wait).await
 }
 

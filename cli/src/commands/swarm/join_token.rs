@@ -11,12 +11,12 @@ use crate::{
 pub(super) async fn run(context: &mut Context, args: SwarmJoinTokenArgs) -> Result<()> {
     let role = args.role.word();
     if args.rotate {
-        let swarm = context.client.swarm().await?;
+        let swarm = context.client.swarm_draft().await?;
         let token = match args.role {
             SwarmRole::Worker => "rotateWorkerToken",
             SwarmRole::Manager => "rotateManagerToken",
         };
-        context.client.swarm_update(swarm.version.index, &swarm.spec, &[token]).await?;
+        context.client.swarm_update(&swarm, &[token]).await?;
         if !args.quiet {
             context.printer.line(format_args!("Successfully rotated {role} join token.\n"))?;
         }

@@ -12,7 +12,7 @@ fn manager() -> FakeDaemon {
         .on(
             "GET /v1.46/swarm",
             json!({
-                "ID": "c1", "Version": {"Index": 10}, "Spec": {"Name": "default", "Orchestration": {"TaskHistoryRetentionLimit": 5}},
+                "ID": "c1", "Version": {"Index": 10}, "Spec": {"Name": "default", "Colour": 7, "Orchestration": {"TaskHistoryRetentionLimit": 5}},
                 "JoinTokens": {"Worker": "SWMTKN-1-w", "Manager": "SWMTKN-1-m"},
             }),
         )
@@ -86,4 +86,5 @@ async fn leave_and_update() {
     assert_eq!(sent["CAConfig"]["NodeCertExpiry"], 172_800_000_000_000_i64);
     assert_eq!(sent["Dispatcher"]["HeartbeatPeriod"], 2_000_000_000);
     assert_eq!(sent["Orchestration"]["TaskHistoryRetentionLimit"], 5);
+    assert_eq!(sent["Colour"], 7, "what this client does not know is sent back");
 }

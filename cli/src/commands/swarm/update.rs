@@ -7,9 +7,9 @@ use super::super::Context;
 use crate::args::{SwarmSettings, SwarmUpdateArgs};
 
 pub(super) async fn run(context: &mut Context, args: SwarmUpdateArgs) -> Result<()> {
-    let mut swarm = context.client.swarm().await?;
+    let mut swarm = context.client.swarm_draft().await?;
     apply(&args.settings, &mut swarm.spec);
-    context.client.swarm_update(swarm.version.index, &swarm.spec, &[]).await?;
+    context.client.swarm_update(&swarm, &[]).await?;
     Ok(context.printer.line("Swarm updated.")?)
 }
 
