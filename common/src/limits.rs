@@ -77,6 +77,13 @@ pub const RESTART_DELAY: Duration = Duration::from_secs(5);
 /// Time between the stop signal and SIGKILL, when the spec names none.
 pub const STOP_GRACE: Duration = Duration::from_secs(10);
 
+/// The same, at most, when the node leaves its swarm: nothing the containers might still finish is wanted by anyone.
+pub const LEAVE_GRACE: Duration = Duration::from_secs(5);
+
+/// How long a node that leaves tries to stop and remove its containers. More than [`LEAVE_GRACE`], and with what else
+/// leaving takes below 10 s.
+pub const LEAVE_RELEASE: Duration = Duration::from_secs(8);
+
 /// Tasks kept per slot, the present one among them.
 pub const TASK_HISTORY_LIMIT: u64 = 5;
 

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use skep_common::{limits::STOP_GRACE, net::backoff::Backoff};
+use skep_common::{
+    limits::{LEAVE_GRACE, STOP_GRACE},
+    net::backoff::Backoff,
+};
 use skep_proto::v1::{AssignmentsMessage, Task, assignments_message::Kind};
 use skep_runtime::{ContainerState, Status, container_id_of_task};
 use tokio::{
@@ -22,7 +25,7 @@ use tracing::{info, warn};
 
 use crate::{
     assignments::{AssignmentSet, Change, Gap},
-    runner::{Runner, Tools, Wanted, remove_container, stop_container},
+    runner::{Fate, Runner, Tools, Wanted, remove_container, stop_container},
     task_machine::Found,
 };
 
@@ -40,7 +43,7 @@ pub(crate) struct AgentGone;
 
 enum Command {
     Assign { message: AssignmentsMessage, begins: bool, reply: oneshot::Sender<Result<(), Gap>> },
-    ReleaseAll { done: oneshot::Sender<()> },
+    ReleaseAll { fate: Fate, done: oneshot::Sender<()> },
 }
 
 impl AgentHandle {
@@ -51,10 +54,10 @@ impl AgentHandle {
         answer.await.map_err(|_| AgentGone)
     }
 
-    /// Stops every task and removes what is left of it; ends once all is gone.
-    pub(crate) async fn release_all(&self) -> Result<(), AgentGone> {
+    /// Stops every task and removes what is left of it; ends once all is gone. `fate` is why, and so how soon.
+    pub(crate) async fn release_all(&self, fate: Fate) -> Result<(), AgentGone> {
         let (done, answer) = oneshot::channel();
-        self.0.send(Command::ReleaseAll { done }).await.map_err(|_| AgentGone)?;
+        self.0.send(Command::ReleaseAll { fate, done }).await.map_err(|_| AgentGone)?;
         answer.await.map_err(|_| AgentGone)
     }
 }
@@ -111,7 +114,7 @@ impl Agent {
                         // Whoever sent it may be gone; it counts all the same.
                         let _ = reply.send(self.assign(message, begins));
                     }
-                    Some(Command::ReleaseAll { done }) => self.release_all(done),
+                    Some(Command::ReleaseAll { fate, done }) => self.release_all(fate, done),
                     None => return,
                 },
             }
@@ -154,14 +157,14 @@ impl Agent {
                     self.begin(Task::clone(&task), container);
                 }
                 Change::Desired(task) => {
-                    self.want(&task.id, Wanted { state: task.desired_state(), forgotten: false });
+                    self.want(&task.id, Wanted { state: task.desired_state(), fate: Fate::Kept });
                 }
-                Change::Removed(task_id) => self.forget(&task_id),
+                Change::Removed(task_id) => self.release(&task_id, Fate::Forgotten),
             }
         }
         if complete {
             self.tools.reporter.reconcile(self.set.tasks());
-            self.remove_unclaimed();
+            self.remove_unclaimed(STOP_GRACE);
         }
         Ok(())
     }
@@ -172,7 +175,7 @@ impl Agent {
             return;
         }
         let id = task.id.clone();
-        let (wanted, receiver) = watch::channel(Wanted { state: task.desired_state(), forgotten: false });
+        let (wanted, receiver) = watch::channel(Wanted { state: task.desired_state(), fate: Fate::Kept });
         self.wanted.insert(id, wanted);
         self.runners.spawn(Runner::new(task, container, receiver, self.tools.clone()).run());
     }
@@ -180,13 +183,13 @@ impl Agent {
     fn want(&self, task_id: &str, wanted: Wanted) {
         if let Some(sender) = self.wanted.get(task_id) {
             // What was forgotten stays so.
-            sender.send_if_modified(|before| !before.forgotten && std::mem::replace(before, wanted) != wanted);
+            sender.send_if_modified(|before| before.fate == Fate::Kept && std::mem::replace(before, wanted) != wanted);
         }
     }
 
-    fn forget(&self, task_id: &str) {
+    fn release(&self, task_id: &str, fate: Fate) {
         if let Some(sender) = self.wanted.get(task_id) {
-            sender.send_modify(|wanted| wanted.forgotten = true);
+            sender.send_modify(|wanted| wanted.fate = wanted.fate.max(fate));
         }
     }
 
@@ -202,22 +205,22 @@ impl Agent {
     }
 
     /// Removes the containers no task has claimed.
-    fn remove_unclaimed(&mut self) {
+    fn remove_unclaimed(&mut self, grace: Duration) {
         for (container, Container { task_id, .. }) in std::mem::take(&mut self.unclaimed) {
             warn!(%container, task = %task_id, "removing a container whose task the swarm does not know");
             let runtime = Arc::clone(&self.tools.runtime);
             self.runners.spawn(async move {
-                stop_container(&*runtime, &container, None, STOP_GRACE).await;
+                stop_container(&*runtime, &container, None, grace).await;
                 remove_container(&*runtime, &container).await;
                 task_id
             });
         }
     }
 
-    fn release_all(&mut self, done: oneshot::Sender<()>) {
+    fn release_all(&mut self, fate: Fate, done: oneshot::Sender<()>) {
         self.set = AssignmentSet::default();
-        self.remove_unclaimed();
-        self.wanted.keys().for_each(|task_id| self.forget(task_id));
+        self.remove_unclaimed(if fate == Fate::Leaving { LEAVE_GRACE } else { STOP_GRACE });
+        self.wanted.keys().for_each(|task_id| self.release(task_id, fate));
         if self.runners.is_empty() {
             // Whoever asked may be gone; it is done all the same.
             let _ = done.send(());
@@ -228,7 +231,7 @@ impl Agent {
 }
 
 /// A container of a task.
-struct Container {
+pub(crate) struct Container {
     /// What its label says; empty when its record could not be read.
     task_id: String,
     found: Found,
@@ -240,7 +243,7 @@ fn claim(containers: &mut BTreeMap<String, Container>, task_id: &str) -> Found {
 }
 
 /// What the runtime has of a task; `None` for containers that belong to none.
-fn of_task(container: ContainerState) -> Option<(String, Container)> {
+pub(crate) fn of_task(container: ContainerState) -> Option<(String, Container)> {
     let task_id = match container.task_id() {
         // Labels are anybody's; the id is not.
         Some(task_id) if container.id == container_id_of_task(task_id) => task_id.to_owned(),

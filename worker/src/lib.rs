@@ -6,6 +6,7 @@ pub mod assignments;
 pub mod task_machine;
 
 mod agent;
+mod leftovers;
 mod managers;
 mod node_message;
 mod peer_service;
@@ -17,6 +18,7 @@ mod session_state;
 mod task_db;
 mod worker;
 
+pub use leftovers::remove_leftovers;
 pub use managers::Managers;
 pub use session_state::{Link, SessionState};
 pub use task_db::panic_is_contained;

@@ -25,8 +25,19 @@ use crate::{
 pub(crate) struct Wanted {
     /// The desired state.
     pub(crate) state: TaskState,
-    /// The swarm has forgotten the task.
-    pub(crate) forgotten: bool,
+    /// What becomes of the task as a whole.
+    pub(crate) fate: Fate,
+}
+
+/// What becomes of a task. Only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fate {
+    /// It is the swarm's.
+    Kept,
+    /// The swarm has forgotten it.
+    Forgotten,
+    /// The node leaves the swarm.
+    Leaving,
 }
 
 /// What runners work with.
@@ -141,7 +152,7 @@ impl Runner {
         while !matches!(self.operation, Some((_, Patience::Finish)))
             && let Some(effect) = self.effects.pop_front()
         {
-            let operation = match effect {
+            let (operation, patience) = match effect {
                 // Told when it came.
                 Effect::Report(_) => continue,
                 Effect::Save(task) => {
@@ -154,12 +165,13 @@ impl Runner {
                     drop(self.tools.task_db.forget(&self.machine.task().id));
                     continue;
                 }
-                Effect::Prepare => self.prepare(),
-                Effect::Start => self.start(),
-                Effect::Stop { signal, grace } => self.stop(&signal, grace),
-                Effect::Remove => self.remove(),
+                Effect::Prepare => (self.prepare(), Patience::Finish),
+                Effect::Start => (self.start(), Patience::Finish),
+                // What follows is another stop with less grace, or comes when the container has ended.
+                Effect::Stop { signal, grace } => (self.stop(&signal, grace), Patience::LeaveIt),
+                Effect::Remove => (self.remove(), Patience::Finish),
             };
-            self.operation = Some((operation, Patience::Finish));
+            self.operation = Some((operation, patience));
         }
     }
 
@@ -243,8 +255,12 @@ async fn next_wish(wanted: &mut watch::Receiver<Wanted>) -> Event {
     if wanted.changed().await.is_err() {
         return pending().await;
     }
-    let Wanted { state, forgotten } = *wanted.borrow_and_update();
-    if forgotten { Event::Forgotten } else { Event::Desired(state) }
+    let Wanted { state, fate } = *wanted.borrow_and_update();
+    match fate {
+        Fate::Kept => Event::Desired(state),
+        Fate::Forgotten => Event::Forgotten,
+        Fate::Leaving => Event::Leaving,
+    }
 }
 
 /// Waits for a started container to end.

@@ -126,6 +126,11 @@ impl Shared {
     }
 }
 
+/// Removes what a database in `data_dir` is or has left there; nobody may have it open.
+pub(crate) async fn remove(data_dir: &Path) {
+    keeper::remove(Files::new(data_dir)).await;
+}
+
 /// Whether a panic of the current thread is expected and dealt with: sled panics on some spoiled files.
 /// For a panic hook that otherwise ends the process.
 pub fn panic_is_contained() -> bool {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use skep_common::{
     clock::{Timestamp, duration},
-    limits::STOP_GRACE,
+    limits::{LEAVE_GRACE, STOP_GRACE},
 };
 use skep_proto::v1::{ContainerStatus, Task, TaskState, TaskStatus};
 pub use skep_runtime::Exit;
@@ -47,6 +47,8 @@ pub enum Event {
     Desired(TaskState),
     /// The swarm has forgotten the task.
     Forgotten,
+    /// The node leaves the swarm: the task is forgotten, and its container gets no longer than [`LEAVE_GRACE`] to end.
+    Leaving,
     /// [`Effect::Prepare`] is done.
     Prepared,
     /// [`Effect::Prepare`] failed.
@@ -90,7 +92,8 @@ pub enum Effect {
     Save(Box<Task>),
     /// Start the container. Answer: [`Event::Started`] or [`Event::StartFailed`], and in time [`Event::Exited`].
     Start,
-    /// Ask the container to end, and kill it after the grace period. Answer: [`Event::Exited`].
+    /// Ask the container to end, and kill it after the grace period. Answer: [`Event::Exited`]. A second one, with a
+    /// shorter grace, takes the place of the first.
     Stop {
         /// Signal name or number as the user gave it; empty = the image's, else SIGTERM.
         signal: String,
@@ -140,6 +143,7 @@ pub struct TaskMachine {
     task: Task,
     stage: Stage,
     forgotten: bool,
+    leaving: bool,
 }
 
 impl TaskMachine {
@@ -147,7 +151,7 @@ impl TaskMachine {
     /// from. Wants [`Event::Adopted`] first.
     pub fn new(mut task: Task) -> Self {
         task.status.get_or_insert_default();
-        Self { task, stage: Stage::Unknown, forgotten: false }
+        Self { task, stage: Stage::Unknown, forgotten: false, leaving: false }
     }
 
     /// The task with the status observed here: what a record holds.
@@ -189,9 +193,10 @@ impl TaskMachine {
     fn stop(&self) -> Effect {
         let container = self.task.spec.as_ref().and_then(|spec| spec.container.as_ref());
         let grace = container.and_then(|container| container.stop_grace_period);
+        let grace = grace.map_or(STOP_GRACE, duration);
         Effect::Stop {
             signal: container.map(|container| container.stop_signal.clone()).unwrap_or_default(),
-            grace: grace.map_or(STOP_GRACE, duration),
+            grace: if self.leaving { grace.min(LEAVE_GRACE) } else { grace },
         }
     }
 }
@@ -213,6 +218,13 @@ impl Step<'_> {
                 self.machine.task.set_desired_state(desired);
             }
             (Event::Forgotten, _) => self.machine.forgotten = true,
+            (Event::Leaving, stage) => {
+                let news = !std::mem::replace(&mut self.machine.leaving, true);
+                self.machine.forgotten = true;
+                if news && stage == Stage::Stopping {
+                    self.effects.push(self.machine.stop());
+                }
+            }
             (Event::Prepared, Stage::Preparing) => self.prepared(),
             (Event::PrepareFailed { err, reject }, Stage::Preparing) => {
                 self.machine.stage = Stage::Ended;

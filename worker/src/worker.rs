@@ -8,6 +8,7 @@ use std::{path::PathBuf, sync::Arc};
 use skep_common::{
     clock::Clock,
     disk_space::DiskLevel,
+    limits::LEAVE_RELEASE,
     net::{
         dial::Dialer,
         identity::IdentityHandle,
@@ -16,10 +17,10 @@ use skep_common::{
 };
 use skep_proto::v1::{NodeDescription, peer_server::PeerServer};
 use skep_runtime::Runtime;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     Managers,
@@ -27,7 +28,7 @@ use crate::{
     node_message::{NodeMessage, Subject},
     peer_service::{ManagerRoles, PeerService},
     reporter::Reporter,
-    runner::Tools,
+    runner::{Fate, Tools},
     session::Session,
     session_state::SessionState,
     task_db::{TaskDb, TaskDbKeeper},
@@ -129,15 +130,20 @@ impl Worker {
         self.task_db.close().await;
     }
 
-    /// Stops every task, removes its container and its record, then stops the agent. Takes as long as the longest
-    /// grace period of a task.
+    /// Stops every task, removes its container and its record, then stops the agent. Takes no longer than
+    /// [`LEAVE_RELEASE`], whatever the grace periods of the tasks.
     pub async fn leave(self) {
         self.outside.end().await;
-        // The agent is gone only when it was shut down.
-        let _ = self.agent.release_all().await;
+        let released = timeout(LEAVE_RELEASE, self.agent.release_all(Fate::Leaving)).await;
         self.inside.end().await;
         self.task_db.wipe().await;
-        info!("all tasks of this node are gone");
+        match released {
+            // The agent is gone only when it was shut down.
+            Ok(_) => info!("all tasks of this node are gone"),
+            Err(_) => warn!(
+                "not every container of this node could be stopped and removed in time; the rest goes when the daemon starts again, or joins a swarm"
+            ),
+        }
     }
 }
 

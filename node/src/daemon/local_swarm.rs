@@ -90,7 +90,7 @@ struct Inner {
     limits: ServerLimits,
     phase: Mutex<Phase>,
     /// Held while the membership changes.
-    change: tokio::sync::Mutex<()>,
+    change: Arc<tokio::sync::Mutex<()>>,
     /// Cancelled when the daemon is to end.
     stopping: CancellationToken,
 }
@@ -114,14 +114,36 @@ impl LocalSwarm {
                 description,
                 limits,
                 phase: Mutex::new(Phase::Inactive),
-                change: tokio::sync::Mutex::new(()),
+                change: Arc::default(),
                 stopping: CancellationToken::new(),
             }),
         };
-        if let Some(record) = swarm.inner.dir.load()? {
-            swarm.begin(record);
+        match swarm.inner.dir.load()? {
+            Some(record) if !record.leaving => _ = swarm.begin(record),
+            left => swarm.clear_away(left.is_some()),
         }
         Ok(swarm)
+    }
+
+    /// Removes what is left of a membership that has ended, in the background. None begins meanwhile.
+    fn clear_away(&self, interrupted: bool) {
+        // Nobody else knows of this swarm yet: the lock is free.
+        let Ok(change) = Arc::clone(&self.inner.change).try_lock_owned() else { return };
+        let swarm = self.clone();
+        tokio::spawn(async move {
+            let _change = change;
+            let Inner { runtime, worker_dir, dir, stopping, .. } = &*swarm.inner;
+            if interrupted {
+                info!("the node goes on leaving its swarm");
+            }
+            let cleared = stopping.run_until_cancelled(skep_worker::remove_leftovers(runtime, worker_dir)).await;
+            if interrupted
+                && cleared.is_some()
+                && let Err(error) = dir.wipe()
+            {
+                warn!(%error, "the record of the swarm this node has left cannot be removed; trying again at the next start");
+            }
+        });
     }
 
     /// Stops agent and manager; containers and membership stay.
@@ -242,6 +264,7 @@ impl LocalSwarm {
             advertise_addr: address::advertise(options.advertise_addr.as_deref(), listen_addr, &interfaces)?,
             advertise: options.advertise_addr.clone(),
             joining: None,
+            leaving: false,
         };
         let (identity, bootstrap) = found(&options, &self.inner.description).map_err(internal)?;
         identity.save(&self.inner.dir.identity()).map_err(internal)?;
@@ -260,11 +283,14 @@ impl LocalSwarm {
         let _change = self.inner.change.lock().await;
         match self.inner.phase() {
             Phase::Inactive => return Err(SwarmError::NotInSwarm),
-            Phase::Pending { attempt, .. } => {
+            Phase::Pending { attempt, record, .. } => {
                 attempt.end().await;
                 // It may just have come up.
                 if let Phase::Active(member) = self.inner.phase() {
                     end_membership(&member, force).await?;
+                } else {
+                    self.inner.dir.mark_leaving(&record);
+                    skep_worker::remove_leftovers(&self.inner.runtime, &self.inner.worker_dir).await;
                 }
             }
             Phase::Refused(_) => {}
@@ -416,6 +442,7 @@ impl Swarm for LocalSwarm {
                 token: options.token,
                 availability: options.availability.into(),
             }),
+            leaving: false,
         };
         self.inner.dir.save(&record).map_err(internal)?;
         let attempt = self.begin(record);
@@ -443,8 +470,7 @@ impl Swarm for LocalSwarm {
     async fn leave(&self, force: bool) -> Result<(), SwarmError> {
         let swarm = self.clone();
         to_the_end(async move {
-            // Containers may take for ever to stop, and the daemon must be able to end: then the node is still a member, and its
-            // record says so.
+            // The daemon must be able to end; what was not done by then is done when it starts again, as the record says.
             let left = swarm.inner.stopping.run_until_cancelled(LocalSwarm::leave(&swarm, force)).await;
             left.unwrap_or_else(|| Err(internal("the daemon was stopped before the node had left the swarm")))
         })
@@ -533,6 +559,7 @@ mod tests {
             advertise_addr: "192.0.2.9:2377".parse().unwrap(),
             advertise: None,
             joining: Some(joining.clone()),
+            leaving: false,
         };
         dir.save(&record).unwrap();
         joined(&dir, &record, &joining).unwrap();
@@ -547,19 +574,25 @@ mod tests {
         assert!(managers.may_be("whoever answers there", &remote));
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_daemon_that_is_to_end_waits_for_no_container_and_stays_a_member() {
-        let root = tempfile::tempdir().unwrap();
-        let runtime = MockRuntime::new(Arc::new(SystemClock::new()));
+    fn open(root: &std::path::Path, runtime: &MockRuntime) -> LocalSwarm {
+        LocalSwarm::open(root, Arc::new(runtime.clone()), NodeDescription::default(), ServerLimits::default()).unwrap()
+    }
+
+    /// A container of a task that ends only when it is killed.
+    async fn container(runtime: &MockRuntime) -> String {
         runtime.behave(Behaviour { stop_code: None, ..Behaviour::default() });
         let task = Task { id: "t1".to_owned(), ..Task::default() };
         let container = ContainerSpecification::for_task(&task, &NodeDescription::default()).unwrap();
-        let id = container.id.clone();
         runtime.prepare(&container).await.unwrap();
-        runtime.start(&id).await.unwrap();
+        runtime.start(&container.id).await.unwrap();
+        container.id
+    }
 
-        let (description, limits) = (NodeDescription::default(), ServerLimits::default());
-        let swarm = LocalSwarm::open(root.path(), Arc::new(runtime.clone()), description, limits).unwrap();
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_daemon_that_is_to_end_waits_for_no_container_and_the_next_one_goes_on_leaving() {
+        let root = tempfile::tempdir().unwrap();
+        let runtime = MockRuntime::new(Arc::new(SystemClock::new()));
+        let swarm = open(root.path(), &runtime);
         let options = InitOptions {
             listen_addr: "127.91.82.73:2377".to_owned(),
             advertise_addr: Some("127.91.82.73".to_owned()),
@@ -567,18 +600,44 @@ mod tests {
             availability: Availability::Active,
         };
         swarm.init(options).await.unwrap();
+        let refused = Swarm::leave(&swarm, false).await;
+        assert!(matches!(refused, Err(SwarmError::LeaveNeedsForce(_))));
+        assert!(!swarm.inner.dir.load().unwrap().unwrap().leaving, "a refused leave changes nothing");
+        swarm.shutdown().await;
+
+        let id = container(&runtime).await;
+        let swarm = open(root.path(), &runtime);
+        while !matches!(swarm.inner.phase(), Phase::Active(_)) {
+            tokio::task::yield_now().await;
+        }
         let leaving = tokio::spawn({
             let swarm = swarm.clone();
             async move { Swarm::leave(&swarm, true).await }
         });
-        while swarm.inner.change.try_lock().is_ok() {
+        while !swarm.inner.dir.load().unwrap().unwrap().leaving {
             tokio::task::yield_now().await;
         }
         swarm.shutdown().await;
-
         assert!(leaving.await.unwrap().is_err());
-        assert!(swarm.inner.dir.load().unwrap().is_some(), "it goes on with its membership when it starts again");
+        assert!(swarm.inner.dir.load().unwrap().is_some_and(|record| record.leaving));
         assert!(matches!(runtime.list().await.unwrap()[0].status, Status::Running { .. }));
+
+        // The daemon starts again.
+        runtime.exit(&id, 0, false);
+        let swarm = open(root.path(), &runtime);
+        assert_eq!(swarm.status().state, LocalNodeState::Inactive);
+        drop(swarm.inner.change.lock().await);
+        assert!(swarm.inner.dir.load().unwrap().is_none());
+        assert!(!swarm.inner.dir.identity().exists() && !swarm.inner.dir.manager().exists());
+        assert_eq!(runtime.list().await.unwrap(), []);
+        swarm.shutdown().await;
+
+        // What was left behind all the same goes at the next start.
+        let id = container(&runtime).await;
+        runtime.exit(&id, 0, false);
+        let swarm = open(root.path(), &runtime);
+        drop(swarm.inner.change.lock().await);
+        assert_eq!(runtime.list().await.unwrap(), []);
     }
 
     #[test]

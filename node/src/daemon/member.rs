@@ -277,13 +277,17 @@ impl Member {
             self.supervise();
             return Err(error);
         }
+        // Nobody can refuse any more.
+        self.shared.dir.mark_leaving(&self.shared.record);
         let worker = lock(&self.worker).take();
         // Containers take their time to stop, and the others theirs to agree: both at once.
         let farewell = async {
-            if let Some(manager) = manager.filter(|_| force) {
-                manager.leave(true).await?;
-            }
-            Ok(())
+            let left = match manager.filter(|_| force) {
+                Some(manager) => manager.leave(true).await,
+                None => Ok(()),
+            };
+            self.shared.stop_manager().await;
+            left
         };
         let release = async {
             if let Some(worker) = worker {
@@ -291,7 +295,6 @@ impl Member {
             }
         };
         let (left, ()) = tokio::join!(farewell, release);
-        self.shared.stop_manager().await;
         left
     }
 }

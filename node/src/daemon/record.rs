@@ -12,6 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use skep_common::durable::write_atomic;
+use tracing::warn;
 
 use super::DaemonError;
 
@@ -29,6 +30,9 @@ pub(super) struct Record {
     /// Set until the node has its certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) joining: Option<Joining>,
+    /// The node leaves: nothing is left to do but to clear away what belonged to the membership.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) leaving: bool,
 }
 
 /// A join under way. Holds the token, so the file is readable by root only and there is no `Debug`.
@@ -107,6 +111,14 @@ impl SwarmDir {
         write_atomic(&self.file(), &serde_json::to_vec_pretty(record)?, 0o600)
     }
 
+    /// Notes that the node leaves, so that a daemon that is interrupted goes on with it when it starts again.
+    pub(super) fn mark_leaving(&self, record: &Record) {
+        if let Err(error) = self.save(&Record { leaving: true, ..record.clone() }) {
+            // The disk may be full of what leaving removes.
+            warn!(%error, "cannot note that this node leaves its swarm; leaving all the same");
+        }
+    }
+
     /// Forgets the membership and everything that belongs to it; the record goes last.
     ///
     /// # Errors
@@ -141,6 +153,7 @@ mod tests {
                 token: "SWMTKN-1-x".to_owned(),
                 availability: 0,
             }),
+            leaving: false,
         }
     }
 
@@ -156,6 +169,17 @@ mod tests {
         assert!(dir.load().unwrap().is_none());
         assert!(!dir.identity().exists());
         dir.wipe().unwrap();
+    }
+
+    #[test]
+    fn a_record_says_that_the_node_leaves_and_one_that_says_nothing_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = SwarmDir::new(root.path());
+        dir.save(&record()).unwrap();
+        assert!(!fs::read_to_string(dir.file()).unwrap().contains("leaving"), "read by releases that do not know it");
+        assert!(!dir.load().unwrap().unwrap().leaving);
+        dir.mark_leaving(&record());
+        assert!(dir.load().unwrap().unwrap().leaving);
     }
 
     #[test]

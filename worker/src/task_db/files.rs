@@ -70,6 +70,9 @@ impl Files {
 
     /// Removes the database and everything beside it.
     pub(super) fn wipe(&self) -> io::Result<()> {
+        if !self.directory.exists() {
+            return Ok(());
+        }
         for (_, old) in self.quarantined()? {
             remove_any(&old)?;
         }

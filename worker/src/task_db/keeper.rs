@@ -78,12 +78,7 @@ impl Keeper {
         if let Some(engine) = self.engine {
             engine.close().await;
         }
-        let files = self.files;
-        match tokio::task::spawn_blocking(move || files.wipe()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "task.db could not be removed; remove it by hand"),
-            Err(error) => warn!(%error, "task.db could not be removed; remove it by hand"),
-        }
+        remove(self.files).await;
     }
 
     /// The periodic look.
@@ -207,6 +202,15 @@ impl Keeper {
 
     fn committed(&self, last: u64) {
         self.shared.committed.send_replace(last);
+    }
+}
+
+/// Removes everything.
+pub(super) async fn remove(files: Files) {
+    match tokio::task::spawn_blocking(move || files.wipe()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(%error, "task.db could not be removed; remove it by hand"),
+        Err(error) => warn!(%error, "task.db could not be removed; remove it by hand"),
     }
 }
 

@@ -255,6 +255,39 @@ fn docker_s_grace_is_the_default() {
     assert_eq!(effects.last(), Some(&Effect::Stop { signal: String::new(), grace: Duration::from_secs(10) }));
 }
 
+#[test]
+fn a_container_of_a_node_that_leaves_has_little_time_whatever_it_was_promised() {
+    let running = || {
+        let mut task = task(TaskState::Running, TaskState::Running);
+        task.spec = Some(
+            TaskSpec {
+                container: Some(ContainerSpec { stop_grace_period: Some(60_000_000_000), ..Default::default() }),
+                ..TaskSpec::default()
+            }
+            .into(),
+        );
+        task
+    };
+    let adopted = (Event::Adopted(Found::Running { pid: 7 }), "save RUNNING");
+    play(running(), &[adopted.clone(), (Event::Leaving, "save RUNNING, stop  5s")]);
+    // The stop that is under way is cut short, once.
+    play(
+        running(),
+        &[
+            adopted,
+            (Event::Desired(TaskState::Shutdown), "save RUNNING, stop  60s"),
+            (Event::Leaving, "stop  5s"),
+            (Event::Leaving, ""),
+            (Event::Exited(exit(137)), "SHUTDOWN, save SHUTDOWN, remove"),
+            (Event::Removed, "forget"),
+        ],
+    );
+    // A shorter grace stays what it is.
+    let mut machine = TaskMachine::new(task(TaskState::Running, TaskState::Running));
+    machine.handle(Event::Adopted(Found::Running { pid: 7 }), NOW);
+    assert_eq!(words(&machine.handle(Event::Leaving, NOW)), "save RUNNING, stop SIGINT 2s");
+}
+
 fn any_found() -> impl Strategy<Value = Found> {
     prop_oneof![
         Just(Found::Nothing),
@@ -274,6 +307,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => any_found().prop_map(Event::Adopted),
         4 => any_state().prop_map(Event::Desired),
         1 => Just(Event::Forgotten),
+        1 => Just(Event::Leaving),
         4 => Just(Event::Prepared),
         1 => any::<bool>().prop_map(|reject| Event::PrepareFailed { err: "no".into(), reject }),
         4 => Just(Event::Saved),

@@ -2,7 +2,7 @@
 
 mod swarm;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use futures::StreamExt as _;
 use skep_common::{
@@ -13,14 +13,17 @@ use skep_proto::v1::{
     AssignmentsMessage, ContainerSpec, LogOptions, LogStream, NodeRole, PeerManager, PingRequest, Task,
     TaskLogsRequest, TaskSpec, TaskState, TaskStatus, assignments_message::Kind, peer_client::PeerClient,
 };
-use skep_runtime::{ContainerSpecification, Status, container_id_of_task, mock::MockRuntime};
+use skep_runtime::{
+    ContainerSpecification, Status, container_id_of_task,
+    mock::{Behaviour, MockRuntime},
+};
 use tempfile::TempDir;
 use tokio::time::timeout;
 use tonic::Code;
 
 use self::swarm::{Ca, LONG, Manager};
 use super::*;
-use crate::Link;
+use crate::{Link, remove_leftovers};
 
 /// A node: what stays when its daemon goes.
 struct Host {
@@ -448,6 +451,58 @@ async fn leaving_takes_everything_along() {
     manager.reported("t1", TaskState::Running).await;
     manager.reported("t2", TaskState::Ready).await;
     worker.leave().await;
+    assert_eq!(host.runtime.list().await.unwrap(), []);
+    assert_eq!(fs::read_dir(host.worker_dir()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn leaving_waits_neither_for_graces_nor_for_what_does_not_end() {
+    let ca = Ca::new();
+    let manager = Manager::start(&ca, "m1").await;
+    let host = Host::new(&ca);
+    host.runtime.behave(Behaviour { stop_code: None, ..Behaviour::default() });
+    let endless = Duration::from_secs(3600);
+    host.runtime.behave_for("endless", Behaviour { prepare_takes: endless, ..Behaviour::default() });
+    let with = |id: &str, image: &str| {
+        let container = ContainerSpec {
+            image: image.into(),
+            stop_grace_period: Some(3600 * 1_000_000_000),
+            ..ContainerSpec::default()
+        };
+        let spec = TaskSpec { container: Some(container), ..TaskSpec::default() };
+        Task { spec: Some(spec.into()), ..task(id, TaskState::Running) }
+    };
+    manager.assign(vec![with("runs", "demo"), with("stops", "demo"), with("never ready", "endless")]);
+    let worker = host.start(&[&manager]).await;
+    manager.reported("runs", TaskState::Running).await;
+    manager.reported("stops", TaskState::Running).await;
+    manager.reported("never ready", TaskState::Preparing).await;
+    manager.send_complete(vec![
+        with("runs", "demo"),
+        Task { desired_state: TaskState::Shutdown.into(), ..with("stops", "demo") },
+        with("never ready", "endless"),
+    ]);
+
+    timeout(LONG, worker.leave()).await.expect("leaving ends");
+    assert_eq!(host.runtime.list().await.unwrap(), []);
+    assert_eq!(fs::read_dir(host.worker_dir()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_node_of_no_swarm_keeps_nothing_of_one() {
+    let ca = Ca::new();
+    let manager = Manager::start(&ca, "m1").await;
+    manager.assign(vec![task("t1", TaskState::Running), task("t2", TaskState::Ready)]);
+    let host = Host::new(&ca);
+    let runtime: Arc<dyn Runtime> = Arc::new(host.runtime.clone());
+    remove_leftovers(&runtime, &host.worker_dir()).await;
+    let worker = host.start(&[&manager]).await;
+    manager.reported("t1", TaskState::Running).await;
+    manager.reported("t2", TaskState::Ready).await;
+    worker.shutdown().await;
+    assert_eq!(host.runtime.list().await.unwrap().len(), 2);
+
+    remove_leftovers(&runtime, &host.worker_dir()).await;
     assert_eq!(host.runtime.list().await.unwrap(), []);
     assert_eq!(fs::read_dir(host.worker_dir()).unwrap().count(), 0);
 }
