@@ -6,6 +6,7 @@ mod container;
 mod containers;
 mod details;
 mod error;
+mod file_tree;
 mod image;
 mod log;
 mod runtime;

@@ -10,7 +10,7 @@ use skep_shim::plan;
 use super::{
     process::Process,
     resources,
-    write::{Host, Place},
+    write::{ETC_FILES, Host, Place},
 };
 use crate::{ContainerSpecification, RuntimeError};
 
@@ -110,7 +110,7 @@ fn mounts(place: &Place<'_>, unified_cgroups: bool, read_only: bool) -> Vec<Valu
         mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
     ];
     let file_options: &[&str] = if read_only { &["rbind", "rprivate", "ro"] } else { &["rbind", "rprivate"] };
-    mounts.extend(["resolv.conf", "hostname", "hosts"].map(|file| {
+    mounts.extend(ETC_FILES.map(|file| {
         let source = place.bundle.join(file);
         mount(&format!("/etc/{file}"), "bind", &source.to_string_lossy(), file_options)
     }));

@@ -102,7 +102,7 @@ impl BundleFiles {
             everybody(&bundle.join(name), 0o755)?;
         }
         let hostname = format!("{}\n", self.hostname);
-        for (name, text) in [("hostname", &hostname), ("hosts", &self.hosts), ("resolv.conf", &self.resolv_conf)] {
+        for (name, text) in ETC_FILES.into_iter().zip([&self.resolv_conf, &hostname, &self.hosts]) {
             fs::write(bundle.join(name), text)?;
             everybody(&bundle.join(name), 0o644)?;
         }
@@ -132,5 +132,7 @@ fn log(container: &ContainerSpecification, bundle: &Path) -> Result<Option<Log>,
     Ok(Some(Log { path: bundle.join(LOG), max_size, max_files, keep_free }))
 }
 
+/// Files of the bundle that a container sees in its `/etc`, and may write to unless its file system is read-only.
+pub(crate) const ETC_FILES: [&str; 3] = ["resolv.conf", "hostname", "hosts"];
 /// File name of a container's log in its bundle.
 pub(crate) const LOG: &str = "container.log";

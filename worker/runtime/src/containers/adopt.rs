@@ -16,7 +16,7 @@ use super::{
     record::{Found, Record},
     storage, watch,
 };
-use crate::RuntimeError;
+use crate::{RuntimeError, file_tree::remove_tree};
 
 /// How long opening waits to learn the pids of running containers; later ones come when they come.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -95,7 +95,8 @@ fn record(inner: &Inner, id: &str, started: bool) -> Option<Record> {
 
 fn clear(inner: &Inner, id: &str, bundle: &Path) -> io::Result<()> {
     Cgroup::of(&inner.cgroup(id))?.destroy(KILL_PATIENCE)?;
-    fs::remove_dir_all(bundle)
+    remove_tree(bundle)?;
+    Ok(())
 }
 
 /// Shims of containers nobody knows any more: what runs in them is nobody's.
@@ -106,7 +107,9 @@ fn clear_shims(inner: &Inner, entries: &[Arc<Entry>]) -> io::Result<()> {
         }
         warn!(container = id, "killing a container whose record is gone");
         match Cgroup::of(&inner.cgroup(&id))?.destroy(KILL_PATIENCE) {
-            Ok(()) => fs::remove_dir_all(dir)?,
+            Ok(()) => {
+                remove_tree(&dir)?;
+            }
             Err(error) => warn!(container = id, %error, "it does not die; the next start of the daemon tries again"),
         }
     }

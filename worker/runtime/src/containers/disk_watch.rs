@@ -8,12 +8,12 @@
 
 use std::{
     fs, io,
-    os::unix::fs::MetadataExt as _,
     path::Path,
     sync::{Arc, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use rustix::fs::{Stat, lstat};
 use skep_common::disk_space::{DiskLevel, DiskSpace};
 use skep_shim::lock;
 use tokio::{sync::watch, task::spawn_blocking, time::sleep};
@@ -25,7 +25,11 @@ use super::{
     finished,
     prepare::UPPER,
 };
-use crate::{Exit, RuntimeError, Signal};
+use crate::{
+    Exit, RuntimeError, Signal,
+    bundle::ETC_FILES,
+    file_tree::{remove_tree, visit},
+};
 
 /// How often the disk is asked.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -91,7 +95,7 @@ impl Inner {
         running
             .into_iter()
             .map(|entry| {
-                let bytes = written_since(&self.paths.bundle(&entry.record.id).join(UPPER), since);
+                let bytes = written_since(&self.paths.bundle(&entry.record.id), since);
                 (entry, bytes)
             })
             .filter(|(_, bytes)| *bytes >= SUSPICIOUS)
@@ -108,18 +112,17 @@ impl Inner {
             .map(|entry| entry.record.id.clone())
             .collect();
         let given_up = |id: &String| {
-            let upper = self.paths.bundle(id).join(UPPER);
             // While its shim is there, its file system may still be mounted.
             if lock::is_held(&self.paths.shim(id))? {
                 return Err(io::ErrorKind::ResourceBusy.into());
             }
-            fs::remove_dir_all(&upper)
+            give_up(&self.paths.bundle(id))
         };
         let mut all = true;
         for id in &ended {
             match given_up(id) {
-                Ok(()) => info!(container = id, "the disk is full: what an ended container had written was deleted"),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Ok(true) => info!(container = id, "the disk is full: what an ended container had written was deleted"),
+                Ok(false) => {}
                 Err(_) => all = false,
             }
         }
@@ -161,38 +164,93 @@ impl Entry {
     }
 }
 
-/// Bytes on the disk of the files below a directory that were changed since then. What cannot be read counts nothing;
-/// nothing that leads out of the directory is followed.
-fn written_since(dir: &Path, since: SystemTime) -> u64 {
-    let Ok(entries) = fs::read_dir(dir) else { return 0 };
-    let sizes = entries.flatten().map(|entry| match entry.metadata() {
-        Ok(meta) if meta.is_dir() => written_since(&entry.path(), since),
-        Ok(meta) if changed(&meta) >= since => meta.blocks() * BLOCK,
-        _ => 0,
-    });
-    sizes.sum()
+/// Bytes on the disk of what a container wrote since then: all in its own file system, and the files of its bundle it
+/// can write to. What cannot be read counts nothing.
+fn written_since(bundle: &Path, since: SystemTime) -> u64 {
+    let mut bytes = 0;
+    let mut count = |stat: &Stat| {
+        if changed(stat) >= since {
+            bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * BLOCK;
+        }
+    };
+    ETC_FILES.iter().filter_map(|name| lstat(bundle.join(name)).ok()).for_each(|stat| count(&stat));
+    // What was seen before an error is enough to go by.
+    let _ = visit(&bundle.join(UPPER), count);
+    bytes
 }
 
 /// When a file was last changed: the one of its times that nobody can set.
-fn changed(meta: &fs::Metadata) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(u64::try_from(meta.ctime()).unwrap_or(0) + 1)
+fn changed(stat: &Stat) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_ctime).unwrap_or(0) + 1)
+}
+
+/// Deletes what [`written_since`] counts. False where there was none.
+fn give_up(bundle: &Path) -> io::Result<bool> {
+    let mut any = remove_tree(&bundle.join(UPPER))?;
+    for name in ETC_FILES {
+        match fs::remove_file(bundle.join(name)) {
+            Ok(()) => any = true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(any)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file_tree::tests::{deep, on_a_small_stack};
+
+    /// A bundle with the directory a container writes to.
+    fn bundle() -> (tempfile::TempDir, std::path::PathBuf) {
+        let bundle = tempfile::tempdir().unwrap();
+        let upper = bundle.path().join(UPPER);
+        fs::create_dir(&upper).unwrap();
+        (bundle, upper)
+    }
 
     #[test]
     fn what_was_written_lately_counts_as_it_lies_on_the_disk() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("in")).unwrap();
-        fs::write(dir.path().join("in/file"), vec![1; 1 << 20]).unwrap();
-        fs::File::open(dir.path().join("in/file")).unwrap().sync_all().unwrap();
+        let (bundle, upper) = bundle();
+        fs::create_dir(upper.join("in")).unwrap();
+        fs::write(upper.join("in/file"), vec![1; 1 << 20]).unwrap();
+        fs::File::open(upper.join("in/file")).unwrap().sync_all().unwrap();
         // A hole is no room taken, and what a link leads to is somebody else's.
-        fs::File::create(dir.path().join("hole")).unwrap().set_len(1 << 30).unwrap();
-        std::os::unix::fs::symlink("/", dir.path().join("root")).unwrap();
-        let written = written_since(dir.path(), UNIX_EPOCH);
+        fs::File::create(upper.join("hole")).unwrap().set_len(1 << 30).unwrap();
+        std::os::unix::fs::symlink("/", upper.join("root")).unwrap();
+        let written = written_since(bundle.path(), UNIX_EPOCH);
         assert!((1 << 20..2 << 20).contains(&written), "{written}");
-        assert_eq!(written_since(dir.path(), SystemTime::now() + Duration::from_secs(60)), 0);
+        assert_eq!(written_since(bundle.path(), SystemTime::now() + Duration::from_secs(60)), 0);
+    }
+
+    #[test]
+    fn what_a_container_writes_to_its_files_in_etc_counts_and_goes_as_the_rest() {
+        for name in ETC_FILES {
+            let (bundle, _upper) = bundle();
+            let file = bundle.path().join(name);
+            fs::write(&file, vec![1; 2 << 20]).unwrap();
+            fs::File::open(&file).unwrap().sync_all().unwrap();
+            assert!(written_since(bundle.path(), UNIX_EPOCH) >= 2 << 20, "{name}");
+            assert!(give_up(bundle.path()).unwrap());
+            assert!(!file.exists());
+            assert!(!give_up(bundle.path()).unwrap(), "there was nothing left");
+        }
+    }
+
+    #[test]
+    fn a_file_below_more_directories_than_a_stack_bears_is_found() {
+        on_a_small_stack(found_and_given_up);
+    }
+
+    fn found_and_given_up() {
+        let (bundle, upper) = bundle();
+        let (mode, flags) = (rustix::fs::Mode::RWXU, rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CREATE);
+        let mut file = fs::File::from(rustix::fs::openat(deep(&upper), "file", flags, mode).unwrap());
+        io::Write::write_all(&mut file, &vec![1; 1 << 20]).unwrap();
+        file.sync_all().unwrap();
+        assert!(written_since(bundle.path(), UNIX_EPOCH) >= 1 << 20);
+        assert!(give_up(bundle.path()).unwrap());
+        assert!(!upper.exists());
     }
 }

@@ -1,7 +1,7 @@
 //! Start, stop and removal of one container.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions},
+    fs::{DirBuilder, OpenOptions},
     io,
     os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
@@ -32,7 +32,7 @@ use super::{
     shim_client::ShimClient,
     storage, watch,
 };
-use crate::{RuntimeError, Signal};
+use crate::{RuntimeError, Signal, file_tree::remove_tree};
 
 /// How long a shim may take to start its container; after that its fate is the watcher's.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -97,10 +97,7 @@ impl Inner {
     fn mark_started(&self, id: &str) -> io::Result<()> {
         OpenOptions::new().write(true).create_new(true).open(self.paths.bundle(id).join(STARTED))?;
         let dir = self.paths.shim(id);
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_tree(&dir)?;
         DirBuilder::new().mode(0o700).create(dir)
     }
 
@@ -200,10 +197,7 @@ impl Inner {
         self.entries().remove(id);
         entry.set(Phase::Removed);
         for dir in [bundle, self.paths.shim(id)] {
-            match fs::remove_dir_all(dir) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            remove_tree(&dir)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, DirBuilder},
+    fs::DirBuilder,
     io,
     os::unix::fs::DirBuilderExt as _,
     path::Path,
@@ -24,6 +24,7 @@ use super::{
 use crate::{
     ContainerSpecification, Details, RuntimeError,
     bundle::{Accounts, BundleFiles, Place, Process},
+    file_tree::remove_tree,
     image::{Defaults, StoredImage},
 };
 
@@ -85,7 +86,7 @@ impl Inner {
 
         write(&files, &record, &bundle).map_err(|error| {
             // What is left of it has no record: the next prepare or open clears it.
-            let _ = fs::remove_dir_all(&bundle);
+            let _ = remove_tree(&bundle);
             storage("cannot make the container", &error)
         })?;
         self.entries().insert(id.clone(), Arc::new(Entry::new(record, Phase::Created)));
@@ -145,10 +146,7 @@ fn labels(container: &ContainerSpecification, image: &StoredImage) -> BTreeMap<S
 }
 
 fn write(files: &BundleFiles, record: &Record, bundle: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(bundle) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_tree(bundle)?;
     DirBuilder::new().mode(0o700).create(bundle)?;
     files.write(bundle)?;
     record.save(bundle)

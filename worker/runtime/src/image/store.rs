@@ -12,7 +12,7 @@ use std::{
 };
 
 use data_encoding::BASE32_NOPAD;
-use rustix::fs::syncfs;
+use rustix::fs::{FileType, syncfs};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
@@ -25,7 +25,10 @@ use super::{
     layer,
     layout::{Found, Manifest, images},
 };
-use crate::{LoadedImage, RuntimeError};
+use crate::{
+    LoadedImage, RuntimeError,
+    file_tree::{remove_tree, visit},
+};
 
 /// Loads under way at once; each may wait for its client, which is why there are several.
 const LOADS: usize = 16;
@@ -49,7 +52,7 @@ struct Spool(PathBuf);
 impl Drop for Spool {
     fn drop(&mut self) {
         // What stays for want of a working disk is cleared when the store is opened.
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = remove_tree(&self.0);
     }
 }
 
@@ -60,10 +63,7 @@ impl ImageStore {
             DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
             let layers = root.join("layers");
             fs::create_dir_all(&layers)?;
-            match fs::remove_dir_all(root.join("tmp")) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            remove_tree(&root.join("tmp"))?;
             let index = Index::load(&root.join("images.json"))?;
             let blobs = Blobs::open(&root)?;
             Ok(Self {
@@ -216,11 +216,11 @@ fn directory_name(diff_id: &Sha) -> String {
 /// Bytes of the files below a directory.
 fn tree_size(dir: &Path) -> io::Result<u64> {
     let mut size = 0;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let meta = entry.metadata()?;
-        size += if meta.is_dir() { tree_size(&entry.path())? } else { meta.len() * u64::from(meta.is_file()) };
-    }
+    visit(dir, |stat| {
+        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+            size += u64::try_from(stat.st_size).unwrap_or(0);
+        }
+    })?;
     Ok(size)
 }
 

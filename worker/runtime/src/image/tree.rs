@@ -6,9 +6,9 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::{self, File},
+    fs::File,
     io,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::OwnedFd,
     path::{Component, Path, PathBuf},
 };
 
@@ -19,6 +19,8 @@ use rustix::{
     },
     io::Errno,
 };
+
+use crate::file_tree::remove_tree_at;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const IMPLIED_MODE: Mode = Mode::from_raw_mode(0o755);
@@ -169,7 +171,8 @@ impl Place {
             None => Ok(()),
             Some(FileType::Directory) if self.name == "." => Err(Errno::ISDIR.into()),
             Some(FileType::Directory) => {
-                fs::remove_dir_all(format!("/proc/self/fd/{}/{}", self.parent.as_raw_fd(), self.name.display()))
+                remove_tree_at(&self.parent, self.name.as_os_str())?;
+                Ok(())
             }
             Some(_) => Ok(unlinkat(&self.parent, &self.name, AtFlags::empty())?),
         }
@@ -186,7 +189,7 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write as _, os::unix::fs::symlink};
+    use std::{fs, io::Write as _, os::unix::fs::symlink};
 
     use super::*;
 
