@@ -1,6 +1,6 @@
 //! A disk that containers fill: the node says so, keeps its tasks, and is well again by itself when there is room.
 
-use std::{fs, io::Write as _, path::PathBuf};
+use std::{fs, io::Write as _, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use skep_tests::{Cluster, run, until};
@@ -147,4 +147,26 @@ fn a_disk_full_of_logs_or_files_is_said_and_got_over() -> Result<()> {
     node.load()?.success()?;
     ensure!(cluster.wait_running("n1", "bystander", 1)?[0].pid == bystander, "a full disk ended a container");
     node.cluster.down()
+}
+
+/// What it would say goes to the disk that is full, too.
+#[test]
+fn a_daemon_whose_own_log_cannot_be_written_goes_on() -> Result<()> {
+    let dir = tempfile::Builder::new().prefix("skt").tempdir()?;
+    let home = dir.path().to_string_lossy().into_owned();
+    let lib = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/lib.sh");
+    let script = r#"set -eu; . "$1"; exec "$(skep_bin)" daemon --data-root "$2/data" --exec-root "$2/exec" \
+        --host "unix://$2/skep.sock" 2>/dev/full"#;
+    let mut daemon = Command::new("bash").args(["-c", script, "daemon", lib, &home]).spawn()?;
+    let host = format!("unix://{home}/skep.sock");
+    let answers = until("the daemon answers", || {
+        let ended = daemon.try_wait()?;
+        let asked = run("docker", ["-H", &host, "version"], &[("DOCKER_CONFIG", "/nonexistent")])?;
+        Ok(if ended.is_some() { Some(false) } else { asked.ok.then_some(true) })
+    });
+    run("kill", ["-TERM", &daemon.id().to_string()], &[])?;
+    let status = daemon.wait()?;
+    ensure!(answers?, "the daemon ended: {status}");
+    ensure!(status.success(), "the daemon did not stop as it was told: {status}");
+    Ok(())
 }

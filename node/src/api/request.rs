@@ -3,7 +3,7 @@
 //! Of headers one is looked at, `X-Registry-Auth`: there is no registry to log in to, so what is in it cannot be used.
 //! It is a secret and never repeated.
 
-use std::{str::FromStr, time::Duration};
+use std::{collections::HashMap, str::FromStr, time::Duration};
 
 use axum::{
     body::Body,
@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
+use data_encoding::BASE64URL_NOPAD;
 use http::{StatusCode, Uri, request::Parts};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
@@ -79,7 +80,8 @@ impl Params {
     }
 }
 
-/// A request without credentials for a registry. Clients send an empty set of them when they have none.
+/// A request without credentials for a registry. Clients send an empty set of them when they have none, or something else
+/// altogether (one puts the whole request there).
 pub(super) struct NoRegistryAuth;
 
 impl<S: Sync> FromRequestParts<S> for NoRegistryAuth {
@@ -87,13 +89,28 @@ impl<S: Sync> FromRequestParts<S> for NoRegistryAuth {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Response> {
         let sent = parts.headers.get("x-registry-auth").map_or(&b""[..], |value| value.as_bytes());
-        // Base64 of nothing, of `{}` and of `null`, with and without padding.
-        if matches!(sent, b"" | b"e30=" | b"e30" | b"e30K" | b"bnVsbA==" | b"bnVsbA") {
+        if !has_credentials(sent) {
             return Ok(Self);
         }
         let text = "not supported yet: X-Registry-Auth (there is no registry to log in to: images are loaded)";
         Err(ApiError::bad(text).into_response())
     }
+}
+
+/// Whether the header has anything an engine would log in with. Like the engine it takes what cannot be read for nothing.
+fn has_credentials(header: &[u8]) -> bool {
+    const CREDENTIALS: [&str; 5] = ["username", "password", "auth", "identitytoken", "registrytoken"];
+    let url_safe = header.iter().filter(|byte| **byte != b'=').map(|byte| match byte {
+        b'+' => b'-',
+        b'/' => b'_',
+        byte => *byte,
+    });
+    let Ok(json) = BASE64URL_NOPAD.decode(&url_safe.collect::<Vec<u8>>()) else { return false };
+    let Ok(fields) = serde_json::from_slice::<HashMap<String, serde_json::Value>>(&json) else { return false };
+    fields.iter().any(|(name, value)| {
+        let is_empty = value.is_null() || value.as_str().is_some_and(str::is_empty);
+        !is_empty && CREDENTIALS.iter().any(|known| name.eq_ignore_ascii_case(known))
+    })
 }
 
 /// A JSON body, at most as large as a spec may be.

@@ -21,6 +21,8 @@ pub(crate) fn run(args: DaemonArgs) -> Result<()> {
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        // A log that cannot be written, on a full disk, is no reason to end; saying so would be written to the same place.
+        .log_internal_errors(false)
         .init();
     match raised {
         Ok(before) => {

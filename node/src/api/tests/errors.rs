@@ -373,5 +373,13 @@ async fn credentials_that_cannot_be_used_are_refused() {
     };
     assert_eq!(send("eyJ1c2VybmFtZSI6ImEiLCJwYXNzd29yZCI6ImIifQ==").await, 400);
     assert_eq!(bench.get("/services").await.1, json!([]));
+    // {"auth":"YTpi"}, unpadded; {"IdentityToken":"x"}, as Go reads names.
+    for credentials in ["eyJhdXRoIjoiWVRwaSJ9", "eyJJZGVudGl0eVRva2VuIjoieCJ9"] {
+        assert_eq!(send(credentials).await, 400, "{credentials}");
+    }
     assert_eq!(send("e30=").await, 201);
+    // null; {"username":"","password":""}; {"Name":"x"}; nothing an engine can read.
+    for nothing in ["bnVsbA==", "eyJ1c2VybmFtZSI6IiIsInBhc3N3b3JkIjoiIn0=", "eyJOYW1lIjoieCJ9", "?"] {
+        assert_ne!(send(nothing).await, 400, "{nothing}");
+    }
 }
