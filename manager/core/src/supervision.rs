@@ -144,12 +144,14 @@ impl Situation {
         match lane {
             Lane::Certificate => {
                 let valid = self.certificate.is_valid(now);
+                let expired = now > self.certificate.not_after;
                 let wrong = wanted.is_some_and(|wanted| wanted != held);
-                let due = now >= self.certificate.renew_at && may_renew;
+                // By a clock that is behind also the next one will be from the future.
+                let due = (now >= self.certificate.renew_at || !valid) && may_renew;
                 match (valid, self.manager) {
                     _ if wanted.is_none() => None,
                     (false, ManagerState::Runs) => Some(Effect::IssueOwn),
-                    _ => (!valid || wrong || due).then_some(Effect::Renew),
+                    _ => (expired || wrong || due).then_some(Effect::Renew),
                 }
             }
             Lane::Manager => match (wanted, self.manager) {
@@ -187,6 +189,8 @@ pub struct Supervisor {
     attempts: BTreeMap<Effect, Attempts>,
     /// When a certificate was last obtained.
     renewed: Option<Duration>,
+    /// Begin of validity of the certificate that was valid at the last look.
+    was_valid: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -208,6 +212,13 @@ impl Supervisor {
     /// Decides at the wall time `now` and the monotonic time `moment`.
     pub fn next(&mut self, situation: &Situation, now: Timestamp, moment: Duration) -> Decision {
         let mut decision = Decision { begin: Vec::new(), give_up: Vec::new(), wanted: Vec::new(), look_again: PERIOD };
+        let Certificate { not_before, .. } = situation.certificate;
+        let early = now < not_before;
+        if early && self.was_valid == Some(not_before) {
+            // The clock has gone back: what was obtained before is from a time that never was.
+            self.renewed = None;
+        }
+        self.was_valid = (!early).then_some(not_before);
         let pause_ends = self.renewed.map(|renewed| renewed + situation.certificate.pause());
         let may_renew = pause_ends.is_none_or(|ends| moment >= ends);
         for lane in [Lane::Certificate, Lane::Manager] {
@@ -332,6 +343,16 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_went_back_voids_the_pause_after_a_renewal() {
+        let held = Situation { wish: Wish::Role(W), certificate: certificate(W), manager: IDLE };
+        let mut supervisor = Supervisor::default();
+        assert_eq!(supervisor.next(&held, START + DAY * 60, Duration::ZERO).begin, [Effect::Renew]);
+        supervisor.ended(Effect::Renew, true, Duration::ZERO, 0.0);
+        assert_eq!(supervisor.next(&held, START, Duration::from_secs(1)).begin, []);
+        assert_eq!(supervisor.next(&held, START - DAY, Duration::from_secs(2)).begin, [Effect::Renew]);
+    }
+
+    #[test]
     fn what_is_no_longer_wanted_is_given_up_once() {
         let mut supervisor = Supervisor::default();
         let joining = Situation { wish: Wish::Role(M), certificate: certificate(M), manager: IDLE };
@@ -384,9 +405,12 @@ mod tests {
     }
 
     #[test]
-    fn a_fast_clock_renews_once_an_hour() {
+    fn a_clock_that_is_wrong_renews_once_an_hour() {
         let due = Situation { wish: Wish::Role(W), certificate: certificate(W), manager: IDLE };
         assert_eq!(begun_in(Duration::from_secs(24 * 3600), true, START + DAY * 80, &due), 24);
+        // One that is behind finds every new certificate not valid yet.
+        let early = Situation { manager: IDLE, ..due };
+        assert_eq!(begun_in(Duration::from_secs(24 * 3600), true, START - DAY * 2, &early), 24);
         // Short lives are renewed in their own time.
         let short = Certificate { not_after: START + Duration::from_secs(7200), renew_at: START, ..certificate(W) };
         let due = Situation { certificate: short, ..due };
