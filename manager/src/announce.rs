@@ -7,13 +7,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use skep_common::{
     limits::MEMBERSHIP_DEADLINE,
-    net::dial::{Dialer, Expect},
+    net::dial::{Dialer, Expect, describe},
 };
 use skep_proto::v1::{
     AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, RaftMember, membership_client::MembershipClient,
 };
 use skep_raft::ToldMembers;
-use tonic::{Code, Request, Status, transport::Channel};
+use tonic::{Code, Request, transport::Channel};
 use tracing::debug;
 
 use crate::{ManagerError, Place};
@@ -79,17 +79,6 @@ fn told(version: u64, members: BTreeMap<u64, RaftMember>) -> ToldMembers {
 
 fn client(dialer: &Dialer, remote: &str) -> MembershipClient<Channel> {
     MembershipClient::new(dialer.channel(remote, Expect::Manager))
-}
-
-/// tonic says "transport error" and keeps the reason to itself.
-fn describe(status: &Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        text = error.to_string();
-        source = error.source();
-    }
-    text
 }
 
 /// A request with the time it may take.

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use skep_common::net::{
     backoff::Backoff,
-    dial::{Dialer, Expect},
+    dial::{Dialer, Expect, describe},
     server::is_unknown_node,
 };
 use skep_proto::v1::{NodeDescription, SessionMessage, SessionRequest, dispatcher_client::DispatcherClient};
@@ -90,17 +90,6 @@ impl From<Status> for Ended {
             _ => Self::Failed(describe(&status)),
         }
     }
-}
-
-/// tonic says "transport error" and keeps the reason to itself.
-fn describe(status: &Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        text = error.to_string();
-        source = error.source();
-    }
-    text
 }
 
 fn outdated(addr: &str) -> String {

@@ -20,7 +20,10 @@ use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
 use tower::Service;
 
 pub use super::tls::Expect;
@@ -38,6 +41,17 @@ pub trait KnownManagers: Send + Sync {
     /// Whether the node that answers at `addr` (host:port) may be a manager: by its id or, as long as nobody has named the
     /// managers to this node, by the address alone.
     fn may_be(&self, node_id: &str, addr: &str) -> bool;
+}
+
+/// Why a call failed. tonic says "transport error" and keeps the reason to itself: the innermost one is what helps.
+pub fn describe(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        text = error.to_string();
+        source = error.source();
+    }
+    text
 }
 
 /// A node's way to call others. Clones share their channels.
