@@ -5,7 +5,7 @@
 //! never skipped: the entry may have been acknowledged.
 //!
 //! A purge only records up to where the log is gone. The entries themselves go a few at a time with the commits that follow,
-//! since the commit that removed thousands at once would keep everybody waiting.
+//! since the commit that removed thousands at once, or many megabytes, would keep everybody waiting.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +19,7 @@ use std::{
 };
 
 use redb::{
-    Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageBackend, TableDefinition,
+    Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageBackend, Table, TableDefinition,
     WriteTransaction, backends::FileBackend,
 };
 use skep_proto::{Message, v1};
@@ -47,8 +47,12 @@ const PURGED: &str = "purged";
 /// The log is small (see `Tuning`), and its newest part is cached decoded.
 const CACHE_BYTES: usize = 8 << 20;
 
-/// Purged entries that one commit removes.
-const SWEPT_AT_ONCE: u64 = 512;
+/// Purged entries that one commit removes at most.
+pub(super) const SWEPT_AT_ONCE: usize = 512;
+
+/// Bytes of purged entries after which a commit removes no more: redb reads what it removes, and a disk that has to be read for that
+/// keeps everybody waiting.
+pub(super) const SWEPT_BYTES: usize = 4 << 20;
 
 /// Whose log this is.
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -322,12 +326,18 @@ impl Disk {
     fn sweep(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
         let first = self.first.load(Ordering::Relaxed);
         let mut log = transaction.open_table(LOG)?;
-        let oldest = log.first()?.map(|(index, _)| index.value()).filter(|oldest| *oldest < first);
-        let end = oldest.map_or(first, |oldest| first.min(oldest + SWEPT_AT_ONCE));
-        if let Some(oldest) = oldest {
-            log.retain_in::<u64, _>(oldest..end, |_, _| false)?;
+        let is_purged = |log: &Table<'_, u64, &[u8]>| {
+            Ok::<_, redb::Error>(log.first()?.is_some_and(|(oldest, _)| oldest.value() < first))
+        };
+        let (mut entries, mut bytes) = (0, 0);
+        let mut more = is_purged(&log)?;
+        while more && entries < SWEPT_AT_ONCE && bytes < SWEPT_BYTES {
+            let oldest = log.pop_first()?;
+            entries += 1;
+            bytes += oldest.map_or(0, |(_, sealed)| sealed.value().len());
+            more = is_purged(&log)?;
         }
-        self.unswept.store(end < first, Ordering::Relaxed);
+        self.unswept.store(more, Ordering::Relaxed);
         Ok(())
     }
 

@@ -323,6 +323,78 @@ async fn a_message_to_a_follower_is_bounded_but_never_empty() {
     assert_eq!(sent, [1, 2, 1]);
 }
 
+// ---- a long log --------------------------------------------------------------------------------
+
+fn entry_of(index: u64, bytes: usize) -> Entry {
+    entry_with(1, index, crate::types::Batch::new(vec![7; bytes].into()))
+}
+
+/// How many entries the file has, those included that are purged.
+fn rows(disk: &Disk) -> usize {
+    disk.entries(.., usize::MAX).unwrap().0.len()
+}
+
+/// Purges a log of `entries` entries of `bytes` each but for the last, with a crash of every kind after every commit. How many
+/// entries each commit has removed.
+fn purge_all_but_one(entries: u64, bytes: usize) -> Vec<usize> {
+    let (backend, key) = (FaultDisk::default(), new_key());
+    let (disk, _) = open(&backend, &key).unwrap();
+    disk.commit([Op::Append((0..entries).map(|index| entry_of(index, bytes)).collect())].iter()).unwrap();
+
+    let (upto, last) = (log_id(1, entries - 2), log_id(1, entries - 1));
+    let mut swept = Vec::new();
+    let purge = [Op::Purge(upto)];
+    let mut ops = purge.iter();
+    loop {
+        let before = rows(&disk);
+        disk.commit(ops).unwrap();
+        swept.push(before - rows(&disk));
+        for survives in [Survives::Nothing, Survives::EverySecond, Survives::Everything] {
+            let crashed = backend.after_power_cut(survives);
+            let (reopened, contents) = open(&crashed, &key).unwrap();
+            assert_eq!((contents.purged, contents.last, contents.entries.len()), (Some(upto), Some(last), 1));
+            // A new start goes on with it.
+            let left = rows(&reopened);
+            reopened.commit(std::iter::empty()).unwrap();
+            assert!(rows(&reopened) == 1 || rows(&reopened) < left);
+        }
+        if !disk.is_unswept() {
+            assert_eq!(rows(&disk), 1);
+            return swept;
+        }
+        ops = [].iter();
+    }
+}
+
+#[test]
+fn the_purge_of_many_entries_takes_several_commits_and_a_crash_between_them_is_none() {
+    let swept = purge_all_but_one(2 * disk::SWEPT_AT_ONCE as u64 + 10, 0);
+    assert_eq!(swept, [disk::SWEPT_AT_ONCE, disk::SWEPT_AT_ONCE, 9]);
+}
+
+#[test]
+fn the_purge_of_large_entries_takes_several_commits_though_they_are_few() {
+    let swept = purge_all_but_one(6, disk::SWEPT_BYTES / 2);
+    assert_eq!(swept, [2, 2, 1]);
+}
+
+#[tokio::test]
+async fn a_start_holds_the_end_of_a_long_log_and_reads_what_is_before_it_when_asked() {
+    const EACH: usize = known::TAIL_BYTES / 4;
+    let (backend, key) = (FaultDisk::default(), new_key());
+    let (disk, _) = open(&backend, &key).unwrap();
+    disk.commit([Op::Append((0..12).map(|index| entry_of(index, EACH)).collect())].iter()).unwrap();
+    drop(disk);
+
+    let (disk, contents) = open(&backend, &key).unwrap();
+    assert_eq!((contents.last, contents.entries.back().unwrap().log_id), (Some(log_id(1, 11)), log_id(1, 11)));
+    let held: usize = contents.entries.iter().map(size_of_entry).sum();
+    assert!(held > known::TAIL_BYTES / 2 && held <= known::TAIL_BYTES, "{held}");
+    let mut log = LogStore::new(disk, contents, no_snapshots(), pulse(), ignore()).unwrap();
+    let indexes: Vec<u64> = log.try_get_log_entries(..).await.unwrap().iter().map(|entry| entry.log_id.index).collect();
+    assert!(indexes.into_iter().eq(0..12));
+}
+
 // ---- damage and theft --------------------------------------------------------------------------
 
 async fn filled(disk: &FaultDisk, key: &Key) {
