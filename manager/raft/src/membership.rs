@@ -111,6 +111,10 @@ impl Members {
         self.check_quorum_without(raft_id)?;
         self.take_out(raft_id).await?;
         info!(raft_id, "a manager was removed");
+        if raft_id == self.raft_id {
+            // It is out, and nobody listens to it any more: the next leader records it.
+            return Ok(());
+        }
         self.record().await
     }
 

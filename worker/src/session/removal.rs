@@ -2,6 +2,9 @@
 //!
 //! Owns the refusals since the last session. One manager may lag behind and not know a node *yet*; so it takes a
 //! majority of the known managers, over some time.
+//!
+//! A list most of whose managers are gone for good has no such majority, and the node then keeps its tasks until it is told to
+//! leave: who does not answer may be cut off together with it, and to stop its tasks by mistake is the worse error.
 
 use std::{collections::BTreeSet, time::Duration};
 

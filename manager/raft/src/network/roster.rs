@@ -8,20 +8,17 @@
 //! asks the managers it knows (they pass it on to the leader), and believes their answer.
 //!
 //! A removal counts once it is committed: until then the members before it may speak as well, or a leader that takes itself
-//! out could not tell the others that it is out.
+//! out could not tell the others that it is out. A follower learns of that commit only from who made it, so the removed leader
+//! has heard all it was waiting for by then, and needs no say any more; what its removal entails, the next leader does.
 //!
 //! Owns what was told last, and the membership that was committed last.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
 };
 
 use crate::types::{Metrics, Raft};
-
-/// How long a leader that has taken itself out may still end what it has begun.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The members as a leader tells another one of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,8 +40,6 @@ pub struct Roster {
 struct State {
     told: ToldMembers,
     committed: ToldMembers,
-    /// The members before those, and when they were found to be so no more.
-    before: Option<(ToldMembers, Instant)>,
 }
 
 impl Roster {
@@ -80,19 +75,14 @@ impl Roster {
         let is_joint = metrics.membership_config.membership().get_joint_config().len() > 1;
         let is_committed = !is_joint && *metrics.membership_config.log_id() <= metrics.last_applied;
         if is_committed && state.committed.version != version(&metrics) {
-            let before = std::mem::replace(&mut state.committed, of(&metrics));
-            state.before = Some((before, Instant::now()));
+            state.committed = of(&metrics);
         }
         let are = |members: &ToldMembers| members.nodes.iter().any(|(raft_id, node_id)| matches(*raft_id, node_id));
         if state.told.version > version(&metrics) {
             return are(&state.told);
         }
         let own = metrics.membership_config.nodes().any(|(raft_id, member)| matches(*raft_id, &member.node_id));
-        let leader = metrics.vote.leader_id.node_id;
-        let ends = |(before, since): &(ToldMembers, Instant)| {
-            since.elapsed() < FAREWELL && before.nodes.get(&leader).is_some_and(|node_id| matches(leader, node_id))
-        };
-        own || (!is_committed && are(&state.committed)) || state.before.as_ref().is_some_and(ends)
+        own || (!is_committed && are(&state.committed))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
