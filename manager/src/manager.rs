@@ -66,6 +66,7 @@ pub struct Manager {
 struct Inner {
     swarm: Swarm,
     status: watch::Receiver<ManagerStatus>,
+    troubles: watch::Receiver<Vec<String>>,
     control: LocalControl,
     membership: MembershipClient<LocalService<MembershipServer<MembershipService>>>,
     logs: LogBroker,
@@ -207,6 +208,10 @@ impl Manager {
             Lead { swarm: swarm.clone(), status, dispatcher, pending, disowned: disowned.clone(), stop: stop.clone() }
                 .follow(),
         );
+        let (told, troubles) = watch::channel(Vec::new());
+        let following = troubles::follow(raft.snapshot_trouble(), raft.log_is_short_of_room(), told);
+        let ended = stop.clone();
+        tasks.spawn(async move { ended.run_until_cancelled(following).await.unwrap_or_default() });
         let source = Managers { node_id: own_id.clone(), store: store.clone(), raft, dialer: dialer.clone() };
         tasks.spawn(Filler { keeper: keeper.clone(), source }.run(stop.clone()));
         tasks.spawn(keeper.keep(store.clone(), stop.clone()));
@@ -217,6 +222,7 @@ impl Manager {
                 logs: LogBroker::new(store, ControlClient::new(control.clone()), dialer.clone(), stop.clone()),
                 membership: MembershipClient::new(LocalService::new(membership, caller)),
                 status: status_receiver,
+                troubles,
                 control,
                 swarm,
                 node_id: own_id,
@@ -306,11 +312,10 @@ impl Manager {
         self.inner.logs.open(selector, options).await
     }
 
-    /// What is wrong with how this manager keeps the swarm's state on its disk, in sentences; none while nothing is.
-    #[must_use]
-    pub fn troubles(&self) -> Vec<String> {
-        let raft = &self.inner.swarm.raft;
-        troubles::of(raft.snapshot_trouble().borrow().as_deref(), *raft.log_is_short_of_room().borrow())
+    /// What is wrong with how this manager keeps the swarm's state on its disk, in sentences, as it changes; none while nothing
+    /// is.
+    pub fn troubles(&self) -> watch::Receiver<Vec<String>> {
+        self.inner.troubles.clone()
     }
 
     /// This manager's place in the swarm, as it changes.

@@ -1,8 +1,32 @@
 //! What is wrong with how a manager keeps the swarm's state on its disk, in words for whoever can mend it. Owns nothing:
 //! the facts are Raft's.
 
+use tokio::sync::watch;
+
+/// Keeps `told` as the facts are, for as long as there are any.
+pub(crate) async fn follow(
+    mut snapshot: watch::Receiver<Option<String>>,
+    mut log_is_short_of_room: watch::Receiver<bool>,
+    told: watch::Sender<Vec<String>>,
+) {
+    loop {
+        let now = of(snapshot.borrow_and_update().as_deref(), *log_is_short_of_room.borrow_and_update());
+        told.send_if_modified(|troubles| {
+            *troubles != now && {
+                *troubles = now;
+                true
+            }
+        });
+        tokio::select! {
+            Ok(()) = snapshot.changed() => {}
+            Ok(()) = log_is_short_of_room.changed() => {}
+            else => return,
+        }
+    }
+}
+
 /// A sentence for each trouble.
-pub(crate) fn of(snapshot: Option<&str>, log_is_short_of_room: bool) -> Vec<String> {
+fn of(snapshot: Option<&str>, log_is_short_of_room: bool) -> Vec<String> {
     let short =
         "the disk is full: this manager writes changes of the swarm into the last room it has held back for them";
     let snapshot = snapshot.map(|error| {
@@ -23,5 +47,24 @@ mod tests {
         let [first, snapshot] = &of(Some("no such device"), true)[..] else { panic!("two troubles") };
         assert_eq!(first, short);
         assert!(snapshot.contains("cannot write a snapshot") && snapshot.ends_with(": no such device"), "{snapshot}");
+    }
+
+    #[tokio::test]
+    async fn troubles_come_and_go_with_their_reasons() {
+        let (snapshot, short) = (watch::Sender::new(None), watch::Sender::new(false));
+        let told = watch::Sender::default();
+        let mut troubles = told.subscribe();
+        let following = tokio::spawn(follow(snapshot.subscribe(), short.subscribe(), told));
+        let mut become_as_many = async |many: usize| drop(troubles.wait_for(|told| told.len() == many).await.unwrap());
+        short.send_replace(true);
+        become_as_many(1).await;
+        snapshot.send_replace(Some("no such device".to_owned()));
+        become_as_many(2).await;
+        short.send_replace(false);
+        become_as_many(1).await;
+        snapshot.send_replace(None);
+        become_as_many(0).await;
+        drop((snapshot, short));
+        following.await.unwrap();
     }
 }

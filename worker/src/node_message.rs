@@ -12,6 +12,8 @@ use tokio::sync::watch;
 pub(crate) enum Subject {
     /// The room on the disk of images and containers.
     Disk,
+    /// How this node's manager keeps the swarm's state.
+    Manager,
     /// The records of the tasks.
     TaskDb,
 }

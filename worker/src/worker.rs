@@ -7,7 +7,6 @@ use std::{path::PathBuf, sync::Arc};
 
 use skep_common::{
     clock::Clock,
-    disk_space::DiskLevel,
     limits::LEAVE_RELEASE,
     net::{
         dial::Dialer,
@@ -52,6 +51,8 @@ pub struct WorkerConfig {
     pub managers: Managers,
     /// What the machine is; a change is told to the swarm at once.
     pub description: watch::Receiver<NodeDescription>,
+    /// What is wrong with this node's manager, in a sentence; empty when nothing is, or there is none.
+    pub manager_trouble: watch::Receiver<String>,
     /// The socket of 7946.
     pub listen: TcpListener,
     /// What that port takes on.
@@ -91,7 +92,10 @@ impl Worker {
         inside.tasks.push(running);
 
         let (disk, says) = (config.runtime.disk(), message.clone());
-        inside.spawn(|stop| tell_of_disk(disk, says, stop));
+        inside.spawn(|stop| tell(disk, |level| level.problem().map(str::to_owned), Subject::Disk, says, stop));
+        let (manager, says) = (config.manager_trouble, message.clone());
+        let problem = |trouble: &String| Some(trouble.clone()).filter(|trouble| !trouble.is_empty());
+        inside.spawn(move |stop| tell(manager, problem, Subject::Manager, says, stop));
 
         let mut outside = Tasks::new();
         let peers = PeerServer::new(PeerService::new(config.node_id, config.runtime));
@@ -147,17 +151,23 @@ impl Worker {
     }
 }
 
-/// Has the node say what is wrong with the runtime's disk, as that changes.
-async fn tell_of_disk(mut disk: watch::Receiver<DiskLevel>, message: NodeMessage, stop: CancellationToken) {
+/// Has the node say what is wrong with a subject, as that changes.
+async fn tell<T>(
+    mut state: watch::Receiver<T>,
+    problem: impl Fn(&T) -> Option<String>,
+    subject: Subject,
+    message: NodeMessage,
+    stop: CancellationToken,
+) {
     loop {
-        let level = *disk.borrow_and_update();
-        match level.problem() {
-            Some(problem) => message.set(Subject::Disk, problem),
-            None => message.clear(Subject::Disk),
+        let problem = problem(&state.borrow_and_update());
+        match problem {
+            Some(problem) => message.set(subject, &problem),
+            None => message.clear(subject),
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            changed = disk.changed() => if changed.is_err() { return },
+            changed = state.changed() => if changed.is_err() { return },
         }
     }
 }

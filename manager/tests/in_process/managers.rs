@@ -1,5 +1,7 @@
 //! Three managers: calls passed on, leaders lost, roles changed.
 
+use std::fs;
+
 use crate::support::{
     agent::Agent,
     cluster::{Member, TestManager, leader, spec, three_managers},
@@ -211,4 +213,18 @@ async fn a_manager_leaves_and_the_others_go_on() {
     .await;
     rest[0].manager.leave(false).await.unwrap();
     rest[0].manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_cannot_be_written_is_a_trouble_until_it_can() {
+    let first = TestManager::bootstrap(ClusterSpec { snapshot_interval: 1, ..ClusterSpec::default() }).await;
+    let mut troubles = first.manager.troubles();
+    let (place, aside) = (first.data_dir().join("snapshots"), first.data_dir().join("aside"));
+    fs::rename(&place, &aside).unwrap();
+    first.create("web", 0).await;
+    let told = troubles.wait_for(|troubles| !troubles.is_empty()).await.unwrap().clone();
+    assert!(told[0].starts_with("this manager cannot write a snapshot of the swarm's state"), "{told:?}");
+
+    fs::rename(&aside, &place).unwrap();
+    troubles.wait_for(Vec::is_empty).await.unwrap();
 }

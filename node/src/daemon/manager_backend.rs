@@ -13,7 +13,7 @@ impl backend::Manager for Manager {
     }
 
     fn troubles(&self) -> Vec<String> {
-        Manager::troubles(self)
+        Manager::troubles(self).borrow().clone()
     }
 
     async fn logs(&self, target: LogSelector, options: LogOptions) -> Result<LogStream, tonic::Status> {

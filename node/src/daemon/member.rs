@@ -31,6 +31,7 @@ use tracing::{error, warn};
 use super::{
     enroll::{self, EnrollError},
     record::{Record, SwarmDir},
+    troubles,
 };
 
 /// How long a manager may take to close its state. One that takes longer has a disk that does not answer.
@@ -96,6 +97,8 @@ pub(super) struct Shared {
     limits: ServerLimits,
     pub(super) manager: watch::Sender<Option<Manager>>,
     pub(super) trouble: watch::Sender<String>,
+    /// What is wrong with the manager, for the agent to tell the swarm.
+    pub(super) manager_trouble: watch::Sender<String>,
 }
 
 impl Member {
@@ -122,7 +125,8 @@ impl Member {
             managers: managers.clone(),
             limits: config.limits,
             manager: watch::Sender::new(None),
-            trouble: watch::Sender::new(String::new()),
+            trouble: watch::Sender::default(),
+            manager_trouble: watch::Sender::default(),
         });
         if let Some(start) = bootstrap {
             shared.start_manager(start).await?;
@@ -137,6 +141,7 @@ impl Member {
             runtime: config.runtime,
             managers,
             description: watch::Sender::new(description).subscribe(),
+            manager_trouble: shared.manager_trouble.subscribe(),
             listen,
             limits: config.limits,
         })
@@ -150,7 +155,11 @@ impl Member {
 
     fn supervise(&self) {
         let stop = CancellationToken::new();
-        let task = tokio::spawn(Arc::clone(&self.shared).supervise(self.session.clone(), stop.clone()));
+        let (shared, session, ended) = (Arc::clone(&self.shared), self.session.clone(), stop.clone());
+        let task = tokio::spawn(async move {
+            let telling = troubles::follow(shared.manager.subscribe(), Manager::troubles, &shared.manager_trouble);
+            tokio::join!(Arc::clone(&shared).supervise(session, ended.clone()), ended.run_until_cancelled(telling));
+        });
         *lock(&self.supervising) = Some(Supervising { stop, task });
     }
 

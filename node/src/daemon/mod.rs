@@ -13,6 +13,7 @@ mod options;
 mod record;
 mod socket;
 mod supervise;
+mod troubles;
 
 use std::{
     fs::{self, File},

@@ -7,6 +7,7 @@ use std::{fs, path::Path, time::Duration};
 use futures::StreamExt as _;
 use skep_common::{
     clock::SystemClock,
+    disk_space::DiskLevel,
     net::{dial::Expect, server::ServerLimits},
 };
 use skep_proto::v1::{
@@ -30,6 +31,7 @@ struct Host {
     directory: TempDir,
     runtime: MockRuntime,
     identity: IdentityHandle,
+    manager_trouble: watch::Sender<String>,
 }
 
 impl Host {
@@ -38,6 +40,7 @@ impl Host {
             directory: tempfile::tempdir().unwrap(),
             runtime: MockRuntime::new(Arc::new(SystemClock::new())),
             identity: ca.identity("node", NodeRole::Worker),
+            manager_trouble: watch::Sender::default(),
         }
     }
 
@@ -60,6 +63,7 @@ impl Host {
             runtime: Arc::new(self.runtime.clone()),
             managers,
             description: watch::Sender::new(description).subscribe(),
+            manager_trouble: self.manager_trouble.subscribe(),
             listen,
         })
         .await
@@ -438,6 +442,21 @@ async fn the_swarm_hears_of_a_full_disk_and_of_its_end() {
         host.runtime.set_disk(level);
         manager.said(message).await;
     }
+    worker.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_swarm_hears_of_a_managers_trouble_beside_that_of_its_disk() {
+    let ca = Ca::new();
+    let manager = Manager::start(&ca, "m1").await;
+    let host = Host::new(&ca);
+    host.manager_trouble.send_replace("no snapshot".into());
+    let worker = host.start(&[&manager]).await;
+    manager.said("no snapshot").await;
+    host.runtime.set_disk(DiskLevel::Full);
+    manager.said("disk full; no snapshot").await;
+    host.manager_trouble.send_replace(String::new());
+    manager.said("disk full").await;
     worker.shutdown().await;
 }
 

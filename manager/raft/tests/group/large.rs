@@ -35,7 +35,7 @@ fn setting(name: &str, default: usize) -> usize {
 
 fn large(number: usize, bytes: usize) -> Transaction {
     let labels = [("text".to_owned(), "x".repeat(bytes))].into();
-    let annotations = Annotations { name: format!("large-{number}"), labels, ..Annotations::default() };
+    let annotations = Annotations { name: format!("large-{number}"), labels };
     let spec = NodeSpec { annotations: Some(annotations), ..NodeSpec::default() };
     let view = View::default();
     let mut transaction = TxBuilder::new(&view, Timestamp::from_secs(1));

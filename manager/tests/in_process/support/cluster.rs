@@ -1,6 +1,6 @@
 //! Managers in this process, and identities that were really issued.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use skep_ca::{RootCa, Subject};
 use skep_common::{
@@ -27,6 +27,9 @@ use tokio::net::TcpListener;
 use tonic::Status;
 
 use super::eventually;
+
+/// The managers' directory in the one of the test.
+const RAFT: &str = "raft";
 
 /// Who a node is and how it calls others.
 #[derive(Clone)]
@@ -161,7 +164,7 @@ impl TestManager {
             limits: ServerLimits::default(),
             node_id: member.id.clone(),
             cluster_id: member.identity.current().cluster_id().to_owned(),
-            data_dir: dir.path().join("raft"),
+            data_dir: dir.path().join(RAFT),
             listen,
             advertise_addr: addr.clone(),
             identity: member.identity.clone(),
@@ -171,6 +174,11 @@ impl TestManager {
         };
         let manager = Manager::start(config).await.unwrap();
         Self { member, addr, manager, dir }
+    }
+
+    /// Where it keeps the state.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join(RAFT)
     }
 
     /// Stops the manager and starts it again from what it kept, under the same address.
