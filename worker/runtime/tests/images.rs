@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use serde_json::json;
 use skep_runtime::{Runtime as _, RuntimeError};
@@ -126,6 +126,14 @@ async fn bad_archives_are_refused_in_one_sentence_and_change_nothing() {
     let mut cut = good().docker_save(&["bad:1"]).finish();
     cut.truncate(cut.len() / 2);
     let too_many = Image::of(vec![Tar::default().finish(); 128]);
+    let trailed = Image::of(vec![[Tar::default().finish(), vec![0; 2 << 20]].concat()]);
+    let again_and_again = {
+        let config = good().config_bytes();
+        let image = json!({ "Config": "config", "Layers": ["layer"] });
+        let list = serde_json::to_vec(&vec![image; 20_000]).unwrap();
+        Tar::default().file("config", &config).file("layer", &busybox_layer()).file("manifest.json", &list).finish()
+    };
+    let long = "d/".repeat(300);
 
     let table: Vec<(&str, Vec<u8>)> = vec![
         ("it is not a tar archive, or a damaged one", b"not an archive at all".repeat(100)),
@@ -149,12 +157,24 @@ async fn bad_archives_are_refused_in_one_sentence_and_change_nothing() {
         ("leads out of its layer", of_layer(Tar::default().raw("/evil", EntryType::Regular, "", b"", 0))),
         ("leads out of its layer", of_layer(Tar::default().raw("a", EntryType::Link, "../../etc/passwd", b"", 0))),
         ("which is not there", of_layer(Tar::default().raw("a", EntryType::Link, "b", b"", 0))),
+        ("has more than 255 parts", of_layer(Tar::default().dir(&long, 0o755))),
+        ("is a link of more than 255 parts", of_layer(Tar::default().symlink("a", &long))),
+        ("cannot unpack \"a\"", of_layer(Tar::default().dir("b", 0o755).link("a", "b"))),
+        ("cannot unpack \"a/b\"", of_layer(Tar::default().symlink("a", "nowhere").file("a/b", b""))),
+        ("cannot unpack \"a/b\"", of_layer(Tar::default().symlink("a", "a").file("a/b", b""))),
+        (
+            "or a damaged one",
+            of_layer(Tar::default().raw("a", EntryType::Directory, "", &vec![0; 2 << 20], 2 << 20).file("b", b"")),
+        ),
+        ("or a damaged one", trailed.docker_save(&[]).finish()),
+        ("manifests and configurations come to more than", again_and_again),
         ("has the digest", wrong_diff.docker_save(&[]).finish()),
         ("has 1 layers and describes 0", too_few.docker_save(&[]).finish()),
         ("has the digest", wrong_blob),
         ("or a damaged one", cut),
         ("1 to 127 can be stacked", too_many.docker_save(&[]).finish()),
         ("makes no sense", Tar::default().file("manifest.json", b"{").finish()),
+        ("makes no sense", Tar::default().file("manifest.json", format!("{:?}", "x".repeat(1000)).as_bytes()).finish()),
         ("is missing", Tar::default().file("manifest.json", br#"[{"Config":"x","Layers":[]}]"#).finish()),
         ("holds no image", Tar::default().file("manifest.json", b"[]").finish()),
         ("is no image name", good().docker_save(&["No Name"]).finish()),
@@ -182,6 +202,19 @@ async fn a_client_that_stalls_holds_up_nobody_else() {
     let (stalled, rest) = (archive("stalled:1"), archive("other:1"));
     let (mut client, archive) = tokio::io::duplex(64 * 1024);
     let (head, tail) = stalled.split_at(stalled.len() / 2);
+    // Each has sent a little and sends no more; they are many more than can work at once.
+    let mut held = Vec::new();
+    let mut others: Vec<_> = (0..32)
+        .map(|_| {
+            let (client, archive) = tokio::io::duplex(64);
+            held.push(client);
+            world.containers.load_archive(Box::pin(archive))
+        })
+        .collect();
+    for (client, load) in held.iter_mut().zip(&mut others) {
+        client.write_all(b"a little").await.unwrap();
+        assert!(futures::poll!(load).is_pending());
+    }
     let loading = world.containers.load_archive(Box::pin(archive));
     let client = async {
         client.write_all(head).await.unwrap();
@@ -193,7 +226,12 @@ async fn a_client_that_stalls_holds_up_nobody_else() {
     let (loaded, ()) = tokio::join!(loading, client);
     assert_eq!(loaded.unwrap()[0].tags, ["stalled:1"]);
     assert_eq!(world.containers.image("other:1").await.unwrap().tags, ["other:1", "stalled:1"]);
-    assert_eq!(fs::read_dir(world.root().join("data/images/tmp")).unwrap().count(), 0);
+    drop((others, held));
+    // What the others had begun goes with them.
+    let tmp = world.root().join("data/images/tmp");
+    while fs::read_dir(&tmp).unwrap().count() > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ struct Inner {
     paths: Paths,
     host: Host,
     filters: Filters,
-    images: ImageStore,
+    images: Arc<ImageStore>,
     /// By image ID; what an image says never changes.
     accounts: Mutex<HashMap<String, Arc<Accounts>>>,
     entries: Mutex<BTreeMap<String, Arc<Entry>>>,
@@ -70,7 +70,7 @@ impl Containers {
         let opened = tokio::task::spawn_blocking(move || {
             let paths = Paths::create(&config)?;
             Ok(Inner {
-                images: ImageStore::open(paths.images())?,
+                images: Arc::new(ImageStore::open(paths.images())?),
                 host: Host::detect(),
                 filters: Filters::default(),
                 accounts: Mutex::default(),

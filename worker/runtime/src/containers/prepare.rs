@@ -40,7 +40,10 @@ impl Inner {
     pub(super) fn prepare(&self, container: &ContainerSpecification) -> Result<(), RuntimeError> {
         let id = &container.id;
         if !is_id(id) {
-            return Err(RuntimeError::InvalidSpecification(format!("{id:.100?} cannot be a container's id")));
+            return Err(RuntimeError::InvalidSpecification(format!(
+                "{:?} cannot be a container's id",
+                id.chars().take(100).collect::<String>()
+            )));
         }
         match self.entry(id) {
             Ok(entry) if entry.phase() == Phase::Created => return Ok(()),

@@ -8,22 +8,13 @@ use std::{future::Future, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use skep_common::disk_space::DiskLevel;
 use skep_proto::v1::LogOptions;
-use tokio::{
-    sync::{mpsc, watch},
-    task::spawn_blocking,
-};
+use tokio::{sync::watch, task::spawn_blocking};
 
 use super::{Containers, Inner, entry::Phase, finished};
 use crate::{
     ArchiveReader, ContainerSpecification, ContainerState, Exit, Image, LoadedImage, LogStream, Runtime, RuntimeError,
-    Signal,
-    bundle::LOG,
-    image::{ChannelReader, feed},
-    log,
+    Signal, bundle::LOG, log,
 };
-
-/// Pieces of an archive on their way to the disk.
-const ARCHIVE_QUEUE: usize = 8;
 
 impl Containers {
     /// Runs `work` beside the caller, alone among the calls that change container `id`.
@@ -102,12 +93,7 @@ impl Runtime for Containers {
     }
 
     async fn load_archive(&self, archive: ArchiveReader<'_>) -> Result<Vec<LoadedImage>, RuntimeError> {
-        let _turn = self.inner.images.turn().await;
-        let (sender, receiver) = mpsc::channel(ARCHIVE_QUEUE);
-        let inner = Arc::clone(&self.inner);
-        let loading = spawn_blocking(move || inner.images.load(ChannelReader::new(receiver)));
-        feed(archive, sender).await;
-        finished(loading.await)
+        Arc::clone(&self.inner.images).load(archive).await
     }
 
     async fn images(&self) -> Result<Vec<Image>, RuntimeError> {

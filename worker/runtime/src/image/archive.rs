@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 use tar::EntryType;
 
-use super::{bad, blobs::Sha, budget::Budget, disk, entries, reader::decompressed, unreadable};
+use super::{bad, blobs::Sha, budget::Budget, disk, entries, reader::decompressed, shortened, shown, unreadable};
 use crate::RuntimeError;
 
 /// The largest manifest, index or configuration that is read.
@@ -55,7 +55,7 @@ impl Contents {
                     let size = entry.size();
                     let file = spool(entry, size, path, budget)?;
                     if contents.files.insert(name.clone(), file).is_some() {
-                        return Err(bad(format!("it holds two files named {name:.100?}")));
+                        return Err(bad(format!("it holds two files named {}", shown(&name))));
                     }
                 }
                 EntryType::Symlink | EntryType::Link => {
@@ -64,7 +64,7 @@ impl Contents {
                     contents.links.insert(name, target);
                 }
                 EntryType::Directory | EntryType::XGlobalHeader => {}
-                _ => return Err(bad(format!("{name:.100?} is neither a file nor a directory"))),
+                _ => return Err(bad(format!("{} is neither a file nor a directory", shown(&name)))),
             }
             Ok(())
         })?;
@@ -97,7 +97,7 @@ impl Contents {
 }
 
 /// Writes a content into a new file and takes its digest. Not synced yet.
-fn spool(content: impl Read, size: u64, path: PathBuf, budget: &Budget) -> Result<Spooled, RuntimeError> {
+fn spool(content: impl Read, size: u64, path: PathBuf, budget: &mut Budget) -> Result<Spooled, RuntimeError> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -110,12 +110,18 @@ fn spool(content: impl Read, size: u64, path: PathBuf, budget: &Budget) -> Resul
 }
 
 /// Reads a JSON document.
-pub(super) fn document<T: DeserializeOwned>(file: &Spooled, what: &str) -> Result<T, RuntimeError> {
+pub(super) fn document<T: DeserializeOwned>(
+    file: &Spooled,
+    what: &str,
+    budget: &mut Budget,
+) -> Result<T, RuntimeError> {
     if file.size > MAX_DOCUMENT {
         return Err(bad(format!("its {what} is larger than {MAX_DOCUMENT} bytes")));
     }
+    budget.document(file.size)?;
     let bytes = fs::read(&file.path).map_err(|error| disk("cannot read back the image", &error))?;
-    serde_json::from_slice(&bytes).map_err(|error| bad(format!("its {what} makes no sense: {error}")))
+    serde_json::from_slice(&bytes)
+        .map_err(|error| bad(format!("its {what} makes no sense: {}", shortened(&error.to_string()))))
 }
 
 /// A name without `.` parts; one that leads out of the archive is refused.
@@ -125,11 +131,11 @@ pub(super) fn normal_name(path: &Path) -> Result<String, RuntimeError> {
         match part {
             Component::CurDir => {}
             Component::Normal(part) => {
-                let part = part.to_str().ok_or_else(|| bad(format!("the name {path:?} is not UTF-8")))?;
+                let part = part.to_str().ok_or_else(|| bad(format!("the name {} is not UTF-8", shown(path))))?;
                 name.push_str(if name.is_empty() { "" } else { "/" });
                 name.push_str(part);
             }
-            _ => return Err(bad(format!("{:.100?} leads out of the archive", path.to_string_lossy()))),
+            _ => return Err(bad(format!("{} leads out of the archive", shown(path)))),
         }
     }
     Ok(name)
@@ -137,7 +143,7 @@ pub(super) fn normal_name(path: &Path) -> Result<String, RuntimeError> {
 
 /// Where a link leads: a hard link names its target from the root of the archive, a symbolic one from its own place.
 fn link_target(name: &str, target: &Path, symbolic: bool) -> Result<String, RuntimeError> {
-    let out = || bad(format!("the link {name:.100?} leads out of the archive"));
+    let out = || bad(format!("the link {} leads out of the archive", shown(name)));
     let mut parts: Vec<&str> = if symbolic { name.split('/').collect() } else { Vec::new() };
     parts.pop();
     for part in target.components() {
@@ -155,9 +161,13 @@ fn link_target(name: &str, target: &Path, symbolic: bool) -> Result<String, Runt
 
 #[cfg(test)]
 mod tests {
-    use proptest::{prop_assert, proptest};
+    use std::{rc::Rc, sync::Arc};
 
-    use super::*;
+    use proptest::{prop_assert, proptest};
+    use tokio::sync::Semaphore;
+    use tokio_util::sync::CancellationToken;
+
+    use super::{super::work::Work, *};
 
     #[test]
     fn names_stay_inside() {
@@ -180,8 +190,9 @@ mod tests {
     #[test]
     fn a_spooled_file_is_hashed_as_it_is_written() {
         let dir = tempfile::tempdir().unwrap();
-        let budget = Budget::of_disk(dir.path()).unwrap();
-        let file = spool(&b"bytes"[..], 5, dir.path().join("a"), &budget).unwrap();
+        let work = Work::begin(Arc::new(Semaphore::new(1)), CancellationToken::new());
+        let mut budget = Budget::of_disk(dir.path(), Rc::new(work)).unwrap();
+        let file = spool(&b"bytes"[..], 5, dir.path().join("a"), &mut budget).unwrap();
         assert_eq!((file.digest, file.size), (Sha::of(b"bytes"), 5));
         assert_eq!(fs::read(file.path).unwrap(), b"bytes");
     }

@@ -10,7 +10,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::bad;
+use super::{bad, shown};
 use crate::RuntimeError;
 
 /// A SHA-256 digest, as 64 lower-case hexadecimal digits.
@@ -33,7 +33,7 @@ impl Sha {
         if hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
             Ok(Self(hex.to_owned()))
         } else {
-            Err(bad(format!("{text:.100?} is no sha256 digest")))
+            Err(bad(format!("{} is no sha256 digest", shown(text))))
         }
     }
 
@@ -61,10 +61,10 @@ impl<R: Read> HashingReader<R> {
         Self { inner, hasher: Sha256::new() }
     }
 
-    /// Reads to the end and gives the digest of all that was read.
-    pub(super) fn finish(mut self) -> io::Result<Sha> {
-        io::copy(&mut self, &mut io::sink())?;
-        Ok(Sha::from_hasher(self.hasher))
+    /// Reads to the end, which must be within `most` bytes, and gives the digest of all that was read.
+    pub(super) fn finish(mut self, most: u64) -> io::Result<Sha> {
+        let rest = io::copy(&mut self.by_ref().take(most.saturating_add(1)), &mut io::sink())?;
+        if rest > most { Err(io::ErrorKind::InvalidData.into()) } else { Ok(Sha::from_hasher(self.hasher)) }
     }
 }
 
@@ -108,6 +108,13 @@ impl Blobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_follows_an_archive_has_an_end() {
+        assert_eq!(HashingReader::new(&b"rest"[..]).finish(4).unwrap(), Sha::of(b"rest"));
+        assert!(HashingReader::new(&b"rest"[..]).finish(3).is_err());
+        assert!(HashingReader::new(io::repeat(0)).finish(1 << 20).is_err());
+    }
 
     #[test]
     fn only_sha256_digests_are_digests() {

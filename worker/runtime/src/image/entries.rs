@@ -1,8 +1,8 @@
 //! The entries of a tar, read with a bound on everything: an archive is whatever a stranger made.
 //!
 //! Invariants: what the tar library holds in memory (long names, extended headers, maps of sparse files) is at most
-//! [`MAX_HEADERS`] between two contents; every byte of a content is asked of the budget before it is written,
-//! also the zeros of a sparse file, of which the archive itself has none.
+//! [`MAX_HEADERS`] between two contents that are read, and so is a content that nobody reads; every byte of a content is
+//! asked of the budget before it is written, also the zeros of a sparse file, of which the archive itself has none.
 
 use std::{
     cell::Cell,
@@ -17,11 +17,14 @@ use super::{budget::Budget, disk, unreadable};
 use crate::RuntimeError;
 
 /// Bytes between the content of one entry and that of the next. Extended attributes are the longest of them.
-const MAX_HEADERS: u64 = 1 << 20;
+pub(super) const MAX_HEADERS: u64 = 1 << 20;
+/// All such bytes of an archive: what so many entries as an image may have come to with a kilobyte or two each.
+const MAX_ALL_HEADERS: u64 = 4 << 30;
 /// What is copied at once.
 const CHUNK: usize = 128 * 1024;
 
-/// Calls `each` for every entry of `source`, which errors call `what`. `each` need not read the content.
+/// Calls `each` for every entry of `source`, which errors call `what`. `each` may leave
+/// a content that is not long.
 pub(super) fn for_each<R: Read>(
     source: R,
     what: &str,
@@ -30,15 +33,14 @@ pub(super) fn for_each<R: Read>(
     let damaged = |error: io::Error| unreadable(what, &error);
     let reading = Rc::new(Reading { at: Cell::new(0), end: Cell::new(MAX_HEADERS) });
     let mut archive = Archive::new(Bounded { inner: source, reading: Rc::clone(&reading) });
+    let (mut left, mut content_end) = (MAX_ALL_HEADERS, 0);
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
-        // Of a sparse file the header says what the archive holds of it, the entry what it comes to.
-        let kind = entry.header().entry_type();
-        let held = if kind.is_gnu_sparse() { entry.header().entry_size().map_err(damaged)? } else { entry.size() };
-        let end = reading.at.get().max(entry.raw_file_position()).saturating_add(held);
+        left = left.saturating_sub(reading.at.get().saturating_sub(content_end));
         reading.end.set(u64::MAX);
         each(&mut entry)?;
-        reading.end.set(end.saturating_add(MAX_HEADERS));
+        content_end = reading.at.get();
+        reading.end.set(content_end.saturating_add(MAX_HEADERS.min(left)));
     }
     Ok(())
 }
@@ -75,7 +77,7 @@ pub(super) fn copy(
     size: u64,
     what: &str,
     file: &mut File,
-    budget: &Budget,
+    budget: &mut Budget,
     mut see: impl FnMut(&[u8]),
 ) -> Result<u64, RuntimeError> {
     budget.room_for(size)?;
@@ -86,7 +88,7 @@ pub(super) fn copy(
             return Ok(written);
         }
         let bytes = buffer.get(..count).unwrap_or_default();
-        budget.room_for(count as u64)?;
+        budget.bytes(count as u64)?;
         see(bytes);
         file.write_all(bytes).map_err(|error| disk("cannot write the image to disk", &error))?;
         written += count as u64;
@@ -109,15 +111,18 @@ mod tests {
 
     fn count(tar: impl Read) -> Result<usize, RuntimeError> {
         let mut count = 0;
-        for_each(tar, "it", |_| {
+        for_each(tar, "it", |entry| {
             count += 1;
+            if entry.header().entry_type() == EntryType::Regular {
+                io::copy(entry, &mut io::sink()).unwrap();
+            }
             Ok(())
         })?;
         Ok(count)
     }
 
     #[test]
-    fn contents_may_be_long_read_or_not_and_headers_may_not() {
+    fn contents_that_are_read_may_be_long_and_nothing_else_may() {
         let mut tar = Builder::new(Vec::new());
         let content = vec![0; 3 << 20];
         for name in ["a", "b"] {
@@ -126,7 +131,8 @@ mod tests {
         let good = tar.into_inner().unwrap();
         assert_eq!(count(good.as_slice()).unwrap(), 2);
 
-        for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
+        let kinds = [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader];
+        for kind in kinds.into_iter().chain([EntryType::Directory, EntryType::Symlink, EntryType::XGlobalHeader]) {
             // It claims, and would deliver, more than any memory holds.
             let start = header(kind, 1 << 50);
             let endless = start.as_bytes().chain(io::repeat(b'x'));

@@ -10,6 +10,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use rustix::io::Errno;
 use tar::{Entry, EntryType};
 
 use super::{
@@ -19,6 +20,7 @@ use super::{
     budget::Budget,
     disk, entries,
     reader::decompressed,
+    shown,
     tree::{Attributes, Node, Place, Tree},
     unreadable,
 };
@@ -30,6 +32,8 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 const NOTE: &[u8] = b".wh..wh.";
 /// How a tar carries extended attributes.
 const XATTR: &str = "SCHILY.xattr.";
+/// Parts of a name, and of what a symbolic link says: what bounds the work of resolving a name through links.
+const MAX_PARTS: usize = 255;
 
 /// Unpacks a layer of this uncompressed digest into a new directory; gives the bytes of its files.
 pub(super) fn unpack(layer: &Spooled, diff_id: &Sha, dir: &Path, budget: &mut Budget) -> Result<u64, RuntimeError> {
@@ -45,7 +49,7 @@ pub(super) fn unpack(layer: &Spooled, diff_id: &Sha, dir: &Path, budget: &mut Bu
     entries::for_each(&mut tar, &format!("layer {diff_id}"), |entry| unpacker.entry(entry))?;
     let size = unpacker.finish()?;
 
-    let digest = tar.finish().map_err(unreadable)?;
+    let digest = tar.finish(entries::MAX_HEADERS).map_err(unreadable)?;
     if digest == *diff_id { Ok(size) } else { Err(bad(format!("layer {diff_id} has the digest {digest}"))) }
 }
 
@@ -66,31 +70,39 @@ impl Unpacker<'_> {
         let path = inside(&entry.path().map_err(|error| bad(error.to_string()))?)?;
         self.budget.entry(path.components().count())?;
 
-        let refused = |error: io::Error| disk(&format!("cannot unpack {:.100?}", path.display().to_string()), &error);
+        let refused = |error: io::Error| cannot_unpack(&path, &error);
         if self.whiteout(&path).map_err(refused)? {
             return Ok(());
         }
         let place = self.tree.place(&path).map_err(refused)?;
         match kind {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let (size, what) = (entry.size(), format!("{path:?}"));
+                let (size, what) = (entry.size(), shown(&path));
                 let mut file = place.make_file().map_err(refused)?;
                 self.size += entries::copy(&mut *entry, size, &what, &mut file, self.budget, |_| {})?;
             }
             EntryType::Directory => place.make_directory().map_err(refused)?,
-            EntryType::Symlink => place.make_symlink(&target(entry, &path)?).map_err(refused)?,
+            EntryType::Symlink => {
+                let target = target(entry, &path)?;
+                if target.components().count() > MAX_PARTS {
+                    return Err(bad(format!("{} is a link of more than {MAX_PARTS} parts", shown(&path))));
+                }
+                place.make_symlink(&target).map_err(refused)?;
+            }
             EntryType::Link => {
                 let target = inside(&target(entry, &path)?)?;
                 let source = self.tree.place(&target).map_err(refused)?;
                 return place.make_link(&source).map_err(|error| match error.kind() {
-                    io::ErrorKind::NotFound => bad(format!("{path:?} is a link to {target:?}, which is not there")),
+                    io::ErrorKind::NotFound => {
+                        bad(format!("{} is a link to {}, which is not there", shown(&path), shown(&target)))
+                    }
                     _ => refused(error),
                 });
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
                 place.make_node(node(entry, kind)?).map_err(refused)?;
             }
-            _ => return Err(bad(format!("{path:?} is of a kind no layer has"))),
+            _ => return Err(bad(format!("{} is of a kind no layer has", shown(&path)))),
         }
         let attributes = attributes(entry)?;
         place.set_attributes(attributes).map_err(refused)?;
@@ -125,6 +137,7 @@ impl Unpacker<'_> {
 
     fn finish(self) -> Result<u64, RuntimeError> {
         for (path, mtime) in self.directories.iter().rev() {
+            self.budget.step()?;
             // Later entries may have put something else there.
             let _ = self.tree.place(path).and_then(|place| place.set_mtime(*mtime));
         }
@@ -139,15 +152,41 @@ fn inside(path: &Path) -> Result<PathBuf, RuntimeError> {
         match part {
             Component::CurDir => {}
             Component::Normal(part) => parts.push(part),
-            _ => return Err(bad(format!("{:.100?} leads out of its layer", path.to_string_lossy()))),
+            _ => return Err(bad(format!("{} leads out of its layer", shown(path)))),
         }
+    }
+    if parts.components().count() > MAX_PARTS {
+        return Err(bad(format!("{} has more than {MAX_PARTS} parts", shown(path))));
     }
     Ok(parts)
 }
 
+/// Tells what no disk can do from what this disk cannot.
+fn cannot_unpack(path: &Path, error: &io::Error) -> RuntimeError {
+    use io::ErrorKind::{
+        AlreadyExists, InvalidData, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound, TooManyLinks,
+    };
+    let what = format!("cannot unpack {}", shown(path));
+    let impossible = matches!(
+        error.kind(),
+        AlreadyExists
+            | InvalidData
+            | InvalidFilename
+            | InvalidInput
+            | IsADirectory
+            | NotADirectory
+            | NotFound
+            | TooManyLinks
+    );
+    // EPERM is a hard link to a directory; ELOOP, links in a circle.
+    let impossible =
+        impossible || matches!(error.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::PERM | Errno::LOOP));
+    if impossible { bad(format!("{what}: {error}")) } else { disk(&what, error) }
+}
+
 fn target(entry: &Entry<'_, impl Read>, path: &Path) -> Result<PathBuf, RuntimeError> {
     let target = entry.link_name().ok().flatten().filter(|target| !target.as_os_str().is_empty());
-    Ok(target.ok_or_else(|| bad(format!("{path:?} is a link to nowhere")))?.into_owned())
+    Ok(target.ok_or_else(|| bad(format!("{} is a link to nowhere", shown(path))))?.into_owned())
 }
 
 fn node(entry: &Entry<'_, impl Read>, kind: EntryType) -> Result<Node, RuntimeError> {

@@ -11,7 +11,9 @@ use super::{
     archive::{Contents, Spooled, document, normal_name},
     bad,
     blobs::Sha,
+    budget::Budget,
     config::ImageConfig,
+    shown,
 };
 use crate::RuntimeError;
 
@@ -97,7 +99,7 @@ struct SavedImage {
 }
 
 /// Every image of the archive this machine can use, by the order they come in.
-pub(super) fn images(contents: &Contents) -> Result<Vec<Found>, RuntimeError> {
+pub(super) fn images(contents: &Contents, budget: &mut Budget) -> Result<Vec<Found>, RuntimeError> {
     let mut found: Vec<Found> = Vec::new();
     let layout = contents.file("index.json");
     let saved = contents.file("manifest.json");
@@ -105,13 +107,13 @@ pub(super) fn images(contents: &Contents) -> Result<Vec<Found>, RuntimeError> {
         return Err(bad("it has neither an index.json nor a manifest.json"));
     }
     if let Some(file) = layout {
-        let index: Index = document(file, "index.json")?;
-        walk(contents, &index, &[], MAX_DEPTH, &mut found)?;
+        let index: Index = document(file, "index.json", budget)?;
+        walk(contents, &index, &[], MAX_DEPTH, &mut found, budget)?;
     }
     if let Some(file) = saved {
-        let list: Vec<SavedImage> = document(file, "manifest.json")?;
-        for image in list.into_iter().take(MAX_IMAGES) {
-            add(&mut found, from_saved(contents, &image)?)?;
+        let list: Vec<SavedImage> = document(file, "manifest.json", budget)?;
+        for image in list {
+            add(&mut found, from_saved(contents, &image, budget)?)?;
         }
     }
     if found.is_empty() {
@@ -127,6 +129,7 @@ fn walk(
     names: &[String],
     depth: usize,
     found: &mut Vec<Found>,
+    budget: &mut Budget,
 ) -> Result<(), RuntimeError> {
     let here = |descriptor: &&Descriptor| {
         descriptor.platform.as_ref().is_none_or(|platform| platform.os == "linux" && platform.architecture == goarch())
@@ -138,10 +141,10 @@ fn walk(
         let file = sized(contents.blob(&digest)?, descriptor)?;
         if descriptor.media_type.contains("index") || descriptor.media_type.contains("manifest.list") {
             let depth = depth.checked_sub(1).ok_or_else(|| bad("its indexes are nested too deep"))?;
-            walk(contents, &document(file, "image index")?, &names, depth, found)?;
+            walk(contents, &document(file, "image index", budget)?, &names, depth, found, budget)?;
         } else {
-            let manifest: ImageManifest = document(file, "image manifest")?;
-            add(found, from_manifest(contents, file, &manifest, names)?)?;
+            let manifest: ImageManifest = document(file, "image manifest", budget)?;
+            add(found, from_manifest(contents, file, &manifest, names, budget)?)?;
         }
     }
     Ok(())
@@ -152,22 +155,23 @@ fn from_manifest(
     file: &Spooled,
     manifest: &ImageManifest,
     names: Vec<String>,
+    budget: &mut Budget,
 ) -> Result<Found, RuntimeError> {
     let blob = |descriptor: &Descriptor| sized(contents.blob(&Sha::parse(&descriptor.digest)?)?, descriptor).cloned();
     let config = blob(&manifest.config)?;
     let layers = manifest.layers.iter().map(blob).collect::<Result<_, _>>()?;
-    image(Manifest::File(file.clone()), config, layers, names)
+    image(Manifest::File(file.clone()), config, layers, names, budget)
 }
 
-fn from_saved(contents: &Contents, saved: &SavedImage) -> Result<Found, RuntimeError> {
+fn from_saved(contents: &Contents, saved: &SavedImage, budget: &mut Budget) -> Result<Found, RuntimeError> {
     let file = |name: &String| {
         let name = normal_name(name.as_ref())?;
-        contents.file(&name).cloned().ok_or_else(|| bad(format!("{name:.100?} is missing")))
+        contents.file(&name).cloned().ok_or_else(|| bad(format!("{} is missing", shown(&name))))
     };
     let config = file(&saved.config)?;
     let layers: Vec<Spooled> = saved.layers.iter().flatten().map(file).collect::<Result<_, _>>()?;
     let names = saved.repo_tags.iter().flatten();
-    let names = names.map(|name| full_name(name).ok_or_else(|| bad(format!("{name:.100?} is no image name"))));
+    let names = names.map(|name| full_name(name).ok_or_else(|| bad(format!("{} is no image name", shown(name)))));
     let names = names.collect::<Result<_, _>>()?;
 
     let described = |media_type: &str, file: &Spooled| Descriptor {
@@ -184,7 +188,7 @@ fn from_saved(contents: &Contents, saved: &SavedImage) -> Result<Found, RuntimeE
         layers: layers.iter().map(|layer| described("layer.v1.tar", layer)).collect(),
     };
     let manifest = serde_json::to_vec(&manifest).map_err(|error| bad(error.to_string()))?;
-    image(Manifest::Made(manifest), config, layers, names)
+    image(Manifest::Made(manifest), config, layers, names, budget)
 }
 
 fn image(
@@ -192,8 +196,9 @@ fn image(
     config_file: Spooled,
     layers: Vec<Spooled>,
     tags: Vec<String>,
+    budget: &mut Budget,
 ) -> Result<Found, RuntimeError> {
-    let config: ImageConfig = document(&config_file, "image configuration")?;
+    let config: ImageConfig = document(&config_file, "image configuration", budget)?;
     let diff_ids = config.rootfs.diff_ids.iter().flatten();
     let diff_ids = diff_ids.map(|digest| Sha::parse(digest)).collect::<Result<Vec<_>, _>>()?;
     if diff_ids.len() != layers.len() {

@@ -15,15 +15,24 @@ mod layout;
 mod reader;
 mod store;
 mod tree;
+mod work;
 
-pub(crate) use self::{
-    config::Defaults,
-    index::StoredImage,
-    reader::{ChannelReader, feed},
-    store::ImageStore,
-};
+pub(crate) use self::{config::Defaults, index::StoredImage, store::ImageStore};
+
+use std::path::Path;
 
 use crate::RuntimeError;
+
+/// A name an archive uses, as much of it as fits into a sentence.
+fn shown(name: &(impl AsRef<Path> + ?Sized)) -> String {
+    format!("{:?}", shortened(&name.as_ref().to_string_lossy()))
+}
+
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 100;
+    let short: String = text.chars().take(LONGEST).collect();
+    if short.len() < text.len() { short + "…" } else { short }
+}
 
 /// The archive is at fault.
 fn bad(reason: impl Into<String>) -> RuntimeError {
@@ -34,6 +43,7 @@ fn bad(reason: impl Into<String>) -> RuntimeError {
 fn unreadable(what: &str, error: &std::io::Error) -> RuntimeError {
     bad(match error.kind() {
         std::io::ErrorKind::UnexpectedEof => format!("{what} ends early"),
+        std::io::ErrorKind::TimedOut => format!("{what} took too long to arrive"),
         _ if error.raw_os_error().is_some() => format!("{what} cannot be read: {error}"),
         _ => format!("{what} is not a tar archive, or a damaged one"),
     })

@@ -2,36 +2,29 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read},
-    time::Duration,
+    rc::Rc,
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use flate2::bufread::MultiGzDecoder;
-use rustix::io::Errno;
-use tokio::{io::AsyncReadExt as _, sync::mpsc, time::timeout};
+use tokio::{
+    io::AsyncReadExt as _,
+    sync::mpsc::{self, error::TryRecvError},
+};
 
+use super::work::Work;
 use crate::ArchiveReader;
 
 const CHUNK: usize = 128 * 1024;
-/// How long a client may send nothing before it counts as gone.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Sends all an archive has to its reader; ends early when the reader has lost interest.
-///
-/// # Errors
-/// The archive could not be read to its end; the reader then sees the same error.
-pub(crate) async fn feed(archive: ArchiveReader<'_>, sender: mpsc::Sender<io::Result<Bytes>>) {
-    feed_within(PATIENCE, archive, sender).await;
-}
-
-async fn feed_within(patience: Duration, mut archive: ArchiveReader<'_>, sender: mpsc::Sender<io::Result<Bytes>>) {
+/// Sends all an archive has to its reader; ends early when the reader has lost interest. An archive that cannot be read
+/// to its end shows the reader the same error. How long a client may take is for whoever has the connection to say.
+pub(crate) async fn feed(mut archive: ArchiveReader<'_>, sender: mpsc::Sender<io::Result<Bytes>>) {
     loop {
         let mut chunk = BytesMut::with_capacity(CHUNK);
-        let message = match timeout(patience, archive.read_buf(&mut chunk)).await {
-            Ok(Ok(0)) => Ok(Bytes::new()),
-            Ok(Ok(_)) => Ok(chunk.freeze()),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(Errno::TIMEDOUT.into()),
+        let message = match archive.read_buf(&mut chunk).await {
+            Ok(0) => Ok(Bytes::new()),
+            Ok(_) => Ok(chunk.freeze()),
+            Err(error) => Err(error),
         };
         let last = message.as_ref().map_or(true, Bytes::is_empty);
         if sender.send(message).await.is_err() || last {
@@ -40,16 +33,17 @@ async fn feed_within(patience: Duration, mut archive: ArchiveReader<'_>, sender:
     }
 }
 
-/// The other end of [`feed`], for a thread that may block.
+/// The other end of [`feed`], for a thread that may block; it has no turn while it does.
 pub(crate) struct ChannelReader {
+    work: Rc<Work>,
     receiver: mpsc::Receiver<io::Result<Bytes>>,
     chunk: Bytes,
     ended: bool,
 }
 
 impl ChannelReader {
-    pub(crate) fn new(receiver: mpsc::Receiver<io::Result<Bytes>>) -> Self {
-        Self { receiver, chunk: Bytes::new(), ended: false }
+    pub(super) fn new(receiver: mpsc::Receiver<io::Result<Bytes>>, work: Rc<Work>) -> Self {
+        Self { work, receiver, chunk: Bytes::new(), ended: false }
     }
 }
 
@@ -57,7 +51,11 @@ impl Read for ChannelReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.chunk.is_empty() && !self.ended {
             // A sender that goes without the empty chunk that marks the end was cut off.
-            self.chunk = self.receiver.blocking_recv().ok_or(io::ErrorKind::UnexpectedEof)??;
+            let received = match self.receiver.try_recv() {
+                Err(TryRecvError::Empty) => self.work.wait(|| self.receiver.blocking_recv()),
+                received => received.ok(),
+            };
+            self.chunk = received.ok_or(io::ErrorKind::UnexpectedEof)??;
             self.ended = self.chunk.is_empty();
         }
         let count = self.chunk.len().min(buffer.len());
@@ -79,9 +77,18 @@ pub(super) fn decompressed<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Rea
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::{io::Write as _, sync::Arc};
+
+    use tokio::sync::Semaphore;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
+
+    fn read_all(receiver: mpsc::Receiver<io::Result<Bytes>>) -> io::Result<Vec<u8>> {
+        let work = Work::begin(Arc::new(Semaphore::new(1)), CancellationToken::new());
+        let mut out = Vec::new();
+        ChannelReader::new(receiver, Rc::new(work)).read_to_end(&mut out).map(|_| out)
+    }
 
     fn read(bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -101,29 +108,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_sends_nothing_any_more_is_given_up() {
-        let (client, archive) = tokio::io::duplex(64);
-        let (sender, mut receiver) = mpsc::channel(2);
-        feed_within(Duration::from_millis(1), Box::pin(archive), sender).await;
-        assert_eq!(receiver.recv().await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
-        drop(client);
-    }
-
-    #[tokio::test]
     async fn bytes_come_through_whole_and_a_cut_is_an_error() {
         let text = b"0123456789".repeat(100_000);
         let (sender, receiver) = mpsc::channel(2);
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut out = Vec::new();
-            ChannelReader::new(receiver).read_to_end(&mut out).map(|_| out)
-        });
+        let reading = tokio::task::spawn_blocking(move || read_all(receiver));
         feed(Box::pin(text.as_slice()), sender).await;
         assert_eq!(reading.await.unwrap().unwrap(), text);
 
         let (sender, receiver) = mpsc::channel(2);
         sender.send(Ok(Bytes::from_static(b"half"))).await.unwrap();
         drop(sender);
-        let cut = tokio::task::spawn_blocking(move || ChannelReader::new(receiver).read_to_end(&mut Vec::new()));
+        let cut = tokio::task::spawn_blocking(move || read_all(receiver));
         assert_eq!(cut.await.unwrap().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -1,10 +1,12 @@
 //! The image store: the index in memory, and how an archive becomes part of it.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, DirBuilder, File},
     io::{self, Read},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    rc::Rc,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +15,11 @@ use std::{
 
 use data_encoding::BASE32_NOPAD;
 use rustix::fs::{FileType, syncfs};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::spawn_blocking,
+};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     archive::Contents,
@@ -24,14 +30,20 @@ use super::{
     index::{Index, StoredImage},
     layer,
     layout::{Found, Manifest, images},
+    reader::{ChannelReader, feed},
+    work::Work,
 };
 use crate::{
-    LoadedImage, RuntimeError,
+    ArchiveReader, LoadedImage, RuntimeError,
     file_tree::{remove_tree, visit},
 };
 
-/// Loads under way at once; each may wait for its client, which is why there are several.
-const LOADS: usize = 16;
+/// Loads that work at once.
+const TURNS: usize = 4;
+/// Loads under way at once. Those that wait for their clients cost a thread each and nothing else.
+const LOADS: usize = 128;
+/// Chunks of an archive between its client and the thread that works.
+const QUEUE: usize = 8;
 
 /// All images of the node. Shared; loads go on beside each other and lock each other out only for their last step.
 #[derive(Debug)]
@@ -40,7 +52,8 @@ pub(crate) struct ImageStore {
     layers: PathBuf,
     blobs: Blobs,
     index: RwLock<Arc<Index>>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
+    loads: Arc<Semaphore>,
     /// Loads begun since the store was opened.
     begun: AtomicU64,
     committing: Mutex<()>,
@@ -70,7 +83,8 @@ impl ImageStore {
                 layers,
                 blobs,
                 index: RwLock::new(Arc::new(index)),
-                turns: Semaphore::new(LOADS),
+                turns: Arc::new(Semaphore::new(TURNS)),
+                loads: Arc::new(Semaphore::new(LOADS)),
                 begun: AtomicU64::new(0),
                 committing: Mutex::new(()),
                 root: root.clone(),
@@ -104,42 +118,60 @@ impl ImageStore {
         Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The right to load, once one of the loads under way is over.
-    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    /// Takes in every image of an archive, or none. What was begun is given up when nobody waits for it any more.
+    pub(crate) async fn load(self: Arc<Self>, archive: ArchiveReader<'_>) -> Result<Vec<LoadedImage>, RuntimeError> {
         // It is never closed.
-        self.turns.acquire().await.ok()
+        let place = Arc::clone(&self.loads).acquire_owned().await.ok();
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let unwanted = CancellationToken::new();
+        let _unwanted_with_this = unwanted.clone().drop_guard();
+        let loading = spawn_blocking(move || {
+            let _place = place;
+            let work = Rc::new(Work::begin(Arc::clone(&self.turns), unwanted));
+            self.take_in(ChannelReader::new(receiver, Rc::clone(&work)), work)
+        });
+        feed(archive, sender).await;
+        loading.await.unwrap_or_else(|error| Err(disk("the load was cut off", &error)))
     }
 
-    /// Takes in every image of an archive, or none. Blocks, also for the archive's client.
-    pub(crate) fn load(&self, archive: impl Read) -> Result<Vec<LoadedImage>, RuntimeError> {
-        let mut budget = Budget::of_disk(&self.root)?;
+    /// The part of [`Self::load`] that blocks.
+    fn take_in(&self, archive: impl Read, work: Rc<Work>) -> Result<Vec<LoadedImage>, RuntimeError> {
+        let mut budget = Budget::of_disk(&self.root, work)?;
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
         let spool = Spool(self.root.join("tmp").join(number.to_string()));
         fs::create_dir_all(&spool.0).map_err(|error| disk("cannot write the image to disk", &error))?;
 
         let contents = Contents::spool(archive, &spool.0, &mut budget)?;
-        let found = images(&contents)?;
-        let mut prepared = Vec::new();
+        let found = images(&contents, &mut budget)?;
+        let (mut prepared, mut sizes) = (Vec::new(), BTreeMap::new());
         for image in found {
-            prepared.push(self.unpack(image, &spool.0, &mut budget)?);
+            prepared.push(self.unpack(image, &spool.0, &mut sizes, &mut budget)?);
         }
+        budget.step()?;
         self.commit(&spool.0, prepared).map_err(|error| disk("cannot keep the image", &error))
     }
 
-    /// Unpacks the layers this node has not unpacked yet, each digest checked.
-    fn unpack(&self, image: Found, spool: &Path, budget: &mut Budget) -> Result<Prepared, RuntimeError> {
+    /// Unpacks the layers this node has not unpacked yet, each digest checked. `sizes` are those of the layers this load
+    /// has come by: of many images with the same layers each layer is looked through once.
+    fn unpack(
+        &self,
+        image: Found,
+        spool: &Path,
+        sizes: &mut BTreeMap<String, u64>,
+        budget: &mut Budget,
+    ) -> Result<Prepared, RuntimeError> {
         let (mut size, mut layers) = (0, Vec::new());
         for (file, diff_id) in &image.layers {
+            budget.step()?;
             let name = directory_name(diff_id);
             let (ready, fresh) = (self.layers.join(&name), spool.join(format!("layer-{name}")));
-            size += if ready.exists() {
-                tree_size(&ready)
-            } else if fresh.exists() {
-                tree_size(&fresh)
-            } else {
-                Ok(layer::unpack(file, diff_id, &fresh, budget)?)
-            }
-            .map_err(|error| disk("cannot look at a layer", &error))?;
+            let layer_size = match sizes.get(&name) {
+                Some(known) => *known,
+                None if ready.exists() => tree_size(&ready).map_err(|error| disk("cannot look at a layer", &error))?,
+                None => layer::unpack(file, diff_id, &fresh, budget)?,
+            };
+            size += layer_size;
+            sizes.insert(name.clone(), layer_size);
             layers.push(name);
         }
         let created = image.config.created().map(|time| time.0);

@@ -9,13 +9,13 @@ use std::{
     fs::File,
     io,
     os::fd::OwnedFd,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use rustix::{
     fs::{
         AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
-        fsetxattr, linkat, mkdirat, mknodat, open, openat, openat2, statat, symlinkat, unlinkat, utimensat,
+        fchmod, fsetxattr, linkat, mkdirat, mknodat, open, openat, openat2, statat, symlinkat, unlinkat, utimensat,
     },
     io::Errno,
 };
@@ -72,18 +72,23 @@ impl Tree {
             Err(Errno::NOENT) => {}
             found => return Ok(found?),
         }
-        let mut here = self.resolve(Path::new(""))?;
-        let mut made = PathBuf::new();
-        for part in path.components().filter(|part| matches!(part, Component::Normal(_))) {
-            made.push(part);
-            here = match self.resolve(&made) {
-                Err(Errno::NOENT) => {
-                    mkdirat(&here, part.as_os_str(), IMPLIED_MODE)?;
-                    chmodat(&here, part.as_os_str(), IMPLIED_MODE, AtFlags::empty())?;
-                    self.resolve(&made)?
-                }
-                found => found?,
-            };
+        // How many parts are there: whatever follows one that is missing is missing too. Each look starts at the root,
+        // where links lead: as few as can be.
+        let parts: Vec<&OsStr> = path.iter().collect();
+        let first = |count: usize| parts.iter().take(count).collect::<PathBuf>();
+        let (mut there, mut missing, mut here) = (0, parts.len(), self.resolve(Path::new(""))?);
+        while missing - there > 1 {
+            let count = usize::midpoint(there, missing);
+            match self.resolve(&first(count)) {
+                Err(Errno::NOENT) => missing = count,
+                found => (there, here) = (count, found?),
+            }
+        }
+        // One that is a link to nowhere is there for `mkdir`; after that all are new and none is a link.
+        for part in parts.into_iter().skip(there) {
+            mkdirat(&here, part, IMPLIED_MODE)?;
+            here = openat(&here, part, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+            fchmod(&here, IMPLIED_MODE)?;
         }
         Ok(here)
     }
@@ -217,6 +222,30 @@ mod tests {
         assert!(write(&tree, "absolute/secret").is_err());
         assert_eq!(fs::read(root.join("secret")).unwrap(), b"inside");
         assert_eq!(fs::read(outer.path().join("secret")).unwrap(), b"outside");
+    }
+
+    #[test]
+    fn what_is_missing_of_a_long_path_is_made_after_what_is_there() {
+        let (outer, tree) = tree();
+        let root = outer.path().join("root");
+        for (there, parts) in [(0, 5), (1, 2), (3, 17), (16, 17), (17, 17)] {
+            let path = |count| (0..count).map(|n| format!("{there}-{n}")).collect::<PathBuf>();
+            fs::create_dir_all(root.join(path(there))).unwrap();
+            // Beside every directory a link to it: the way leads through links.
+            let through: PathBuf = (0..parts)
+                .map(|n| {
+                    let link = format!("link-{there}-{parts}-{n}");
+                    if n < there {
+                        symlink(format!("{there}-{n}"), root.join(path(n)).join(&link)).unwrap();
+                        link
+                    } else {
+                        format!("{there}-{n}")
+                    }
+                })
+                .collect();
+            tree.place(&through.join("file")).unwrap().make_file().unwrap();
+            assert!(root.join(path(parts)).join("file").is_file(), "{there} of {parts}");
+        }
     }
 
     #[test]
