@@ -9,6 +9,7 @@ mod image;
 mod log_driver;
 mod names;
 mod signal;
+mod sysctl;
 mod ulimit;
 
 pub use self::{
@@ -18,6 +19,7 @@ pub use self::{
     log_driver::{JSON_FILE, JsonFile, NO_LOG, check_log_driver},
     names::{check_env, check_label, check_service_name},
     signal::{RTMAX, RTMIN, SIGNALS, parse_signal},
+    sysctl::check_sysctl,
     ulimit::check_ulimit,
 };
 use crate::limits::MAX_SPEC_BYTES;
@@ -61,6 +63,12 @@ pub enum Invalid {
     /// A word that names no capability.
     #[error("unknown capability: \"{0}\"")]
     Capability(String),
+    /// A kernel parameter no container has to itself.
+    #[error("sysctl \"{0}\" is not in a separate kernel namespace")]
+    Sysctl(String),
+    /// A kernel parameter of a network that is the host's.
+    #[error("sysctl \"{0}\" not allowed in host network namespace")]
+    SysctlOfHost(String),
     /// A limit the kernel does not have.
     #[error("invalid ulimit type: {0}")]
     Ulimit(String),

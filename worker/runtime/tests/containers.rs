@@ -6,9 +6,14 @@ mod support;
 
 use std::{fs, time::Duration};
 
+use serde_json::json;
 use skep_proto::v1::{LogOptions, NetworkMode, ResourceRequirements, Resources, Ulimit};
 use skep_runtime::{ContainerSpecification, Runtime as _, RuntimeError, Signal, Status};
-use support::{World, alive, command, has_controllers, kill9, parent, shell, until_dead};
+use support::{
+    World, alive,
+    archive::{Image, Tar, busybox_layer},
+    command, has_controllers, kill9, parent, shell, until_dead,
+};
 
 #[tokio::test]
 async fn exit_codes_are_those_of_the_command() {
@@ -38,6 +43,53 @@ async fn a_command_that_cannot_run_is_told_as_in_docker() {
         assert_eq!((exit.code, exit.error.as_deref()), (code, Some(reason)));
         world.containers.remove(id).await.unwrap();
         assert!(world.cgroups(id).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_is_odd_about_an_image_works_or_is_told_in_one_sentence() {
+    let world = World::new().await;
+    let links = Tar::default().symlink("new", "//made/here").symlink("old", "//etc").finish();
+    for (n, (config, expected)) in [
+        (json!({ "WorkingDir": "/new" }), Ok("/made/here /root")),
+        (json!({ "WorkingDir": "//old/" }), Ok("/etc /root")),
+        (
+            json!({ "WorkingDir": "/etc/passwd" }),
+            Err("cannot make the working directory: /etc/passwd is not a directory"),
+        ),
+        (
+            json!({ "WorkingDir": "tmp" }),
+            Err("the working directory 'tmp' is invalid, it needs to be an absolute path"),
+        ),
+        (json!({ "Env": ["=x"] }), Err("invalid environment variable: =x")),
+        (json!({ "Env": ["HOME=a=b", "PATH=/bin"] }), Ok("/ a=b")),
+        (json!({ "Env": ["HOME=\u{1}é", "PATH=/bin"] }), Ok("/ \u{1}é")),
+        (json!({ "Env": ["HOME", "PATH=/bin"] }), Ok("/ /root")),
+        (json!({ "Env": ["HOME=a\0b"] }), Err("invalid environment variable: HOME=a\\0b")),
+        (json!({ "StopSignal": "SIGFOO" }), Err("Invalid signal: SIGFOO")),
+        (json!({ "User": "nobody" }), Err("unable to find user nobody: no matching entries in passwd file")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (id, tag) = (format!("odd{n}"), format!("odd:{n}"));
+        let mut image = Image::of(vec![busybox_layer(), links.clone()]);
+        image.config["config"] = config.clone();
+        world.load(image.docker_save(&[&tag]).finish()).await;
+        let mut container = shell(&id, "echo $(pwd -P) $HOME");
+        container.container.image = tag;
+        let started = async {
+            world.containers.prepare(&container).await?;
+            world.containers.start(&id).await
+        };
+        match (started.await, expected) {
+            (Ok(_), Ok(printed)) => {
+                assert_eq!(world.containers.wait(&id).await.unwrap().code, 0, "{config}");
+                assert_eq!(world.log(&id, LogOptions::default()).await, format!("{printed}\n"), "{config}");
+            }
+            (Err(error), Err(sentence)) => assert_eq!(error.to_string(), sentence, "{config}"),
+            (started, expected) => panic!("{config}: {started:?}, expected {expected:?}"),
+        }
     }
 }
 

@@ -1,14 +1,14 @@
 //! Mounts a container's root file system.
 
 use std::{
-    ffi::CString,
+    ffi::{CString, OsStr, OsString},
     io,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
     path::{Component, Path, PathBuf},
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, mkdirat, open, openat2, statat},
+    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, mkdirat, open, openat2, readlinkat, statat},
     io::Errno,
     mount::{MountFlags, mount},
     process::chdir,
@@ -30,6 +30,9 @@ pub(crate) fn mount_overlay(overlay: &Overlay, target: &Path) -> io::Result<()> 
 /// link here would lead it out: whatever is not a plain directory is refused, what is missing is made.
 const FOUNDATIONS: [&str; 3] = ["dev", "proc", "sys"];
 
+/// Links followed on the way to one directory, as many as the kernel follows.
+const MAX_LINKS: usize = 40;
+
 /// Makes sure that a root can be built on.
 pub(crate) fn ensure_foundations(root: &Path) -> io::Result<()> {
     let root = lookup(&open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?, Path::new("/"))?;
@@ -45,23 +48,46 @@ pub(crate) fn ensure_foundations(root: &Path) -> io::Result<()> {
 }
 
 /// Makes a directory inside a root, with its parents, whatever symlinks the image put in the way: they resolve within
-/// the root.
+/// the root, and where one leads to nothing that is what is made.
 pub(crate) fn ensure_dir(root: &Path, path: &Path) -> io::Result<()> {
     let root = open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut parent = lookup(&root, Path::new("/"))?;
+    let (mut to_go, mut links) = (parts(path), 0);
+    // Without a link in it.
     let mut made = PathBuf::from("/");
-    for part in path.components() {
-        let Component::Normal(name) = part else { continue };
-        made.push(name);
-        parent = match lookup(&root, &made) {
-            Err(error) if error == Errno::NOENT => {
-                mkdirat(&parent, name, Mode::from_raw_mode(0o755))?;
-                lookup(&root, &made)?
+    while let Some(name) = to_go.pop() {
+        if name == ".." {
+            made.pop();
+            continue;
+        }
+        let parent = lookup(&root, &made)?;
+        match statat(&parent, name.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => mkdirat(&parent, name.as_os_str(), Mode::from_raw_mode(0o755))?,
+            Err(error) => return Err(error.into()),
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => {}
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_symlink() => {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Err(io::Error::other(format!("{} leads in a circle", path.display())));
+                }
+                let target = readlinkat(&parent, name.as_os_str(), Vec::new())?;
+                let target = Path::new(OsStr::from_bytes(target.as_bytes()));
+                if target.has_root() {
+                    made = PathBuf::from("/");
+                }
+                to_go.extend(parts(target));
+                continue;
             }
-            found => found?,
-        };
+            Ok(_) => return Err(io::Error::other(format!("{} is not a directory", made.join(name).display()))),
+        }
+        made.push(name);
     }
     Ok(())
+}
+
+/// The parts of a path, the first last.
+fn parts(path: &Path) -> Vec<OsString> {
+    let walked = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+    walked.rev().map(|part| part.as_os_str().to_owned()).collect()
 }
 
 fn lookup(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
@@ -86,6 +112,18 @@ mod tests {
         ensure_dir(&root, Path::new("/a/b/c")).unwrap();
         ensure_dir(&root, Path::new("/absolute/x")).unwrap();
         ensure_dir(&root, Path::new("/up/y")).unwrap();
+        symlink("//new/one", root.join("nowhere")).unwrap();
+        symlink("nowhere/../../..", root.join("real/chain")).unwrap();
+        ensure_dir(&root, Path::new("/nowhere")).unwrap();
+        ensure_dir(&root, Path::new("/nowhere/two")).unwrap();
+        assert!(root.join("new/one/two").is_dir());
+        ensure_dir(&root, Path::new("/real/chain/three")).unwrap();
+        assert!(root.join("three").is_dir());
+        symlink("circle", root.join("circle")).unwrap();
+        std::fs::write(root.join("file"), "").unwrap();
+        for (path, reason) in [("/circle", "/circle leads in a circle"), ("/file/x", "/file is not a directory")] {
+            assert_eq!(ensure_dir(&root, Path::new(path)).unwrap_err().to_string(), reason);
+        }
 
         assert!(root.join("a/b/c").is_dir());
         assert!(root.join("real/x").is_dir());

@@ -8,7 +8,7 @@ use skep_proto::v1::ContainerSpec;
 
 use super::{InvalidSpec, not_negative};
 
-pub(super) fn container(spec: &ContainerSpec) -> Result<(), InvalidSpec> {
+pub(super) fn container(spec: &ContainerSpec, own_network: bool) -> Result<(), InvalidSpec> {
     if spec.image.is_empty() {
         return Err(InvalidSpec::NoImage);
     }
@@ -34,11 +34,11 @@ pub(super) fn container(spec: &ContainerSpec) -> Result<(), InvalidSpec> {
         return Err(InvalidSpec::Nul(field));
     }
     not_negative(spec.stop_grace_period.unwrap_or(0), "ContainerSpec: stop-grace-period")?;
-    what_a_node_would_refuse(spec)
+    what_a_node_would_refuse(spec, own_network)
 }
 
 /// What stands in a spec for something only a node does, and would make every task fail there.
-fn what_a_node_would_refuse(spec: &ContainerSpec) -> Result<(), InvalidSpec> {
+fn what_a_node_would_refuse(spec: &ContainerSpec, own_network: bool) -> Result<(), InvalidSpec> {
     // Stands for every task: labels of the service are what a template may ask for and need not find.
     let context = Context::default();
     for variable in &spec.env {
@@ -54,6 +54,9 @@ fn what_a_node_would_refuse(spec: &ContainerSpec) -> Result<(), InvalidSpec> {
     }
     for capability in spec.capability_add.iter().chain(&spec.capability_drop) {
         validate::parse_capability(capability)?;
+    }
+    for (name, value) in &spec.sysctls {
+        validate::check_sysctl(name, value, own_network)?;
     }
     spec.ulimits.iter().try_for_each(|limit| Ok(validate::check_ulimit(&limit.name, limit.soft, limit.hard)?))
 }

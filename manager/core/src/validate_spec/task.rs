@@ -24,7 +24,7 @@ pub(super) fn task(spec: &TaskSpec) -> Result<(), InvalidSpec> {
     placement(spec.placement.as_ref())?;
     known::<NetworkMode>(spec.network, "TaskSpec: network")?;
     log_driver(spec.log_driver.as_ref())?;
-    container(spec.container.as_ref().ok_or(InvalidSpec::NoContainer)?)
+    container(spec.container.as_ref().ok_or(InvalidSpec::NoContainer)?, spec.network() == NetworkMode::Isolated)
 }
 
 fn resources(resources: Option<&Resources>) -> Result<(), InvalidSpec> {

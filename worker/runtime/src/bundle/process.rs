@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path};
 
+use skep_common::validate::check_env;
 use skep_proto::v1::ContainerSpec;
 
 use super::{
@@ -43,9 +44,11 @@ impl Process {
                 .map_or(Ok(Signal::TERM), |signal| signal.parse())
                 .map_err(|error| invalid(error.to_string()))?,
         };
-        if process.args.iter().chain(&process.env).any(|text| text.contains('\0')) {
-            return Err(invalid("a command or an environment variable holds a NUL byte"));
+        if process.args.iter().any(|text| text.contains('\0')) {
+            return Err(invalid("a command holds a NUL byte"));
         }
+        // Nobody has looked at the image's yet, and there is no way to set such a one.
+        process.env.iter().try_for_each(|entry| check_env(entry)).map_err(|error| invalid(error.to_string()))?;
         Ok(process)
     }
 }
@@ -150,6 +153,15 @@ mod tests {
         assert!(resolve(&spec).unwrap().env.contains(&"HOME=/".to_owned()), "taken away is not gone");
         let spec = ContainerSpec { env: strings(&["HOME="]), ..ContainerSpec::default() };
         assert!(resolve(&spec).unwrap().env.contains(&"HOME=/".to_owned()), "an empty one is none");
+    }
+
+    #[test]
+    fn an_image_with_an_environment_that_cannot_be_set_is_refused() {
+        for (entry, shown) in [("=x", "=x"), ("=", "="), ("A=\0", "A=\\0")] {
+            let image = Defaults { env: strings(&[entry]), ..image() };
+            let refused = Process::resolve(&ContainerSpec::default(), &image, &Accounts::default(), "host");
+            assert_eq!(refused.unwrap_err().to_string(), format!("invalid environment variable: {shown}"));
+        }
     }
 
     #[test]
