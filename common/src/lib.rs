@@ -14,6 +14,7 @@ pub mod id;
 pub mod limits;
 #[cfg(feature = "net")]
 pub mod net;
+pub mod pages;
 pub mod random;
 pub mod reserve;
 pub mod secret;

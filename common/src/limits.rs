@@ -34,6 +34,13 @@ pub const ASSIGNMENTS_BYTES: usize = 1 << 20;
 /// Status reports in one `UpdateTaskStatus`.
 pub const MAX_STATUS_BATCH: usize = 500;
 
+/// Bytes of objects in one page of a list; an object goes alone if need be. Leaves room for the largest object in
+/// [`MAX_REQUEST_BYTES`], which is what any client takes.
+pub const LIST_PAGE_BYTES: usize = 2 << 20;
+
+/// Bytes of objects in a whole list.
+pub const MAX_LIST_BYTES: usize = 256 << 20;
+
 /// Objects a list call returns at most.
 pub const MAX_LIST: usize = 50_000;
 

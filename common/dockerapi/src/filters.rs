@@ -27,6 +27,9 @@ pub enum FilterError {
         /// The value given.
         value: String,
     },
+    /// The same where the engine has a sentence of its own for it.
+    #[error("{0}")]
+    Sentence(String),
 }
 
 #[derive(Deserialize)]
@@ -87,20 +90,43 @@ impl Filters {
         self.values(name).map(read).collect()
     }
 
+    /// The same, with `sentence` for a value that `parse` refuses.
+    ///
+    /// # Errors
+    /// [`FilterError::Sentence`].
+    pub fn parsed_or<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        sentence: impl Fn(&str) -> String,
+    ) -> Result<Vec<T>, FilterError> {
+        let read = |value: &str| parse(value).ok_or_else(|| FilterError::Sentence(sentence(value)));
+        self.values(name).map(read).collect()
+    }
+
+    /// The same in the words the engine has for a list of the swarm.
+    ///
+    /// # Errors
+    /// [`FilterError::Sentence`].
+    pub fn words<T>(&self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, FilterError> {
+        self.parsed_or(name, parse, |value| format!("invalid {name} filter: '{value}'"))
+    }
+
     /// A filter that is true or false; `None` when it is not given.
     ///
     /// # Errors
     /// [`FilterError::Value`] for other words, and for both at once.
     pub fn flag(&self, name: &str) -> Result<Option<bool>, FilterError> {
-        let flags = self.parsed(name, |value| match value {
+        let flag = |value: &str| match value {
             "1" | "true" | "True" | "TRUE" => Some(true),
             "0" | "false" | "False" | "FALSE" => Some(false),
             _ => None,
-        })?;
-        match flags.as_slice() {
-            [] => Ok(None),
-            [first, rest @ ..] if rest.iter().all(|flag| flag == first) => Ok(Some(*first)),
-            _ => Err(FilterError::Value { name: name.to_owned(), value: "true and false".to_owned() }),
+        };
+        let flags: Option<BTreeSet<bool>> = self.values(name).map(flag).collect();
+        match flags {
+            Some(flags) if flags.len() < 2 => Ok(flags.first().copied()),
+            // Go prints a list like this.
+            _ => Err(FilterError::Value { name: name.to_owned(), value: format!("[{}]", self.list(name).join(" ")) }),
         }
     }
 
@@ -166,7 +192,7 @@ mod tests {
         let filters = filters.unwrap();
         assert_eq!(filters.flag("_up-to-date"), Ok(Some(true)));
         assert_eq!(filters.flag("none"), Ok(None));
-        assert_eq!(filters.flag("b").unwrap_err().to_string(), "invalid filter 'b=maybe'");
+        assert_eq!(filters.flag("b").unwrap_err().to_string(), "invalid filter 'b=[maybe]'");
         assert!(filters.flag("c").is_err());
         let labels = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
         assert!(filters.labels_match("label", &labels(&[("k", ""), ("a", "b")])));

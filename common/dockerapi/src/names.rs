@@ -10,6 +10,18 @@ pub fn reference_matches(pattern: &str, tag: &str) -> bool {
     glob(pattern.as_bytes(), tag.as_bytes()) || glob(pattern.as_bytes(), repository.as_bytes())
 }
 
+/// Whether every class of a pattern has an end.
+pub fn is_pattern(pattern: &str) -> bool {
+    let mut rest = pattern;
+    while let Some((_, class)) = rest.split_once('[') {
+        match class.split_once(']') {
+            Some((members, after)) if !members.is_empty() => rest = after,
+            _ => return false,
+        }
+    }
+    true
+}
+
 /// One step of the pattern against one step of the text; after a mismatch the last star takes one byte more, so the
 /// time is at most the product of the lengths.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
@@ -71,6 +83,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_class_has_an_end() {
+        for (pattern, is) in
+            [("a", true), ("[a-z]*", true), ("[[a]x]", true), ("[", false), ("a[b", false), ("[]", false)]
+        {
+            assert_eq!(is_pattern(pattern), is, "{pattern}");
+        }
+    }
 
     #[test]
     fn patterns() {

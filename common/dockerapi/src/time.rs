@@ -43,6 +43,14 @@ impl Time {
         seconds.checked_mul(1_000_000_000).and_then(|ns| ns.checked_add(fraction)).map(Self).ok_or_else(invalid)
     }
 
+    /// A time that may really be the first moment of 1970, where 0 does not stand for never.
+    pub fn text_of(time: Option<Self>) -> String {
+        match time.map(|time| Timestamp::from_nanosecond(time.0.into())) {
+            Some(Ok(time)) => time.to_string(),
+            _ => GO_ZERO.to_owned(),
+        }
+    }
+
     /// Whole seconds since 1970, rounded down.
     pub const fn unix_seconds(self) -> i64 {
         self.0.div_euclid(1_000_000_000)
@@ -102,6 +110,8 @@ mod tests {
         assert_eq!(Time(1_714_979_289_120_000_000).to_string(), "2024-05-06T07:08:09.12Z");
         assert_eq!(Time(1_714_979_289_000_000_000).to_string(), "2024-05-06T07:08:09Z");
         assert_eq!(Time(1_714_979_289_120_000_000).fixed_width(), "2024-05-06T07:08:09.120000000Z");
+        assert_eq!(Time::text_of(Some(Time(0))), "1970-01-01T00:00:00Z");
+        assert_eq!(Time::text_of(None), GO_ZERO);
         assert_eq!(Time(0).fixed_width(), "1970-01-01T00:00:00.000000000Z");
     }
 

@@ -7,6 +7,7 @@ mod cluster;
 mod explain;
 mod filters;
 mod nodes;
+mod page;
 mod service;
 mod services;
 mod tasks;

@@ -1,6 +1,5 @@
 //! Nodes, as people see and change them. Writes `Node.spec`; removes nodes.
 
-use skep_common::limits::MAX_LIST;
 use skep_core::{roles, validate_spec};
 use skep_proto::v1::{
     GetObjectRequest, ListNodesReply, ListNodesRequest, Node, ObjectKind, Reachability, RemoveNodeReply,
@@ -11,7 +10,7 @@ use skep_store::{StoreObject as _, TxBuilder};
 use tonic::Status;
 use tracing::info;
 
-use super::filters;
+use super::{filters, page::page};
 use crate::{answer, peers, swarm::Swarm};
 
 pub(super) async fn get(swarm: &Swarm, request: GetObjectRequest) -> Result<Node, Status> {
@@ -24,8 +23,9 @@ pub(super) async fn list(swarm: &Swarm, request: ListNodesRequest) -> Result<Lis
     let view = swarm.read().await?;
     let members = swarm.raft.members();
     let wanted = view.nodes().filter(|node| filters::node(&request, node));
-    let nodes = super::service::bounded(wanted, MAX_LIST)?;
-    Ok(ListNodesReply { nodes: nodes.map(|node| with_reachability(Node::clone(node), &members)).collect() })
+    let (nodes, more) = page(wanted, request.after.as_deref(), |node| &node.id)?;
+    let nodes = nodes.into_iter().map(|node| with_reachability(Node::clone(node), &members)).collect();
+    Ok(ListNodesReply { nodes, more })
 }
 
 pub(super) async fn update(swarm: &Swarm, request: UpdateNodeRequest) -> Result<Node, Status> {

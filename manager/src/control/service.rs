@@ -120,15 +120,3 @@ impl Control for ControlService {
         Ok(Response::new(watch::open(&self.swarm, request.into_inner()).await?))
     }
 }
-
-/// What a list call may return, or the refusal of one that would return more than `limit`.
-pub(super) fn bounded<'a, T: 'a>(
-    found: impl Iterator<Item = &'a T>,
-    limit: usize,
-) -> Result<impl Iterator<Item = &'a T>, Status> {
-    let found: Vec<_> = found.take(limit + 1).collect();
-    if found.len() > limit {
-        return Err(Status::resource_exhausted(format!("more than {limit} objects fit: ask for fewer with a filter")));
-    }
-    Ok(found.into_iter())
-}

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use skep_common::{
     id::{Ids as _, RandomIds},
-    limits::MAX_LIST,
     random,
 };
 use skep_core::{job, made_up_name, rebalance, update, validate_spec};
@@ -18,7 +17,7 @@ use tokio::task::spawn_blocking;
 use tonic::{Code, Status};
 use tracing::info;
 
-use super::{filters, service::bounded};
+use super::{filters, page::page};
 use crate::{answer, swarm::Swarm};
 
 /// Names tried for a service that was given none.
@@ -67,8 +66,8 @@ pub(super) async fn get(swarm: &Swarm, request: GetObjectRequest) -> Result<Serv
 pub(super) async fn list(swarm: &Swarm, request: ListServicesRequest) -> Result<ListServicesReply, Status> {
     let view = swarm.read().await?;
     let wanted = view.services().filter(|service| filters::service(&request, service));
-    let services = bounded(wanted, MAX_LIST)?.map(|service| with_status(&view, service)).collect();
-    Ok(ListServicesReply { services })
+    let (services, more) = page(wanted, request.after.as_deref(), |service| &service.id)?;
+    Ok(ListServicesReply { services: services.into_iter().map(|service| with_status(&view, service)).collect(), more })
 }
 
 pub(super) async fn update(swarm: &Swarm, request: UpdateServiceRequest) -> Result<Service, Status> {

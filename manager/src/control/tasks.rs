@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use skep_common::limits::MAX_LIST;
 use skep_proto::v1::{GetObjectRequest, ListTasksReply, ListTasksRequest, Task};
 use skep_store::View;
 use tonic::Status;
 
-use super::{filters::Tasks, service::bounded};
+use super::{filters::Tasks, page::page};
 use crate::{answer, swarm::Swarm};
 
 pub(super) async fn get(swarm: &Swarm, request: GetObjectRequest) -> Result<Task, Status> {
@@ -20,8 +19,8 @@ pub(super) async fn list(swarm: &Swarm, request: ListTasksRequest) -> Result<Lis
     let view = swarm.read().await?;
     let wanted = Tasks::new(&request, &view).map_err(|error| answer::not_found(&error))?;
     let found = candidates(&view, &wanted).filter(|task| wanted.match_task(task, &view));
-    let tasks = bounded(found, MAX_LIST)?.map(|task| Task::clone(task)).collect();
-    Ok(ListTasksReply { tasks })
+    let (tasks, more) = page(found, request.after.as_deref(), |task| &task.id)?;
+    Ok(ListTasksReply { tasks: tasks.into_iter().map(|task| Task::clone(task)).collect(), more })
 }
 
 /// The tasks among which to look: an index instead of everything where there is one.

@@ -9,7 +9,7 @@ mod tail;
 use std::{pin::Pin, sync::Arc};
 
 use futures::Stream;
-use skep_common::net::dial::Dialer;
+use skep_common::{net::dial::Dialer, pages};
 use skep_proto::v1::{GetObjectRequest, ListTasksRequest, LogOptions, LogRecord, Task};
 use skep_store::{Selector, Store};
 use tokio::sync::mpsc;
@@ -95,7 +95,12 @@ impl LogBroker {
             LogSelector::Service(id) => {
                 control.get_service(Request::new(GetObjectRequest { key: id.clone() })).await?;
                 let wanted = ListTasksRequest { services: vec![id.clone()], ..ListTasksRequest::default() };
-                Ok(control.list_tasks(Request::new(wanted)).await?.into_inner().tasks)
+                pages::all(|after| {
+                    let (mut control, wanted) =
+                        (control.clone(), ListTasksRequest { after: Some(after), ..wanted.clone() });
+                    async move { Ok::<_, Status>(control.list_tasks(Request::new(wanted)).await?.into_inner()) }
+                })
+                .await
             }
         }
     }

@@ -1,13 +1,13 @@
 //! A service's life on one manager with scripted agents: made, run, scaled, moved, removed; and what is refused.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::support::{
     agent::Agent,
     cluster::{Member, TestManager, spec},
     eventually,
 };
-use skep_common::{clock, limits::ASSIGNMENTS_BYTES, net::dial::Expect};
+use skep_common::{clock, limits::ASSIGNMENTS_BYTES, net::dial::Expect, pages};
 use skep_proto::Message as _;
 use skep_proto::v1::{
     AssignmentsRequest, ClusterSpec, ContainerSpec, CreateServiceRequest, EndpointSpec, GetObjectRequest, GlobalJob,
@@ -15,7 +15,7 @@ use skep_proto::v1::{
     SessionRequest, Task, TaskSpec, UpdateConfig, UpdateServiceRequest, WatchRequest, assignments_message::Kind,
     dispatcher_client::DispatcherClient, service_spec::Mode, watch_message::Action,
 };
-use tonic::Code;
+use tonic::{Code, Status};
 
 /// A cluster whose nodes are found dead quickly.
 fn quick() -> ClusterSpec {
@@ -49,6 +49,17 @@ async fn tasks_of_large_specs_reach_their_node_in_messages_of_bounded_size() {
         (listed.services[0].running_tasks == TASKS).then_some(())
     })
     .await;
+    let at_once = manager.control().list_tasks(ListTasksRequest::default()).await.unwrap_err();
+    assert_eq!(at_once.code(), Code::OutOfRange, "{at_once}");
+    let listed = pages::all(|after| {
+        let mut control = manager.control();
+        let wanted = ListTasksRequest { services: vec!["large".into()], after: Some(after), ..Default::default() };
+        async move { Ok::<_, Status>(control.list_tasks(wanted).await?.into_inner()) }
+    })
+    .await
+    .unwrap();
+    let ids: BTreeSet<&str> = listed.iter().map(|task| task.id.as_str()).collect();
+    assert_eq!((ids.len() as u64, listed.len() as u64), (TASKS, TASKS));
     let member = worker.member.clone();
     drop(worker);
 

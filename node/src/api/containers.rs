@@ -54,11 +54,15 @@ pub(super) fn routes() -> Router<Api> {
 async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<ContainerSummary>>, ApiError> {
     let filters = params.filters(&FILTERS)?;
     let states = filters.parsed("status", |state| STATES.contains(&state).then(|| state.to_owned()))?;
-    let codes = filters.parsed("exited", |code| code.parse::<i32>().ok())?;
+    let codes = filters.parsed_or("exited", |code| code.parse::<i32>().ok(), |code| invalid_number("Atoi", code))?;
     let tasks = filters.flag("is-task")?;
-    let healths = filters.parsed("health", |health| HEALTHS.contains(&health).then(|| health.to_owned()))?;
+    let health = |health: &str| HEALTHS.contains(&health).then(|| health.to_owned());
+    let healths =
+        filters.parsed_or("health", health, |health| format!("unrecognised filter value for health: {health}"))?;
     for ports in ["publish", "expose"] {
-        filters.parsed(ports, is_port)?;
+        filters.parsed_or(ports, is_port, |port| {
+            format!("error while looking up for {ports} {port}: {}", invalid_number("ParseUint", port))
+        })?;
     }
     // No container has a volume, a port or a health yet.
     let never = ["volume", "publish", "expose"].iter().any(|filter| filters.has(filter))
@@ -134,6 +138,11 @@ pub(super) async fn find(api: &Api, key: &str) -> Result<ContainerState, ApiErro
         (Some(_), Some(_)) => Err(ApiError::bad(format!("multiple IDs found with provided prefix: {key}"))),
         (None, _) => Err(ApiError::not_found(format!("No such container: {key}"))),
     }
+}
+
+/// Go's sentence for a number that is none.
+fn invalid_number(function: &str, text: &str) -> String {
+    format!("strconv.{function}: parsing {text:?}: invalid syntax")
 }
 
 /// `80`, `80-90`, `80/tcp`.

@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
+use skep_common::pages::TooLong;
 use skep_dockerapi::{
     convert::Invalid, decode::DecodeError, filters::FilterError, time::InvalidTime, types::ErrorBody,
 };
@@ -78,6 +79,12 @@ impl From<skep_common::validate::Invalid> for ApiError {
 
 impl From<InvalidTime> for ApiError {
     fn from(error: InvalidTime) -> Self {
+        Self::bad(error.to_string())
+    }
+}
+
+impl From<TooLong> for ApiError {
+    fn from(error: TooLong) -> Self {
         Self::bad(error.to_string())
     }
 }

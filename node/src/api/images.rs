@@ -10,7 +10,7 @@ use axum::{
 use http::StatusCode;
 use skep_dockerapi::{
     decode,
-    names::reference_matches,
+    names::{is_pattern, reference_matches},
     time::Time,
     types::{
         Descriptor, DistributionInspect, GraphDriver, Image, ImageDocument, ImageMetadata, ImagePlatform, ImageSummary,
@@ -43,6 +43,8 @@ async fn list(
     params: Params,
 ) -> Result<Json<Vec<ImageSummary>>, ApiError> {
     let filters = params.filters(&["reference", "label", "dangling", "before", "since"])?;
+    let pattern = |pattern: &str| is_pattern(pattern).then_some(());
+    filters.parsed_or("reference", pattern, |_| "syntax error in pattern".to_owned())?;
     let dangling = filters.flag("dangling")?;
     let (mut before, mut since) = (None, None);
     for (filter, bound) in [("before", &mut before), ("since", &mut since)] {
@@ -100,7 +102,7 @@ async fn inspect(
         repo_tags: image.tags,
         parent: String::new(),
         comment: document.history.last().map(|step| step.comment.clone()).unwrap_or_default(),
-        created: image.created.map(Time::from).unwrap_or_default(),
+        created: Time::text_of(image.created.map(Time::from)),
         docker_version: document.docker_version,
         author: document.author,
         config: document.config,

@@ -5,6 +5,7 @@ use axum::{
     extract::{Path, State},
     routing::{get, post},
 };
+use skep_common::pages;
 use skep_dockerapi::{
     convert::{node_spec_from_docker, node_to_docker, tls_info, words::Word as _},
     types::{Node, NodeSpec, TlsInfo},
@@ -34,7 +35,9 @@ async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Node>>,
     let mut control = api.control()?;
     let filters = params.filters(&["id", "name", "label", "node.label", "role", "membership"])?;
     // Nobody waits for membership here: who has a certificate is accepted.
-    if filters.has("membership") && !filters.values("membership").any(|value| value == "accepted") {
+    let membership = |word: &str| matches!(word, "accepted" | "pending").then(|| word == "accepted");
+    let memberships = filters.words("membership", membership)?;
+    if !memberships.is_empty() && !memberships.contains(&true) {
         return Ok(Json(Vec::new()));
     }
     let request = ListNodesRequest {
@@ -42,10 +45,15 @@ async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Node>>,
         name_prefixes: filters.list("name"),
         labels: filters.list("label"),
         node_labels: filters.list("node.label"),
-        roles: filters.parsed("role", NodeRole::from_word)?.into_iter().map(Into::into).collect(),
+        roles: filters.words("role", NodeRole::from_word)?.into_iter().map(Into::into).collect(),
         availabilities: Vec::new(),
+        after: None,
     };
-    let nodes = call(control.list_nodes(request)).await?.nodes;
+    let nodes = pages::all(|after| {
+        let (mut control, request) = (control.clone(), ListNodesRequest { after: Some(after), ..request.clone() });
+        async move { call(control.list_nodes(request)).await }
+    })
+    .await?;
     let trust = trust(&mut control).await?;
     Ok(Json(nodes.iter().map(|node| node_to_docker(node, &trust)).collect()))
 }

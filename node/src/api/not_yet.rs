@@ -50,7 +50,8 @@ const GROUPS: &[Group] = &[
             (GET, "/exec/{id}/json"),
         ],
     ),
-    ("container statistics", &[(GET, "/containers/{id}/stats"), (GET, "/containers/{id}/top")]),
+    ("container statistics", &[(GET, "/containers/{id}/stats")]),
+    ("lists of a container's processes (top)", &[(GET, "/containers/{id}/top")]),
     (
         "copies out of and into containers",
         &[

@@ -6,6 +6,7 @@ use axum::{
     routing::{get, post},
 };
 use http::StatusCode;
+use skep_common::pages;
 use skep_dockerapi::{
     convert::{insert_defaults, service_spec_from_docker, service_to_docker},
     types::{Created, Service, ServiceSpec, ServiceStatus, Updated},
@@ -30,7 +31,7 @@ pub(super) fn routes() -> Router<Api> {
 
 /// `GET /services`.
 async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Service>>, ApiError> {
-    let mut control = api.control()?;
+    let control = api.control()?;
     let filters = params.filters(&["id", "name", "label", "mode", "runtime"])?;
     if filters.has("runtime") && !filters.values("runtime").any(|value| value == "container") {
         return Ok(Json(Vec::new()));
@@ -40,9 +41,14 @@ async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Service
         name_prefixes: filters.list("name"),
         labels: filters.list("label"),
         modes: filters.list("mode"),
+        after: None,
     };
     let counted = params.flag("status");
-    let services = call(control.list_services(request)).await?.services;
+    let services = pages::all(|after| {
+        let (mut control, request) = (control.clone(), ListServicesRequest { after: Some(after), ..request.clone() });
+        async move { call(control.list_services(request)).await }
+    })
+    .await?;
     let shown = services.iter().filter_map(|entry| {
         let mut service = service_to_docker(entry.service.as_ref()?);
         service.service_status = counted.then(|| ServiceStatus::from(entry));

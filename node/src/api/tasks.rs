@@ -5,6 +5,7 @@ use axum::{
     extract::{Path, State},
     routing::get,
 };
+use skep_common::pages;
 use skep_dockerapi::{
     convert::{task_to_docker, words::Word as _},
     types::Task,
@@ -20,7 +21,7 @@ pub(super) fn routes() -> Router<Api> {
 
 /// `GET /tasks`. The filter `_up-to-date` is undocumented; the CLI's progress display lives on it.
 async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Task>>, ApiError> {
-    let mut control = api.control()?;
+    let control = api.control()?;
     let known = ["id", "name", "label", "service", "node", "desired-state", "_up-to-date", "runtime"];
     let filters = params.filters(&known)?;
     if filters.has("runtime") && !filters.values("runtime").any(|value| value == "container") {
@@ -32,10 +33,15 @@ async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Task>>,
         services: filters.list("service"),
         nodes: filters.list("node"),
         labels: filters.list("label"),
-        desired_states: filters.parsed("desired-state", TaskState::from_word)?.into_iter().map(Into::into).collect(),
+        desired_states: filters.words("desired-state", TaskState::from_word)?.into_iter().map(Into::into).collect(),
         up_to_date_only: filters.flag("_up-to-date")?.unwrap_or(false),
+        after: None,
     };
-    let tasks = call(control.list_tasks(request)).await?.tasks;
+    let tasks = pages::all(|after| {
+        let (mut control, request) = (control.clone(), ListTasksRequest { after: Some(after), ..request.clone() });
+        async move { call(control.list_tasks(request)).await }
+    })
+    .await?;
     Ok(Json(tasks.iter().map(task_to_docker).collect()))
 }
 

@@ -94,7 +94,7 @@ pub fn initial_cluster_spec() -> ClusterSpec {
 /// [`Invalid`] for knobs that cannot be turned.
 pub fn cluster_spec_from_docker(spec: SwarmSpec, base: &ClusterSpec) -> Result<ClusterSpec, Invalid> {
     if !spec.name.is_empty() && spec.name != NAME {
-        return Err(Invalid(format!("invalid swarm name {:?}: the name of a swarm is always \"{NAME}\"", spec.name)));
+        return Err(Invalid(format!("swarm spec must be named \"{NAME}\"")));
     }
     for (field, value, only) in [
         ("Raft.ElectionTick", spec.raft.election_tick, ELECTION_TICK),
@@ -178,7 +178,8 @@ mod tests {
         let mut old = SwarmSpec::default();
         old.raft.keep_old_snapshots = Some(1);
         let name = SwarmSpec { name: "mine".into(), ..SwarmSpec::default() };
-        for (spec, word) in [(tick, "Raft.ElectionTick"), (lock, "AutoLock"), (old, "KeepOldSnapshots"), (name, "mine")]
+        for (spec, word) in
+            [(tick, "Raft.ElectionTick"), (lock, "AutoLock"), (old, "KeepOldSnapshots"), (name, "must be named")]
         {
             let error = cluster_spec_from_docker(spec, &initial_cluster_spec()).unwrap_err();
             assert!(error.0.contains(word), "{error}");

@@ -48,8 +48,8 @@ pub struct Image {
     pub parent: String,
     /// What its last step says of itself.
     pub comment: String,
-    /// When it was built.
-    pub created: Time,
+    /// When it was built: [`Time::text_of`].
+    pub created: String,
     /// Of what built it.
     pub docker_version: String,
     /// Who built it.

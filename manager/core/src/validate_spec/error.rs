@@ -94,6 +94,9 @@ pub enum InvalidSpec {
     /// Replicated stays replicated.
     #[error("service mode change is not allowed")]
     ModeChange,
+    /// A heartbeat before the last one.
+    #[error("heartbeat time period cannot be a negative duration")]
+    NegativeHeartbeat,
     /// The cluster's name is fixed.
     #[error("modification of cluster name is not allowed")]
     ClusterName,

@@ -46,7 +46,9 @@ pub fn cluster(spec: &ClusterSpec) -> Result<(), InvalidSpec> {
         return Err(InvalidSpec::CertExpiry);
     }
     log_driver(spec.task_log_driver.as_ref())?;
-    not_negative(spec.heartbeat_period, "heartbeat time period")?;
+    if spec.heartbeat_period < 0 {
+        return Err(InvalidSpec::NegativeHeartbeat);
+    }
     if spec.heartbeat_period < skep_common::clock::nanos(limits::MIN_HEARTBEAT_PERIOD) {
         return Err(InvalidSpec::HeartbeatPeriod);
     }

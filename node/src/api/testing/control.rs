@@ -127,6 +127,15 @@ impl State {
     }
 }
 
+/// Pages of one object each: whoever wants a whole list has to turn them.
+fn page<T>(found: impl Iterator<Item = T>, after: Option<&str>, id: impl Fn(&T) -> &str) -> (Vec<T>, bool) {
+    let Some(after) = after else { return (found.collect(), false) };
+    let mut following = found.filter(|object| id(object) > after);
+    let page = following.next().into_iter().collect();
+    let more = following.next().is_some();
+    (page, more)
+}
+
 fn find<T: Clone>(
     objects: &BTreeMap<String, T>,
     key: &str,
@@ -208,9 +217,16 @@ impl Control for SharedState {
         let wanted = request.into_inner();
         let state = self.lock();
         let fits = |node: &&Node| {
-            prefixed(&wanted.id_prefixes, &node.id) && (wanted.roles.is_empty() || wanted.roles.contains(&node.role))
+            // Nobody here has labels.
+            wanted.labels.is_empty()
+                && wanted.node_labels.is_empty()
+                && prefixed(&wanted.name_prefixes, node.description.as_ref().map_or("", |known| &known.hostname))
+                && prefixed(&wanted.id_prefixes, &node.id)
+                && (wanted.roles.is_empty() || wanted.roles.contains(&node.role))
         };
-        Ok(Response::new(ListNodesReply { nodes: state.nodes.values().filter(fits).cloned().collect() }))
+        let found = state.nodes.values().filter(fits).cloned();
+        let (nodes, more) = page(found, wanted.after.as_deref(), |node| &node.id);
+        Ok(Response::new(ListNodesReply { nodes, more }))
     }
 
     async fn update_node(&self, request: Request<UpdateNodeRequest>) -> Answer<Node> {
@@ -278,7 +294,8 @@ impl Control for SharedState {
                 completed_tasks: 0,
             }
         };
-        Ok(Response::new(ListServicesReply { services: services.map(counted).collect() }))
+        let (services, more) = page(services, wanted.after.as_deref(), |service| &service.id);
+        Ok(Response::new(ListServicesReply { services: services.into_iter().map(counted).collect(), more }))
     }
 
     async fn update_service(&self, request: Request<UpdateServiceRequest>) -> Answer<Service> {
@@ -345,14 +362,16 @@ impl Control for SharedState {
     async fn list_tasks(&self, request: Request<ListTasksRequest>) -> Answer<ListTasksReply> {
         let wanted = request.into_inner();
         let state = self.lock();
-        let services: Vec<_> = wanted.services.iter().filter_map(|key| state.find_service(key).ok()).collect();
-        let nodes: Vec<_> = wanted.nodes.iter().filter_map(|key| state.find_node(key).ok()).collect();
+        let services = wanted.services.iter().map(|key| state.find_service(key)).collect::<Result<Vec<_>, _>>()?;
+        let nodes = wanted.nodes.iter().map(|key| state.find_node(key)).collect::<Result<Vec<_>, _>>()?;
         let fits = |task: &&Task| {
             (wanted.services.is_empty() || services.iter().any(|service| service.id == task.service_id))
                 && (wanted.nodes.is_empty() || nodes.iter().any(|node| node.id == task.node_id))
                 && (wanted.desired_states.is_empty() || wanted.desired_states.contains(&task.desired_state))
         };
-        Ok(Response::new(ListTasksReply { tasks: state.tasks.values().filter(fits).cloned().collect() }))
+        let found = state.tasks.values().filter(fits).cloned();
+        let (tasks, more) = page(found, wanted.after.as_deref(), |task| &task.id);
+        Ok(Response::new(ListTasksReply { tasks, more }))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Answer<ExplainReply> {

@@ -116,7 +116,7 @@ async fn a_parameter_is_honoured_or_refused_by_its_name() {
 #[tokio::test]
 async fn a_network_is_found_in_its_scope() {
     let bench = Bench::new(Place::Manager);
-    for (query, status) in [("", 200), ("?scope=", 200), ("?scope=swarm&verbose=true", 200), ("?scope=local", 404)] {
+    for (query, status) in [("", 200), ("?scope=", 200), ("?scope=swarm&verbose=true", 200), ("?scope=local", 200), ("?scope=global", 404)] {
         assert_eq!(bench.get(&format!("/networks/host{query}")).await.0, status, "{query}");
     }
 }

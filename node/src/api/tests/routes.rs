@@ -183,7 +183,12 @@ async fn the_host_network_is_there() {
     let bench = Bench::new(Place::Manager);
     let (_, host) = bench.get("/networks/host?scope=swarm").await;
     assert_eq!((&host["Name"], &host["Scope"], &host["Driver"]), (&json!("host"), &json!("swarm"), &json!("host")));
-    assert_eq!(bench.get("/networks").await.1, json!([host]));
+    let (_, list) = bench.get("/networks").await;
+    let shown: Vec<_> =
+        list.as_array().unwrap().iter().map(|one| [&one["Name"], &one["Driver"], &one["Scope"]]).collect();
+    assert_eq!(json!(shown), json!([["none", "null", "local"], ["host", "host", "local"]]));
+    assert_eq!(bench.get("/networks/host").await.1, list[1]);
+    assert_eq!(bench.get("/networks/none?scope=swarm").await.0, 404);
     assert_eq!(bench.get("/networks?filters=%7B%22driver%22%3A%5B%22overlay%22%5D%7D").await.1, json!([]));
     let spec = json!({
         "Name": "web",
