@@ -86,14 +86,34 @@ fn change_entries(
     written
 }
 
-/// Items have no names: one that was there before and still is stays as it was written.
+/// One that was there before and still is stays as it was written. Of the others one that goes by the same name as one
+/// before is that one, changed.
 fn change_items(written: Vec<Value>, before: &[Value], after: Vec<Value>) -> Vec<Value> {
     let mut kept: Vec<_> = before.iter().zip(written).collect();
-    let items = after.into_iter().map(|item| {
-        let known = kept.iter().position(|(before, _)| **before == item);
-        known.map_or(item, |at| kept.remove(at).1)
+    let same: Vec<_> = after
+        .iter()
+        .map(|item| kept.iter().position(|(before, _)| *before == item).map(|at| kept.remove(at).1))
+        .collect();
+    let items = after.into_iter().zip(same).map(|(item, same)| {
+        let same_name = || kept.iter().position(|(before, _)| name(before).is_some() && name(before) == name(&item));
+        if let Some(written) = same {
+            return written;
+        }
+        let Some(at) = same_name() else { return item };
+        let (before, mut written) = kept.remove(at);
+        change(&mut written, before, item);
+        written
     });
     items.collect()
+}
+
+/// What an item of a list goes by: a limit by its name, a network by its target, a resource by its kind.
+fn name(item: &Value) -> Option<&str> {
+    const NAMES: [&str; 3] = ["Name", "Target", "Kind"];
+    let entries = item.as_object()?;
+    let own = NAMES.iter().find_map(|key| entries.get(*key)?.as_str());
+    // What is one of several kinds of things is inside another.
+    own.or_else(|| if entries.len() == 1 { entries.values().next().and_then(name) } else { None })
 }
 
 #[cfg(test)]
@@ -131,7 +151,7 @@ mod tests {
             "Inner": {"Name": "b", "New": {"Count": 9}},
             "List": [{"Name": "c", "New": 1}, {"Name": "d", "New": 2}, {"Name": "c", "New": 3}],
         });
-        let table: [(Edit, &str, Value); 11] = [
+        let table: [(Edit, &str, Value); 12] = [
             (|_| {}, "", json!(null)),
             (|k| k.name = Some("z".into()), "/Name", json!("z")),
             (|k| k.name = None, "/Name", json!(null)),
@@ -148,6 +168,14 @@ mod tests {
                     {"Name": "e", "Count": 0}, {"Name": "c", "New": 1}, {"Name": "d", "New": 2},
                     {"Name": "c", "New": 3}
                 ]),
+            ),
+            (
+                |k| {
+                    k.list.remove(1);
+                    k.list.push(Known { count: 5, ..named("d") });
+                },
+                "/List",
+                json!([{"Name": "c", "New": 1}, {"Name": "c", "New": 3}, {"Name": "d", "New": 2, "Count": 5}]),
             ),
             (
                 |k| k.list[1].name = Some("f".into()),

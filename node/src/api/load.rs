@@ -48,12 +48,17 @@ async fn load(State(api): State<Api>, params: Params, request: Request) -> Respo
     let progress = (!params.flag("quiet")).then(|| lines.clone());
     tokio::spawn(async move {
         let (body, rest) = body::lend(request.into_body());
-        let bytes = body.into_data_stream().map_err(io::Error::other);
+        let bytes = body.into_data_stream().map_err(|error| {
+            let kind = if body::is_too_slow(&error) { io::ErrorKind::TimedOut } else { io::ErrorKind::Other };
+            io::Error::new(kind, error)
+        });
         let archive =
             Counted { inner: StreamReader::new(bytes), read: 0, told: 0, total: total.unwrap_or(0), progress };
         let loaded = tokio::select! {
             loaded = api.backend.runtime.load_archive(Box::pin(archive)) => loaded,
             () = api.stop.cancelled() => Err(RuntimeError::Storage("the daemon stops".to_owned())),
+            // Nobody reads the answer any more.
+            () = lines.closed() => return,
         };
         rest.drain_when_done().await;
         // A client that went away does not care for the outcome.

@@ -4,6 +4,8 @@
 //! version does not do is an error, never silence. One that no version of the API defines is ignored, as the engine
 //! does. Written from Docker's API reference, of every version spoken and the ones after it; a table in the tests says
 //! of every parameter of an endpoint whether it is honoured.
+//!
+//! The endpoints Docker does not have are ours alone: there a parameter nobody defined is a mistake, and refused.
 
 use http::{Method, Uri};
 
@@ -34,8 +36,24 @@ const UNHONOURED: &[Unhonoured] = &[
     (Method::POST, "/swarm/update", &[("rotateManagerUnlockKey", Kind::Flag)]),
 ];
 
+/// Every endpoint of our own, and all its parameters.
+const OWN: &[(Method, &str, &[&str])] = &[
+    (Method::POST, "/services/{id}/run", &[]),
+    (Method::GET, "/services/{id}/runs", &[]),
+    (Method::POST, "/services/{id}/rebalance", &["dry-run"]),
+    (Method::GET, "/skep/services/{id}/explain", &["since", "limit"]),
+    (Method::GET, "/skep/tasks/{id}/explain", &["since", "limit"]),
+    (Method::GET, "/skep/nodes/{id}/explain", &["since", "limit"]),
+    (Method::GET, "/skep/swarm/history", &["since", "limit"]),
+    (Method::POST, "/skep/what-if", &[]),
+];
+
 /// Refuses what asks for something that is not honoured. The address is without its version, names folded.
 pub(super) fn check(method: &Method, uri: &Uri) -> Result<(), ApiError> {
+    if let Some((_, _, known)) = OWN.iter().find(|(served, route, _)| served == method && leads_to(route, uri.path())) {
+        let unknown = Params::of(uri)?.unknown(known);
+        return unknown.map_or(Ok(()), |name| Err(ApiError::bad(format!("unknown parameter: {name:.100}"))));
+    }
     let of_endpoint = UNHONOURED.iter().find(|(served, route, _)| served == method && leads_to(route, uri.path()));
     let Some((_, _, unhonoured)) = of_endpoint else { return Ok(()) };
     let params = Params::of(uri)?;

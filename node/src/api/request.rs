@@ -3,7 +3,7 @@
 //! Of headers one is looked at, `X-Registry-Auth`: there is no registry to log in to, so what is in it cannot be used.
 //! It is a secret and never repeated.
 
-use std::{collections::HashMap, str::FromStr, time::Duration};
+use std::{collections::HashMap, str::FromStr};
 
 use axum::{
     body::Body,
@@ -17,12 +17,8 @@ use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use skep_common::limits::MAX_SPEC_BYTES;
 use skep_dockerapi::{decode, filters::Filters, time::Time};
-use tokio::time::timeout;
 
-use super::error::ApiError;
-
-/// How long a body other than an archive may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+use super::{body, error::ApiError};
 
 /// The parameters of a request. Of one given twice the first counts, as in Go.
 pub(super) struct Params(Vec<(String, String)>);
@@ -47,6 +43,11 @@ impl Params {
     /// A parameter; `None` when absent.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The first parameter that is not among `known`.
+    pub(super) fn unknown(self, known: &[&str]) -> Option<String> {
+        self.0.into_iter().map(|(name, _)| name).find(|name| !known.contains(&name.as_str()))
     }
 
     /// A parameter; empty when absent.
@@ -121,23 +122,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Spec<T> {
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Response> {
         let read = async {
-            let body = body(request).await?;
+            let body = read(request.into_body()).await?;
             Ok::<_, ApiError>(Self(decode::request(&body)?))
         };
         read.await.map_err(ApiError::into_response)
     }
 }
 
-async fn body(request: Request) -> Result<Bytes, ApiError> {
-    timeout(BODY_TIMEOUT, read(request.into_body()))
-        .await
-        .unwrap_or_else(|_| Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the request took too long to arrive")))
-}
-
 async fn read(mut body: Body) -> Result<Bytes, ApiError> {
     let mut read = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| ApiError::bad(format!("the request could not be read: {error}")))?;
+        let frame = frame.map_err(|error| unreadable(&error))?;
         let Ok(data) = frame.into_data() else { continue };
         if read.len() + data.len() > MAX_SPEC_BYTES {
             let text = format!("the request is too large: at most {MAX_SPEC_BYTES} bytes are allowed");
@@ -146,4 +141,12 @@ async fn read(mut body: Body) -> Result<Bytes, ApiError> {
         read.extend_from_slice(&data);
     }
     Ok(read.into())
+}
+
+fn unreadable(error: &axum::Error) -> ApiError {
+    if body::is_too_slow(error) {
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "the request took too long to arrive")
+    } else {
+        ApiError::bad(format!("the request could not be read: {error}"))
+    }
 }

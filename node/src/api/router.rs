@@ -12,7 +12,8 @@ use tower::ServiceExt as _;
 use tracing::debug;
 
 use super::{
-    body, containers, events, image_path, images, info, jobs, load, logs, networks, nodes, not_yet, parameters, ping,
+    body::{self, Pace},
+    containers, events, image_path, images, info, jobs, load, logs, networks, nodes, not_yet, parameters, ping,
     reasons, services,
     state::Api,
     swarm, tasks,
@@ -48,7 +49,7 @@ pub(super) fn router(api: Api) -> Router {
 pub(super) async fn answer(router: Router, request: Request) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let (parts, given) = request.into_parts();
-    let (lent, rest) = body::lend(given);
+    let (lent, rest) = body::lend_paced(given, Pace::of(&parts.uri));
     let mut response = route(router, Request::from_parts(parts, lent)).await;
     rest.drain().await;
     sign(&mut response);

@@ -114,9 +114,34 @@ async fn a_parameter_is_honoured_or_refused_by_its_name() {
 }
 
 #[tokio::test]
+async fn endpoints_of_our_own_know_all_their_parameters() {
+    let bench = Bench::new(Place::Manager);
+    bench.service("web", 1).await;
+    for (method, path, known) in [
+        (Method::POST, "/services/web/run", &[][..]),
+        (Method::GET, "/services/web/runs", &[]),
+        (Method::POST, "/services/web/rebalance", &["dry-run"]),
+        (Method::GET, "/skep/services/web/explain", &["since", "limit"]),
+        (Method::GET, "/skep/tasks/web.1/explain", &["since", "limit"]),
+        (Method::GET, "/skep/nodes/dk1/explain", &["since", "limit"]),
+        (Method::GET, "/skep/swarm/history", &["since", "limit"]),
+        (Method::POST, "/skep/what-if", &[]),
+    ] {
+        for name in known {
+            let (_, answer) = bench.ask(method.clone(), &format!("{path}?{name}=1"), String::new()).await;
+            assert!(!answer.to_string().contains("unknown parameter"), "{path}?{name}: {answer}");
+        }
+        let refused = bench.ask(method.clone(), &format!("/v1.46{path}?limlt=1"), String::new()).await;
+        assert_eq!(refused, (400, json!({ "message": "unknown parameter: limlt" })), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_network_is_found_in_its_scope() {
     let bench = Bench::new(Place::Manager);
-    for (query, status) in [("", 200), ("?scope=", 200), ("?scope=swarm&verbose=true", 200), ("?scope=local", 200), ("?scope=global", 404)] {
+    for (query, status) in
+        [("", 200), ("?scope=", 200), ("?scope=swarm&verbose=true", 200), ("?scope=local", 200), ("?scope=global", 404)]
+    {
         assert_eq!(bench.get(&format!("/networks/host{query}")).await.0, status, "{query}");
     }
 }
