@@ -10,14 +10,17 @@ use std::{
     process::Command,
 };
 
-use nix::sched::{CloneFlags, unshare};
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, unshare},
+};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 use skep_proto::v1::ContainerSpec;
 use skep_runtime::{Runtime as _, RuntimeError};
 use support::{
     World,
     archive::{Image, Tar, busybox_layer},
-    shell,
+    command, shell,
 };
 
 /// Where the C library looks for its modules.
@@ -33,6 +36,31 @@ __attribute__((constructor)) static void loaded(void) {
     int from = open("/proc/self/status", O_RDONLY), to = open("/marker", O_WRONLY | O_CREAT, 0666);
     long count = from < 0 ? 0 : read(from, text, sizeof text);
     if (count > 0) count = write(to, text, count);
+}
+"#;
+/// Where the C library's loader is.
+const LOADERS: [(&str, &str); 2] = [("lib64", "ld-linux-x86-64.so.2"), ("lib", "ld-linux-aarch64.so.1")];
+/// Runs in a process of whichever program asks for it, and says why that program's file cannot be overwritten.
+const LOADER: &str = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sys/syscall.h>
+static long call(long number, long a, long b, long c, long d) {
+    long result;
+#ifdef __x86_64__
+    register long r10 __asm__("r10") = d;
+    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
+#else
+    register long x8 __asm__("x8") = number;
+    register long x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c, x3 __asm__("x3") = d;
+    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
+    result = x0;
+#endif
+    return result;
+}
+void start(void) {
+    long file = call(SYS_openat, AT_FDCWD, (long)"/proc/self/exe", O_WRONLY | O_TRUNC, 0);
+    call(SYS_exit_group, file < 0 ? -file : 0, 0, 0, 0);
 }
 "#;
 /// Does what springs the trap.
@@ -116,6 +144,23 @@ async fn nothing_of_an_image_is_loaded_before_the_walls_stand() {
         let marker = fs::read_to_string(world.bundle(id).join("upper/marker"));
         assert!(marker.is_err(), "{id}: loaded by a process with\n{}", marker.unwrap_or_default());
     }
+}
+
+#[tokio::test]
+async fn an_image_that_runs_our_program_under_its_own_loader_cannot_write_to_it() {
+    let world = World::new().await;
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["-shared", "-fPIC", "-O1", "-nostdlib", "-fno-stack-protector", "-Wl,-e,start"];
+    let loader = fs::read(compile(dir.path(), LOADER, &args)).unwrap();
+    let layer = LOADERS.iter().fold(Tar::default(), |tar, (dir, name)| {
+        tar.dir(dir, 0o755).file_with_mode(&format!("{dir}/{name}"), &loader, 0o755)
+    });
+    world.load(Image::of(vec![busybox_layer(), layer.finish()]).docker_save(&["skep/loader:1"]).finish()).await;
+    let mut container = command("loader", &["/proc/self/exe"]);
+    container.container.image = "skep/loader:1".into();
+    // Not ETXTBSY, which ends with the last process that runs the program.
+    let read_only = Errno::EROFS as i32;
+    assert_eq!(world.output(&container).await.1.code, read_only);
 }
 
 #[tokio::test]

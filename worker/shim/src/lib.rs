@@ -9,6 +9,7 @@ pub mod exit;
 pub mod lock;
 pub mod plan;
 pub mod privileges;
+pub mod program;
 pub mod protocol;
 pub mod seccomp;
 

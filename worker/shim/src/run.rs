@@ -33,6 +33,8 @@ const LAST_TO_DIE: &str = "-999";
 /// while the process has one thread and no open file. `args` are the arguments after `shim`:
 /// `--bundle DIR` with the container's `config.json` and `shim.json`, and `--dir DIR`, empty, for the shim's own files.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ! {
+    // It was started by the number of a file, and would have that for its name.
+    let _ = rustix::thread::set_name(c"skep-shim");
     let code = match Arguments::parse(args) {
         Some(arguments) => run(&arguments),
         None => 2,

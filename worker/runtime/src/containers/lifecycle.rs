@@ -102,7 +102,8 @@ impl Inner {
     }
 
     fn spawn_shim(&self, id: &str) -> io::Result<Child> {
-        Command::new(&self.config.shim_program)
+        Command::new(self.shim_program.path())
+            .arg0("skep")
             .args(&self.config.shim_args)
             .arg("--bundle")
             .arg(self.paths.bundle(id))

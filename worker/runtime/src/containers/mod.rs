@@ -20,6 +20,7 @@ use std::{
 };
 
 use skep_common::disk_space::DiskLevel;
+use skep_shim::program::Program;
 use tokio::sync::{Semaphore, watch::Sender};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -45,6 +46,7 @@ pub struct Containers {
 /// What the calls and the watchers share.
 struct Inner {
     config: RuntimeConfig,
+    shim_program: Program,
     paths: Paths,
     host: Host,
     filters: Filters,
@@ -69,7 +71,10 @@ impl Containers {
         let token = stop.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let paths = Paths::create(&config)?;
+            let shim_program = Program::read_only(&config.shim_program)
+                .map_err(|error| storage("cannot make the shims' program read-only", &error))?;
             Ok(Inner {
+                shim_program,
                 images: Arc::new(ImageStore::open(paths.images())?),
                 host: Host::detect(),
                 filters: Filters::default(),
