@@ -73,6 +73,11 @@ pub fn nodes_with_label(view: &View, label: &str) -> Option<BTreeSet<String>> {
 
 /// Plays a scenario on a copy of the state.
 pub fn play(view: &View, scenario: &Scenario, now: Timestamp) -> Forecast {
+    if let Scenario::Lose(nodes) = scenario
+        && let Some(summary) = quorum_lost(view, nodes)
+    {
+        return Forecast { effects: Vec::new(), summary };
+    }
     let mut ids = SeededIds::new(view.version());
     let new_service = ids.next_id();
     let mut world = World::new(view.clone(), now, ids);
@@ -90,6 +95,25 @@ pub fn play(view: &View, scenario: &Scenario, now: Timestamp) -> Forecast {
     effects.truncate(MAX_EFFECTS);
     let rest = if at_rest { "" } else { "; not all of it would be over within an hour" };
     Forecast { effects, summary: format!("If {what}, {}{rest}.", tally.words()) }
+}
+
+/// What is to be said when too few managers would be left to decide anything, so that nothing would be replaced.
+fn quorum_lost(view: &View, lost: &BTreeSet<String>) -> Option<String> {
+    let managers: Vec<_> = view.nodes().filter(|node| node.manager.is_some()).collect();
+    let is_left = |node: &&&std::sync::Arc<Node>| {
+        let is_down = node.status.as_ref().is_some_and(|status| status.state() == NodeState::Down);
+        !is_down && !lost.contains(&node.id)
+    };
+    let left = managers.iter().filter(is_left).count();
+    let decides = managers.is_empty() || left > managers.len() / 2;
+    (!decides).then(|| {
+        let names = lost.iter().map(|id| names::node_by_id(view, id)).collect::<Vec<_>>().join(", ");
+        format!(
+            "If {names} were lost, {left} of {} would be left, which is no quorum: tasks on other nodes would run on, and \
+             nothing would be replaced or could be changed until managers come back.",
+            count(managers.len(), "manager")
+        )
+    })
 }
 
 /// Makes the change and says what it is.

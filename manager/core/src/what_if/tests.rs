@@ -1,8 +1,8 @@
 //! What is foretold for small swarms, and that nothing is changed by asking.
 
 use skep_proto::v1::{
-    Annotations, ContainerSpec, GlobalJob, GlobalService, NodeDescription, NodeSpec, NodeStatus, Placement,
-    ReplicatedJob, ReplicatedService, TaskSpec, service_spec::Mode,
+    Annotations, ContainerSpec, GlobalJob, GlobalService, ManagerStatus, NodeDescription, NodeSpec, NodeStatus,
+    Placement, ReplicatedJob, ReplicatedService, TaskSpec, service_spec::Mode,
 };
 
 use super::*;
@@ -110,6 +110,28 @@ fn several_nodes_are_lost_together() {
     assert_eq!(nodes_with_label(&view, "zone=east"), Some(["n2".to_owned()].into()));
     assert_eq!(nodes_with_label(&view, "zone=west"), Some(BTreeSet::new()));
     assert_eq!(nodes_with_label(&view, "zone"), None);
+}
+
+#[test]
+fn without_a_quorum_nothing_is_replaced() {
+    let mut world = World::new(swarm(vec![replicated("web", 3)]), NOW, SeededIds::new(8));
+    for id in ["n1", "n2", "n3"] {
+        world.edit_node(id, |node| node.manager = Some(ManagerStatus::default()));
+    }
+    let lost = |world: &World, nodes: &[&str]| {
+        play(world.view(), &Scenario::Lose(nodes.iter().map(|id| (*id).to_owned()).collect()), NOW)
+    };
+    assert_eq!(lost(&world, &["n1"]).summary, "If host-n1 were lost, 1 task would move.");
+    let silent = "which is no quorum: tasks on other nodes would run on, and nothing would be replaced or could be changed \
+                  until managers come back.";
+    let two = Forecast {
+        effects: Vec::new(),
+        summary: format!("If host-n1, host-n2 were lost, 1 of 3 managers would be left, {silent}"),
+    };
+    assert_eq!(lost(&world, &["n1", "n2"]), two);
+    // One that is down already counts as lost.
+    world.edit_node("n2", |node| node.status.get_or_insert_default().set_state(NodeState::Down));
+    assert_eq!(lost(&world, &["n1"]).summary, format!("If host-n1 were lost, 1 of 3 managers would be left, {silent}"));
 }
 
 #[test]
