@@ -62,4 +62,9 @@ impl ClientError {
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Api { status: StatusCode::NOT_FOUND, .. })
     }
+
+    /// Whether the object was changed by somebody else after it was read.
+    pub(crate) fn is_out_of_sequence(&self) -> bool {
+        matches!(self, Self::Api { message, .. } if message.ends_with("update out of sequence"))
+    }
 }

@@ -75,6 +75,33 @@ async fn roles_change_one_node_at_a_time() {
 }
 
 #[tokio::test]
+async fn a_role_is_set_on_what_somebody_else_has_just_changed() {
+    let mut read = node("r5rwegqkg7mqp3a9dtvvhcdg3", "n10", "ready", Value::Null);
+    let stale = "POST /v1.46/nodes/r5rwegqkg7mqp3a9dtvvhcdg3/update?version=7";
+    let update = "POST /v1.46/nodes/r5rwegqkg7mqp3a9dtvvhcdg3/update?version=8";
+    let daemon = FakeDaemon::new().on("GET /v1.46/nodes/n10", read.clone()).refusing(
+        stale,
+        500,
+        "rpc error: code = Unknown desc = update out of sequence",
+    );
+    read["Version"]["Index"] = json!(8);
+    read["Spec"]["Labels"] = json!({"zone": "b"});
+    let daemon = daemon.on("GET /v1.46/nodes/n10", read).on_bytes(update, "");
+    let printed = prints(&daemon, &["node", "promote", "n10"]).await;
+    assert_eq!(printed, "Node n10 promoted to a manager in the swarm.\n");
+    assert_eq!(daemon.sent(update)["Labels"]["zone"], "b");
+}
+
+#[tokio::test]
+async fn a_node_that_changes_all_the_time_is_given_up() {
+    let refusal = "rpc error: code = Unknown desc = update out of sequence";
+    let update = "POST /v1.46/nodes/r5rwegqkg7mqp3a9dtvvhcdg3/update?version=7";
+    let daemon = daemon().refusing(update, 500, refusal);
+    let (_, result) = run(&daemon, &["node", "promote", "n10"]).await;
+    assert_eq!(result, Err(format!("Error response from daemon: {refusal}")));
+}
+
+#[tokio::test]
 async fn demotion_is_said() {
     let daemon = daemon().on_bytes("POST /v1.46/nodes/r5rwegqkg7mqp3a9dtvvhcdg2/update?version=7", "");
     let printed = prints(&daemon, &["node", "demote", "self", "n10"]).await;

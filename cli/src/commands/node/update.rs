@@ -1,6 +1,10 @@
-//! `skep node update`, `promote` and `demote`: a node's spec is read, changed and written back under its version.
+//! `skep node update`, `promote` and `demote`: a node's spec is read, changed and written back under its version, and again when
+//! somebody else was faster: what is asked for is a few fields, whatever the others are by now.
+
+use std::time::Duration;
 
 use anyhow::{Result, bail};
+use skep_common::net::backoff::Backoff;
 use skep_dockerapi::types::NodeSpec;
 
 use super::{
@@ -9,6 +13,9 @@ use super::{
 };
 use crate::args::{Availability, NodeUpdateArgs, SwarmRole};
 
+/// How often somebody else may be faster.
+const ATTEMPTS: u32 = 8;
+
 /// How tasks leave a node that is waited for.
 const GRADUAL: &str = "gradual";
 
@@ -16,11 +23,31 @@ pub(super) async fn run(context: &mut Context, args: NodeUpdateArgs) -> Result<(
     if args.wait && args.availability != Some(Availability::Drain) {
         bail!("--wait goes with --availability drain");
     }
-    let mut node = context.client.node_draft(&node_key(&context.client, &args.node).await?).await?;
-    apply(&args, &mut node.spec)?;
-    context.client.node_update(&node).await?;
+    let (node, _) = change(context, &args.node, |spec| apply(&args, spec).map(|()| true)).await?;
     context.printer.line(&args.node)?;
-    if args.wait { drained::wait(context, &node.id, args.timeout).await } else { Ok(()) }
+    if args.wait { drained::wait(context, &node, args.timeout).await } else { Ok(()) }
+}
+
+/// Changes a node's spec; `edit` says whether there is anything to write. The node's id, and whether it was written.
+async fn change(
+    context: &Context,
+    typed: &str,
+    edit: impl Fn(&mut NodeSpec) -> Result<bool>,
+) -> Result<(String, bool)> {
+    let key = node_key(&context.client, typed).await?;
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+    let mut attempts = 1;
+    loop {
+        let mut node = context.client.node_draft(&key).await?;
+        if !edit(&mut node.spec)? {
+            return Ok((node.id, false));
+        }
+        match context.client.node_update(&node).await {
+            Err(error) if error.is_out_of_sequence() && attempts < ATTEMPTS => backoff.wait().await,
+            written => return Ok(written.map(|()| (node.id, true))?),
+        }
+        attempts += 1;
+    }
 }
 
 fn apply(args: &NodeUpdateArgs, spec: &mut NodeSpec) -> Result<()> {
@@ -55,16 +82,15 @@ pub(super) async fn set_role(context: &mut Context, nodes: Vec<String>, role: Sw
 }
 
 async fn set_role_of(context: &mut Context, typed: &str, role: SwarmRole) -> Result<()> {
-    let mut node = context.client.node_draft(&node_key(&context.client, typed).await?).await?;
-    let said = if node.spec.role == role.word() {
-        format!("Node {typed} is already a {}.", role.word())
-    } else {
-        role.word().clone_into(&mut node.spec.role);
-        context.client.node_update(&node).await?;
-        match role {
-            SwarmRole::Manager => format!("Node {typed} promoted to a manager in the swarm."),
-            SwarmRole::Worker => format!("Manager {typed} demoted in the swarm."),
-        }
+    let change = change(context, typed, |spec| {
+        let is_news = spec.role != role.word();
+        role.word().clone_into(&mut spec.role);
+        Ok(is_news)
+    });
+    let said = match (change.await?, role) {
+        ((_, false), _) => format!("Node {typed} is already a {}.", role.word()),
+        (_, SwarmRole::Manager) => format!("Node {typed} promoted to a manager in the swarm."),
+        (_, SwarmRole::Worker) => format!("Manager {typed} demoted in the swarm."),
     };
     Ok(context.printer.line(said)?)
 }
