@@ -87,9 +87,21 @@ pub const STOP_GRACE: Duration = Duration::from_secs(10);
 /// The same, at most, when the node leaves its swarm: nothing the containers might still finish is wanted by anyone.
 pub const LEAVE_GRACE: Duration = Duration::from_secs(5);
 
-/// How long a node that leaves tries to stop and remove its containers. More than [`LEAVE_GRACE`], and with what else
-/// leaving takes below 10 s.
+/// How long a node that leaves may take, from whatever state: for the others' consent, its containers and its records.
+pub const LEAVE_LIMIT: Duration = Duration::from_millis(9500);
+
+/// Of that, for the consent of the other managers. What is left is enough for [`LEAVE_GRACE`].
+pub const LEAVE_CONSENT: Duration = Duration::from_secs(3);
+
+/// How long what is left of a membership may take to be stopped and removed. More than [`LEAVE_GRACE`].
 pub const LEAVE_RELEASE: Duration = Duration::from_secs(8);
+
+/// How long a daemon that is told to stop may take for the requests that are under way.
+pub const STOP_REQUESTS: Duration = Duration::from_secs(3);
+
+/// How long it may take after that for all it is made of, and together with that it ends below 10 s. What is not closed by
+/// then is as after a crash.
+pub const STOP_LIMIT: Duration = Duration::from_secs(6);
 
 /// Tasks kept per slot, the present one among them.
 pub const TASK_HISTORY_LIMIT: u64 = 5;

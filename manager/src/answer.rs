@@ -6,8 +6,8 @@ use skep_raft::{Leadership, MembershipError, ProposeError, ReadError};
 use skep_store::{ApplyError, LookupError};
 use tonic::{Status, metadata::MetadataValue};
 
-/// What Docker says when there is nobody to decide.
-pub(crate) const NO_LEADER: &str = "The swarm does not have a leader. It's possible that too few managers are \
+/// What Docker says when there is nobody to decide, in the dress it gives it.
+pub(crate) const NO_LEADER: &str = "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are \
     online. Make sure more than half of the managers are online.";
 
 /// Metadata that says why a call was refused, for managers to act on.

@@ -108,7 +108,7 @@ impl CaService {
         node.certificate.as_ref().is_some_and(|certificate| {
             certificate.public_key == key
                 && certificate.role == node.role
-                && certificate.expires_at > self.swarm.now().as_nanos()
+                && authority::is_valid(certificate, self.swarm.now())
         })
     }
 
@@ -123,10 +123,13 @@ impl CaService {
     }
 
     fn certify(&self, view: &View, node_id: &str, role: NodeRole, key: &[u8]) -> Result<Certificate, Status> {
-        authority::certify(view, node_id, role, key, self.swarm.now()).map_err(|error| match error {
-            AuthorityError::NoCluster => Status::unavailable("the swarm is just being made; try again"),
-            error => Status::internal(format!("the swarm's certificate authority cannot issue: {error}")),
-        })
+        authority::certify(view, self.identity.current().node_id(), node_id, role, key, self.swarm.now()).map_err(
+            |error| match error {
+                AuthorityError::NoCluster => Status::unavailable("the swarm is just being made; try again"),
+                error @ AuthorityError::Behind(..) => Status::unavailable(error.to_string()),
+                error => Status::internal(format!("the swarm's certificate authority cannot issue: {error}")),
+            },
+        )
     }
 }
 

@@ -33,7 +33,10 @@ use tonic::{ConnectError, Request, Status, body::Body, metadata::MetadataMap, se
 use tower::{Service, ServiceExt as _};
 use tracing::debug;
 
-use crate::answer::{self, NO_LEADER};
+use crate::{
+    answer::{self, NO_LEADER},
+    strangers::Strangers,
+};
 
 /// How long a call waits for a leader: longer than an election takes, shorter than the call's own deadline, so that
 /// the caller hears why.
@@ -42,9 +45,10 @@ const ELECTION_WAIT: Duration = Duration::from_secs(5);
 /// Where the leader is.
 #[derive(Clone)]
 pub(crate) struct LeaderRoute {
-    raft_id: u64,
+    raft: RaftNode,
     leadership: watch::Receiver<Leadership>,
     dialer: Dialer,
+    strangers: Strangers,
 }
 
 /// Who answers a call.
@@ -55,8 +59,8 @@ enum Answerer {
 
 impl LeaderRoute {
     /// The way from this member to whoever leads.
-    pub(crate) fn new(raft: &RaftNode, dialer: Dialer) -> Self {
-        Self { raft_id: raft.raft_id(), leadership: raft.leadership(), dialer }
+    pub(crate) fn new(raft: &RaftNode, dialer: Dialer, strangers: Strangers) -> Self {
+        Self { raft: raft.clone(), leadership: raft.leadership(), dialer, strangers }
     }
 
     /// Who leads now.
@@ -65,9 +69,19 @@ impl LeaderRoute {
         match &now.leader {
             _ if now.is_self => Some(Answerer::This),
             // A member that was just elected is the leader before it leads: it has yet to apply what came before its term.
-            Some(leader) if leader.raft_id != self.raft_id => Some(Answerer::Other(leader.clone())),
+            Some(leader) if leader.raft_id != self.raft.raft_id() => Some(Answerer::Other(leader.clone())),
             _ => None,
         }
+    }
+
+    /// Why a call that has certainly changed nothing cannot be answered: the leader is only out of reach from here as long as
+    /// it is heard of.
+    fn unanswered(&self) -> Status {
+        let silence = self.raft.leader_silence();
+        if silence < ELECTION_WAIT / 2 {
+            return Status::unavailable("the leader could not be reached");
+        }
+        Status::unavailable(self.strangers.trouble(silence).unwrap_or_else(|| NO_LEADER.to_owned()))
     }
 
     /// Who leads, waited for while nobody does.
@@ -80,7 +94,7 @@ impl LeaderRoute {
             match timeout_at(give_up, self.leadership.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(Status::unavailable("this manager is shutting down")),
-                Err(_) => return Err(Status::unavailable(NO_LEADER)),
+                Err(_) => return Err(self.unanswered()),
             }
         }
     }
@@ -138,8 +152,10 @@ where
 /// What an attempt at a call came to.
 enum Attempt {
     Answered(http::Response<Body>),
-    /// Nothing was done: whoever was asked does not lead, or was not reached.
+    /// Nothing was done: whoever was asked does not lead.
     Unled(http::Response<Body>),
+    /// Nothing was done: whoever leads was not reached.
+    Unreached,
     /// The call was sent and no answer came.
     Lost(Status),
 }
@@ -167,8 +183,9 @@ where
         match attempt {
             Attempt::Answered(response) => return Ok(response),
             Attempt::Unled(response) if late => return Ok(response),
-            Attempt::Lost(status) if late || !only_reads(&call) => return Err(status),
-            Attempt::Unled(_) | Attempt::Lost(_) => backoff.wait().await,
+            Attempt::Lost(status) if !only_reads(&call) => return Err(status),
+            Attempt::Unreached | Attempt::Lost(_) if late => return Err(route.unanswered()),
+            Attempt::Unled(_) | Attempt::Unreached | Attempt::Lost(_) => backoff.wait().await,
         }
     }
 }
@@ -194,7 +211,7 @@ async fn pass_on(route: &LeaderRoute, leader: &Leader, request: http::Request<Bo
             debug!(error = &error as &dyn Error, leader = leader.node_id, "a call to the leader got lost");
             let text = "the leader could not be reached; whether the request took effect is not known";
             Ok(match never_sent(&error) {
-                true => Attempt::Unled(Status::unavailable("the leader could not be reached").into_http()),
+                true => Attempt::Unreached,
                 false => Attempt::Lost(Status::unavailable(text)),
             })
         }

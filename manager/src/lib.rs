@@ -15,7 +15,7 @@
 //! | `journal` | who changed what, and what became of it, kept for weeks |
 //! | `log_broker` | log lines gathered from the nodes |
 //! | `forward`, `local` | calls passed on to the leader; this node's own calls |
-//! | `swarm`, `burst`, `answer`, `role_source`, `peers` | reading, watching and writing the state, and what callers are told |
+//! | `swarm`, `burst`, `answer`, `role_source`, `strangers`, `peers` | reading, watching and writing the state, and what callers are told |
 
 mod announce;
 mod answer;
@@ -39,6 +39,7 @@ mod membership_service;
 mod peers;
 mod role_source;
 mod status;
+mod strangers;
 mod swarm;
 mod troubles;
 

@@ -6,6 +6,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use skep_common::{
     authz::Peer,
+    limits::LEAVE_CONSENT,
     net::{
         backoff::Backoff,
         dial::Dialer,
@@ -40,6 +41,7 @@ use crate::{
     log_broker::LogBroker,
     membership_service::MembershipService,
     role_source::StoredRoles,
+    strangers::Strangers,
     swarm::Swarm,
     troubles,
 };
@@ -53,9 +55,6 @@ const LONELY: Duration = Duration::from_secs(5);
 /// Between two times that it asks.
 const FIRST_ASK: Duration = Duration::from_millis(200);
 const LAST_ASK: Duration = Duration::from_secs(10);
-
-/// How long a manager that leaves waits for the consent of the others.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A running manager. Clones are the same manager.
 #[derive(Clone)]
@@ -74,6 +73,7 @@ struct Inner {
     identity: IdentityHandle,
     dialer: Dialer,
     advertise_addr: String,
+    strangers: Strangers,
     /// Cancelled once the others have said that this manager is none of them any more.
     disowned: CancellationToken,
     stop: CancellationToken,
@@ -166,7 +166,8 @@ impl Manager {
         let swarm = Swarm { store: store.clone(), raft: raft.clone(), clock, by: "manager".into() };
 
         let keeper = Keeper::new(Log::new(journal_dir, raft.vault(), Limits::default()), swarm.clock.clone());
-        let route = LeaderRoute::new(&raft, dialer.clone());
+        let strangers = Strangers::default();
+        let route = LeaderRoute::new(&raft, dialer.clone(), strangers.clone());
         let (dispatcher, term) = watch::channel(None);
         let pending = if is_new { Membership::Pending } else { Membership::Member };
         let (status, status_receiver) =
@@ -195,6 +196,7 @@ impl Manager {
             store: store.clone(),
             leadership: raft.leadership(),
             members: raft.roster(),
+            strangers: strangers.clone(),
         };
         let own_id = node_id.clone();
         // This node's own calls come from nowhere on the network; its address is the one it serves on.
@@ -229,6 +231,7 @@ impl Manager {
                 identity,
                 dialer,
                 advertise_addr,
+                strangers,
                 disowned,
                 stop,
                 tasks,
@@ -294,6 +297,12 @@ impl Manager {
             .map_err(|error| ManagerError::Own(error.to_string()))
     }
 
+    /// Whether the state that this manager holds is enough for [`issue_own`](Self::issue_own).
+    #[must_use]
+    pub fn can_issue_own(&self) -> bool {
+        authority::may_issue_own(&self.inner.swarm.view(), &self.inner.node_id).is_ok()
+    }
+
     /// A client of the control service with the rights of this node; on a follower its calls go on to the leader.
     pub fn control(&self) -> LocalControlClient {
         ControlClient::new(self.control_service())
@@ -318,6 +327,14 @@ impl Manager {
         self.inner.troubles.clone()
     }
 
+    /// What a person has to do about a manager that believes none of those who lead now, in a sentence; while that may be so.
+    #[must_use]
+    pub fn shut_out(&self) -> Option<String> {
+        let raft = &self.inner.swarm.raft;
+        let leads = raft.leadership().borrow().is_self;
+        self.inner.strangers.trouble(raft.leader_silence()).filter(|_| !leads)
+    }
+
     /// This manager's place in the swarm, as it changes.
     pub fn status(&self) -> watch::Receiver<ManagerStatus> {
         self.inner.status.clone()
@@ -329,7 +346,8 @@ impl Manager {
     /// # Errors
     /// When the rest could not form a quorum, or nobody leads.
     pub async fn leave(&self, force: bool) -> Result<(), ManagerError> {
-        match self.try_leave().await {
+        let left = tokio::time::timeout(LEAVE_CONSENT, self.try_leave()).await;
+        match left.unwrap_or_else(|_| Err(Status::deadline_exceeded("the other managers did not answer in time"))) {
             Err(status) if force => {
                 warn!(reason = status.message(), "leaving without the consent of the other managers");
                 Ok(())
@@ -347,11 +365,7 @@ impl Manager {
             raft.step_down().await;
         }
         let mut membership = self.inner.membership.clone();
-        let leaving = membership.leave(announce::within(FAREWELL, LeaveRequest {}));
-        match tokio::time::timeout(FAREWELL, leaving).await {
-            Ok(left) => left.map(drop),
-            Err(_) => Err(Status::deadline_exceeded("the other managers did not answer in time")),
-        }
+        membership.leave(announce::within(LEAVE_CONSENT, LeaveRequest {})).await.map(drop)
     }
 
     /// Stops serving and closes the state. Nothing is lost: the same directory can be opened again.

@@ -12,12 +12,15 @@ use skep_raft::{Leadership, Roster};
 use skep_store::{Store, View};
 use tokio::sync::watch;
 
+use crate::strangers::Strangers;
+
 /// Roles as the store has them.
 pub(crate) struct StoredRoles<M> {
     pub(crate) node_id: String,
     pub(crate) store: Arc<Store>,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) members: M,
+    pub(crate) strangers: Strangers,
 }
 
 /// Knows the members of consensus.
@@ -44,6 +47,10 @@ impl<M: Members> RoleSource for StoredRoles<M> {
 
     fn is_member(&self, node_id: &str) -> bool {
         self.members.includes(node_id)
+    }
+
+    fn refused_member(&self) {
+        self.strangers.refused();
     }
 }
 
@@ -86,7 +93,13 @@ mod tests {
     fn roles(nodes: &[(&str, NodeRole)], leader: Option<&str>) -> StoredRoles<Only> {
         let leader = leader.map(|id| Leader { raft_id: 9, node_id: id.into(), addr: String::new() });
         let (_, leadership) = watch::channel(Leadership { term: 1, leader, is_self: false });
-        StoredRoles { node_id: "own".into(), store: Store::new(view(nodes)), leadership, members: Only("member") }
+        StoredRoles {
+            node_id: "own".into(),
+            store: Store::new(view(nodes)),
+            leadership,
+            members: Only("member"),
+            strangers: Strangers::default(),
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn certificates_that_are_due_or_ran_out_cost_nobody_its_place() -> Result<()> {
             })?;
         }
         ensure!(pids(&cluster, "n1", "web", 3)? == before, "{offset}: containers were restarted");
-        let renewed = cluster.log("n1")?.contains("it has issued one itself");
+        let renewed = cluster.log("n1")?.contains("this manager has issued itself");
         ensure!(renewed == (offset == "+180d"), "{offset}: whether n1 issued its own certificate: {renewed}");
     }
 
@@ -88,6 +88,129 @@ fn certificates_that_are_due_or_ran_out_cost_nobody_its_place() -> Result<()> {
     ensure!(label == "7", "the label is {label:?}");
     let again = cluster.docker("n4", &["swarm", "join", "--token", &token, "10.78.0.1:2377"])?.refusal()?;
     ensure!(again.contains("already part of a swarm"), "{again}");
+    cluster.down()
+}
+
+#[test]
+fn a_clock_that_is_behind_costs_a_manager_neither_its_certificate_nor_anybody_an_explanation() -> Result<()> {
+    let cluster = Cluster::up(1, 1)?;
+    let file = cluster.path("n1", "data/swarm/identity/node.crt");
+    let issued = fs::read(&file)?;
+    let clock = "the clock of this node says ";
+    cluster.script(&["kill", "n1"])?.success()?;
+    start_with_clock(&cluster, &["n1"], "-100d")?;
+    // Nobody renews it: its own manager stands in for the swarm, so that what runs here goes on being managed.
+    cluster.wait_status("n1", "n1", "Ready")?;
+    let error = info(&cluster, "n1", "{{.Swarm.Error}}")?;
+    ensure!(error.starts_with(clock) && error.contains("set the clock right"), "{error}");
+    ensure!(fs::read(&file)? == issued, "the certificate was replaced");
+    until("the other node says why it has no session", || {
+        Ok(info(&cluster, "n2", "{{.Swarm.Error}}")?.contains(clock).then_some(()))
+    })?;
+    cluster.script(&["kill", "n1"])?.success()?;
+    fs::remove_file(cluster.path("n1", "clock"))?;
+    cluster.script(&["start", "n1"])?.success()?;
+    cluster.wait_status("n1", "n2", "Ready")?;
+    ensure!(fs::read(&file)? == issued, "the certificate was replaced");
+
+    // Nor does a list of managers that is lost cost a node its swarm.
+    cluster.script(&["kill", "n2"])?.success()?;
+    fs::write(cluster.path("n2", "data/swarm/managers.json"), "spoiled")?;
+    cluster.wait_status("n1", "n2", "Down")?;
+    cluster.script(&["start", "n2"])?.success()?;
+    cluster.wait_status("n1", "n2", "Ready")?;
+
+    let token = cluster.docker("n1", &["swarm", "join-token", "-q", "worker"])?.success()?;
+    cluster.script(&["add", "n3"])?.success()?;
+    cluster.script(&["kill", "n3"])?.success()?;
+    start_with_clock(&cluster, &["n3"], "-2d")?;
+    let unfinished = cluster.docker("n3", &["swarm", "join", "--token", &token, "10.78.0.1:2377"])?.refusal()?;
+    ensure!(unfinished.contains(clock) && unfinished.contains(" is valid from "), "{unfinished}");
+    cluster.down()
+}
+
+#[test]
+fn managers_that_were_all_replaced_are_told_so_and_how_to_come_back() -> Result<()> {
+    let cluster = Cluster::up(3, 0)?;
+    let kept = ["n4", "n5"];
+    cluster.script(&["kill", "n3"])?.success()?;
+    cluster.script(&["add", "n4", "n5"])?.success()?;
+    let token = cluster.docker("n1", &["swarm", "join-token", "-q", "manager"])?.success()?;
+    for node in kept {
+        cluster.docker(node, &["swarm", "join", "--token", &token, "10.78.0.1:2377"])?.success()?;
+    }
+    for node in ["n1", "n2"] {
+        let votes = || {
+            let list =
+                cluster.docker("n4", &["node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}"])?.success()?;
+            let is =
+                |node: &&str| list.lines().any(|line| line.starts_with(&format!("{node} ")) && !line.ends_with(' '));
+            Ok(kept.iter().all(is).then_some(()))
+        };
+        until("the new ones manage", votes)?;
+        bounded(&cluster, node, &["swarm", "leave", "--force"])?.success()?;
+    }
+    cluster.wait_for_leader("n4")?;
+    cluster.script(&["start", "n3"])?.success()?;
+    let what_to_do = "swarm leave --force";
+    until("what to do", || Ok(info(&cluster, "n3", "{{.Swarm.Error}}")?.contains(what_to_do).then_some(())))?;
+    let refused = cluster.docker("n3", &["node", "ls"])?.refusal()?;
+    ensure!(refused.contains(what_to_do), "{refused}");
+    bounded(&cluster, "n3", &["swarm", "leave", "--force"])?.success()?;
+    cluster.docker("n3", &["swarm", "join", "--token", &token, "10.78.0.4:2377"])?.success()?;
+    cluster.down()
+}
+
+/// Tells a daemon to stop and waits for its end.
+fn end(cluster: &Cluster, node: &str, state: &str) -> Result<()> {
+    let pid = fs::read_to_string(cluster.path(node, "daemon.pid"))?.trim().to_owned();
+    std::process::Command::new("kill").arg(&pid).status()?;
+    until(&format!("the end of a daemon {state}"), || {
+        let process = std::path::PathBuf::from(format!("/proc/{pid}"));
+        Ok((!process.exists()).then_some(()))
+    })?;
+    cluster.script(&["start", node])?.success()?;
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_is_told_to_stop_ends_whatever_it_is_at() -> Result<()> {
+    let cluster = Cluster::bare(&["n1", "n2"])?;
+    end(&cluster, "n1", "in no swarm")?;
+    cluster.docker("n1", &["swarm", "init", "--advertise-addr", "10.78.0.1"])?.success()?;
+    let token = cluster.docker("n1", &["swarm", "join-token", "-q", "worker"])?.success()?;
+    let pending = |remote: &'static str| {
+        let socket = format!("unix://{}", cluster.path("n2", "skep.sock").display());
+        let child = std::process::Command::new("docker")
+            .args(["-H", &socket, "swarm", "join", "--token", &token, remote])
+            .stderr(std::process::Stdio::null())
+            .spawn()?;
+        until("a join under way", || {
+            Ok((info(&cluster, "n2", "{{.Swarm.LocalNodeState}}")? == "pending").then_some(()))
+        })?;
+        anyhow::Ok(child)
+    };
+    // Nobody is at the first; the second takes the connection and says nothing: nothing accepts what the kernel has.
+    let silent = "import socket,signal; s = socket.socket(); s.bind(('10.78.0.1', 9)); s.listen(9); print(1, flush=True); signal.pause()";
+    let id = fs::read_to_string(cluster.path(".", "id"))?;
+    let mut listener = std::process::Command::new("nsenter")
+        .args([&format!("--net=/run/netns/{}-n1", id.trim()), "python3", "-c", silent])
+        .stdout(std::process::Stdio::piped())
+        .spawn()?;
+    std::io::Read::read_exact(listener.stdout.as_mut().context("no output")?, &mut [0; 1])?;
+    for remote in ["10.78.0.99:2377", "10.78.0.1:9"] {
+        let mut joining = pending(remote)?;
+        end(&cluster, "n2", &format!("that joins {remote}"))?;
+        joining.wait()?;
+        bounded(&cluster, "n2", &["swarm", "leave", "--force"])?.success()?;
+    }
+    listener.kill()?;
+    listener.wait()?;
+    // An image that never arrives.
+    let mut half = std::os::unix::net::UnixStream::connect(cluster.path("n1", "skep.sock"))?;
+    let head = "POST /v1.46/images/load HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-tar\r\nContent-Length: 1000000\r\n\r\n";
+    std::io::Write::write_all(&mut half, head.as_bytes())?;
+    end(&cluster, "n1", "that is being sent an image")?;
     cluster.down()
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns nothing that lasts. Invariant: no agent runs meanwhile, so nobody else has a say about these containers.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use skep_common::limits::{LEAVE_GRACE, LEAVE_RELEASE};
@@ -16,6 +16,9 @@ use crate::{
     task_db,
 };
 
+/// How long the disk may take to forget the records.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// Stops and removes every container of a task, and the records of tasks in `data_dir`. Takes no longer than
 /// [`LEAVE_RELEASE`]; what could not be done by then is said in the log, and done when this is called again.
 pub async fn remove_leftovers(runtime: &Arc<dyn Runtime>, data_dir: &Path) {
@@ -24,7 +27,9 @@ pub async fn remove_leftovers(runtime: &Arc<dyn Runtime>, data_dir: &Path) {
         Ok(Err(error)) => warn!(%error, "the containers of this node, which is in no swarm, cannot be listed"),
         Err(_) => warn!("not every container of a swarm this node has left could be stopped and removed in time"),
     }
-    task_db::remove(data_dir).await;
+    if timeout(CLOSING, task_db::remove(data_dir)).await.is_err() {
+        warn!("the records of tasks of a swarm this node has left could not be removed in time");
+    }
 }
 
 async fn remove_containers(runtime: &dyn Runtime) -> Result<(), RuntimeError> {

@@ -92,8 +92,15 @@ impl From<Status> for Ended {
     }
 }
 
+/// What to do when a manager cannot be followed and no other one answers.
+const ANEW: &str = "if no other manager is left, bring this node back with \"swarm leave --force\" and \
+    \"swarm join --token TOKEN MANAGER:2377\"";
+
 fn outdated(addr: &str) -> String {
-    format!("the manager at {addr} lags behind the swarm, or was removed from it")
+    format!(
+        "the manager at {addr} lags behind what this node has heard of the swarm: it was away, was removed, or was \
+        restored from an old copy; {ANEW}"
+    )
 }
 
 impl Session {
@@ -109,7 +116,7 @@ impl Session {
         loop {
             let managers = self.managers.list();
             let Some(Hint { addr, node_id }) = route.next(&managers) else {
-                self.disconnected("no manager is known".into());
+                self.disconnected(format!("no manager is known; {ANEW}"));
                 sleep(LONGEST_WAIT).await;
                 continue;
             };

@@ -3,11 +3,10 @@
 //! Owns the lifetimes of everything in this crate. Invariants: containers outlive a [`Worker`] unless it leaves;
 //! task.db is closed last, so that no status is lost that was known.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use skep_common::{
     clock::Clock,
-    limits::LEAVE_RELEASE,
     net::{
         dial::Dialer,
         identity::IdentityHandle,
@@ -16,7 +15,12 @@ use skep_common::{
 };
 use skep_proto::v1::{NodeDescription, peer_server::PeerServer};
 use skep_runtime::Runtime;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tracing::{info, warn};
@@ -58,6 +62,12 @@ pub struct WorkerConfig {
     /// What that port takes on.
     pub limits: ServerLimits,
 }
+
+/// How long the agent's loops may take to end, calls that are open on 7946 among them.
+const ENDING: Duration = Duration::from_millis(1500);
+
+/// How long task.db may take to be closed or removed. A disk that does not answer must not hold up the end of the daemon.
+const CLOSING: Duration = Duration::from_millis(1500);
 
 /// A running agent. Dropping it stops it as [`Worker::shutdown`] does, without waiting for it.
 pub struct Worker {
@@ -131,16 +141,23 @@ impl Worker {
     pub async fn shutdown(self) {
         self.outside.end().await;
         self.inside.end().await;
-        self.task_db.close().await;
+        if timeout(CLOSING, self.task_db.close()).await.is_err() {
+            warn!("task.db could not be closed in time; going on without it");
+        }
     }
 
-    /// Stops every task, removes its container and its record, then stops the agent. Takes no longer than
-    /// [`LEAVE_RELEASE`], whatever the grace periods of the tasks.
-    pub async fn leave(self) {
+    /// Stops every task, removes its container and its record, then stops the agent. Whatever the grace periods of the tasks,
+    /// it has done what it could by `ends`.
+    pub async fn leave(self, ends: Instant) {
         self.outside.end().await;
-        let released = timeout(LEAVE_RELEASE, self.agent.release_all(Fate::Leaving)).await;
-        self.inside.end().await;
-        self.task_db.wipe().await;
+        let released = timeout_at(ends - CLOSING, self.agent.release_all(Fate::Leaving)).await;
+        let cleared = async {
+            self.inside.end().await;
+            self.task_db.wipe().await;
+        };
+        if timeout_at(ends, cleared).await.is_err() {
+            warn!("task.db could not be removed in time; the next agent does without it");
+        }
         match released {
             // The agent is gone only when it was shut down.
             Ok(_) => info!("all tasks of this node are gone"),
@@ -189,9 +206,13 @@ impl Tasks {
 
     async fn end(mut self) {
         self.stop.cancel();
-        for task in self.tasks.drain(..) {
+        let limit = Instant::now() + ENDING;
+        for mut task in self.tasks.drain(..) {
             // One that panicked has ended too.
-            let _ = task.await;
+            if timeout_at(limit, &mut task).await.is_err() {
+                warn!("a part of the agent did not end in time; it is cut off");
+                task.abort();
+            }
         }
     }
 }

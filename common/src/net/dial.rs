@@ -17,7 +17,10 @@ use std::{
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::{
+    CertificateError, ClientConfig,
+    pki_types::{ServerName, UnixTime},
+};
 use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{
@@ -28,9 +31,10 @@ use tower::Service;
 
 pub use super::tls::Expect;
 use super::{
-    identity::{IdentityError, IdentityHandle, parse_roots},
+    identity::{IdentityError, IdentityHandle, date, parse_roots},
     tls::{Named, anonymous_client_config, client_config, unverified_client_config},
 };
+use crate::clock::Timestamp;
 use crate::limits::{CONNECT_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_HEADER_BYTES};
 
 /// A channel nobody asked for in this time is forgotten; who still holds it keeps it open.
@@ -164,5 +168,62 @@ impl Service<Uri> for Connector {
 
 /// tonic shows a failed connection as "transport error"; the address makes its cause worth reading.
 fn named(addr: &str, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{addr}: {error}"))
+    match error.get_ref().and_then(|error| error.downcast_ref()).and_then(refusal) {
+        Some(text) => io::Error::new(error.kind(), format!("{addr}: {text}")),
+        None => io::Error::new(error.kind(), format!("{addr}: {error}")),
+    }
+}
+
+/// Why a certificate was refused, in a sentence, where TLS has only a word or two numbers for it.
+fn refusal(error: &rustls::Error) -> Option<String> {
+    let rustls::Error::InvalidCertificate(error) = error else { return None };
+    let at = |time: UnixTime| date(Timestamp::from_secs(i64::try_from(time.as_secs()).unwrap_or(i64::MAX)));
+    let (validity, now) = match error {
+        CertificateError::NotValidYetContext { time, not_before } => (format!("from {} on", at(*not_before)), time),
+        CertificateError::ExpiredContext { time, not_after } => (format!("until {}", at(*not_after)), time),
+        CertificateError::ApplicationVerificationFailure => {
+            return Some("who answers there is not one of the managers that this node knows".to_owned());
+        }
+        _ => return None,
+    };
+    Some(format!("the clock of this node says {}, and the certificate there is valid {validity}", at(*now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_proto::v1::NodeRole;
+
+    use super::*;
+    use crate::net::{identity::Identity, testing::TestCa, tls::server_config};
+
+    /// What a node hears that calls a server with this certificate.
+    async fn called(ca: &TestCa, server: Identity) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let config = Arc::new(server_config(&server).unwrap());
+        let serving = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let _ = tokio_rustls::TlsAcceptor::from(config).accept(stream).await;
+        });
+        let caller = client_config(&ca.identity("caller", NodeRole::Worker), Expect::Manager, None).unwrap();
+        let mut connector = Connector { addr: addr.into(), config: Arc::new(move || Ok(caller.clone())) };
+        let error = connector.call(Uri::from_static("http://skep")).await.unwrap_err();
+        serving.await.unwrap();
+        error.to_string()
+    }
+
+    #[tokio::test]
+    async fn a_refused_certificate_is_refused_in_a_sentence() {
+        let ca = TestCa::new("swarm");
+        let late = called(&ca, ca.identity_until("manager", NodeRole::Manager, -60)).await;
+        assert!(late.contains(": the clock of this node says 2") && late.contains(" is valid until 2"), "{late}");
+        let other = called(&ca, ca.identity("worker", NodeRole::Worker)).await;
+        assert!(other.ends_with("not one of the managers that this node knows"), "{other}");
+        let at = |secs| UnixTime::since_unix_epoch(Duration::from_secs(secs));
+        let early = CertificateError::NotValidYetContext { time: at(0), not_before: at(86_400 + 120) };
+        assert_eq!(
+            refusal(&rustls::Error::InvalidCertificate(early)).unwrap(),
+            "the clock of this node says 1970-01-01 00:00 UTC, and the certificate there is valid from 1970-01-02 00:02 UTC on"
+        );
+    }
 }

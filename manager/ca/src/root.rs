@@ -39,6 +39,7 @@ pub struct Subject<'a> {
 pub struct RootCa {
     certificate_pem: String,
     key_pem: Secret<String>,
+    not_before: Timestamp,
     expires_at: Timestamp,
     issuer: Issuer<'static, KeyPair>,
 }
@@ -60,6 +61,7 @@ impl RootCa {
         Ok(Self {
             certificate_pem: params.self_signed(&key)?.pem(),
             key_pem: Secret::new(key.serialize_pem()),
+            not_before: whole_seconds(now - CERTIFICATE_BACKDATE),
             expires_at: whole_seconds(now + ROOT_LIFETIME),
             issuer: Issuer::new(params, key),
         })
@@ -79,6 +81,7 @@ impl RootCa {
             return Err(invalid(&"its key belongs to another certificate"));
         }
         Ok(Self {
+            not_before: Timestamp::from_secs(certificate.validity().not_before.timestamp()),
             expires_at: Timestamp::from_secs(certificate.validity().not_after.timestamp()),
             issuer: Issuer::from_ca_cert_pem(certificate_text, key).map_err(|error| invalid(&error))?,
             certificate_pem: certificate_text.to_owned(),
@@ -89,6 +92,11 @@ impl RootCa {
     /// The certificate: what nodes trust and a join token's digest is of.
     pub fn certificate_pem(&self) -> &[u8] {
         self.certificate_pem.as_bytes()
+    }
+
+    /// When it began: no right clock says less.
+    pub fn not_before(&self) -> Timestamp {
+        self.not_before
     }
 
     /// The key. Belongs into the encrypted replicated state and nowhere else.

@@ -7,6 +7,9 @@
 //! Invariants: effects of the two [`Lane`]s never wait for each other, so a renewal stands in front of nothing; a lane does
 //! one thing at a time; everything has a limit ([`Effect::limit`]); the same effect begins again only after a wait that grows
 //! with how often it has begun lately, whether it failed or succeeded in vain.
+//!
+//! A certificate that is over is of no use to anybody. One that has not begun may be the others' proof that this node's clock is
+//! behind: it is kept, and a manager stands in for it with one of its own only when renewing has been in vain.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -27,13 +30,16 @@ const FORGIVEN: Duration = Duration::from_secs(20);
 /// new certificate is due at once.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(3600);
 
+/// After so many renewals that failed in a row nobody is expected to answer.
+const IN_VAIN: u32 = 10;
+
 /// Something to be done outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
     /// Ask the managers for a certificate: for the role the swarm has for this node, or because its time has come.
     Renew,
-    /// Let this node's own manager issue a certificate from the state it holds: the one it has is no longer valid, and the
-    /// other managers may be in the same place.
+    /// Let this node's own manager issue a certificate from the state it holds, to stand in for the one it has: that is not
+    /// valid, and the other managers may be in the same place.
     IssueOwn,
     /// Start the manager: from its state, or by joining the others.
     Start,
@@ -99,6 +105,24 @@ impl Certificate {
         self.not_before <= now && now <= self.not_after
     }
 
+    /// Whether this one, newly issued, may take the place of `held`. One that begins and ends before the one that is held
+    /// was issued by a clock that is behind.
+    pub fn may_replace(&self, held: &Self, now: Timestamp) -> bool {
+        let is_older = self.not_before < held.not_before && self.not_after < held.not_after;
+        match (held.is_valid(now), self.is_valid(now)) {
+            (true, true) => self.role != held.role || !is_older,
+            (true, false) => false,
+            (false, true) => true,
+            // By a clock that is behind the right one has not begun either.
+            (false, false) => self.not_after > held.not_after,
+        }
+    }
+
+    /// Whether `own`, which a manager has issued itself, stands in for this one.
+    pub fn is_stood_in_for(&self, own: &Self, now: Timestamp) -> bool {
+        own.is_valid(now) && !self.is_valid(now)
+    }
+
     fn pause(&self) -> Duration {
         RENEWAL_PAUSE.min(self.not_after.since(self.not_before) / 10)
     }
@@ -113,7 +137,10 @@ pub enum ManagerState {
         has_state: bool,
     },
     /// It runs: a member, or on its way to be one.
-    Runs,
+    Runs {
+        /// Whether its state has what a certificate for this node is issued from.
+        can_issue: bool,
+    },
     /// It runs and is no member any more.
     Disowned,
 }
@@ -139,25 +166,25 @@ impl Situation {
     }
 
     /// What the lane should be doing.
-    fn calls_for(&self, lane: Lane, now: Timestamp, may_renew: bool) -> Option<Effect> {
+    fn calls_for(&self, lane: Lane, now: Timestamp, may_renew: bool, in_vain: bool) -> Option<Effect> {
         let (wanted, held) = (self.wanted(), self.certificate.role);
         match lane {
             Lane::Certificate => {
-                let valid = self.certificate.is_valid(now);
+                let early = now < self.certificate.not_before;
                 let expired = now > self.certificate.not_after;
                 let wrong = wanted.is_some_and(|wanted| wanted != held);
                 // By a clock that is behind also the next one will be from the future.
-                let due = (now >= self.certificate.renew_at || !valid) && may_renew;
-                match (valid, self.manager) {
+                let due = (now >= self.certificate.renew_at || early) && may_renew;
+                match self.manager {
                     _ if wanted.is_none() => None,
-                    (false, ManagerState::Runs) => Some(Effect::IssueOwn),
+                    ManagerState::Runs { can_issue: true } if expired || early && in_vain => Some(Effect::IssueOwn),
                     _ => (expired || wrong || due).then_some(Effect::Renew),
                 }
             }
             Lane::Manager => match (wanted, self.manager) {
                 (_, ManagerState::Disowned) => Some(Effect::Retire),
-                (None | Some(NodeRole::Worker), ManagerState::Runs) => Some(Effect::Retire),
-                (Some(NodeRole::Manager), ManagerState::Runs) => None,
+                (None | Some(NodeRole::Worker), ManagerState::Runs { .. }) => Some(Effect::Retire),
+                (Some(NodeRole::Manager), ManagerState::Runs { .. }) => None,
                 (Some(NodeRole::Manager), ManagerState::Stopped { .. }) => {
                     (held == NodeRole::Manager).then_some(Effect::Start)
                 }
@@ -191,6 +218,8 @@ pub struct Supervisor {
     renewed: Option<Duration>,
     /// Begin of validity of the certificate that was valid at the last look.
     was_valid: Option<Timestamp>,
+    /// Renewals that have failed since one succeeded, or since a manager issued for itself.
+    failed_renewals: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -222,7 +251,7 @@ impl Supervisor {
         let pause_ends = self.renewed.map(|renewed| renewed + situation.certificate.pause());
         let may_renew = pause_ends.is_none_or(|ends| moment >= ends);
         for lane in [Lane::Certificate, Lane::Manager] {
-            let wanted = situation.calls_for(lane, now, may_renew);
+            let wanted = situation.calls_for(lane, now, may_renew, self.failed_renewals >= IN_VAIN);
             decision.wanted.extend(wanted);
             let wait = match self.under_way.get_mut(&lane) {
                 Some(running) => {
@@ -268,8 +297,11 @@ impl Supervisor {
         let step = FIRST_WAIT.saturating_mul(1u32.checked_shl(count).unwrap_or(u32::MAX)).min(LONGEST_WAIT);
         let until = moment + step.mul_f64(0.5 + jitter / 2.0);
         self.attempts.insert(effect, Attempts { count: count.saturating_add(1), ended: moment, until });
-        if effect == Effect::Renew && succeeded {
-            self.renewed = Some(moment);
+        match effect {
+            Effect::Renew if succeeded => (self.renewed, self.failed_renewals) = (Some(moment), 0),
+            Effect::Renew => self.failed_renewals += 1,
+            Effect::IssueOwn => self.failed_renewals = 0,
+            Effect::Start | Effect::Retire => {}
         }
     }
 
@@ -289,6 +321,8 @@ mod tests {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     const IDLE: ManagerState = ManagerState::Stopped { has_state: false };
     const LEFT: ManagerState = ManagerState::Stopped { has_state: true };
+    const RUNS: ManagerState = ManagerState::Runs { can_issue: true };
+    const EMPTY: ManagerState = ManagerState::Runs { can_issue: false };
 
     fn certificate(role: NodeRole) -> Certificate {
         let not_after = START + DAY * 90;
@@ -303,30 +337,32 @@ mod tests {
     #[test]
     fn every_situation_has_its_effects() {
         use Effect::{IssueOwn, Renew, Retire, Start};
-        use ManagerState::{Disowned, Runs};
+        use ManagerState::Disowned;
         let (unheard, manager, worker, nothing) = (Wish::Unheard, Wish::Role(M), Wish::Role(W), Wish::Nothing);
         // What is wanted, the certificate's role, the manager, the certificate's age in days; what begins.
         let cases: &[(Wish, NodeRole, ManagerState, u32, &[Effect])] = &[
             (unheard, W, IDLE, 1, &[]),
-            (unheard, M, Runs, 1, &[]),
+            (unheard, M, RUNS, 1, &[]),
             (unheard, M, LEFT, 1, &[Start]),
             (unheard, M, LEFT, 80, &[Renew, Start]),
             (unheard, M, LEFT, 91, &[Renew, Start]),
-            (unheard, M, Runs, 91, &[IssueOwn]),
+            (unheard, M, RUNS, 91, &[IssueOwn]),
+            // With no state there is nothing to issue from.
+            (unheard, M, EMPTY, 91, &[Renew]),
             (unheard, W, LEFT, 1, &[]),
-            (manager, M, Runs, 80, &[Renew]),
-            (manager, M, Runs, 91, &[IssueOwn]),
+            (manager, M, RUNS, 80, &[Renew]),
+            (manager, M, RUNS, 91, &[IssueOwn]),
             (manager, W, IDLE, 1, &[Renew]),
             (manager, W, IDLE, 91, &[Renew]),
             (manager, M, IDLE, 1, &[Start]),
             (manager, M, Disowned, 1, &[Retire]),
-            (worker, M, Runs, 1, &[Renew, Retire]),
+            (worker, M, RUNS, 1, &[Renew, Retire]),
             (worker, M, LEFT, 1, &[Renew, Retire]),
             (worker, W, LEFT, 1, &[Retire]),
             (worker, W, IDLE, 1, &[]),
             (worker, W, IDLE, 80, &[Renew]),
             (worker, W, IDLE, 91, &[Renew]),
-            (nothing, M, Runs, 1, &[Retire]),
+            (nothing, M, RUNS, 1, &[Retire]),
             (nothing, M, LEFT, 80, &[Retire]),
             (nothing, W, IDLE, 91, &[]),
         ];
@@ -336,10 +372,56 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_from_the_future_is_not_valid() {
-        let early = Situation { wish: Wish::Role(M), certificate: certificate(M), manager: ManagerState::Runs };
-        let decision = Supervisor::default().next(&early, START - DAY, Duration::ZERO);
-        assert_eq!(decision.begin, [Effect::IssueOwn]);
+    fn a_clock_that_is_behind_costs_a_manager_no_certificate_unless_nobody_renews_it() {
+        let early = Situation { wish: Wish::Role(M), certificate: certificate(M), manager: RUNS };
+        let mut supervisor = Supervisor::default();
+        let (mut moment, mut begun) = (Duration::ZERO, Vec::new());
+        while begun.last() != Some(&Effect::IssueOwn) {
+            let decision = supervisor.next(&early, START - DAY + moment, moment);
+            for effect in &decision.begin {
+                supervisor.ended(*effect, false, moment, 0.0);
+            }
+            if decision.begin.is_empty() {
+                moment += decision.look_again;
+            }
+            begun.extend(decision.begin);
+            assert!(moment < Duration::from_secs(120), "{begun:?}");
+        }
+        assert_eq!(begun.pop(), Some(Effect::IssueOwn));
+        assert_eq!(begun, [Effect::Renew; 10]);
+        // Somebody has answered: the clocks differ, and that is all.
+        let mut supervisor = Supervisor::default();
+        for second in 0..3600 {
+            let moment = Duration::from_secs(second);
+            for effect in supervisor.next(&early, START - DAY + moment, moment).begin {
+                assert_eq!(effect, Effect::Renew);
+                supervisor.ended(effect, true, moment, 0.0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_certificate_gives_way_to_none_that_is_worse() {
+        let held = certificate(M);
+        let moved = |days: i64, by: i64| Certificate {
+            not_before: Timestamp::from_secs(held.not_before.as_secs() + days * by),
+            not_after: Timestamp::from_secs(held.not_after.as_secs() + days * by),
+            ..held
+        };
+        let (day, now) = (24 * 3600, START + DAY * 50);
+        assert!(moved(50, day).may_replace(&held, now));
+        assert!(!moved(-10, day).may_replace(&held, now), "issued by a clock that is behind");
+        assert!(!moved(-50, day).may_replace(&held, now), "over");
+        assert!(!moved(60, day).may_replace(&held, now), "not begun");
+        let worker = Certificate { role: W, ..moved(-10, day) };
+        assert!(worker.may_replace(&held, now), "another role is no matter of time");
+        let shorter = Certificate { not_after: now + DAY, ..moved(50, day) };
+        assert!(shorter.may_replace(&held, now), "lives are shorter from now on");
+        let late = START + DAY * 95;
+        assert!(moved(90, day).may_replace(&held, late) && !moved(-1, day).may_replace(&held, late));
+        let own = Certificate { not_before: late, not_after: late + DAY, ..held };
+        assert!(held.is_stood_in_for(&own, late) && !held.is_stood_in_for(&own, now));
+        assert!(!held.is_stood_in_for(&own, late + DAY * 2));
     }
 
     #[test]
@@ -427,20 +509,20 @@ mod tests {
     #[test]
     fn promotion_and_demotion_end_in_nothing_to_do() {
         for wanted in [W, M] {
-            let (held, manager) = if wanted == M { (W, IDLE) } else { (M, ManagerState::Runs) };
+            let (held, manager) = if wanted == M { (W, IDLE) } else { (M, RUNS) };
             let mut situation = Situation { wish: Wish::Role(wanted), certificate: certificate(held), manager };
             let mut supervisor = Supervisor::default();
             for moment in (0..10).map(Duration::from_secs) {
                 for effect in supervisor.next(&situation, START, moment).begin {
                     match effect {
                         Effect::Renew | Effect::IssueOwn => situation.certificate.role = wanted,
-                        Effect::Start => situation.manager = ManagerState::Runs,
+                        Effect::Start => situation.manager = RUNS,
                         Effect::Retire => situation.manager = IDLE,
                     }
                     supervisor.ended(effect, true, moment, 0.0);
                 }
             }
-            let manages = situation.manager == ManagerState::Runs;
+            let manages = situation.manager == RUNS;
             assert_eq!((situation.certificate.role, manages), (wanted, wanted == M));
             let decision = supervisor.next(&situation, START, Duration::from_secs(60));
             assert!(decision.begin.is_empty() && decision.give_up.is_empty());

@@ -138,7 +138,10 @@ async fn swarm(api: &Api) -> SwarmInfo {
     };
     if let Some(manager) = manager {
         if let Err(error) = ask(&mut info, manager.as_ref()).await {
-            info.error = error.message;
+            // What this node knows of itself is the reason more often than not.
+            if info.error.is_empty() {
+                info.error = error.message;
+            }
         }
         info.warnings.extend(manager.troubles().into_iter().map(|trouble| format!("WARNING: {trouble}")));
     }

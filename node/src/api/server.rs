@@ -7,7 +7,7 @@ use std::{io, sync::Arc, time::Duration};
 use axum::{Router, body::Body};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use skep_common::net::backoff::Backoff;
+use skep_common::{limits::STOP_REQUESTS, net::backoff::Backoff};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::Semaphore,
@@ -30,9 +30,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Largest head of a request.
 const MAX_HEAD: usize = 64 << 10;
-
-/// How long requests under way may take once the server stops.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// Serves the API on `listener` until `stop` is cancelled, then lets requests under way finish; streams that would
 /// go on for ever end.
@@ -71,7 +68,7 @@ pub async fn serve(listener: &UnixListener, state: ApiState, stop: CancellationT
         }
     }
     tasks.close();
-    if timeout(DRAIN, tasks.wait()).await.is_err() {
+    if timeout(STOP_REQUESTS, tasks.wait()).await.is_err() {
         abort.cancel();
         tasks.wait().await;
     }

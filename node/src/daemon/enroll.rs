@@ -8,11 +8,12 @@
 use std::{fs, io, path::Path, time::Duration};
 
 use skep_common::{
+    clock::{Clock as _, SystemClock},
     durable::write_atomic,
     net::{
         backoff::Backoff,
-        dial::{Dialer, Expect},
-        identity::{Identity, IdentityError, csr_for, new_key_and_csr},
+        dial::{Dialer, Expect, describe},
+        identity::{Identity, IdentityError, csr_for, date, new_key_and_csr},
     },
     secret::Secret,
     token::{JoinToken, TokenError},
@@ -46,6 +47,11 @@ pub(super) enum EnrollError {
     /// The token is another swarm's than this node's.
     #[error("this node is part of another swarm than the join token is for")]
     OtherSwarm,
+    /// The certificate was made by another time than this node's.
+    #[error(
+        "the certificate that was issued is valid from {0} until {1}, and the clock of this node says {2}: this node's clock is wrong, or that of the manager that leads"
+    )]
+    Untimely(String, String, String),
     /// What came back cannot be used.
     #[error("the certificate that was issued cannot be used: {0}")]
     Unusable(#[from] IdentityError),
@@ -54,7 +60,7 @@ pub(super) enum EnrollError {
 impl EnrollError {
     /// Whether trying again (perhaps elsewhere) can help.
     pub(super) fn is_passing(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Key(_))
+        matches!(self, Self::Unreachable(_) | Self::Key(_) | Self::Untimely(..))
     }
 }
 
@@ -66,7 +72,7 @@ impl From<Status> for EnrollError {
             | Code::Cancelled
             | Code::Unknown
             | Code::Internal
-            | Code::Aborted => Self::Unreachable(status.message().to_owned()),
+            | Code::Aborted => Self::Unreachable(describe(&status)),
             _ => Self::Refused(status.message().to_owned()),
         }
     }
@@ -91,7 +97,18 @@ pub(super) async fn with_token(
         ..IssueCertificateRequest::default()
     };
     let certificate = issue(&mut ca, request).await?;
-    Ok(Identity::from_pem(&certificate.certificate_pem, key, &roots)?)
+    let identity = Identity::from_pem(&certificate.certificate_pem, key, &roots)?;
+    timely(&identity)?;
+    Ok(identity)
+}
+
+/// Whether a first certificate is valid by this node's clock: with another it could not say a word.
+fn timely(identity: &Identity) -> Result<(), EnrollError> {
+    let (validity, now) = (identity.certificate(), SystemClock::new().now());
+    match validity.is_valid(now) {
+        true => Ok(()),
+        false => Err(EnrollError::Untimely(date(validity.not_before), date(validity.not_after), date(now))),
+    }
 }
 
 /// A valid certificate for a node whose own is none any more, with a join token. The key it holds says that it is that node;

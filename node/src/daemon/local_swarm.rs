@@ -159,6 +159,7 @@ impl LocalSwarm {
             listen_addr,
             advertise_addr: address::advertise(options.advertise_addr.as_deref(), listen_addr, &interfaces)?,
             advertise: options.advertise_addr.clone(),
+            remotes: Vec::new(),
             joining: None,
             leaving: false,
         };
@@ -185,7 +186,7 @@ impl LocalSwarm {
                 if let Phase::Active(member) = self.inner.phase() {
                     end_membership(&member, force).await?;
                 } else {
-                    self.inner.dir.mark_leaving(&record);
+                    self.inner.dir.mark_leaving(&record, true);
                     skep_worker::remove_leftovers(&self.inner.runtime, &self.inner.worker_dir).await;
                 }
             }
@@ -304,6 +305,7 @@ impl Swarm for LocalSwarm {
             listen_addr,
             advertise_addr,
             advertise: options.advertise_addr,
+            remotes: options.remote_addrs.clone(),
             joining: Some(Joining {
                 remotes: options.remote_addrs,
                 token: options.token,

@@ -9,26 +9,26 @@ use std::{
     time::Duration,
 };
 
-use skep_ca::renewal_moment;
 use skep_common::{
-    clock::{Clock as _, SystemClock, Timestamp},
-    limits::PEER_PORT,
-    net::{
-        backoff::Backoff,
-        dial::Dialer,
-        identity::{Identity, IdentityError, IdentityHandle},
-        server::ServerLimits,
-    },
+    clock::{Clock as _, SystemClock},
+    limits::{LEAVE_LIMIT, PEER_PORT},
+    net::{backoff::Backoff, dial::Dialer, identity::Identity, server::ServerLimits},
 };
 use skep_manager::{Manager, ManagerConfig, ManagerError, Membership, Start};
 use skep_proto::v1::{NodeDescription, NodeRole, PeerManager};
 use skep_runtime::Runtime;
-use skep_worker::{Managers, SessionState, Worker, WorkerConfig};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
+use skep_worker::{Link, Managers, SessionState, Worker, WorkerConfig};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::{
+    certificates::Certificates,
     enroll::{self, EnrollError},
     record::{Record, SwarmDir},
     troubles,
@@ -89,9 +89,7 @@ struct Supervising {
 pub(super) struct Shared {
     pub(super) dir: SwarmDir,
     pub(super) record: Record,
-    pub(super) identity: IdentityHandle,
-    /// When the next certificate is due.
-    renew_at: Mutex<Timestamp>,
+    pub(super) certificates: Certificates,
     pub(super) dialer: Dialer,
     pub(super) managers: Managers,
     limits: ServerLimits,
@@ -107,9 +105,9 @@ impl Member {
     /// # Errors
     /// When a port is taken or the state cannot be opened. A swarm that cannot be reached is no error.
     pub(super) async fn start(config: MemberConfig, bootstrap: Option<Start>) -> Result<Self, MemberError> {
-        let renew_at = renewal(&config.identity);
-        let identity = IdentityHandle::new(config.identity);
-        let managers = Managers::open(config.dir.managers(), Vec::new());
+        let certificates = Certificates::new(config.dir.clone(), config.identity);
+        let identity = certificates.shown().clone();
+        let managers = config.record.known_managers(&config.dir);
         let dialer = Dialer::new(identity.clone()).trusting(Arc::new(managers.clone()));
         let peer_addr = SocketAddr::new(config.record.listen_addr.ip(), PEER_PORT);
         let listen = bind(peer_addr).await?;
@@ -119,8 +117,7 @@ impl Member {
         let shared = Arc::new(Shared {
             dir: config.dir,
             record: config.record,
-            identity: identity.clone(),
-            renew_at: Mutex::new(renew_at),
+            certificates,
             dialer: dialer.clone(),
             managers: managers.clone(),
             limits: config.limits,
@@ -174,7 +171,7 @@ impl Member {
 
     /// This node's id.
     pub(super) fn node_id(&self) -> String {
-        self.shared.identity.current().node_id().to_owned()
+        self.shared.certificates.shown().current().node_id().to_owned()
     }
 
     /// The IP the others reach it under.
@@ -196,19 +193,36 @@ impl Member {
 
     /// What is wrong at the moment; empty when nothing is.
     pub(super) fn trouble(&self) -> String {
-        if self.is_locked_out() {
-            return "this node's certificate is not valid any more (or its clock is wrong): bring the node back with \
-                \"swarm join --token TOKEN MANAGER:2377\"; it stays the node it is"
-                .to_owned();
+        if let Some(trouble) = self.shared.certificates.trouble() {
+            return match self.is_locked_out() {
+                true => format!(
+                    "{trouble}; if the clock is right, bring the node back with \
+                    \"swarm join --token TOKEN MANAGER:2377\": it stays the node it is"
+                ),
+                false => trouble,
+            };
+        }
+        let manager = self.shared.manager.borrow().clone();
+        if let Some(shut_out) = manager.and_then(|manager| manager.shut_out()) {
+            return shut_out;
         }
         let trouble = self.shared.trouble.borrow().clone();
-        if trouble.is_empty() { lock(&self.worker).as_ref().map(Worker::message).unwrap_or_default() } else { trouble }
+        if !trouble.is_empty() {
+            return trouble;
+        }
+        match &self.session.borrow().link {
+            Link::Connecting { error } if !error.is_empty() => {
+                format!("this node has no session with its swarm: {error}")
+            }
+            _ => lock(&self.worker).as_ref().map(Worker::message).unwrap_or_default(),
+        }
     }
 
-    /// Whether the swarm takes no call of this node any more, because its certificate has expired.
+    /// Whether the swarm takes no call of this node, because its certificate is not valid, and no manager of its own can help.
     pub(super) fn is_locked_out(&self) -> bool {
-        let valid = self.shared.identity.current().certificate().is_valid(SystemClock::new().now());
-        !valid && self.shared.manager.borrow().is_none()
+        let shown = self.shared.certificates.shown().current();
+        let can_issue = self.shared.manager.borrow().as_ref().is_some_and(Manager::can_issue_own);
+        !can_issue && !shown.certificate().is_valid(SystemClock::new().now())
     }
 
     /// Gets a valid certificate for this same node from one of `remotes` (host:port), with a join token and the key it holds.
@@ -216,12 +230,12 @@ impl Member {
     /// # Errors
     /// When no manager gives it.
     pub(super) async fn come_back(&self, remotes: &[String], token: &str) -> Result<(), EnrollError> {
-        let current = self.shared.identity.current();
+        let current = self.shared.certificates.shown().current();
         let mut last = EnrollError::Unreachable("no manager was named".to_owned());
         for remote in remotes {
             match enroll::again(remote, token, &current, &self.shared.dir.next_key()).await {
                 Ok(identity) => {
-                    self.shared.install(identity, None)?;
+                    self.shared.certificates.install(identity)?;
                     self.shared.managers.also(remotes);
                     return Ok(());
                 }
@@ -233,7 +247,7 @@ impl Member {
 
     /// Waits until the agent has a session and, if the node is a manager, its manager is a member.
     pub(super) async fn wait_connected(&self) {
-        let role = self.shared.identity.current().role();
+        let role = self.shared.certificates.shown().current().role();
         let mut session = self.session.clone();
         // A watch whose sender is gone means the member is being stopped; then nobody waits any more.
         let _ = session.wait_for(|state| state.is_connected()).await;
@@ -276,18 +290,21 @@ impl Member {
     /// # Errors
     /// When the rest could not form a quorum and `force` is not set. Then nothing was stopped.
     pub(super) async fn leave(&self, force: bool) -> Result<(), ManagerError> {
+        let ends = Instant::now() + LEAVE_LIMIT;
         // Or it would join anew as soon as it is out.
         self.stop_supervising().await;
+        // Before anybody is told: who has said goodbye must not be back.
+        let Shared { dir, record, .. } = &*self.shared;
+        dir.mark_leaving(record, true);
         let manager = self.shared.manager.borrow().clone();
         if let Some(manager) = &manager
             && !force
             && let Err(error) = manager.leave(false).await
         {
+            dir.mark_leaving(record, false);
             self.supervise();
             return Err(error);
         }
-        // Nobody can refuse any more.
-        self.shared.dir.mark_leaving(&self.shared.record);
         let worker = lock(&self.worker).take();
         // Containers take their time to stop, and the others theirs to agree: both at once.
         let farewell = async {
@@ -300,7 +317,7 @@ impl Member {
         };
         let release = async {
             if let Some(worker) = worker {
-                worker.leave().await;
+                worker.leave(ends).await;
             }
         };
         let (left, ()) = tokio::join!(farewell, release);
@@ -312,28 +329,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn renewal(identity: &Identity) -> Timestamp {
-    renewal_moment(identity.certificate().not_before, identity.certificate().not_after)
-}
-
 impl Shared {
-    pub(super) fn renew_at(&self) -> Timestamp {
-        *lock(&self.renew_at)
-    }
-
-    /// Makes `identity` this node's, on disk and in force. The next is due at `renew_at`, or in its own time.
-    pub(super) fn install(&self, identity: Identity, renew_at: Option<Timestamp>) -> Result<(), IdentityError> {
-        let mut due = lock(&self.renew_at);
-        identity.save(&self.dir.identity())?;
-        *due = renew_at.unwrap_or_else(|| renewal(&identity));
-        self.identity.replace(identity);
-        self.dir.forget_next_key();
-        Ok(())
-    }
-
     /// The other managers, host:port.
     pub(super) fn other_managers(&self) -> Vec<String> {
-        let own = self.identity.current().node_id().to_owned();
+        let own = self.certificates.shown().current().node_id().to_owned();
         let others = self.managers.list().into_iter().filter(|manager| manager.node_id != own);
         others.map(|manager| manager.addr).collect()
     }
@@ -343,7 +342,7 @@ impl Shared {
     }
 
     pub(super) async fn start_manager_on(&self, listen: TcpListener, start: Start) -> Result<(), MemberError> {
-        let identity = self.identity.current();
+        let identity = self.certificates.shown().current();
         let manager = Manager::start(ManagerConfig {
             node_id: identity.node_id().to_owned(),
             cluster_id: identity.cluster_id().to_owned(),
@@ -351,7 +350,7 @@ impl Shared {
             listen,
             limits: self.limits,
             advertise_addr: self.record.advertise_addr.to_string(),
-            identity: self.identity.clone(),
+            identity: self.certificates.shown().clone(),
             dialer: self.dialer.clone(),
             clock: Arc::new(SystemClock::new()),
             start,
@@ -384,7 +383,7 @@ impl Shared {
 
     fn as_peer(&self) -> PeerManager {
         PeerManager {
-            node_id: self.identity.current().node_id().to_owned(),
+            node_id: self.certificates.shown().current().node_id().to_owned(),
             addr: self.record.advertise_addr.to_string(),
             leader: true,
         }

@@ -3,6 +3,7 @@
 //! Owns the lock on the data root. Containers belong to their shims: nothing here stops one.
 
 mod address;
+mod certificates;
 mod enroll;
 mod facts;
 mod generic_resources;
@@ -22,9 +23,11 @@ use std::{
 };
 
 use rustix::fs::{FlockOperation, flock};
+use skep_common::limits::STOP_LIMIT;
 use skep_runtime::{Containers, Runtime, RuntimeConfig};
+use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::info;
+use tracing::{info, warn};
 
 pub use self::{
     facts::ENGINE_VERSION,
@@ -34,7 +37,7 @@ pub use self::{
 use self::{local_swarm::LocalSwarm, socket::HostSocket};
 use crate::api::{self, backend::ApiState};
 
-/// Runs the daemon until `stop` is cancelled, then lets what is under way finish.
+/// Runs the daemon until `stop` is cancelled, then lets what is under way finish: in bounded time, whatever state it is in.
 ///
 /// # Errors
 /// When it cannot start; see [`DaemonError`].
@@ -46,7 +49,8 @@ pub async fn run(options: DaemonOptions, stop: CancellationToken) -> Result<(), 
         facts::gather(&options).map_err(|source| DaemonError::Directory { path: options.data_root.clone(), source })?;
     let mut runtime = RuntimeConfig::new(&options.data_root, &options.exec_root);
     runtime.shim_args.extend(options.shim_args.iter().cloned());
-    let containers = Containers::open(runtime).await.map_err(|error| DaemonError::Runtime(error.to_string()))?;
+    let Some(containers) = stop.run_until_cancelled(Containers::open(runtime)).await else { return Ok(()) };
+    let containers = containers.map_err(|error| DaemonError::Runtime(error.to_string()))?;
     let runtime: Arc<dyn Runtime> = Arc::new(containers);
     let swarm = LocalSwarm::open(&options.data_root, Arc::clone(&runtime), host.description.clone(), options.limits)?;
 
@@ -67,7 +71,11 @@ pub async fn run(options: DaemonOptions, stop: CancellationToken) -> Result<(), 
     stop.cancelled().await;
     info!("the daemon stops; containers run on");
     servers.wait().await;
-    swarm.shutdown().await;
+    if timeout(STOP_LIMIT, swarm.shutdown()).await.is_err() {
+        warn!(
+            "not everything could be closed in time; the daemon ends as it is, and the next one goes on from what is on disk"
+        );
+    }
     Ok(())
 }
 

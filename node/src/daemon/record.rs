@@ -2,7 +2,8 @@
 //!
 //! Owns that file. Invariants: it is written before the step it announces (a join is recorded before the first packet
 //! leaves, so it goes on after a restart) and removed last when the node leaves; the identity files beside it say who the
-//! node is, this file only how it is reached and what it is still waiting for.
+//! node is, this file only how it is reached and what it is still waiting for. What a later release has added is passed over,
+//! and what an earlier one did not write has a default: either reads the other's.
 
 use std::{
     fs, io,
@@ -12,13 +13,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use skep_common::durable::write_atomic;
+use skep_worker::Managers;
 use tracing::warn;
 
 use super::DaemonError;
 
 /// How this node takes part in a swarm.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Record {
     /// host:port of 2377 to bind, should the node manage.
     pub(super) listen_addr: SocketAddr,
@@ -27,6 +28,9 @@ pub(super) struct Record {
     /// What the user asked to be advertised, an IP or an interface; without, the address was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) advertise: Option<String>,
+    /// host:port of managers that a person has named: where to ask when the list of managers is lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) remotes: Vec<String>,
     /// Set until the node has its certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) joining: Option<Joining>,
@@ -37,7 +41,6 @@ pub(super) struct Record {
 
 /// A join under way. Holds the token, so the file is readable by root only and there is no `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Joining {
     /// host:port of managers, tried in turn.
     pub(super) remotes: Vec<String>,
@@ -45,6 +48,15 @@ pub(super) struct Joining {
     pub(super) token: String,
     /// `proto::Availability` of the new node.
     pub(super) availability: i32,
+}
+
+impl Record {
+    /// The managers this node knows: those the swarm has named; when that list is lost, those a person has, and itself if it
+    /// was one.
+    pub(super) fn known_managers(&self, dir: &SwarmDir) -> Managers {
+        let own = dir.manager().exists().then(|| self.advertise_addr.to_string());
+        Managers::open(dir.managers(), self.remotes.iter().cloned().chain(own).collect())
+    }
 }
 
 /// The directory `swarm/` of a node: the record, and beside it `identity/`, `raft/` and what else dies with the
@@ -111,11 +123,11 @@ impl SwarmDir {
         write_atomic(&self.file(), &serde_json::to_vec_pretty(record)?, 0o600)
     }
 
-    /// Notes that the node leaves, so that a daemon that is interrupted goes on with it when it starts again.
-    pub(super) fn mark_leaving(&self, record: &Record) {
-        if let Err(error) = self.save(&Record { leaving: true, ..record.clone() }) {
+    /// Notes whether the node leaves, so that a daemon that is interrupted goes on with it when it starts again.
+    pub(super) fn mark_leaving(&self, record: &Record, leaving: bool) {
+        if let Err(error) = self.save(&Record { leaving, ..record.clone() }) {
             // The disk may be full of what leaving removes.
-            warn!(%error, "cannot note that this node leaves its swarm; leaving all the same");
+            warn!(%error, leaving, "cannot note whether this node leaves its swarm; going on all the same");
         }
     }
 
@@ -148,6 +160,7 @@ mod tests {
             listen_addr: "0.0.0.0:2377".parse().unwrap(),
             advertise_addr: "10.0.0.1:2377".parse().unwrap(),
             advertise: Some("eth0".to_owned()),
+            remotes: vec!["10.0.0.2:2377".to_owned()],
             joining: Some(Joining {
                 remotes: vec!["10.0.0.2:2377".to_owned()],
                 token: "SWMTKN-1-x".to_owned(),
@@ -178,8 +191,38 @@ mod tests {
         dir.save(&record()).unwrap();
         assert!(!fs::read_to_string(dir.file()).unwrap().contains("leaving"), "read by releases that do not know it");
         assert!(!dir.load().unwrap().unwrap().leaving);
-        dir.mark_leaving(&record());
+        dir.mark_leaving(&record(), true);
         assert!(dir.load().unwrap().unwrap().leaving);
+    }
+
+    #[test]
+    fn what_a_later_release_has_added_is_passed_over() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = SwarmDir::new(root.path());
+        dir.save(&record()).unwrap();
+        let mut later: serde_json::Value = serde_json::from_slice(&fs::read(dir.file()).unwrap()).unwrap();
+        later["newer"] = true.into();
+        later["joining"]["newer"] = 1.into();
+        fs::write(dir.file(), later.to_string()).unwrap();
+        assert!(dir.load().unwrap() == Some(record()));
+    }
+
+    #[test]
+    fn a_list_of_managers_that_is_lost_begins_with_those_a_person_has_named() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = SwarmDir::new(root.path());
+        dir.save(&record()).unwrap();
+        let known = || {
+            let managers = dir.load().unwrap().unwrap().known_managers(&dir).list();
+            managers.into_iter().map(|manager| manager.addr).collect::<Vec<_>>()
+        };
+        let named = skep_proto::v1::PeerManager { node_id: "m".into(), addr: "10.0.0.9:2377".into(), leader: false };
+        record().known_managers(&dir).learn(vec![named], 7);
+        assert_eq!(known(), ["10.0.0.9:2377"]);
+        fs::write(dir.managers(), "spoiled").unwrap();
+        assert_eq!(known(), ["10.0.0.2:2377"]);
+        fs::create_dir_all(dir.manager()).unwrap();
+        assert_eq!(known(), ["10.0.0.2:2377", "10.0.0.1:2377"], "it manages itself");
     }
 
     #[test]

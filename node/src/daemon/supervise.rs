@@ -1,6 +1,6 @@
 //! The loop that makes a node what its swarm wants: asks [`Supervisor`] and runs what it says.
 //!
-//! Owns the node's identity files and the life of its manager. Every effect is a task of its own that can be given up; none
+//! Owns the life of the node's manager. Every effect is a task of its own that can be given up; none
 //! waits for another, and the end of supervising ends them all.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -9,7 +9,7 @@ use skep_common::{
     clock::{Clock as _, SystemClock},
     random,
 };
-use skep_core::supervision::{Certificate, Effect, ManagerState, Situation, Supervisor, Wish};
+use skep_core::supervision::{Effect, ManagerState, Situation, Supervisor, Wish};
 use skep_manager::{Manager, Membership, Start};
 use skep_worker::SessionState;
 use tokio::{sync::watch, task::JoinSet};
@@ -55,22 +55,25 @@ impl Shared {
         let clock = SystemClock::new();
         let mut supervisor = Supervisor::default();
         let mut running = Running::default();
-        let mut identity = self.identity.changed();
+        let mut identity = self.certificates.shown().changed();
         let mut failures = BTreeMap::<Effect, String>::new();
         while !stop.is_cancelled() {
             let wish = wish(&session.borrow_and_update());
             identity.mark_unchanged();
-            let mut status = self.manager.borrow().as_ref().map(Manager::status);
+            let (now, manager) = (clock.now(), self.manager.borrow().clone());
+            let mut status = manager.as_ref().map(Manager::status);
             let situation = Situation {
                 wish,
-                certificate: self.certificate(),
+                certificate: self.certificates.settle(now),
                 manager: match status.as_mut().map(|status| status.borrow_and_update().membership) {
                     None => ManagerState::Stopped { has_state: self.dir.manager().exists() },
                     Some(Membership::Removed) => ManagerState::Disowned,
-                    Some(Membership::Pending | Membership::Member) => ManagerState::Runs,
+                    Some(Membership::Pending | Membership::Member) => {
+                        ManagerState::Runs { can_issue: manager.is_some_and(|manager| manager.can_issue_own()) }
+                    }
                 },
             };
-            let decision = supervisor.next(&situation, clock.now(), clock.monotonic());
+            let decision = supervisor.next(&situation, now, clock.monotonic());
             for effect in decision.give_up {
                 if let Some(token) = running.tokens.get(&effect) {
                     token.cancel();
@@ -107,17 +110,10 @@ impl Shared {
         while running.tasks.join_next().await.is_some() {}
     }
 
-    fn certificate(&self) -> Certificate {
-        let identity = self.identity.current();
-        let held = identity.certificate();
-        let (role, not_before, not_after) = (held.role, held.not_before, held.not_after);
-        Certificate { role, not_before, not_after, renew_at: self.renew_at() }
-    }
-
     async fn perform(&self, effect: Effect, given_up: CancellationToken) -> Result<(), EffectError> {
         match effect {
             Effect::Renew => given_up.run_until_cancelled(self.renew()).await.unwrap_or(Err(EffectError::GivenUp)),
-            Effect::IssueOwn => self.issue_own().await,
+            Effect::IssueOwn => self.issue_own(),
             Effect::Start => self.start_or_join(&given_up).await,
             Effect::Retire => {
                 self.retire_manager().await;
@@ -128,13 +124,15 @@ impl Shared {
 
     /// Gets a certificate for the role the swarm wants this node to have, from whichever manager answers.
     async fn renew(&self) -> Result<(), EffectError> {
-        let current = self.identity.current();
+        let current = self.certificates.shown().current();
         let mut last = EnrollError::Unreachable("no manager is known".to_owned());
         for manager in self.managers.list() {
             match enroll::renew(&self.dialer, &manager.addr, current.roots_pem(), &self.dir.next_key()).await {
                 Ok(identity) => {
-                    info!(role = ?identity.role(), "the node has a new certificate");
-                    return Ok(self.install(identity, None).map_err(EnrollError::from)?);
+                    let role = identity.role();
+                    self.certificates.install(identity)?;
+                    info!(?role, "the node has a new certificate");
+                    return Ok(());
                 }
                 Err(error) => last = error,
             }
@@ -142,12 +140,15 @@ impl Shared {
         Err(last.into())
     }
 
-    /// Lets the manager of this node issue the certificate, and asks for a proper one as soon as the managers can decide.
-    async fn issue_own(&self) -> Result<(), EffectError> {
+    /// Lets the manager of this node issue a certificate; a proper one is asked for as soon as the managers can decide.
+    fn issue_own(&self) -> Result<(), EffectError> {
         let Some(manager) = self.manager.borrow().clone() else { return Err(EffectError::GivenUp) };
         let identity = manager.issue_own()?;
-        warn!("this manager's certificate was not valid any more: it has issued one itself, from the state it holds");
-        Ok(self.install(identity, Some(SystemClock::new().now())).map_err(EnrollError::from)?)
+        warn!(
+            "this manager's certificate is not valid: until it is renewed one stands in for it that this manager has issued itself, from the state it holds"
+        );
+        self.certificates.stand_in(identity);
+        Ok(())
     }
 
     /// Starts the manager of a node that was one before, or has just been promoted.

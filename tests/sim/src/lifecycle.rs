@@ -50,6 +50,8 @@ struct Machine {
     id: String,
     // ---- the disk
     certificate: Certificate,
+    /// What its manager has issued to stand in for that; it is never on the disk.
+    own: Option<Certificate>,
     key: u64,
     next_key: Option<u64>,
     raft_id: Option<u64>,
@@ -75,6 +77,12 @@ impl Machine {
         Timestamp::from_secs(now.as_secs() + self.skew)
     }
 
+    /// The certificate it shows at this true time.
+    fn shows(&self, now: Timestamp) -> Certificate {
+        let wall = self.wall(now);
+        self.own.filter(|own| self.certificate.is_stood_in_for(own, wall)).unwrap_or(self.certificate)
+    }
+
     fn is_up(&self) -> bool {
         self.down_until.is_none()
     }
@@ -87,18 +95,18 @@ impl Machine {
 
     fn end(&mut self, until: Duration) {
         self.down_until = Some(until);
-        self.manager = None;
+        (self.manager, self.own) = (None, None);
         self.under_way.clear();
         self.idle_since = None;
     }
 
-    fn situation(&self) -> Situation {
+    fn situation(&self, now: Timestamp) -> Situation {
         let manager = match &self.manager {
             None => ManagerState::Stopped { has_state: self.raft_id.is_some() },
             Some(manager) if manager.disowned => ManagerState::Disowned,
-            Some(_) => ManagerState::Runs,
+            Some(_) => ManagerState::Runs { can_issue: true },
         };
-        Situation { wish: self.wish, certificate: self.certificate, manager }
+        Situation { wish: self.wish, certificate: self.shows(now), manager }
     }
 }
 
@@ -145,6 +153,7 @@ impl Run {
             run.machines.push(Machine {
                 id: id.clone(),
                 certificate,
+                own: None,
                 key: index as u64,
                 next_key: None,
                 raft_id,
@@ -282,7 +291,7 @@ impl Run {
             let role = self.world.role(&id);
             let certificate = self.issue(role, now, Duration::from_secs(90 * DAY));
             let machine = &mut self.machines[index];
-            (machine.certificate, machine.look_at) = (certificate, self.now);
+            (machine.certificate, machine.own, machine.look_at) = (certificate, None, self.now);
             (machine.key, machine.next_key) = (known.unwrap_or(machine.key), None);
             self.count("a node brought back by hand");
         }
@@ -310,7 +319,7 @@ impl Run {
     /// Whether two nodes can speak: both are there and take each other's certificate by their own clocks.
     fn can_speak(&self, one: &Machine, other: &Machine) -> bool {
         let there = |machine: &Machine| machine.is_up() && !machine.is_cut;
-        let takes = |by: &Machine, of: &Machine| of.certificate.is_valid(by.wall(self.wall()));
+        let takes = |by: &Machine, of: &Machine| of.shows(self.wall()).is_valid(by.wall(self.wall()));
         one.id == other.id || there(one) && there(other) && takes(one, other) && takes(other, one)
     }
 
@@ -406,10 +415,10 @@ impl Run {
 
     fn look(&mut self, index: usize) -> Step {
         let now = self.now;
-        let wall = self.machines[index].wall(self.wall());
+        let (time, wall) = (self.wall(), self.machines[index].wall(self.wall()));
         if self.machines[index].look_at <= now {
             let machine = &mut self.machines[index];
-            let decision = machine.supervisor.next(&machine.situation(), wall, now);
+            let decision = machine.supervisor.next(&machine.situation(time), wall, now);
             for effect in decision.give_up {
                 if let Some((ends, given_up)) = machine.under_way.get_mut(&effect) {
                     (*ends, *given_up) = (now, true);
@@ -497,8 +506,13 @@ impl Run {
         let by =
             self.world.leader().and_then(|leader| self.machine(leader)).map_or(self.wall(), |it| it.wall(self.wall()));
         let certificate = self.issue(self.world.role(&id), by, Duration::from_secs(90 * DAY));
+        let wall = self.machines[index].wall(self.wall());
         let machine = &mut self.machines[index];
-        (machine.certificate, machine.key, machine.next_key) = (certificate, key, None);
+        if !certificate.may_replace(&machine.certificate, wall) {
+            self.count("a certificate of a wrong clock was refused");
+            return false;
+        }
+        (machine.certificate, machine.own, machine.key, machine.next_key) = (certificate, None, key, None);
         true
     }
 
@@ -507,7 +521,7 @@ impl Run {
         let runs = self.machines[index].manager.is_some();
         if runs {
             let own = self.issue(NodeRole::Manager, wall, Duration::from_secs(3600));
-            self.machines[index].certificate = Certificate { renew_at: wall, ..own };
+            self.machines[index].own = Some(Certificate { renew_at: wall, ..own });
             self.count("a manager issued its own certificate");
         }
         runs

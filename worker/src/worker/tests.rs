@@ -469,7 +469,7 @@ async fn leaving_takes_everything_along() {
     let worker = host.start(&[&manager]).await;
     manager.reported("t1", TaskState::Running).await;
     manager.reported("t2", TaskState::Ready).await;
-    worker.leave().await;
+    worker.leave(tokio::time::Instant::now() + skep_common::limits::LEAVE_LIMIT).await;
     assert_eq!(host.runtime.list().await.unwrap(), []);
     assert_eq!(fs::read_dir(host.worker_dir()).unwrap().count(), 0);
 }
@@ -502,7 +502,9 @@ async fn leaving_waits_neither_for_graces_nor_for_what_does_not_end() {
         with("never ready", "endless"),
     ]);
 
-    timeout(LONG, worker.leave()).await.expect("leaving ends");
+    timeout(LONG, worker.leave(tokio::time::Instant::now() + skep_common::limits::LEAVE_LIMIT))
+        .await
+        .expect("leaving ends");
     assert_eq!(host.runtime.list().await.unwrap(), []);
     assert_eq!(fs::read_dir(host.worker_dir()).unwrap().count(), 0);
 }

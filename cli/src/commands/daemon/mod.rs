@@ -32,11 +32,14 @@ pub(crate) fn run(args: DaemonArgs) -> Result<()> {
         Err(error) => warn!(%error, "the number of files this daemon may open stays as it is"),
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("skep").build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
         stop_on_signal(stop.clone())?;
         skep_node::daemon::run(options, stop).await.context("the daemon could not run")
-    })
+    });
+    // What still waits for a disk on a thread of its own does not keep the process.
+    runtime.shutdown_background();
+    ended
 }
 
 /// The level for our own crates; of the libraries' only what an operator can act on. openraft calls every attempt to

@@ -1,7 +1,11 @@
 //! What a node certificate says. The swarm's CA writes: CN = node id, OU = role, O = swarm id.
 
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use skep_proto::v1::NodeRole;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::{
+    prelude::{FromDer as _, X509Certificate},
+    time::ASN1Time,
+};
 
 use super::IdentityError;
 use crate::clock::Timestamp;
@@ -16,6 +20,18 @@ pub fn role_unit(role: NodeRole) -> &'static str {
     match role {
         NodeRole::Manager => MANAGER_UNIT,
         NodeRole::Worker => WORKER_UNIT,
+    }
+}
+
+/// A moment as people read it, to the minute: certificates and clocks are compared, not measured.
+pub fn date(time: Timestamp) -> String {
+    match ASN1Time::from_timestamp(time.as_secs()) {
+        Ok(time) => {
+            let time = time.to_datetime();
+            format!("{} {:02}:{:02} UTC", time.date(), time.hour(), time.minute())
+        }
+        // A year that no certificate can name.
+        Err(_) => format!("{} s after 1970", time.as_secs()),
     }
 }
 
@@ -52,6 +68,13 @@ impl NodeCertificate {
             not_before: Timestamp::from_secs(certificate.validity().not_before.timestamp()),
             not_after: Timestamp::from_secs(certificate.validity().not_after.timestamp()),
         })
+    }
+
+    /// Reads the first certificate of a PEM chain.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, IdentityError> {
+        let leaf =
+            CertificateDer::from_pem_slice(pem).map_err(|error| IdentityError::Certificate(error.to_string()))?;
+        Self::from_der(&leaf)
     }
 
     /// Whether it is valid at `now`: neither expired nor from the future.

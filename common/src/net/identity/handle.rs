@@ -24,8 +24,8 @@ impl IdentityHandle {
     }
 
     /// Puts `identity` in force: the next handshake uses it. Open connections keep theirs.
-    pub fn replace(&self, identity: Identity) {
-        self.identity.send_replace(Arc::new(identity));
+    pub fn replace(&self, identity: impl Into<Arc<Identity>>) {
+        self.identity.send_replace(identity.into());
     }
 
     /// Tells of replacements.

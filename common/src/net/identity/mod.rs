@@ -20,7 +20,7 @@ use rustls::{
 use skep_proto::v1::NodeRole;
 
 pub use self::{
-    certificate::{MANAGER_UNIT, NodeCertificate, WORKER_UNIT, role_unit},
+    certificate::{MANAGER_UNIT, NodeCertificate, WORKER_UNIT, date, role_unit},
     csr::{csr_for, new_key_and_csr},
     handle::IdentityHandle,
 };

@@ -55,7 +55,10 @@ impl Right {
         if self.rpc.callers == Callers::Members {
             return match self.roles.is_member(node_id) {
                 true => Ok(NodeRole::Manager),
-                false => Err(Status::permission_denied("this call is for members of the managers' consensus only")),
+                false => {
+                    self.roles.refused_member();
+                    Err(Status::permission_denied("this call is for members of the managers' consensus only"))
+                }
             };
         }
         match self.roles.role_of(node_id) {

@@ -26,6 +26,9 @@ pub trait RoleSource: Send + Sync {
     fn is_member(&self, _node_id: &str) -> bool {
         false
     }
+
+    /// A node that is no member, as far as this one knows, was refused a call of members.
+    fn refused_member(&self) {}
 }
 
 const REASON: &str = "skep-reason";

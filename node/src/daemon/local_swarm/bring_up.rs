@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use skep_common::net::{backoff::Backoff, identity::Identity};
 use skep_proto::v1::Availability;
-use skep_worker::Managers;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
@@ -78,7 +77,7 @@ impl LocalSwarm {
             let enrolled = cancel.run_until_cancelled(self.enroll(&joining)).await;
             let identity = enrolled.unwrap_or(Err(BringUp::GivenUp))?;
             identity.save(&self.inner.dir.identity()).map_err(|error| failed(&error))?;
-            *record = joined(&self.inner.dir, record, &joining).map_err(|error| failed(&error))?;
+            *record = joined(&self.inner.dir, record).map_err(|error| failed(&error))?;
         }
         self.follow_address(record);
         let identity = Identity::load(&self.inner.dir.identity()).map_err(|error| failed(&error))?;
@@ -93,7 +92,7 @@ impl LocalSwarm {
     /// A machine may have another address than when it joined.
     fn follow_address(&self, record: &mut Record) {
         let Ok(interfaces) = address::interfaces() else { return };
-        let managers = Managers::open(self.inner.dir.managers(), Vec::new()).list();
+        let managers = record.known_managers(&self.inner.dir).list();
         let way = || managers.iter().find_map(|manager| address::towards(&manager.addr));
         let Some(ip) = address::moved(record.advertise.as_deref(), record.advertise_addr.ip(), &interfaces, way) else {
             return;
@@ -128,10 +127,9 @@ impl LocalSwarm {
     }
 }
 
-/// The node has its certificate: the record without the join. Whoever is interrupted from here on goes on from what is on disk, so
-/// the managers are noted before the join, which names them, is forgotten.
-fn joined(dir: &SwarmDir, record: &Record, joining: &Joining) -> std::io::Result<Record> {
-    Managers::open(dir.managers(), Vec::new()).also(&joining.remotes);
+/// The node has its certificate: the record without the join. It still names the managers, so whoever is interrupted from here on
+/// goes on from what is on disk.
+fn joined(dir: &SwarmDir, record: &Record) -> std::io::Result<Record> {
     let record = Record { joining: None, ..record.clone() };
     dir.save(&record)?;
     dir.forget_next_key();
@@ -173,15 +171,17 @@ mod tests {
             listen_addr: "0.0.0.0:2377".parse().unwrap(),
             advertise_addr: "192.0.2.9:2377".parse().unwrap(),
             advertise: None,
-            joining: Some(joining.clone()),
+            remotes: vec![remote.clone()],
+            joining: Some(joining),
             leaving: false,
         };
         dir.save(&record).unwrap();
-        joined(&dir, &record, &joining).unwrap();
+        joined(&dir, &record).unwrap();
 
         // The daemon starts again.
-        assert!(dir.load().unwrap().unwrap().joining.is_none());
-        let managers = Managers::open(dir.managers(), Vec::new());
+        let record = dir.load().unwrap().unwrap();
+        assert!(record.joining.is_none());
+        let managers = record.known_managers(&dir);
         assert_eq!(
             managers.list().into_iter().map(|manager| manager.addr).collect::<Vec<_>>(),
             std::slice::from_ref(&remote)
