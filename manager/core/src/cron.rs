@@ -13,12 +13,13 @@ pub mod schedule;
 use std::sync::Arc;
 
 use skep_common::clock::Timestamp;
-use skep_proto::v1::{JobStatus, Service};
+use skep_proto::v1::{JobOutcome, JobStatus, Service};
 use skep_store::View;
 
 use self::schedule::Schedule;
 use crate::{
-    Plan, Scope, job,
+    Plan, Scope,
+    job::{self, tasks::Progress},
     plan::{Planner, Write},
     policy::{self, HistoryComplete, HistoryFailed, StartingDeadline},
 };
@@ -39,7 +40,7 @@ pub fn plan(view: &View, scope: &Scope, now: Timestamp) -> Plan {
 fn tend(view: &View, service: &Arc<Service>, schedule: &Schedule, now: Timestamp, planner: &mut Planner<'_>) {
     let before = service.job.clone().unwrap_or_default();
     let mut job = before.clone();
-    close_finished(view, service, &mut job, now);
+    close_finished(view, service, &mut job, now, planner);
     if let Some(tick) = schedule.newest(Timestamp(job.last_tick), now) {
         decide(service, &mut job, tick, now);
     }
@@ -54,10 +55,18 @@ fn tend(view: &View, service: &Arc<Service>, schedule: &Schedule, now: Timestamp
     }
 }
 
-fn close_finished(view: &View, service: &Service, job: &mut JobStatus, now: Timestamp) {
+/// Closes the runs that are over. One that no node is fit for may still begin somewhere until its deadline has passed;
+/// then it has failed, for nothing came of it, and it must not stand in the way of the ticks to come.
+fn close_finished(view: &View, service: &Service, job: &mut JobStatus, now: Timestamp, planner: &mut Planner<'_>) {
+    let StartingDeadline(deadline) = policy::of(service.spec.as_ref().and_then(policy::labels));
     for run in job.runs.iter_mut().filter(|run| job::is_open(run)) {
-        if let Some(outcome) = job::tasks::outcome(view, service, run.iteration) {
-            job::close(run, outcome, now);
+        match job::tasks::progress(view, service, run.iteration) {
+            Progress::Open => {}
+            Progress::Over(outcome) => job::close(run, outcome, now),
+            Progress::Nowhere if Timestamp(run.started_at) + deadline <= now => {
+                job::close(run, JobOutcome::Failed, now);
+            }
+            Progress::Nowhere => planner.wake_at(Timestamp(run.started_at) + deadline),
         }
     }
 }
@@ -75,7 +84,7 @@ fn decide(service: &Service, job: &mut JobStatus, tick: Timestamp, now: Timestam
 
 #[cfg(test)]
 mod tests {
-    use skep_proto::v1::{Annotations, GlobalJob, ServiceSpec, service_spec::Mode};
+    use skep_proto::v1::{Annotations, ReplicatedJob, ServiceSpec, service_spec::Mode};
     use skep_store::TxBuilder;
 
     use super::*;
@@ -90,7 +99,7 @@ mod tests {
         labels.insert(policy::SCHEDULE.into(), "@every 10m".into());
         let spec = ServiceSpec {
             annotations: Some(Annotations { name: "job".into(), labels }.into()),
-            mode: Some(Mode::GlobalJob(GlobalJob {})),
+            mode: Some(Mode::ReplicatedJob(ReplicatedJob { total_completions: 1, ..ReplicatedJob::default() })),
             ..ServiceSpec::default()
         };
         let view = View::default();

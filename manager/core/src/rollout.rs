@@ -17,13 +17,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use skep_common::clock::{Timestamp, duration};
 use skep_proto::v1::{
-    FailureAction, RestartState, Service, Task, TaskCause, TaskState, UpdateConfig, UpdateOrder, UpdateState,
-    UpdateStatus,
+    Availability, FailureAction, RestartState, Service, Task, TaskCause, TaskState, UpdateConfig, UpdateOrder,
+    UpdateState, UpdateStatus,
 };
 
 use crate::{
     backoff, defaults,
-    enforcer::Nodes,
+    enforcer::{self, Nodes},
     task::{Place, TaskExt},
     tenants::Held,
     update::is_dirty,
@@ -56,6 +56,8 @@ pub(crate) struct Rollout<'v> {
     /// Those of them that wait for their turn: whether their task runs, and the place. One whose task is over gets its
     /// new task from the restart policy if that comes first.
     waiting: Vec<(bool, Place<'v>)>,
+    /// Places of a global service that an update which is over has left out.
+    left_out: Vec<Place<'v>>,
     busy: usize,
     failed: usize,
     /// The task that failed last.
@@ -173,6 +175,7 @@ impl<'v> Rollout<'v> {
             places: 0,
             unfinished: 0,
             waiting: Vec::new(),
+            left_out: Vec::new(),
             busy: 0,
             failed: 0,
             culprit: String::new(),
@@ -181,14 +184,16 @@ impl<'v> Rollout<'v> {
         };
         for held in held {
             let Some(newest) = held.newest() else { continue };
-            if is_dirty(nodes.view, service, newest) {
-                rollout.places += 1;
-                rollout.unfinished += 1;
-                rollout.waiting.push((newest.state() == TaskState::Running, held.place));
+            let is_dirty = |task| is_dirty(nodes.view, service, task);
+            if is_dirty(newest) {
+                if !rollout.leaves_out(nodes, held.place) {
+                    rollout.places += 1;
+                    rollout.unfinished += 1;
+                    rollout.waiting.push((newest.state() == TaskState::Running, held.place));
+                }
                 continue;
             }
-            let stays_behind =
-                held.successor.is_some() && held.holder.is_some_and(|old| is_dirty(nodes.view, service, old));
+            let stays_behind = held.successor.is_some() && held.holder.is_some_and(|old| is_dirty(old));
             // Once its new task has ended the place had its turn: from then on it is the restart policy's.
             rollout.unfinished += usize::from(stays_behind && is_first(newest) && !newest.is_terminal());
             let trial = trial_ends(service, newest).filter(|_| stays_behind).unwrap_or(Timestamp::ZERO);
@@ -196,6 +201,19 @@ impl<'v> Rollout<'v> {
         }
         rollout.waiting.sort_unstable();
         rollout
+    }
+
+    /// Whether a place that is not what the service asks for is not the update's business. As in Docker a global service's task
+    /// on a paused node is left as it is. Once the node is active it has its turn in the update that is under way. Where that
+    /// is over the task is replaced by itself, so that nothing the other nodes run is undone should the new one fail.
+    fn leaves_out(&mut self, nodes: &Nodes<'_>, place: Place<'v>) -> bool {
+        let Place::Node(id) = place else { return false };
+        if nodes.view.node(id).is_some_and(|node| enforcer::availability(node) == Availability::Pause) {
+            return true;
+        }
+        let is_late = matches!(self.terms.state, UpdateState::Completed | UpdateState::RollbackCompleted);
+        self.left_out.extend(is_late.then_some(place));
+        is_late
     }
 
     /// Takes in how the newest task of a place is doing, which is one of the version in force. One that `leaves` its node
@@ -246,7 +264,7 @@ impl<'v> Rollout<'v> {
     /// When time alone changes how the update stands.
     pub(crate) fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
         let is_done = self.is_under_way() && self.unfinished == 0 && self.busy == 0;
-        let due = self.due.filter(|_| self.is_under_way());
+        let due = self.due.filter(|_| self.is_under_way() || !self.left_out.is_empty());
         due.or_else(|| is_done.then(|| self.watched_until())).filter(|at| *at > now)
     }
 
@@ -275,12 +293,11 @@ impl<'v> Rollout<'v> {
 
     /// The places whose turn it is.
     pub(crate) fn turns(&self) -> BTreeMap<Place<'v>, Turn> {
-        if !self.is_under_way() {
-            return BTreeMap::new();
-        }
         let cause = if self.is_rollback() { TaskCause::Rollback } else { TaskCause::Update };
         let turn = Turn { cause, order: self.terms.config.order() };
-        self.waiting.iter().take(room(&self.terms.config, self.busy)).map(|(_, place)| (*place, turn)).collect()
+        let waiting = self.waiting.iter().filter(|_| self.is_under_way()).map(|(_, place)| place);
+        let next = waiting.chain(&self.left_out).take(room(&self.terms.config, self.busy));
+        next.map(|place| (*place, turn)).collect()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "Docker compares in single precision; so 7 of 10 is 0.7")]

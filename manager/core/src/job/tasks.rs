@@ -78,17 +78,28 @@ pub(crate) fn plan(tending: &mut Tending<'_, '_>) {
     }
 }
 
-/// What came of a run; `None` while there is something left to do.
-pub(crate) fn outcome(view: &View, service: &Service, run: u64) -> Option<JobOutcome> {
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// There is something left to do.
+    Open,
+    /// There is nothing to do and nothing was done: the job has a place per node, and no node is fit.
+    Nowhere,
+    /// All is done or given up.
+    Over(JobOutcome),
+}
+
+/// How far a run has come.
+pub(crate) fn progress(view: &View, service: &Service, run: u64) -> Progress {
     let places = places(view, &service.id, run, is_global(service));
-    let standings: Vec<Standing> = match mode(service)? {
-        Mode::ReplicatedJob(mode) => {
+    let standings: Vec<Standing> = match mode(service) {
+        Some(Mode::ReplicatedJob(mode)) => {
             (0..mode.total_completions).map(|slot| Standing::of(places.get(&Place::Slot(slot)))).collect()
         }
         _ => {
             let stops = |task: &&Arc<Task>| task.may_run() && view.node(&task.node_id).is_some();
             if places.values().flat_map(|tenants| &tenants.leaving).copied().any(|task| stops(&task)) {
-                return None;
+                return Progress::Open;
             }
             let fitness = Fitness::of(service.spec.as_ref().and_then(|spec| spec.task.as_deref()));
             // Also one that a new leader has not heard of yet.
@@ -99,18 +110,17 @@ pub(crate) fn outcome(view: &View, service: &Service, run: u64) -> Option<JobOut
             // What is being forgotten on a node that is no longer fit is none of it.
             let standings: Vec<_> = open.chain(begun.filter(|standing| *standing != Standing::Empty)).collect();
             if standings.is_empty() {
-                // It waits for a node.
-                return None;
+                return Progress::Nowhere;
             }
             standings
         }
     };
     if standings.iter().any(|standing| matches!(standing, Standing::Empty | Standing::Active)) {
-        None
+        Progress::Open
     } else if standings.contains(&Standing::Failed) {
-        Some(JobOutcome::Failed)
+        Progress::Over(JobOutcome::Failed)
     } else {
-        Some(JobOutcome::Complete)
+        Progress::Over(JobOutcome::Complete)
     }
 }
 

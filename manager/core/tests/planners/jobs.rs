@@ -302,6 +302,35 @@ fn a_run_of_a_global_job_is_complete_when_every_node_that_should_have_run_it() {
 }
 
 #[test]
+fn a_run_for_which_no_node_is_fit_until_its_deadline_has_failed() {
+    use JobOutcome::{Complete, Failed, Running};
+    let deadline = ("skep.starting-deadline", "2m");
+    let spec = labelled(global(), &[(policy::SCHEDULE, "@every 10m"), ("skep.concurrency", "forbid"), deadline]);
+    let mut world = world(&["n1"]);
+    world.add_service("job", Program::Finishes, spec);
+    world.set_availability("n1", Availability::Pause);
+    world.tick(600 * SECOND);
+    world.tick(119 * SECOND);
+    assert_eq!(outcomes(&world), [(1, Running)]);
+    world.tick(SECOND);
+    assert_eq!(outcomes(&world), [(1, Failed)]);
+    // It stands in the way of no other, and one that finds a node in time is run.
+    world.tick(540 * SECOND);
+    assert_eq!(outcomes(&world), [(1, Failed), (2, Running)]);
+    world.set_availability("n1", Availability::Active);
+    world.tick(SECOND);
+    assert_eq!(outcomes(&world), [(1, Failed), (2, Complete)]);
+    // Nor is one waited for whose only node is gone for good.
+    world.programs.insert("job".into(), Program::Runs);
+    world.tick(600 * SECOND);
+    assert_eq!(outcomes(&world).last(), Some(&(3, Running)));
+    world.tick(200 * SECOND);
+    world.remove_node("n1");
+    world.tick(SECOND);
+    assert_eq!(outcomes(&world).last(), Some(&(3, Failed)));
+}
+
+#[test]
 fn a_run_whose_tasks_are_given_up_has_failed() {
     let mut world = world(&["n1"]);
     let spec = restarted(every_ten_seconds("forbid"), RestartCondition::OnFailure, 1);

@@ -149,10 +149,11 @@ fn decided_rightly(sight: &Sight<'_>, old: &Service, new: &Service, tally: &mut 
 /// A run is over when all is done or given up, or another takes its place.
 fn closed_rightly(view: &View, old: &Service, new: &Service) -> Step {
     let (before, after) = (job_of(old), job_of(new));
+    let now = Timestamp(new.meta.map_or(0, |meta| meta.updated_at));
     let was_open =
         |run: &&JobRun| before.runs.iter().any(|known| known.iteration == run.iteration && known.finished_at == 0);
     for run in after.runs.iter().filter(|run| run.finished_at != 0).filter(was_open) {
-        let stand = Stand::of(view, old, run.iteration);
+        let stand = Stand::of(view, old, run, now);
         must!(
             stand.allows(run.outcome()),
             "run {} of {} is over as {:?}, and is {stand:?}",
@@ -167,7 +168,7 @@ fn closed_rightly(view: &View, old: &Service, new: &Service) -> Step {
     let has_schedule = new.spec.as_ref().is_some_and(policy::is_scheduled);
     let must_stay = |run: &&JobRun| has_schedule && !replaces && run.finished_at == 0;
     for run in before.runs.iter().filter(must_stay).filter(|run| !keeps(run)) {
-        let stand = Stand::of(view, old, run.iteration);
+        let stand = Stand::of(view, old, run, now);
         let is_over = stand.allows(JobOutcome::Complete) || stand.allows(JobOutcome::Failed);
         must!(is_over, "run {} of {} is forgotten before its end, and is {stand:?}", run.iteration, new.id);
     }
@@ -185,17 +186,20 @@ struct Stand {
     done: u64,
     /// Those in which none has and one is to.
     active: u64,
+    /// Whether it has waited for a place as long as it may.
+    has_waited: bool,
 }
 
 impl Stand {
-    fn of(view: &View, service: &Service, run: u64) -> Self {
+    fn of(view: &View, service: &Service, run: &JobRun, now: Timestamp) -> Self {
+        let StartingDeadline(deadline) = policy::of(labels(service));
         let spec = service.spec.as_ref();
         let slots = match spec.and_then(|spec| spec.mode.as_ref()) {
             Some(Mode::ReplicatedJob(mode)) => Some(mode.total_completions),
             _ => None,
         };
         let is_asked = |task: &Task| slots.is_none_or(|slots| task.slot < slots);
-        let tasks = view.tasks_of_service(&service.id).filter(|task| task.job_iteration == run);
+        let tasks = view.tasks_of_service(&service.id).filter(|task| task.job_iteration == run.iteration);
         // Of each place whether it is done, and whether it is to be.
         let mut found: BTreeMap<(u64, &str), (bool, bool)> = BTreeMap::new();
         for task in tasks.filter(|task| !task.is_leaving() && is_asked(task)) {
@@ -211,6 +215,7 @@ impl Stand {
             begun: found.len() as u64,
             done: found.values().filter(|(done, _)| *done).count() as u64,
             active: found.values().filter(|(done, active)| *active && !done).count() as u64,
+            has_waited: Timestamp(run.started_at) + deadline <= now,
         }
     }
 
@@ -220,7 +225,7 @@ impl Stand {
             JobOutcome::Running => false,
             JobOutcome::Replaced => true,
             JobOutcome::Complete => is_over && self.done > 0 && self.done == self.places,
-            JobOutcome::Failed => is_over && self.done < self.places,
+            JobOutcome::Failed => is_over && (self.done < self.places || self.places == 0 && self.has_waited),
         }
     }
 }
