@@ -58,11 +58,13 @@ pub enum Bug {
     LostChanges,
     /// What follows a task does not know how often the program was tried.
     ForgottenAttempts,
+    /// A task goes where the service has most, whatever it is to be spread over.
+    UnevenSpread,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::BackwardStatus,
         Self::UnfencedSession,
         Self::EarlySlotReuse,
@@ -90,6 +92,7 @@ impl Bug {
         Self::EndlessHistory,
         Self::LostChanges,
         Self::ForgottenAttempts,
+        Self::UnevenSpread,
     ];
 }
 

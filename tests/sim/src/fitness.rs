@@ -47,7 +47,12 @@ pub(crate) fn has_room(view: &View, node: &Node, task: &Task) -> bool {
 
 /// Whether a node is there to run what this spec says.
 pub(crate) fn may_run(node: &Node, spec: Option<&ServiceSpec>) -> bool {
+    is_available(node) && is_allowed(node, spec.and_then(|spec| spec.task.as_ref()?.placement.as_ref()))
+}
+
+/// Whether a node takes new tasks at all.
+pub(crate) fn is_available(node: &Node) -> bool {
     let is_ready = node.status.as_ref().is_some_and(|status| status.state() == NodeState::Ready);
     let is_active = node.spec.as_ref().is_some_and(|spec| spec.availability() == Availability::Active);
-    is_ready && is_active && is_allowed(node, spec.and_then(|spec| spec.task.as_ref()?.placement.as_ref()))
+    is_ready && is_active
 }

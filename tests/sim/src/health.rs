@@ -47,7 +47,10 @@ pub(crate) fn check(
     jobs::check(view, now, tally)?;
     moves::check(view, now)?;
     for task in view.tasks() {
-        task_is_settled(view, task, nodes, now, tally)?;
+        let settled = task_is_settled(view, task, nodes, now, tally);
+        if settled.is_err() && !excused(tally, Excuse::UnderWay, is_under_way(view, task, now)) {
+            return settled;
+        }
     }
     for node in nodes.values() {
         nothing_is_left_over(view, node, now, |task| oracle.is_just_forgotten(task, since), tally)?;
@@ -146,10 +149,6 @@ fn task_is_settled(
     now: Timestamp,
     tally: &mut Tally,
 ) -> Step {
-    if is_under_way(view, task, now) {
-        tally.excuse(Excuse::UnderWay);
-        return Ok(());
-    }
     if !task.is_wanted() {
         must!(!task.may_run(), "{} is not wanted any more and {:?}", task.id, task.state());
         must!(!task.is_leaving(), "{} is over and has not been forgotten", task.id);

@@ -28,6 +28,7 @@ use crate::{
     event::Event,
     network::ToAgent,
     node::Node,
+    oracle::is_even,
     raft::Manager,
     tally::Kind,
 };
@@ -275,6 +276,9 @@ impl Leader {
         if which == Loop::Liveness {
             self.sleeps(context.now);
             self.silence_is_judged_rightly(context.now, around.view, &transactions)?;
+        }
+        if which == Loop::Scheduler {
+            is_even(around.view, &transactions, &mut context.tally)?;
         }
         let Some(running) = self.loops.get_mut(&which) else { return Ok(()) };
         if transactions.is_empty() {

@@ -4,6 +4,7 @@ mod attempts;
 mod jobs;
 mod moves;
 mod roles;
+mod spread;
 mod tasks;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -12,6 +13,7 @@ use skep_core::{roles::Member, task::TaskExt};
 use skep_proto::v1::{Service, Task, UpdateState};
 use skep_store::{AnyObject, Change, ChangeSet, View};
 
+pub(crate) use self::spread::is_even;
 use self::{jobs::Jobs, moves::Moves, roles::Promises, tasks::Tasks};
 use crate::{
     context::{Context, Step, must},
@@ -41,6 +43,8 @@ pub(crate) struct Sight<'a> {
     pub(crate) origin: Origin,
     pub(crate) nodes: &'a BTreeMap<String, Node>,
     pub(crate) members: &'a [Member],
+    /// The nodes that voted in the state whoever proposed it saw.
+    pub(crate) voters_then: &'a [String],
     pub(crate) now: Duration,
     /// Whether nothing has been broken for a while, so that nothing has reason to be late.
     pub(crate) is_settled: bool,
@@ -99,7 +103,7 @@ impl Oracle {
             self.tasks.changed(sight, change, &mut context.tally)?;
             self.jobs.changed(sight, change, &mut context.tally)?;
             self.moves.changed(sight, change, &mut context.tally)?;
-            roles::changed(sight, change)?;
+            roles::changed(sight, change, &mut context.tally)?;
             if let Change::Update { old: AnyObject::Service(old), new: AnyObject::Service(new) } = change {
                 count_updates(old, new, context);
             }

@@ -84,6 +84,8 @@ pub(crate) struct Raft {
     pub(crate) managers: BTreeMap<u64, Manager>,
     /// Who is a member, as far as it is committed.
     members: Members,
+    /// Who was one from which entry on.
+    membership: Vec<(u64, Members)>,
     /// The leader, while there is one. It may lack a quorum.
     pub(crate) leader: Option<u64>,
     pub(crate) term: u64,
@@ -100,10 +102,12 @@ impl Raft {
     pub(crate) fn new<'a>(nodes: impl Iterator<Item = &'a str>, rng: &mut Rng) -> Self {
         let managers: BTreeMap<u64, Manager> = (1..).zip(nodes.map(|node| Manager::new(node, rng))).collect();
         let voter = |(id, manager): (&u64, &Manager)| (*id, Member { node: manager.node.clone(), votes: true });
+        let members: Members = managers.iter().map(voter).collect();
         Self {
             log: Vec::new(),
             committed: 0,
-            members: managers.iter().map(voter).collect(),
+            membership: vec![(0, members.clone())],
+            members,
             managers,
             leader: None,
             term: 0,
@@ -174,11 +178,12 @@ impl Raft {
     fn commit_up_to(&mut self, context: &mut Context, index: usize) {
         let from = self.committed.min(index);
         self.committed = index;
-        let changed = self.log[from..index].iter().rev().find_map(|entry| match &entry.content {
-            Content::Members(members) => Some(members.clone()),
+        let changed = (from..index).rev().find_map(|at| match &self.log[at].content {
+            Content::Members(members) => Some((at as u64 + 1, members.clone())),
             Content::Write(_) => None,
         });
-        if let Some(members) = changed {
+        if let Some((at, members)) = changed {
+            self.membership.push((at, members.clone()));
             self.become_members(context, members);
         }
     }

@@ -431,13 +431,15 @@ impl Simulation {
             Some(Ok(changes)) => {
                 let count = changes.changes.len();
                 self.context.log(format_args!("{} {:?} changes {count}", applied.index, applied.origin));
+                let seen = applied.seen.as_ref().unwrap_or(&applied.before);
                 let sight = Sight {
                     before: &applied.before,
-                    seen: applied.seen.as_ref().unwrap_or(&applied.before),
+                    seen,
                     after,
                     origin: applied.origin,
                     nodes: &self.nodes,
                     members: &self.raft.members(),
+                    voters_then: &self.raft.voters_at(seen.version()),
                     now: self.context.now,
                     is_settled: self.context.calm_for(SETTLING),
                 };

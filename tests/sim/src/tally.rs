@@ -63,11 +63,15 @@ pub enum Kind {
     BigPlan,
     /// The settings of the swarm were changed.
     Settings,
+    /// A service was made whose plans are cut into many entries.
+    HugePlan,
+    /// A plan placed tasks of a service with a placement preference.
+    Spread,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::NewLeader,
         Self::ManagerKilled,
         Self::AgentKilled,
@@ -97,6 +101,8 @@ impl Kind {
         Self::Stubborn,
         Self::BigPlan,
         Self::Settings,
+        Self::HugePlan,
+        Self::Spread,
     ];
 
     fn name(self) -> &'static str {
@@ -130,6 +136,8 @@ impl Kind {
             Self::Stubborn => "containers that would not stop",
             Self::BigPlan => "very big services",
             Self::Settings => "changes of settings",
+            Self::HugePlan => "huge services",
+            Self::Spread => "plans that spread a service",
         }
     }
 }
@@ -149,13 +157,15 @@ pub enum Excuse {
     UnderWay,
     /// A node had yet to hear that a task is forgotten.
     JustForgotten,
-    /// A global job has no node that is fit.
+    /// A global job has no node that is fit, and may wait for one.
     Nowhere,
+    /// A manager got its vote when it had just been decided that it is to be none.
+    JustJoined,
 }
 
 impl Excuse {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NodeCameBack,
         Self::CameToNothing,
         Self::Delayed,
@@ -163,6 +173,7 @@ impl Excuse {
         Self::UnderWay,
         Self::JustForgotten,
         Self::Nowhere,
+        Self::JustJoined,
     ];
 
     fn name(self) -> &'static str {
@@ -174,6 +185,7 @@ impl Excuse {
             Self::UnderWay => "tasks under way",
             Self::JustForgotten => "tasks just forgotten",
             Self::Nowhere => "jobs without a node",
+            Self::JustJoined => "votes given meanwhile",
         }
     }
 }

@@ -26,13 +26,21 @@ const JOBS: usize = 3;
 /// Most managers users ask for.
 const MANAGERS: usize = 5;
 
+/// Of the very big services, how many in a thousand are huge.
+const HUGE: u64 = 40;
+
 /// What a user does to a state, as a transaction; `None` when it makes no sense in it.
 pub(crate) fn whim(
     context: &mut Context,
     view: &View,
     members: &[roles::Member],
+    is_thin: bool,
     ids: &mut SeededIds,
 ) -> Option<Transaction> {
+    // To lose another manager when one cannot be reached already is what must not be let happen.
+    if context.temper.roles && is_thin && context.rng.chance(400) {
+        return change_role(context, view, members, Some(NodeRole::Manager));
+    }
     if context.temper.big && context.rng.chance(300) {
         return big(context, view, ids);
     }
@@ -43,7 +51,7 @@ pub(crate) fn whim(
         return spread(context, view);
     }
     if context.temper.roles && context.rng.chance(200) {
-        return change_role(context, view, members);
+        return change_role(context, view, members, None);
     }
     match context.rng.below(18) {
         8..12 => nodes(context, view, members),
@@ -91,12 +99,15 @@ fn services(context: &mut Context, view: &View, ids: &mut SeededIds) -> Option<T
 fn big(context: &mut Context, view: &View, ids: &mut SeededIds) -> Option<Transaction> {
     let now = context.wall();
     let mut tx = TxBuilder::new(view, now);
-    let replicas = (MAX_TRANSACTION_ACTIONS as u64) + context.rng.between(1, 100);
+    // Now and then more than are on their way at a time.
+    let is_huge = context.temper.big && context.rng.chance(HUGE);
+    let entries = if is_huge { 4 } else { 1 };
+    let replicas = entries * (MAX_TRANSACTION_ACTIONS as u64) + context.rng.between(1, 100);
     let is_big = |service: &&Arc<Service>| matches!(service.spec.as_ref().and_then(|spec| spec.mode.as_ref()), Some(Mode::Replicated(it)) if it.replicas > 100);
     match view.services().find(is_big) {
-        None if context.tally.of(Kind::BigPlan) > 2 => return None,
+        None if context.tally.of(Kind::BigPlan) > 2 || context.tally.of(Kind::HugePlan) > 0 => return None,
         None => {
-            context.tally.count(Kind::BigPlan);
+            context.tally.count(if is_huge { Kind::HugePlan } else { Kind::BigPlan });
             tx.create(update::created(ids.next_id(), specs::plain(ids, replicas), now));
         }
         Some(service) if context.rng.chance(300) => _ = tx.remove(ObjectKind::Service, &service.id),
@@ -145,9 +156,17 @@ fn settings(context: &mut Context, view: &View) -> Option<Transaction> {
     Some(tx.build())
 }
 
-/// Makes a worker a manager, or a manager a worker.
-fn change_role(context: &mut Context, view: &View, members: &[roles::Member]) -> Option<Transaction> {
-    let mut node = StoredNode::clone(&*pick(&mut context.rng, view.nodes().cloned().collect())?);
+/// Makes a worker a manager, or a manager a worker; one that was this before.
+fn change_role(
+    context: &mut Context,
+    view: &View,
+    members: &[roles::Member],
+    before: Option<NodeRole>,
+) -> Option<Transaction> {
+    let is_it = |node: &&Arc<StoredNode>| {
+        before.is_none_or(|before| node.spec.as_ref().is_some_and(|spec| spec.desired_role() == before))
+    };
+    let mut node = StoredNode::clone(&*pick(&mut context.rng, view.nodes().filter(is_it).cloned().collect())?);
     let spec = node.spec.get_or_insert_default();
     let role = match spec.desired_role() {
         NodeRole::Worker if members.len() >= MANAGERS => return None,

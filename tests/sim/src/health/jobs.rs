@@ -6,7 +6,7 @@ use skep_common::clock::Timestamp;
 use skep_core::{
     cron::schedule::Schedule,
     job,
-    policy::{self, HistoryComplete, HistoryFailed},
+    policy::{self, HistoryComplete, HistoryFailed, StartingDeadline},
     task::TaskExt,
 };
 use skep_proto::v1::{JobOutcome, JobRun, Service, Task, TaskState, service_spec::Mode};
@@ -22,7 +22,10 @@ use crate::{
 /// Longest a tick may wait for its run: clocks are wrong by two seconds at most, and plans take a moment.
 const TICK_PATIENCE: Duration = Duration::from_secs(4);
 
-/// Longest a task of a job takes from being made to being over, restarts apart.
+/// Longest a task of a job is in any state before it runs, restarts apart.
+const START_PATIENCE: Duration = Duration::from_secs(6);
+
+/// Longest it runs.
 const TASK_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Longest a run takes, where no task of it waits: five tasks one after the other.
@@ -46,7 +49,11 @@ pub(super) fn check(view: &View, now: Timestamp, tally: &mut Tally) -> Step {
 
 /// Whether a task of a job is under way, or has just been told to stop.
 pub(super) fn is_under_way(task: &Task, now: Timestamp) -> bool {
-    let patience = if task.is_wanted() { TASK_PATIENCE } else { STOP_PATIENCE };
+    let patience = match task.state() {
+        _ if !task.is_wanted() => STOP_PATIENCE,
+        TaskState::Running => TASK_PATIENCE,
+        _ => START_PATIENCE,
+    };
     let since = if task.is_wanted() { task.created_at().0 } else { task.meta.map_or(0, |meta| meta.updated_at) };
     // Of one that waited for its start or a node, what counts is when it got it.
     let since = since.max(task.not_before().0).max(task.observed_at().0);
@@ -77,13 +84,15 @@ fn schedule_is_kept(service: &Service, now: Timestamp) -> Step {
 /// No run goes on for longer than its tasks take, unless one of them has to wait, or a run beside it does.
 fn runs_end(view: &View, service: &Service, now: Timestamp, tally: &mut Tally) -> Step {
     let Some(job) = &service.job else { return Ok(()) };
+    let StartingDeadline(deadline) = policy::of(service.spec.as_ref().and_then(policy::labels));
     let is_old = |run: &&JobRun| run.finished_at == 0 && Timestamp(run.started_at) + RUN_PATIENCE < now;
     for run in job.runs.iter().filter(is_old) {
         let tasks = || view.tasks_of_service(&service.id).filter(|task| task.job_iteration == run.iteration);
         let mut wanted = tasks().filter(|task| task.is_wanted());
+        let may_wait = Timestamp(run.started_at) + deadline + TICK_PATIENCE > now;
         must!(
             wanted.any(|task| waits(view, task, now, tally) || is_under_way(task, now))
-                || excused(tally, Excuse::Nowhere, is_nowhere(view, service)),
+                || excused(tally, Excuse::Nowhere, may_wait && is_nowhere(view, service)),
             "run {} of {} does not end",
             run.iteration,
             service.id

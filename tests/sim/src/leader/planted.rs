@@ -12,7 +12,12 @@ use skep_proto::v1::{
 };
 use skep_store::{TxBuilder, View};
 
-use crate::{Bug, bugs::Planted, context::EPOCH};
+use crate::{
+    Bug,
+    bugs::Planted,
+    context::EPOCH,
+    fitness::{has_room, is_allowed, is_available, zone_of},
+};
 
 /// The cron loop's.
 pub(super) fn cron(bugs: Planted, view: &View, mut plan: Plan, _now: Timestamp) -> Plan {
@@ -218,8 +223,31 @@ pub(super) fn take_all(view: &View, reports: &[Report], now: Timestamp) -> Plan 
     Plan { transactions, ..Plan::default() }
 }
 
+/// [`Bug::UnevenSpread`], for what is placed alone.
+fn crowd(view: &View, plan: &mut Plan) {
+    let mut actions: Vec<_> = plan.transactions.iter_mut().flat_map(|transaction| &mut transaction.actions).collect();
+    let [action] = actions.as_mut_slice() else { return };
+    let Some(Action::Update(Object { object: Some(Kind::Task(task)) })) = &mut action.action else { return };
+    let Some(known) = view.task(&task.id).filter(|known| known.node_id.is_empty() && !task.node_id.is_empty()) else {
+        return;
+    };
+    let placement = known.spec.as_ref().and_then(|spec| spec.placement.as_ref());
+    let is_fit =
+        |node: &&std::sync::Arc<Node>| is_available(node) && is_allowed(node, placement) && has_room(view, node, known);
+    let in_zone = |node: &&std::sync::Arc<Node>| {
+        let others = view.tasks_of_service(&known.service_id).filter(|other| other.is_wanted());
+        others.filter(|other| view.node(&other.node_id).is_some_and(|it| zone_of(it) == zone_of(node))).count()
+    };
+    if let Some(node) = view.nodes().filter(is_fit).max_by_key(in_zone) {
+        task.node_id.clone_from(&node.id);
+    }
+}
+
 /// The scheduler's.
 pub(super) fn scheduler(bugs: Planted, view: &View, mut plan: Plan) -> Plan {
+    if bugs.has(Bug::UnevenSpread) {
+        crowd(view, &mut plan);
+    }
     let first = view.nodes().next().filter(|_| bugs.has(Bug::BlindScheduler));
     let Some(first) = first else { return plan };
     for action in plan.transactions.iter_mut().flat_map(|transaction| &mut transaction.actions) {

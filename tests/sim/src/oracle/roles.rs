@@ -6,10 +6,10 @@ use skep_proto::v1::{NodeRole, NodeSpec};
 use skep_store::{AnyObject, Change, ChangeSet, View};
 
 use super::Sight;
-use crate::context::{Step, must};
-
-/// Entries after which everybody has heard of a new member. Its Raft id is the entry that made it one.
-const JUST: u64 = 32;
+use crate::{
+    context::{Step, must},
+    tally::{Excuse, Tally},
+};
 
 /// What users were, or may have been, told is done.
 #[derive(Debug, Default)]
@@ -48,11 +48,16 @@ impl Promises {
     }
 }
 
-/// Nobody who votes loses the role or the record. One that has just become a member may, and is taken out again.
-pub(super) fn changed(sight: &Sight<'_>, change: &Change) -> Step {
-    let votes = |id: &str| {
-        let member = sight.members.iter().find(|member| member.node_id == id);
-        member.is_some_and(|member| member.voter && member.raft_id + JUST < sight.after.version())
+/// Nobody who votes loses the role or the record. One that did not vote yet in the state this was decided on may, and is
+/// taken out again.
+pub(super) fn changed(sight: &Sight<'_>, change: &Change, tally: &mut Tally) -> Step {
+    let mut votes = |id: &str| {
+        let votes = sight.members.iter().any(|member| member.node_id == id && member.voter);
+        let did = sight.voters_then.iter().any(|voter| voter == id);
+        if votes && !did {
+            tally.excuse(Excuse::JustJoined);
+        }
+        votes && did
     };
     match change {
         Change::Update { old: AnyObject::Node(old), new: AnyObject::Node(new) } if old.role() != new.role() => {

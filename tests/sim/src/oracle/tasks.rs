@@ -31,6 +31,8 @@ pub(super) struct Tasks {
     /// When a task was forgotten.
     forgotten: BTreeMap<String, Duration>,
     attempts: Attempts,
+    /// The slots last counted: after which entry, of which service, and how many.
+    slots: (u64, String, u64),
 }
 
 impl Tasks {
@@ -55,7 +57,7 @@ impl Tasks {
         match change {
             Change::Create(AnyObject::Task(new)) => {
                 alone_in_its_place(after, new)?;
-                made_for_its_service(after, new)?;
+                self.made_for_its_service(after, new)?;
                 self.attempts.made(sight, new)?;
                 within_parallelism(after, new)?;
                 place_is_free(sight, None, new, tally)?;
@@ -78,6 +80,37 @@ impl Tasks {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// A task is made only for a service that is there, as the service is.
+    fn made_for_its_service(&mut self, view: &View, task: &Task) -> Step {
+        let version = view.service(&task.service_id).map(|service| service.spec_version);
+        must!(
+            version.is_some_and(|version| task.spec_version <= version),
+            "{} is made for version {} of {}, which is {version:?}",
+            task.id,
+            task.spec_version,
+            task.service_id
+        );
+        let spec = view.service(&task.service_id).and_then(|service| service.spec.as_ref());
+        let Some(Mode::Replicated(mode)) = spec.and_then(|spec| spec.mode.as_ref()) else { return Ok(()) };
+        if self.slots.0 != view.version() || self.slots.1 != task.service_id {
+            let wanted = view.tasks_of_service(&task.service_id).filter(|task| task.is_wanted());
+            let slots = wanted.map(|task| task.slot).collect::<BTreeSet<u64>>().len() as u64;
+            self.slots = (view.version(), task.service_id.clone(), slots);
+        }
+        // Those that are too many were there before.
+        let is_too_many = self.slots.2 > mode.replicas;
+        let mut others = view.tasks_of_service(&task.service_id).filter(|other| other.id != task.id);
+        must!(
+            !is_too_many || others.any(|other| other.slot == task.slot),
+            "{} is made in a new slot of {}, which has {} of {}",
+            task.id,
+            task.service_id,
+            self.slots.2,
+            mode.replicas
+        );
         Ok(())
     }
 }
@@ -134,35 +167,6 @@ fn alone_in_its_place(view: &View, task: &Task) -> Step {
         .collect();
     let most = usize::from(may_start_first(view, task));
     must!(!task.is_wanted() || rivals.len() <= most, "{} is wanted beside {rivals:?} in slot {}", task.id, task.slot);
-    Ok(())
-}
-
-/// A task is made only for a service that is there, as the service is.
-fn made_for_its_service(view: &View, task: &Task) -> Step {
-    let version = view.service(&task.service_id).map(|service| service.spec_version);
-    must!(
-        version.is_some_and(|version| task.spec_version <= version),
-        "{} is made for version {} of {}, which is {version:?}",
-        task.id,
-        task.spec_version,
-        task.service_id
-    );
-    let replicas = view.service(&task.service_id).and_then(|service| match service.spec.as_ref()?.mode.as_ref()? {
-        Mode::Replicated(mode) => Some(mode.replicas),
-        _ => None,
-    });
-    let slots = replicas.map(|_| {
-        let wanted = view.tasks_of_service(&task.service_id).filter(|task| task.is_wanted());
-        wanted.map(|task| task.slot).collect::<BTreeSet<u64>>().len() as u64
-    });
-    // Those that are too many were there before.
-    let is_new = view.tasks_of_service(&task.service_id).all(|other| other.slot != task.slot || other.id == task.id);
-    must!(
-        !is_new || slots <= replicas,
-        "{} is made in a new slot of {}, which has {slots:?} of {replicas:?}",
-        task.id,
-        task.service_id
-    );
     Ok(())
 }
 
@@ -244,6 +248,6 @@ fn not_overcommitted(view: &View, node_id: &str) -> Step {
 
 /// Whether two tasks of a service are in one place: a slot, or a node, of one run of a job.
 fn same_place(view: &View, a: &Task, b: &Task) -> bool {
-    let on_nodes = view.service(&a.service_id).map_or(a.slot == 0, |service| is_global(service));
-    a.job_iteration == b.job_iteration && a.slot == b.slot && (!on_nodes || a.node_id == b.node_id)
+    let on_nodes = || view.service(&a.service_id).map_or(a.slot == 0, |service| is_global(service));
+    a.job_iteration == b.job_iteration && a.slot == b.slot && (a.node_id == b.node_id || !on_nodes())
 }

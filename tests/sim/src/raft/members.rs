@@ -52,6 +52,13 @@ impl Raft {
         self.members.iter().map(|(id, member)| (*id, member)).find(|(_, member)| member.node == node)
     }
 
+    /// The nodes whose members voted after this entry.
+    pub(crate) fn voters_at(&self, index: u64) -> Vec<String> {
+        let then = self.membership.iter().rev().find(|(from, _)| *from <= index);
+        let voters = then.into_iter().flat_map(|(_, members)| members.values()).filter(|member| member.votes);
+        voters.map(|member| member.node.clone()).collect()
+    }
+
     pub(super) fn votes(&self, id: u64) -> bool {
         self.members.get(&id).is_some_and(|member| member.votes)
     }

@@ -46,9 +46,10 @@ impl Simulation {
         if self.nodes.len() < 8 && self.context.rng.chance(50) {
             return self.join();
         }
+        let is_thin = self.raft.members().iter().any(|member| !member.reachable);
         let members = planted::members_as_seen(self.context.bugs, self.raft.members());
         if let Some(view) = self.raft.leader_view()
-            && let Some(transaction) = users::whim(&mut self.context, &view, &members, &mut self.ids)
+            && let Some(transaction) = users::whim(&mut self.context, &view, &members, is_thin, &mut self.ids)
         {
             self.raft.propose(&mut self.context, Origin::User, &view, vec![transaction]);
         }
