@@ -106,8 +106,7 @@ impl Engine for Skep {
         pid_file(&self.home().join(format!("n{node}/daemon.pid"))).into_iter().collect()
     }
     fn shims(&self) -> Vec<u32> {
-        // A shim is the daemon's own program again, by its name in /proc.
-        pids("exe", " shim ").into_iter().filter(|pid| belongs(*pid, &self.home())).collect()
+        pids("skep", " shim ").into_iter().filter(|pid| belongs(*pid, &self.home())).collect()
     }
     fn down(&self) {
         if let Err(error) = self.cluster(&["down"]) {
