@@ -326,4 +326,65 @@ mod tests {
         assert!(Cgroup::of("/skep/../..").is_err());
         assert!(Cgroup::of("").is_err());
     }
+
+    #[test]
+    fn any_other_path_is_one() {
+        for path in ["/skep/x", "skep/x", "/skep/..x"] {
+            // Where this machine has no cgroups that is another error.
+            let refused = Cgroup::of(path).err().map(|error| error.kind());
+            assert_ne!(refused, Some(io::ErrorKind::InvalidInput), "{path}");
+        }
+    }
+
+    /// A cgroup in these directories, which need be no cgroups.
+    fn within(dirs: &[&Path]) -> Cgroup {
+        let group = |dir: &&Path| Group {
+            mount: PathBuf::from(ROOT),
+            dir: dir.to_path_buf(),
+            options: Vec::new(),
+            unified: false,
+        };
+        Cgroup { groups: dirs.iter().map(group).collect() }
+    }
+
+    #[test]
+    fn its_processes_are_those_of_every_hierarchy_and_of_what_is_below() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let below = one.path().join("a/b");
+        fs::create_dir_all(&below).unwrap();
+        let hold = |dir: &Path, pids: &str| fs::write(dir.join("cgroup.procs"), pids).unwrap();
+        hold(one.path(), "30\n20\n");
+        hold(&one.path().join("a"), "");
+        hold(&below, "4000\n");
+        hold(two.path(), "20\n50\n");
+        assert_eq!(within(&[one.path(), two.path()]).processes(), [20, 30, 50, 4000]);
+        assert!(within(&[&one.path().join("gone")]).processes().is_empty());
+    }
+
+    #[test]
+    fn its_kills_are_those_of_the_hierarchy_that_counts_them() {
+        let (memory, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let cgroup = within(&[other.path(), memory.path()]);
+        assert_eq!(cgroup.oom_kills(), 0);
+        fs::write(memory.path().join("memory.oom_control"), "under_oom 0\noom_kill 3\n").unwrap();
+        assert_eq!(cgroup.oom_kills(), 3);
+        fs::write(other.path().join("memory.events"), "oom 9\noom_kill 4\n").unwrap();
+        assert_eq!(cgroup.oom_kills(), 4);
+    }
+
+    #[test]
+    fn removing_takes_what_is_below_and_what_is_gone_already_is_no_error() {
+        let outer = tempfile::tempdir().unwrap();
+        let dir = outer.path().join("x");
+        fs::create_dir_all(dir.join("a/b")).unwrap();
+        let cgroup = within(&[&outer.path().join("never"), &dir]);
+        assert!(cgroup.exists());
+        remove(&dir).unwrap();
+        assert!(!cgroup.exists());
+        remove(&dir).unwrap();
+        // As a cgroup with a process in it refuses to go.
+        fs::create_dir_all(dir.join("a")).unwrap();
+        fs::write(dir.join("a/held"), "").unwrap();
+        assert!(remove(&dir).is_err());
+    }
 }

@@ -117,4 +117,24 @@ mod tests {
         let gone = (0..10).any(|_| matches!(client.hear(), Heard::Gone));
         assert!(gone);
     }
+
+    #[test]
+    fn a_line_may_be_as_long_as_agreed() {
+        let (mut daemon, mut client) = pair();
+        daemon.write_all(&[b'x'; MAX_LINE]).unwrap();
+        assert!((0..10).all(|_| matches!(client.hear(), Heard::Calls(_))), "with nothing more to read it waits");
+        daemon.write_all(b"x").unwrap();
+        assert!(matches!(client.hear(), Heard::Gone));
+    }
+
+    #[test]
+    fn a_reply_is_a_line() {
+        let (mut daemon, client) = pair();
+        client.answer(&Reply::Done);
+        client.answer(&Reply::Refused("no".to_owned()));
+        drop(client);
+        let mut said = String::new();
+        daemon.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "\"done\"\n{\"refused\":\"no\"}\n");
+    }
 }

@@ -164,4 +164,30 @@ mod tests {
         let record = failed(&io::Error::other("no space left"));
         assert_eq!((record.code, record.error.unwrap().as_str()), (128, "no space left"));
     }
+
+    #[test]
+    fn each_reason_has_dockers_code() {
+        for (reason, code) in [(NOT_FOUND, 127), (NO_SUCH_FILE, 127), (NOT_PERMITTED, 126), ("is a directory", 128)] {
+            assert_eq!(failed(&io::Error::other(format!("exec: \"x\": {reason}"))).code, code, "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_chain_of_errors_says_nothing_twice() {
+        #[derive(Debug)]
+        struct Link(&'static str, Option<Box<Link>>);
+        impl std::fmt::Display for Link {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+        impl Error for Link {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                self.1.as_deref().map(|link| link as &dyn Error)
+            }
+        }
+        let words = ["cannot start: no room", "no room", "the disk"];
+        let chain = words.into_iter().rev().fold(None, |source, word| Some(Box::new(Link(word, source)))).unwrap();
+        assert_eq!(reason(&*chain), "cannot start: no room: the disk");
+    }
 }

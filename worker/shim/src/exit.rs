@@ -110,6 +110,8 @@ mod tests {
         let (dir, bundle) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(dir.path().join(FILE), b"\0\0\0").unwrap();
         assert!(ExitRecord::find(dir.path(), bundle.path()).is_err());
+        let no_directory = dir.path().join(FILE);
+        assert!(ExitRecord::find(&no_directory, bundle.path()).is_err());
         let record = ExitRecord::new(3, false, 5, None);
         record.save(bundle.path()).unwrap();
         assert_eq!(ExitRecord::find(dir.path(), bundle.path()).unwrap(), Some(record));

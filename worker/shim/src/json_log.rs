@@ -114,7 +114,6 @@ impl JsonLog {
             let _ = fs::remove_file(&self.settings.path);
         } else {
             let path = |n| rotated(&self.settings.path, n);
-            let _ = fs::remove_file(path(self.settings.max_files - 1));
             for n in (1..self.settings.max_files).rev() {
                 let _: io::Result<()> = fs::rename(path(n - 1), path(n));
             }
@@ -185,6 +184,11 @@ mod tests {
     }
 
     #[test]
+    fn what_go_has_short_words_for_is_written_with_them() {
+        assert!(line(b"\\\r\n\t\x08>&").starts_with(r#"{"log":"\\\r\n\t\u0008\u003e\u0026","#));
+    }
+
+    #[test]
     fn every_byte_makes_valid_json_and_text_comes_back() {
         let every: Vec<u8> = (0..=255).collect();
         let value: serde_json::Value = serde_json::from_str(&line(&every)).unwrap();
@@ -237,5 +241,89 @@ mod tests {
         let messages: Vec<_> = lines.iter().map(|line| line["log"].as_str().unwrap()).collect();
         let word = "disk full on node: 3 messages before this one were not written\n";
         assert_eq!(messages, [word, "kept\n", "and this\n"]);
+    }
+
+    fn settings(dir: &Path, max_size: Option<u64>) -> Log {
+        Log { path: dir.join("container.log"), max_size, max_files: 2, keep_free: 0 }
+    }
+
+    #[test]
+    fn a_log_goes_on_where_it_ends_and_counts_what_it_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(dir.path(), None);
+        let path = settings.path.clone();
+        for word in ["one\n", "two\n"] {
+            let mut log = JsonLog::open(settings.clone());
+            log.add(Stream::Stdout, word.as_bytes());
+            log.flush();
+            assert_eq!(log.size, fs::metadata(&path).unwrap().len());
+            log.flush();
+            assert_eq!(log.size, fs::metadata(&path).unwrap().len(), "nothing is written twice");
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 2);
+    }
+
+    #[test]
+    fn a_message_waits_for_others_until_a_batch_is_full() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = JsonLog::open(settings(dir.path(), None));
+        let written = || fs::metadata(dir.path().join("container.log")).unwrap().len();
+        log.add(Stream::Stdout, &[b'x'; 30_000]);
+        assert_eq!(written(), 0);
+        // Whatever the time is written as, both come to a little over 32 KiB.
+        log.add(Stream::Stdout, &[b'x'; 2_768]);
+        assert!(written() > 32_768);
+        assert!(log.batch.is_empty() && log.batched == 0);
+    }
+
+    #[test]
+    fn a_file_is_as_long_as_it_may_be_and_one_message_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("container.log");
+        let mut log = JsonLog::open(settings(dir.path(), Some(1000)));
+        // A message of 600 bytes is well over half of a file and far from a batch.
+        for _ in 0..4 {
+            log.add(Stream::Stdout, &[b'x'; 600]);
+        }
+        let messages = |n| fs::read_to_string(rotated(&path, n)).unwrap().lines().count();
+        assert_eq!((messages(0), messages(1)), (2, 2));
+    }
+
+    #[test]
+    fn a_disk_that_was_full_must_have_a_quarter_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = JsonLog::open(settings(dir.path(), None));
+        let disk = fstatvfs(log.file.as_ref().unwrap()).unwrap();
+        let free = disk.f_bavail * disk.f_frsize;
+        // Far from both borders, whatever others write to this disk meanwhile.
+        for (tenths, missing, room) in [(5, 0, true), (5, 1, true), (9, 0, true), (9, 1, false), (20, 0, false)] {
+            log.settings.keep_free = free / 10 * tenths;
+            log.missing = missing;
+            assert_eq!(log.has_room(), room, "{tenths} tenths of what is free, {missing} missing");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_adds_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = JsonLog::open(settings(dir.path(), None));
+        log.settings.keep_free = u64::MAX;
+        for _ in 0..2 {
+            log.add(Stream::Stdout, b"one\n");
+            log.add(Stream::Stdout, b"two\n");
+            log.flush();
+        }
+        assert_eq!(log.missing, 4);
+    }
+
+    #[test]
+    fn a_file_that_takes_nothing_costs_messages_and_no_more() {
+        // Every write to it fails, as to a disk without a byte left.
+        let log = Log { path: "/dev/full".into(), max_size: None, max_files: 1, keep_free: 0 };
+        let mut log = JsonLog::open(log);
+        log.add(Stream::Stdout, b"one\n");
+        log.flush();
+        assert_eq!((log.missing, log.size, log.batch.len()), (1, 0, 0));
     }
 }

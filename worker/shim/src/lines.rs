@@ -95,6 +95,11 @@ mod tests {
     }
 
     #[test]
+    fn a_part_is_as_long_as_dockers() {
+        assert_eq!(cut(&[&[b'x'; 20_000]]).iter().map(Vec::len).collect::<Vec<_>>(), [16_384, 3_616]);
+    }
+
+    #[test]
     fn a_line_that_just_fits_keeps_its_newline() {
         let mut line = vec![b'x'; MAX_MESSAGE - 1];
         line.push(b'\n');

@@ -115,4 +115,13 @@ mod tests {
         assert!(!claim(dir.path()).unwrap());
         assert!(claim(Path::new("/nowhere")).is_err());
     }
+
+    #[test]
+    fn what_cannot_be_asked_is_an_error_and_no_absence() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        File::create(&file).unwrap();
+        assert!(is_held(&file).is_err());
+        assert!(claim(&file).is_err());
+    }
 }

@@ -118,4 +118,29 @@ mod tests {
         assert_eq!(find("/nowhere/tool", "/bin"), Err(NO_SUCH_FILE));
         assert_eq!(find("/bin/sh", ""), Ok(PathBuf::from("/bin/sh")));
     }
+
+    #[test]
+    fn the_command_and_where_to_look_for_it_are_the_bundles() {
+        let spec = |args: &str, env: &str| -> Spec {
+            let process = format!(r#"{{"cwd":"/","user":{{"uid":0,"gid":0}},"args":[{args}],"env":[{env}]}}"#);
+            serde_json::from_str(&format!(r#"{{"ociVersion":"1.0.2","process":{process}}}"#)).unwrap()
+        };
+        let owned = |command: &str, path: &str| Some((command.to_owned(), path.to_owned()));
+        assert_eq!(command(&spec(r#""a","b""#, r#""XPATH=/x","PATH=/bin:/y""#)), owned("a", "/bin:/y"));
+        assert_eq!(command(&spec(r#""a""#, "")), owned("a", ""));
+        assert_eq!(command(&spec("", r#""PATH=/bin""#)), None);
+    }
+
+    #[test]
+    fn only_a_file_that_may_be_executed_is_a_command() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("tool");
+        std::fs::write(&file, "").unwrap();
+        for (mode, executable) in [(0o644, false), (0o755, true)] {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(is_executable(&file), executable, "{mode:o}");
+        }
+        assert!(!is_executable(dir.path()));
+        assert!(!is_executable(&dir.path().join("gone")));
+    }
 }

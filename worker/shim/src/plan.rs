@@ -144,4 +144,12 @@ mod tests {
         assert!(load(&golden.replace("\"bounding\"", "\"bound\"")).is_err());
         assert!(load(&golden.replacen('{', "{\"more\":2,", 1)).is_ok());
     }
+
+    #[test]
+    fn a_plan_is_read_as_it_was_written() {
+        let plan = load(include_str!("../golden/1/shim.json")).unwrap();
+        let bundle = tempfile::tempdir().unwrap();
+        plan.save(bundle.path()).unwrap();
+        assert_eq!(Plan::load(bundle.path()).unwrap(), plan);
+    }
 }

@@ -152,4 +152,18 @@ mod tests {
         std::fs::write(root.path().join("file"), "").unwrap();
         assert!(ensure_dir(root.path(), Path::new("/file/dir")).is_err());
     }
+
+    #[test]
+    fn as_many_links_are_followed_as_the_kernel_does() {
+        let root = tempfile::tempdir().unwrap();
+        // `n` leads on to `n - 1`, and `0` is nothing yet.
+        for n in 1..=MAX_LINKS + 1 {
+            symlink((n - 1).to_string(), root.path().join(n.to_string())).unwrap();
+        }
+        let path = |links: usize| PathBuf::from(format!("/{links}"));
+        assert!(ensure_dir(root.path(), &path(MAX_LINKS + 1)).is_err());
+        assert!(!root.path().join("0").exists());
+        ensure_dir(root.path(), &path(MAX_LINKS)).unwrap();
+        assert!(root.path().join("0").is_dir());
+    }
 }

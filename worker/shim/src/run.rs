@@ -151,3 +151,35 @@ fn tell(mut report: File, what: &StartReport) {
         let _ = report.write_all(&line);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_directories_are_needed_and_nothing_else_is_taken() {
+        let parse = |args: &[&str]| {
+            let parsed = Arguments::parse(args.iter().map(OsString::from));
+            parsed.map(|arguments| (arguments.bundle, arguments.dir))
+        };
+        let both = Some((PathBuf::from("/b"), PathBuf::from("/d")));
+        assert_eq!(parse(&["--bundle", "/b", "--dir", "/d"]), both);
+        assert_eq!(parse(&["--dir", "/d", "--bundle", "/b"]), both);
+        for args in [
+            &[][..],
+            &["--bundle", "/b"],
+            &["--dir", "/d"],
+            &["--bundle", "/b", "--dir"],
+            &["--bundle", "/b", "--dir", "/d", "--more", "/m"],
+        ] {
+            assert_eq!(parse(args), None, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn a_start_that_failed_says_what_did() {
+        let record = refused("cannot read the plan", &io::Error::other("it is torn"));
+        assert_eq!((record.code, record.oom), (128, false));
+        assert_eq!(record.error.as_deref(), Some("cannot read the plan: it is torn"));
+    }
+}
