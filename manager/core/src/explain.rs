@@ -3,6 +3,7 @@
 //!
 //! Owns nothing and decides nothing: it says what the planners have written down, in their words.
 
+mod job;
 mod node;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use skep_proto::v1::{Availability, Service, Task, TaskState, UpdateState, servic
 use skep_store::View;
 
 use crate::{
-    enforcer, job,
+    enforcer,
     names::{self, count},
     orchestrator::STOP_PATIENCE,
     scheduler::explain::{Verdict, verdicts},
@@ -45,7 +46,7 @@ pub fn service(view: &View, service: &Service, now: Timestamp) -> Explanation {
     let rest = update(service)
         .into_iter()
         .chain(waiting.into_iter().map(|(reason, tasks)| format!("{} {reason}.", count(tasks, "task"))));
-    sentences.extend(rest.chain(places(service, &tasks)));
+    sentences.extend(rest.chain(places(service, &tasks)).chain(job::runs(view, service, now)));
     if sentences.len() == 1 {
         sentences.push("It waits for nothing.".to_owned());
     }
@@ -105,7 +106,9 @@ fn size(service: &Service, tasks: &[&Task]) -> String {
     let complete = tasks.iter().filter(|task| task.state() == TaskState::Complete).count();
     match &spec.mode {
         Some(Mode::Replicated(mode)) => format!("{name} has {running} of {} replicas running.", mode.replicas),
-        _ if job::is_job(&spec) => format!("{name} has {} running and {complete} complete.", count(running, "task")),
+        _ if crate::job::is_job(&spec) => {
+            format!("{name} has {} running and {complete} complete.", count(running, "task"))
+        }
         _ => format!("{name} has {} running.", count(running, "task")),
     }
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use skep_proto::v1::{
-    Annotations, GlobalJob, JobStatus, Node, NodeDescription, NodeFailure, NodeRole, NodeSpec, NodeState, NodeStatus,
-    ReplicatedService, RestartState, ServiceSpec, TaskStatus, UpdateStatus,
+    Annotations, GlobalJob, JobOutcome, JobRun, JobStatus, Node, NodeDescription, NodeFailure, NodeRole, NodeSpec,
+    NodeState, NodeStatus, Placement, ReplicatedService, RestartState, ServiceSpec, TaskSpec, TaskStatus, UpdateStatus,
 };
 use skep_store::TxBuilder;
 
 use super::*;
+use crate::policy;
 
 const NOW: Timestamp = Timestamp::from_secs(1000);
 
@@ -127,6 +128,59 @@ fn a_service_says_what_it_waits_for() {
     ];
     for (said, expected) in table {
         assert_eq!(said, expected);
+    }
+}
+
+#[test]
+fn a_run_without_a_task_says_what_it_waits_for_or_why_it_failed() {
+    use TaskState::*;
+    let run = |iteration, finished_at: i64, outcome: JobOutcome| JobRun {
+        iteration,
+        started_at: (NOW - std::time::Duration::from_secs(10)).as_nanos(),
+        finished_at,
+        outcome: outcome.into(),
+        ..JobRun::default()
+    };
+    let open = |iteration| run(iteration, 0, JobOutcome::Running);
+    let job = |scheduled: bool, fit: bool, runs: Vec<JobRun>| {
+        let mut service = scan();
+        let spec = service.spec.as_mut().unwrap();
+        if scheduled {
+            let labels = [(policy::SCHEDULE.to_owned(), "@every 5s".to_owned())].into();
+            spec.annotations = Some(Annotations { name: "scan".into(), labels }.into());
+        }
+        let constraints = if fit { vec![] } else { vec!["node.labels.gpu==yes".to_owned()] };
+        let placement = Some(Placement { constraints, ..Placement::default() });
+        spec.task = Some(TaskSpec { placement, ..TaskSpec::default() }.into());
+        service.job = Some(JobStatus { iteration: 7, runs, ..JobStatus::default() });
+        service
+    };
+    let failed = Task { job_iteration: 7, desired_state: Shutdown.into(), ..task_in(0, Failed, "a") };
+    let table = [
+        (job(false, true, vec![]), vec![], "It waits for nothing."),
+        (job(false, false, vec![]), vec![], "1 run waiting for a node that is fit."),
+        (job(true, true, vec![open(7)]), vec![], "It waits for nothing."),
+        (job(true, false, vec![open(7)]), vec![], "1 run waiting for a node that is fit, for 50 s more."),
+        (
+            job(true, false, vec![open(6), open(7)]),
+            vec![],
+            "2 runs waiting for a node that is fit, the oldest for 50 s more.",
+        ),
+        (
+            job(true, false, vec![run(6, 1, JobOutcome::Complete), run(7, 1, JobOutcome::Failed)]),
+            vec![],
+            "Run 7 failed: no node was fit for it, or none remained so until it was done.",
+        ),
+        (
+            job(true, false, vec![run(6, 1, JobOutcome::Failed), run(7, 1, JobOutcome::Complete)]),
+            vec![],
+            "It waits for nothing.",
+        ),
+        (job(true, false, vec![run(7, 1, JobOutcome::Failed)]), vec![failed], "It waits for nothing."),
+    ];
+    for (service, tasks, expected) in table {
+        let said = said(service, tasks);
+        assert_eq!(said.strip_prefix("scan has 0 tasks running and 0 complete. "), Some(expected), "{said}");
     }
 }
 
