@@ -39,6 +39,8 @@ pub struct LocalStatus {
     pub node_addr: String,
     /// Why [`LocalNodeState::Error`] or a join that takes long; empty otherwise.
     pub error: String,
+    /// Whether it is to manage, by its certificate: its manager may yet be starting.
+    pub is_manager: bool,
     /// The managers this node knows, in no particular order.
     pub remote_managers: Vec<PeerManager>,
 }

@@ -36,10 +36,11 @@ impl Api {
     /// The way to the replicated state, or why this node has none, in Docker's words.
     pub(super) fn manager(&self) -> Result<Arc<dyn Manager>, ApiError> {
         self.backend.cluster.manager().ok_or_else(|| {
-            ApiError::unavailable(match self.backend.cluster.status().state {
+            let status = self.backend.cluster.status();
+            ApiError::unavailable(match status.state {
                 LocalNodeState::Inactive => NO_SWARM,
-                LocalNodeState::Active => WORKER,
-                LocalNodeState::Pending | LocalNodeState::Error => PENDING,
+                LocalNodeState::Active if !status.is_manager => WORKER,
+                LocalNodeState::Active | LocalNodeState::Pending | LocalNodeState::Error => PENDING,
             })
         })
     }

@@ -263,6 +263,7 @@ impl Swarm for LocalSwarm {
                 node_id: member.node_id(),
                 node_addr: member.addr().to_string(),
                 error: member.trouble(),
+                is_manager: member.is_manager(),
                 remote_managers: member.managers(),
             },
             Phase::Refused(error) => LocalStatus { state: LocalNodeState::Error, error, ..LocalStatus::default() },

@@ -191,6 +191,11 @@ impl Member {
         (membership != Membership::Pending).then_some(manager)
     }
 
+    /// Whether this node is to manage, by its certificate.
+    pub(super) fn is_manager(&self) -> bool {
+        self.shared.certificates.shown().current().role() == NodeRole::Manager
+    }
+
     /// What is wrong at the moment; empty when nothing is.
     pub(super) fn trouble(&self) -> String {
         if let Some(trouble) = self.shared.certificates.trouble() {
@@ -247,11 +252,11 @@ impl Member {
 
     /// Waits until the agent has a session and, if the node is a manager, its manager is a member.
     pub(super) async fn wait_connected(&self) {
-        let role = self.shared.certificates.shown().current().role();
+        let is_manager = self.is_manager();
         let mut session = self.session.clone();
         // A watch whose sender is gone means the member is being stopped; then nobody waits any more.
         let _ = session.wait_for(|state| state.is_connected()).await;
-        if role != NodeRole::Manager {
+        if !is_manager {
             return;
         }
         let mut manager = self.shared.manager.subscribe();

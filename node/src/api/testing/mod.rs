@@ -44,6 +44,8 @@ pub(super) const NODE: &str = "node1aaaaaaaaaaaaaaaaaaaa";
 pub(super) enum Place {
     Outside,
     Worker,
+    /// A manager that is not up yet.
+    Starting,
     Manager,
 }
 
@@ -71,11 +73,12 @@ impl Swarm for FakeSwarm {
     fn status(&self) -> LocalStatus {
         match self.place() {
             Place::Outside => LocalStatus::default(),
-            Place::Worker | Place::Manager => LocalStatus {
+            place => LocalStatus {
                 state: LocalNodeState::Active,
                 node_id: NODE.into(),
                 node_addr: "10.0.0.1".into(),
                 error: String::new(),
+                is_manager: place != Place::Worker,
                 remote_managers: vec![PeerManager { node_id: NODE.into(), addr: "10.0.0.1:2377".into(), leader: true }],
             },
         }
@@ -118,7 +121,7 @@ impl Swarm for FakeSwarm {
                     message. ";
                 return Err(SwarmError::LeaveNeedsForce(text.into()));
             }
-            Place::Worker | Place::Manager => {}
+            Place::Worker | Place::Starting | Place::Manager => {}
         }
         *self.place.lock().unwrap() = Place::Outside;
         Ok(())

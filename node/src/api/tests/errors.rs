@@ -54,6 +54,15 @@ async fn outside_a_swarm() {
     }
 }
 
+/// Who starts a manager again and asks too early is not told to ask another node.
+#[tokio::test]
+async fn on_a_manager_that_is_starting() {
+    let (status, body) = Bench::new(Place::Starting).get("/services").await;
+    let prepared =
+        "This node is not a swarm manager. Manager is being prepared or has trouble connecting to the cluster.";
+    assert_eq!((status, &body["message"]), (503, &json!(prepared)));
+}
+
 #[tokio::test]
 async fn on_a_worker() {
     let bench = Bench::new(Place::Worker);

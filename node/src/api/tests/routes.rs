@@ -9,9 +9,12 @@ use super::super::testing::{Bench, NODE, Place};
 
 #[tokio::test]
 async fn ping_names_the_version_and_the_place() {
-    for (place, swarm) in
-        [(Place::Outside, "inactive"), (Place::Worker, "active/worker"), (Place::Manager, "active/manager")]
-    {
+    for (place, swarm) in [
+        (Place::Outside, "inactive"),
+        (Place::Worker, "active/worker"),
+        (Place::Starting, "active/worker"),
+        (Place::Manager, "active/manager"),
+    ] {
         for (method, body) in [(Method::GET, "OK"), (Method::HEAD, "")] {
             let bench = Bench::new(place);
             let response = bench.exchange(method.clone(), "/_ping", String::new()).await;
