@@ -107,13 +107,20 @@ fn quorum_lost(view: &View, lost: &BTreeSet<String>) -> Option<String> {
     let left = managers.iter().filter(is_left).count();
     let decides = managers.is_empty() || left > managers.len() / 2;
     (!decides).then(|| {
-        let names = lost.iter().map(|id| names::node_by_id(view, id)).collect::<Vec<_>>().join(", ");
         format!(
-            "If {names} were lost, {left} of {} would be left, which is no quorum: tasks on other nodes would run on, and \
+            "If {} were lost, {left} of {} would be left, which is no quorum: tasks on other nodes would run on, and \
              nothing would be replaced or could be changed until managers come back.",
+            listed(view, lost),
             count(managers.len(), "manager")
         )
     })
+}
+
+/// Nodes by name, in the order of their names.
+fn listed(view: &View, nodes: &BTreeSet<String>) -> String {
+    let mut names: Vec<&str> = nodes.iter().map(|id| names::node_by_id(view, id)).collect();
+    names.sort_unstable();
+    names.join(", ")
 }
 
 /// Makes the change and says what it is.
@@ -126,7 +133,7 @@ fn imagine(world: &mut World, scenario: &Scenario, new_service: String) -> Strin
             what
         }
         Scenario::Lose(nodes) => {
-            let named: Vec<String> = nodes.iter().map(|id| name(world, id)).collect();
+            let named = listed(world.view(), nodes);
             let since = world.now().as_nanos();
             for id in nodes {
                 world.edit_node(id, |node| {
@@ -135,7 +142,7 @@ fn imagine(world: &mut World, scenario: &Scenario, new_service: String) -> Strin
                     status.since = since;
                 });
             }
-            format!("{} were lost", if named.is_empty() { "no node".to_owned() } else { named.join(", ") })
+            format!("{} were lost", if named.is_empty() { "no node" } else { &named })
         }
         Scenario::Deploy(spec) => {
             let asked = Service { spec: Some(ServiceSpec::clone(spec)), ..Service::default() };

@@ -129,6 +129,10 @@ fn without_a_quorum_nothing_is_replaced() {
         summary: format!("If host-n1, host-n2 were lost, 1 of 3 managers would be left, {silent}"),
     };
     assert_eq!(lost(&world, &["n1", "n2"]), two);
+    // In the order of the names, which is not that of the ids.
+    world.edit_node("n1", |node| node.description.get_or_insert_default().hostname = "zeta".into());
+    assert!(lost(&world, &["n1", "n2"]).summary.starts_with("If host-n2, zeta were lost"));
+    world.edit_node("n1", |node| node.description.get_or_insert_default().hostname = "host-n1".into());
     // One that is down already counts as lost.
     world.edit_node("n2", |node| node.status.get_or_insert_default().set_state(NodeState::Down));
     assert_eq!(lost(&world, &["n1"]).summary, format!("If host-n1 were lost, 1 of 3 managers would be left, {silent}"));
