@@ -25,7 +25,7 @@ pub(crate) struct DaemonArgs {
     /// Resource tasks can reserve: a name for each, or a number of them, repeatable
     #[arg(long = "node-generic-resource", value_name = "KIND=NAME|KIND=N")]
     pub(crate) node_generic_resources: Vec<String>,
-    /// debug, info, warn or error [default: info]
+    /// trace, debug, info, warn or error [default: info]
     #[arg(short = 'l', long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
 }

@@ -9,7 +9,7 @@ mod swarm;
 mod system;
 mod values;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use self::{
     daemon::DaemonArgs,
@@ -27,11 +27,14 @@ pub(crate) use self::{
 
 /// Several machines become one; you say what should run, and it keeps running.
 #[derive(Debug, Parser)]
-#[command(name = "skep", version, disable_version_flag = true, disable_help_subcommand = true)]
+#[command(name = "skep", version, disable_version_flag = true)]
 pub(crate) struct Skep {
     /// Daemon to speak to [default: $SKEP_HOST, else unix:///run/skep/skep.sock]
     #[arg(short = 'H', long, value_name = "unix://PATH")]
     pub(crate) host: Option<String>,
+    /// Print version
+    #[arg(short, long, action = ArgAction::Version)]
+    version: (),
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -49,7 +49,7 @@ pub(crate) struct SwarmSettings {
     /// Life of node certificates [default: 2160h]
     #[arg(long, value_name = "DURATION")]
     pub(crate) cert_expiry: Option<GoDuration>,
-    /// Time between a node's signs of life [default: 750ms]
+    /// Time between a node's signs of life; Docker's default, 5s, stands for skep's own [default: 750ms]
     #[arg(long, value_name = "DURATION")]
     pub(crate) dispatcher_heartbeat: Option<GoDuration>,
     /// Log entries between snapshots [default: 10000]

@@ -96,6 +96,22 @@ fn what_makes_no_sense_is_refused() {
 }
 
 #[test]
+fn help_and_version_are_where_one_looks_for_them() {
+    use clap::error::ErrorKind::*;
+    let table = [
+        ("--version", DisplayVersion),
+        ("-v", DisplayVersion),
+        ("--help", DisplayHelp),
+        ("help", DisplayHelp),
+        ("help service create", DisplayHelp),
+        ("service help create", DisplayHelp),
+    ];
+    for (line, kind) in table {
+        assert_eq!(parse(line).unwrap_err().kind(), kind, "{line}");
+    }
+}
+
+#[test]
 fn all_behind_the_image_is_the_command() {
     let line = "service create --name web --replicas 3 img:1 sh -c --name --replicas=x -d";
     let Ok(Skep { command: Command::Service(ServiceCommand::Create(args)), .. }) = parse(line) else {

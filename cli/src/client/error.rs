@@ -9,7 +9,9 @@ use skep_dockerapi::decode::DecodeError;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// The address is none.
-    #[error("unable to parse docker host `{0}`: it is an absolute path of a socket, unix:///run/skep/skep.sock")]
+    #[error(
+        "unable to parse docker host `{0}`: it is unix:// and the absolute path of a socket, as in unix:///run/skep/skep.sock"
+    )]
     Host(String),
     /// The socket is not for this user.
     #[error("permission denied while trying to connect to the skep daemon socket at {0}")]

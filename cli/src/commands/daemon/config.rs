@@ -40,14 +40,21 @@ pub(super) fn settle(args: DaemonArgs) -> Result<(DaemonOptions, String)> {
     let required = args.config_file.is_some();
     let path = args.config_file.clone().unwrap_or_else(|| DEFAULT_FILE.into());
     let file = read(&path, required)?;
-    merge(args, file).with_context(|| format!("unable to configure the daemon with file {}", path.display()))
+    match file {
+        Some(file) => {
+            merge(args, file).with_context(|| format!("unable to configure the daemon with file {}", path.display()))
+        }
+        None => merge(args, File::default()).context("unable to configure the daemon"),
+    }
 }
 
-fn read(path: &Path, required: bool) -> Result<File> {
+/// What the file says, if it is there or has to be.
+fn read(path: &Path, required: bool) -> Result<Option<File>> {
     match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
             .with_context(|| format!("unable to configure the daemon with file {}", path.display())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !required => Ok(File::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !required => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
@@ -198,8 +205,11 @@ mod tests {
             error(DaemonArgs { log_level: Some("loud".into()), ..DaemonArgs::default() })
                 .contains("unknown log level \"loud\"")
         );
+        let settled = settle(DaemonArgs { log_level: Some("loud".into()), ..DaemonArgs::default() });
+        let blames_a_file = format!("{:#}", settled.unwrap_err()).contains(DEFAULT_FILE);
+        assert_eq!(blames_a_file, Path::new(DEFAULT_FILE).exists());
         assert!(serde_json::from_str::<File>(r#"{"dataroot": "/x"}"#).is_err());
         assert!(read(Path::new("/nonexistent/daemon.json"), true).is_err());
-        assert!(read(Path::new("/nonexistent/daemon.json"), false).is_ok());
+        assert!(read(Path::new("/nonexistent/daemon.json"), false).unwrap().is_none());
     }
 }

@@ -30,7 +30,8 @@ fn table(runs: &[JobRun], now: Time) -> Table {
         let finished =
             if run.finished_at == Time::default() { String::new() } else { ago(run.finished_at, now).to_lowercase() };
         table.row([
-            run.iteration.to_string(),
+            // The API counts from 0, as Docker does; people, and what is said of runs elsewhere, from 1.
+            run.iteration.saturating_add(1).to_string(),
             scheduled,
             ago(run.started_at, now).to_lowercase(),
             finished,
@@ -59,8 +60,8 @@ mod tests {
         ];
         let expected = "\
 RUN       SCHEDULED              STARTED          FINISHED         OUTCOME
-7         on request             10 seconds ago                    Running
-6         1970-01-01T00:01:00Z   39 seconds ago   35 seconds ago   Failed
+8         on request             10 seconds ago                    Running
+7         1970-01-01T00:01:00Z   39 seconds ago   35 seconds ago   Failed
 ";
         assert_eq!(table(&runs, second(100)).to_string(), expected);
     }
