@@ -20,6 +20,7 @@ use crate::{
     enforcer,
     names::{self, count},
     orchestrator::STOP_PATIENCE,
+    restart,
     scheduler::explain::{Verdict, verdicts},
     task::{TaskExt, specimen},
 };
@@ -162,6 +163,10 @@ fn waits(view: &View, task: &Task, now: Timestamp) -> Option<String> {
         TaskState::Pending if status.err.is_empty() => "pending: the scheduler has not looked at it yet".to_owned(),
         TaskState::Pending => format!("pending: {}", status.err),
         TaskState::Running => return None,
+        // A replacement that came to nothing while the task before it runs on: it stays as it is.
+        _ if task.is_terminal() && restart::after_end(task, now).is_none() => {
+            format!("given up by the restart policy, having ended: {}", end(task))
+        }
         _ if task.is_terminal() && delay.is_zero() => format!("about to be replaced, having ended: {}", end(task)),
         _ if task.is_terminal() => format!("to be replaced in {} s, having ended: {}", seconds(delay), end(task)),
         _ if !delay.is_zero() => {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use skep_proto::v1::{
     Annotations, GlobalJob, JobOutcome, JobRun, JobStatus, Node, NodeDescription, NodeFailure, NodeRole, NodeSpec,
-    NodeState, NodeStatus, Placement, ReplicatedService, RestartState, ServiceSpec, TaskSpec, TaskStatus, UpdateStatus,
+    NodeState, NodeStatus, Placement, ReplicatedService, RestartCondition, RestartPolicy, RestartState, ServiceSpec,
+    TaskSpec, TaskStatus, UpdateStatus,
 };
 use skep_store::TxBuilder;
 
@@ -82,6 +83,12 @@ fn a_service_says_what_it_waits_for() {
     };
     let stopping = Task { desired_state: Shutdown.into(), ..task_in(1, Running, "b") };
     let over = Task { desired_state: Shutdown.into(), ..task_in(1, Complete, "a") };
+    // Started beside the one that runs, and failed.
+    let successor = |condition: RestartCondition| {
+        let restart = Some(RestartPolicy { condition: condition.into(), ..RestartPolicy::default() });
+        let spec = Some(TaskSpec { restart, ..TaskSpec::default() }.into());
+        Task { spec, replaces: "t1-a".into(), ..task_in(1, Failed, "b") }
+    };
     let paused = |mut service: Service| {
         let (state, message) = (UpdateState::Paused.into(), "update paused due to failure".to_owned());
         service.update_status = Some(UpdateStatus { state, message, ..UpdateStatus::default() });
@@ -124,6 +131,14 @@ fn a_service_says_what_it_waits_for() {
         (
             said(scan(), vec![Task { job_iteration: 1, desired_state: Complete.into(), ..task_in(0, Complete, "a") }]),
             "scan has 0 tasks running and 1 complete. It waits for nothing.",
+        ),
+        (
+            said(web(1), vec![task_in(1, Running, "a"), successor(RestartCondition::None)]),
+            "web has 1 of 1 replicas running. 1 task given up by the restart policy, having ended: failed.",
+        ),
+        (
+            said(web(1), vec![task_in(1, Running, "a"), successor(RestartCondition::Any)]),
+            "web has 1 of 1 replicas running. 1 task about to be replaced, having ended: failed.",
         ),
     ];
     for (said, expected) in table {
