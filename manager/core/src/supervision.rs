@@ -417,6 +417,8 @@ mod tests {
         assert!(worker.may_replace(&held, now), "another role is no matter of time");
         let shorter = Certificate { not_after: now + DAY, ..moved(50, day) };
         assert!(shorter.may_replace(&held, now), "lives are shorter from now on");
+        let longer = Certificate { not_before: held.not_before - DAY, ..held };
+        assert!(longer.may_replace(&held, now), "one that ends no sooner is no worse");
         let late = START + DAY * 95;
         assert!(moved(90, day).may_replace(&held, late) && !moved(-1, day).may_replace(&held, late));
         let own = Certificate { not_before: late, not_after: late + DAY, ..held };

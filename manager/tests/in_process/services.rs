@@ -174,6 +174,39 @@ async fn bad_requests_are_told_apart_and_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_list_goes_on_where_a_page_ended() {
+    let manager = TestManager::bootstrap(quick()).await;
+    let agents = (agent(&manager, "w1").await, agent(&manager, "w2").await);
+    for name in ["a", "b", "c"] {
+        manager.create(name, 2).await;
+        manager.wait_running(name, 2).await;
+    }
+    let control = || manager.control();
+    let nodes = |after| async move {
+        let wanted = ListNodesRequest { after, ..Default::default() };
+        let listed = control().list_nodes(wanted).await.unwrap().into_inner().nodes;
+        listed.into_iter().map(|node| node.id).collect::<Vec<_>>()
+    };
+    let services = |after| async move {
+        let wanted = ListServicesRequest { after, ..Default::default() };
+        let listed = control().list_services(wanted).await.unwrap().into_inner().services;
+        listed.into_iter().map(|service| service.service.unwrap().id).collect::<Vec<_>>()
+    };
+    let tasks = |after| async move {
+        let wanted = ListTasksRequest { after, ..Default::default() };
+        let listed = control().list_tasks(wanted).await.unwrap().into_inner().tasks;
+        listed.into_iter().map(|task| task.id).collect::<Vec<_>>()
+    };
+    let all = (nodes(None).await, services(None).await, tasks(None).await);
+    assert_eq!((all.0.len(), all.1.len(), all.2.len()), (3, 3, 6));
+    assert_eq!(nodes(Some(all.0[0].clone())).await, all.0[1..]);
+    assert_eq!(services(Some(all.1[0].clone())).await, all.1[1..]);
+    assert_eq!(tasks(Some(all.2[3].clone())).await, all.2[4..]);
+    drop(agents);
+    manager.manager.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_ran_on_a_dead_node_runs_elsewhere() {
     let manager = TestManager::bootstrap(quick()).await;
     let (staying, dying) = (agent(&manager, "w1").await, agent(&manager, "w2").await);

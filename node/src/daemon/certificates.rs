@@ -122,7 +122,7 @@ fn of(identity: &Identity, renew_at: Timestamp) -> Certificate {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{fs, time::Duration};
 
     use skep_ca::{RootCa, Subject};
     use skep_common::net::identity::new_key_and_csr;
@@ -170,5 +170,28 @@ mod tests {
         certificates.install(next).unwrap();
         assert_eq!(certificates.shown().current().certificate().not_before, begin);
         assert_eq!(Identity::load(&dir.identity()).unwrap().certificate().not_before, begin);
+    }
+
+    #[test]
+    fn what_the_disk_does_not_take_is_not_in_force_and_asked_for_again_with_the_same_key() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = SwarmDir::new(root.path());
+        let now = SystemClock::new().now();
+        let ca = RootCa::generate(now - DAY * 400, "swarm").unwrap();
+        let held = issued(&ca, now - DAY);
+        held.save(&dir.identity()).unwrap();
+        let not_before = held.certificate().not_before;
+        let certificates = Certificates::new(dir.clone(), held);
+
+        // No file takes the place of a directory.
+        for file in fs::read_dir(dir.identity()).unwrap() {
+            let path = file.unwrap().path();
+            fs::remove_file(&path).unwrap();
+            fs::create_dir(&path).unwrap();
+        }
+        fs::write(dir.next_key(), "key").unwrap();
+        certificates.install(issued(&ca, now)).unwrap_err();
+        assert_eq!(certificates.shown().current().certificate().not_before, not_before);
+        assert!(dir.next_key().exists(), "another key would make another node");
     }
 }

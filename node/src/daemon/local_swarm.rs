@@ -409,6 +409,7 @@ fn found(
 
 #[cfg(test)]
 mod tests {
+    use skep_common::secret::Secret;
     use skep_proto::v1::{Availability, ClusterSpec, Task};
     use skep_runtime::{
         ContainerSpecification, Status,
@@ -480,6 +481,44 @@ mod tests {
         runtime.exit(&id, 0, false);
         let swarm = open(root.path(), &runtime);
         drop(swarm.inner.change.lock().await);
+        assert_eq!(runtime.list().await.unwrap(), []);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_leave_that_is_cut_off_while_the_node_still_joins_is_gone_on_with_too() {
+        let root = tempfile::tempdir().unwrap();
+        let runtime = MockRuntime::new(Arc::new(SystemClock::new()));
+        container(&runtime).await;
+        // Nobody listens there.
+        let remotes = vec!["127.91.82.74:1".to_owned()];
+        let token = JoinToken::generate(b"root", Secret::new([7; 16])).reveal();
+        let record = Record {
+            listen_addr: "127.91.82.74:2377".parse().unwrap(),
+            advertise_addr: "127.91.82.74:2377".parse().unwrap(),
+            advertise: None,
+            remotes: remotes.clone(),
+            joining: Some(Joining { remotes, token, availability: 0 }),
+            leaving: false,
+        };
+        SwarmDir::new(root.path()).save(&record).unwrap();
+        let swarm = open(root.path(), &runtime);
+        assert!(matches!(swarm.inner.phase(), Phase::Pending { .. }));
+        let leaving = tokio::spawn({
+            let swarm = swarm.clone();
+            async move { Swarm::leave(&swarm, false).await }
+        });
+        let is_noted = || swarm.inner.dir.load().unwrap().is_some_and(|record| record.leaving);
+        while !is_noted() {
+            assert!(!leaving.is_finished(), "it says nowhere that it leaves");
+            tokio::task::yield_now().await;
+        }
+        leaving.abort();
+        drop(swarm);
+
+        let swarm = open(root.path(), &runtime);
+        assert_eq!(swarm.status().state, LocalNodeState::Inactive);
+        drop(swarm.inner.change.lock().await);
+        assert!(swarm.inner.dir.load().unwrap().is_none());
         assert_eq!(runtime.list().await.unwrap(), []);
     }
 

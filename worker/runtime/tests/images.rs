@@ -274,3 +274,24 @@ async fn no_damage_to_an_archive_does_more_than_refuse_it() {
     }
     assert_eq!(world.script("fine", "echo fine").await.0, "fine\n");
 }
+
+#[tokio::test]
+async fn an_image_whose_layers_cannot_be_kept_is_not_named() {
+    let world = World::new().await;
+    let before = world.containers.images().await.unwrap();
+    let layers = world.root().join("data/images/layers");
+    let aside = world.root().join("aside");
+    fs::rename(&layers, &aside).unwrap();
+    fs::write(&layers, "").unwrap();
+    let archive = Image::of(vec![Tar::default().file("new", b"x").finish()]).docker_save(&["late:1"]).finish();
+    let failed = world.containers.load_archive(Box::pin(archive.as_slice())).await.unwrap_err();
+    assert!(matches!(failed, RuntimeError::Storage(_)), "{failed}");
+    fs::remove_file(&layers).unwrap();
+    fs::rename(&aside, &layers).unwrap();
+
+    assert_eq!(world.containers.images().await.unwrap(), before);
+    let world = world.restart().await;
+    assert_eq!(world.containers.images().await.unwrap(), before);
+    world.load(archive).await;
+    assert_eq!(world.containers.image("late:1").await.unwrap().tags, ["late:1"]);
+}

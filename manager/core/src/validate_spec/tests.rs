@@ -3,8 +3,8 @@
 use skep_common::limits;
 use skep_proto::v1::{
     Annotations, ClusterSpec, ContainerSpec, EndpointSpec, FailureAction, GenericResource, GlobalJob, GlobalService,
-    LogDriver, NodeSpec, Placement, PortConfig, ReplicatedJob, ReplicatedService, ResourceRequirements, Resources,
-    RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig, generic_resource::Value, service_spec::Mode,
+    LogDriver, NetworkMode, NodeSpec, Placement, PortConfig, ReplicatedJob, ReplicatedService, ResourceRequirements,
+    Resources, RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig, generic_resource::Value, service_spec::Mode,
 };
 
 use super::*;
@@ -210,4 +210,16 @@ fn nodes_and_the_cluster() {
     assert_eq!(cluster(&ClusterSpec { annotations: None, ..good.clone() }), Err(InvalidSpec::ClusterName));
     let hectic = ClusterSpec { heartbeat_period: 1, ..good };
     assert_eq!(cluster(&hectic), Err(InvalidSpec::HeartbeatPeriod));
+}
+
+#[test]
+fn kernel_parameters_of_a_network_are_for_who_has_one() {
+    let refused = |network: NetworkMode| {
+        refusal(|spec| {
+            task_of(spec).set_network(network);
+            container_of(spec).sysctls = [("net.ipv4.ip_forward".to_owned(), "1".to_owned())].into();
+        })
+    };
+    assert_eq!(refused(NetworkMode::Isolated), "accepted");
+    assert_eq!(refused(NetworkMode::Host), "sysctl \"net.ipv4.ip_forward\" not allowed in host network namespace");
 }
