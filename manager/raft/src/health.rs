@@ -64,6 +64,11 @@ impl Health {
         self.clock.monotonic().saturating_sub(self.heard())
     }
 
+    /// For how long nobody has led, as far as this member knows: it heard no leader, or leads itself and no quorum answered.
+    pub(crate) fn leaderless_for(&self) -> Duration {
+        self.silence().max(self.quorum_silence())
+    }
+
     /// The connection that the leader was heard over is closed. It may come back by another.
     pub(crate) fn note_hung_up(&self) {
         let now = self.clock.monotonic();
@@ -218,6 +223,23 @@ mod tests {
         assert!(health.why_not_lead().is_some() && health.should_beat());
         health.leads(Some(Duration::ZERO));
         assert!(health.why_not_lead().is_none() && health.should_beat());
+    }
+
+    #[test]
+    fn a_leader_without_quorum_is_no_leader_that_is_heard() {
+        let (clock, health) = health();
+        let step = Duration::from_secs(3);
+        health.leads(Some(Duration::ZERO));
+        clock.advance(step);
+        health.heard_leader();
+        assert_eq!((health.silence(), health.leaderless_for()), (Duration::ZERO, step));
+        health.leads(Some(Duration::ZERO));
+        assert_eq!(health.leaderless_for(), Duration::ZERO);
+        clock.advance(step);
+        health.follows();
+        assert_eq!(health.leaderless_for(), step);
+        health.heard_leader();
+        assert_eq!(health.leaderless_for(), Duration::ZERO);
     }
 
     #[test]

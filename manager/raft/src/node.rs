@@ -251,9 +251,9 @@ impl RaftNode {
         self.0.published.leadership.subscribe()
     }
 
-    /// For how long no leader has been heard here; one that leads hears itself.
+    /// For how long no leader has been heard here; one that leads hears itself while a quorum answers it.
     pub fn leader_silence(&self) -> Duration {
-        self.0.health.silence()
+        self.0.health.leaderless_for()
     }
 
     /// Where this member stands, as it changes.
