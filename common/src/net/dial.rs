@@ -18,10 +18,14 @@ use std::{
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::{
-    CertificateError, ClientConfig,
+    AlertDescription, CertificateError, ClientConfig,
     pki_types::{ServerName, UnixTime},
 };
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::Instant,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{
     Status,
@@ -137,6 +141,53 @@ pub(crate) fn lazy_channel(
         .connect_with_connector_lazy(Connector { addr: addr.into(), config: Arc::new(config) })
 }
 
+/// A TLS connection whose errors say in a sentence that the other side takes no certificate of this node: with TLS 1.3 that is
+/// heard only when this side holds the handshake to be over.
+#[derive(Debug)]
+struct Explained {
+    addr: Arc<str>,
+    stream: TlsStream<TcpStream>,
+}
+
+impl Explained {
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut TlsStream<TcpStream>> {
+        Pin::new(&mut self.get_mut().stream)
+    }
+}
+
+impl AsyncRead for Explained {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = self.as_mut().stream().poll_read(cx, to);
+        read.map_err(|error| named(&self.addr, error))
+    }
+}
+
+impl AsyncWrite for Explained {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream().poll_write(cx, from)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        from: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write_vectored(cx, from)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_shutdown(cx)
+    }
+}
+
 /// Opens one TLS connection to a fixed address.
 struct Connector {
     addr: Arc<str>,
@@ -144,7 +195,7 @@ struct Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Response = TokioIo<Explained>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
@@ -161,7 +212,8 @@ impl Service<Uri> for Connector {
             // Sent to no one (SNI is off) and checked by no one: the verifier goes by id and role.
             let name = ServerName::try_from("skep").map_err(io::Error::other)?;
             let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-            Ok(TokioIo::new(stream.map_err(|error| named(&addr, error))?))
+            let stream = stream.map_err(|error| named(&addr, error))?;
+            Ok(TokioIo::new(Explained { addr, stream }))
         })
     }
 }
@@ -176,7 +228,23 @@ fn named(addr: &str, error: io::Error) -> io::Error {
 
 /// Why a certificate was refused, in a sentence, where TLS has only a word or two numbers for it.
 fn refusal(error: &rustls::Error) -> Option<String> {
-    let rustls::Error::InvalidCertificate(error) = error else { return None };
+    let error = match error {
+        rustls::Error::InvalidCertificate(error) => error,
+        // Also of one that has not begun.
+        rustls::Error::AlertReceived(AlertDescription::CertificateExpired) => {
+            return Some("it refuses this node's certificate, which is not valid by the clock there".to_owned());
+        }
+        rustls::Error::AlertReceived(
+            AlertDescription::AccessDenied
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::DecryptError
+            | AlertDescription::UnknownCA
+            | AlertDescription::UnsupportedCertificate,
+        ) => return Some("it refuses this node's certificate, which is not of its swarm".to_owned()),
+        _ => return None,
+    };
     let at = |time: UnixTime| date(Timestamp::from_secs(i64::try_from(time.as_secs()).unwrap_or(i64::MAX)));
     let (validity, now) = match error {
         CertificateError::NotValidYetContext { time, not_before } => (format!("from {} on", at(*not_before)), time),
@@ -191,7 +259,7 @@ fn refusal(error: &rustls::Error) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use skep_proto::v1::NodeRole;
+    use skep_proto::v1::{GetClusterRequest, NodeRole, control_client::ControlClient};
 
     use super::*;
     use crate::net::{identity::Identity, testing::TestCa, tls::server_config};
@@ -210,6 +278,32 @@ mod tests {
         let error = connector.call(Uri::from_static("http://skep")).await.unwrap_err();
         serving.await.unwrap();
         error.to_string()
+    }
+
+    #[tokio::test]
+    async fn a_node_whose_certificate_is_refused_hears_so_in_a_sentence() {
+        let ca = TestCa::new("swarm");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let config = Arc::new(server_config(&ca.identity("manager", NodeRole::Manager)).unwrap());
+        let serving = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let _ = tokio_rustls::TlsAcceptor::from(config.clone()).accept(stream).await;
+            }
+        });
+        let other = TestCa::new("swarm").identity("caller", NodeRole::Worker);
+        // Of another root, and takes the server for one of its swarm.
+        let other = Identity::from_pem(other.chain_pem(), other.key_pem().clone(), &ca.root_pem()).unwrap();
+        for (caller, why) in [
+            (ca.identity_until("caller", NodeRole::Worker, -60), "which is not valid by the clock there"),
+            (other, "which is not of its swarm"),
+        ] {
+            let channel = Dialer::new(IdentityHandle::new(caller)).channel(&addr, Expect::Manager);
+            let refused = ControlClient::new(channel).get_cluster(GetClusterRequest::default()).await.unwrap_err();
+            assert_eq!(describe(&refused), format!("{addr}: it refuses this node's certificate, {why}"));
+        }
+        serving.abort();
     }
 
     #[tokio::test]

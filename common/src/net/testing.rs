@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -89,7 +92,7 @@ fn params(subject: &[(DnType, &str)], seconds: i64) -> CertificateParams {
 
 /// Roles as a store would tell them; nodes never mentioned were removed.
 #[derive(Clone, Default)]
-pub(crate) struct Roles(Arc<Mutex<HashMap<String, RoleAnswer>>>, Arc<Mutex<HashSet<String>>>);
+pub(crate) struct Roles(Arc<Mutex<HashMap<String, RoleAnswer>>>, Arc<Mutex<HashSet<String>>>, Arc<AtomicUsize>);
 
 impl Roles {
     pub(crate) fn set(&self, node_id: &str, answer: RoleAnswer) {
@@ -100,6 +103,11 @@ impl Roles {
         let mut members = self.1.lock().unwrap();
         let _ = if is_member { members.insert(node_id.to_owned()) } else { members.remove(node_id) };
     }
+
+    /// How often somebody was taken for a member of other managers.
+    pub(crate) fn strangers(&self) -> usize {
+        self.2.load(Ordering::Relaxed)
+    }
 }
 
 impl RoleSource for Roles {
@@ -109,5 +117,9 @@ impl RoleSource for Roles {
 
     fn is_member(&self, node_id: &str) -> bool {
         self.1.lock().unwrap().contains(node_id)
+    }
+
+    fn refused_member(&self) {
+        self.2.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -10,6 +10,7 @@ use hyper::{
     body::{Body as HttpBody, Incoming},
     service::Service,
 };
+use skep_proto::v1::NodeRole;
 use tokio::time::sleep;
 use tonic::{Status, body::Body, service::Routes};
 use tower::{BoxError, Service as _};
@@ -19,7 +20,10 @@ use super::{Caller, RoleSource, bounded_body::BoundedBody, guarded_body::Guarded
 use crate::{
     authz::{Peer, Rpc, rpc_of},
     limits::STRANGERS_REQUEST_DEADLINE,
-    net::forward::{self, Claim},
+    net::{
+        forward::{self, Claim},
+        identity::NodeCertificate,
+    },
 };
 
 /// The service of one connection.
@@ -28,6 +32,8 @@ pub(super) struct Gate {
     routes: Routes,
     roles: Arc<dyn RoleSource>,
     peer: Option<String>,
+    /// Whether the peer's certificate is a manager's.
+    was_manager: bool,
     remote_addr: SocketAddr,
 }
 
@@ -35,10 +41,11 @@ impl Gate {
     pub(super) fn new(
         routes: Routes,
         roles: Arc<dyn RoleSource>,
-        peer: Option<String>,
+        peer: Option<&NodeCertificate>,
         remote_addr: SocketAddr,
     ) -> Self {
-        Self { routes, roles, peer, remote_addr }
+        let was_manager = peer.is_some_and(|certificate| certificate.role == NodeRole::Manager);
+        Self { routes, roles, peer: peer.map(|certificate| certificate.node_id.clone()), was_manager, remote_addr }
     }
 
     async fn handle<B>(mut self, mut request: Request<B>) -> Result<Response<GuardedBody>, Status>
@@ -46,7 +53,7 @@ impl Gate {
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let rpc = rpc_of(request.uri().path()).ok_or_else(|| Status::unimplemented("there is no such call"))?;
-        let right = self.right(rpc, self.peer.clone());
+        let right = Right { was_manager: self.was_manager, ..self.right(rpc, self.peer.clone()) };
         let peer = right.check()?;
         let is_stranger = peer.node_id().is_none();
         let caller = self.caller(rpc, peer, request.headers_mut())?;
@@ -78,7 +85,7 @@ impl Gate {
     }
 
     fn right(&self, rpc: &'static Rpc, peer: Option<String>) -> Right {
-        Right { rpc, roles: self.roles.clone(), peer }
+        Right { rpc, roles: self.roles.clone(), peer, was_manager: false }
     }
 }
 
@@ -123,6 +130,7 @@ mod tests {
             routes,
             roles: Arc::new(roles.clone()),
             peer: Some("m".into()),
+            was_manager: true,
             remote_addr: "192.0.2.1:1".parse().unwrap(),
         }
     }
@@ -153,6 +161,16 @@ mod tests {
         let demoted = Instant::now();
         assert_eq!(upload.await.unwrap(), Code::PermissionDenied);
         assert!(demoted.elapsed() <= RECHECK_PERIOD + Duration::from_millis(1));
+    }
+
+    #[tokio::test]
+    async fn only_who_was_a_manager_is_taken_for_one_of_other_managers() {
+        for (was_manager, strangers) in [(false, 0), (true, 1)] {
+            let roles = Roles::default();
+            let gate = Gate { was_manager, ..hanging_gate(&roles) };
+            assert_eq!(refusal(gate, HANGING).await, Code::PermissionDenied);
+            assert_eq!(roles.strangers(), strangers);
+        }
     }
 
     #[tokio::test]

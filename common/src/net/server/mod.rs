@@ -160,9 +160,8 @@ impl Shared {
             Ok(Err(error)) => return debug!(%addr, %error, "handshake failed"),
             Err(_) => return debug!(%addr, "handshake took too long"),
         };
-        let peer = certificate.as_ref().map(|shown| shown.node_id.clone());
-        let settings = if peer.is_some() { http2_settings(NODE) } else { http2_settings(STRANGER) };
-        let gate = Connected::new(Gate::new(self.routes.clone(), self.roles.clone(), peer, addr));
+        let settings = if certificate.is_some() { http2_settings(NODE) } else { http2_settings(STRANGER) };
+        let gate = Connected::new(Gate::new(self.routes.clone(), self.roles.clone(), certificate.as_ref(), addr));
         let mut http = pin!(settings.serve_connection(TokioIo::new(stream), gate));
         let mut seat = Seat::Stranger(place);
         let mut lifetime = self.limits.stranger_lifetime;

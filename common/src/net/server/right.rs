@@ -20,6 +20,8 @@ pub(super) struct Right {
     /// The peer's node id, by its certificate or the manager that speaks for it; `None` without a certificate. What role
     /// the certificate was issued for plays no part.
     pub(super) peer: Option<String>,
+    /// Whether the swarm has certified the peer as a manager at some time.
+    pub(super) was_manager: bool,
 }
 
 impl Right {
@@ -56,7 +58,10 @@ impl Right {
             return match self.roles.is_member(node_id) {
                 true => Ok(NodeRole::Manager),
                 false => {
-                    self.roles.refused_member();
+                    // A worker has no business here, whatever may have become of the managers.
+                    if self.was_manager {
+                        self.roles.refused_member();
+                    }
                     Err(Status::permission_denied("this call is for members of the managers' consensus only"))
                 }
             };

@@ -27,7 +27,7 @@ pub trait RoleSource: Send + Sync {
         false
     }
 
-    /// A node that is no member, as far as this one knows, was refused a call of members.
+    /// A node with a manager's certificate that is no member, as far as this one knows, was refused a call of members.
     fn refused_member(&self) {}
 }
 
