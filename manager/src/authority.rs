@@ -55,8 +55,10 @@ pub(crate) fn certify(
         _ => CERTIFICATE_LIFETIME,
     };
     let root = root(cluster)?;
-    // What it issued would be over before the root, or its own certificate, has begun.
-    let begun = [Some(root.not_before()), view.node(issuer).and_then(|node| not_before(node.certificate.as_ref()?))];
+    // What it issued would be over before the root has begun, or took the place of an own certificate that has not. The latter
+    // says that this clock is behind, or that it was ahead when that one was issued: so it counts against nobody else.
+    let own = view.node(issuer).filter(|own| own.id == node_id);
+    let begun = [Some(root.not_before()), own.and_then(|own| not_before(own.certificate.as_ref()?))];
     if let Some(begun) = begun.into_iter().flatten().max().filter(|begun| now + lifetime <= *begun) {
         return Err(AuthorityError::Behind(date(now), date(begun)));
     }
@@ -140,10 +142,16 @@ mod tests {
             let issued = issue(now).unwrap();
             assert!(is_valid(&issued, now) && !is_valid(&issued, now - DAY) && !is_valid(&issued, now + DAY * 91));
         }
-        for now in [renewed - DAY * 100, MADE - DAY * 100] {
-            let refused = issue(now).unwrap_err().to_string();
+        let own = |now| certify(&view, "m", "m", NodeRole::Manager, &key, now);
+        let before = MADE - DAY * 100;
+        for (now, refused) in
+            [(renewed - DAY * 100, own(renewed - DAY * 100)), (before, own(before)), (before, issue(before))]
+        {
+            let refused = refused.unwrap_err().to_string();
             assert!(refused.contains("set its clock right") && refused.contains(&date(now)), "{refused}");
         }
+        // Or its clock was ahead when its own was issued, and is right again: nobody else has to wait until that begins.
+        assert!(is_valid(&issue(renewed - DAY * 100).unwrap(), renewed - DAY * 100));
     }
 
     #[test]
