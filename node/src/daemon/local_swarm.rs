@@ -27,6 +27,7 @@ use skep_common::{
 use skep_manager::{Bootstrap, Membership, Start};
 use skep_proto::v1::{NodeDescription, NodeRole};
 use skep_runtime::Runtime;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -287,7 +288,16 @@ impl Swarm for LocalSwarm {
         if let Phase::Active(member) = self.inner.phase()
             && member.is_locked_out()
         {
-            member.come_back(&options.remote_addrs, &options.token).await.map_err(refused)?;
+            // Whoever wants to leave meanwhile need not wait.
+            drop(change);
+            let ends = Instant::now() + JOIN_WAIT;
+            let identity = member.ask_again(&options.remote_addrs, &options.token, ends).await.map_err(refused)?;
+            let change = self.inner.change.lock().await;
+            match self.inner.phase() {
+                Phase::Active(now) if Arc::ptr_eq(&now, &member) => {}
+                _ => return Err(SwarmError::NotInSwarm),
+            }
+            member.come_back(identity, &options.remote_addrs).map_err(refused)?;
             info!(node = member.node_id(), "the node is back with a new certificate");
             drop(change);
             let connected = tokio::time::timeout(JOIN_WAIT, member.wait_connected()).await;
@@ -520,6 +530,52 @@ mod tests {
         drop(swarm.inner.change.lock().await);
         assert!(swarm.inner.dir.load().unwrap().is_none());
         assert_eq!(runtime.list().await.unwrap(), []);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_node_that_asks_for_a_certificate_again_can_leave_meanwhile() {
+        let root = tempfile::tempdir().unwrap();
+        let runtime = MockRuntime::new(Arc::new(SystemClock::new()));
+        let dir = SwarmDir::new(root.path());
+        // It was away for so long that its certificate has run out.
+        let long_ago = SystemClock::new().now() - CERTIFICATE_LIFETIME * 3;
+        let ca = RootCa::generate(long_ago, "swarm").unwrap();
+        let (key, csr) = new_key_and_csr().unwrap();
+        let subject = Subject { node_id: "w", cluster_id: "swarm", role: NodeRole::Worker };
+        let certificate = ca.issue(csr.as_bytes(), subject, long_ago, CERTIFICATE_LIFETIME).unwrap();
+        let identity = Identity::from_pem(&certificate.certificate_pem, key, ca.certificate_pem()).unwrap();
+        identity.save(&dir.identity()).unwrap();
+        let record = Record {
+            listen_addr: "127.91.82.74:2377".parse().unwrap(),
+            advertise_addr: "127.91.82.74:2377".parse().unwrap(),
+            advertise: Some("127.91.82.74".to_owned()),
+            remotes: Vec::new(),
+            joining: None,
+            leaving: false,
+        };
+        dir.save(&record).unwrap();
+        let swarm = open(root.path(), &runtime);
+        while !matches!(swarm.inner.phase(), Phase::Active(_)) {
+            tokio::task::yield_now().await;
+        }
+        // Takes the connection and says nothing.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = JoinOptions {
+            remote_addrs: vec![silent.local_addr().unwrap().to_string()],
+            token: JoinToken::generate(ca.certificate_pem(), Secret::new([7; 16])).reveal(),
+            listen_addr: String::new(),
+            advertise_addr: None,
+            availability: Availability::Active,
+        };
+        let joining = tokio::spawn({
+            let swarm = swarm.clone();
+            async move { Swarm::join(&swarm, options).await }
+        });
+        let _asked = silent.accept().await.unwrap();
+        Swarm::leave(&swarm, true).await.unwrap();
+        assert!(!joining.is_finished(), "leaving waits for the join");
+        joining.abort();
+        assert_eq!(swarm.status().state, LocalNodeState::Inactive);
     }
 
     #[test]

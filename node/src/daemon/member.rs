@@ -22,7 +22,7 @@ use tokio::{
     net::TcpListener,
     sync::watch,
     task::JoinHandle,
-    time::{Instant, timeout},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -230,24 +230,37 @@ impl Member {
         !can_issue && !shown.certificate().is_valid(SystemClock::new().now())
     }
 
-    /// Gets a valid certificate for this same node from one of `remotes` (host:port), with a join token and the key it holds.
+    /// Asks `remotes` (host:port) in turn for a valid certificate for this same node, with a join token and the key it holds.
+    /// Changes nothing.
     ///
     /// # Errors
-    /// When no manager gives it.
-    pub(super) async fn come_back(&self, remotes: &[String], token: &str) -> Result<(), EnrollError> {
+    /// When no manager gives it by `ends`.
+    pub(super) async fn ask_again(
+        &self,
+        remotes: &[String],
+        token: &str,
+        ends: Instant,
+    ) -> Result<Identity, EnrollError> {
         let current = self.shared.certificates.shown().current();
         let mut last = EnrollError::Unreachable("no manager was named".to_owned());
         for remote in remotes {
-            match enroll::again(remote, token, &current, &self.shared.dir.next_key()).await {
-                Ok(identity) => {
-                    self.shared.certificates.install(identity)?;
-                    self.shared.managers.also(remotes);
-                    return Ok(());
-                }
-                Err(error) => last = error,
+            match timeout_at(ends, enroll::again(remote, token, &current, &self.shared.dir.next_key())).await {
+                Ok(Ok(identity)) => return Ok(identity),
+                Ok(Err(error)) => last = error,
+                Err(_) => return Err(EnrollError::Unreachable(format!("{remote} gave no certificate in time"))),
             }
         }
         Err(last)
+    }
+
+    /// Is the same node again, with a certificate that one of `remotes` has given.
+    ///
+    /// # Errors
+    /// When it is worse than the one there is, or cannot be kept.
+    pub(super) fn come_back(&self, identity: Identity, remotes: &[String]) -> Result<(), EnrollError> {
+        self.shared.certificates.install(identity)?;
+        self.shared.managers.also(remotes);
+        Ok(())
     }
 
     /// Waits until the agent has a session and, if the node is a manager, its manager is a member.
@@ -298,15 +311,15 @@ impl Member {
         let ends = Instant::now() + LEAVE_LIMIT;
         // Or it would join anew as soon as it is out.
         self.stop_supervising().await;
-        // Before anybody is told: who has said goodbye must not be back.
         let Shared { dir, record, .. } = &*self.shared;
-        dir.mark_leaving(record, true);
         let manager = self.shared.manager.borrow().clone();
-        if let Some(manager) = &manager
-            && !force
-            && let Err(error) = manager.leave(false).await
-        {
-            dir.mark_leaving(record, false);
+        let consent = async {
+            match &manager {
+                Some(manager) if !force => manager.leave(false).await,
+                _ => Ok(()),
+            }
+        };
+        if let Err(error) = dir.leave_unless_refused(record, consent).await {
             self.supervise();
             return Err(error);
         }

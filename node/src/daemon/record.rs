@@ -123,6 +123,21 @@ impl SwarmDir {
         write_atomic(&self.file(), &serde_json::to_vec_pretty(record)?, 0o600)
     }
 
+    /// Asks the swarm to let the node go. That it leaves is noted before anybody is told, for who has said goodbye must not be
+    /// back; the note is taken back when the swarm refuses.
+    pub(super) async fn leave_unless_refused<E>(
+        &self,
+        record: &Record,
+        consent: impl Future<Output = Result<(), E>>,
+    ) -> Result<(), E> {
+        self.mark_leaving(record, true);
+        let consent = consent.await;
+        if consent.is_err() {
+            self.mark_leaving(record, false);
+        }
+        consent
+    }
+
     /// Notes whether the node leaves, so that a daemon that is interrupted goes on with it when it starts again.
     pub(super) fn mark_leaving(&self, record: &Record, leaving: bool) {
         if let Err(error) = self.save(&Record { leaving, ..record.clone() }) {
@@ -193,6 +208,22 @@ mod tests {
         assert!(!dir.load().unwrap().unwrap().leaving);
         dir.mark_leaving(&record(), true);
         assert!(dir.load().unwrap().unwrap().leaving);
+    }
+
+    #[tokio::test]
+    async fn that_a_node_leaves_is_noted_before_the_swarm_is_asked_and_taken_back_when_it_refuses() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = SwarmDir::new(root.path());
+        dir.save(&record()).unwrap();
+        let leaves = || dir.load().unwrap().unwrap().leaving;
+        for consent in [Err("no"), Ok(())] {
+            let asked = async {
+                assert!(leaves(), "the swarm is asked before it is noted");
+                consent
+            };
+            assert_eq!(dir.leave_unless_refused(&record(), asked).await, consent);
+            assert_eq!(leaves(), consent.is_ok());
+        }
     }
 
     #[test]
