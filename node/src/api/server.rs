@@ -1,16 +1,19 @@
 //! Connections: accepted, bounded, served as HTTP/1.1, and ended in good order.
 //!
-//! Owns the connections of one listener. Nothing a client does ends the accept loop.
+//! Owns the connections of one listener. Nothing a client does ends the accept loop, and no client keeps another out:
+//! when there are as many connections as there may be, the process that holds the most loses its oldest.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use skep_common::{limits::STOP_REQUESTS, net::backoff::Backoff};
+use skep_common::{
+    limits::STOP_REQUESTS,
+    net::{backoff::Backoff, places::Places},
+};
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::Semaphore,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -22,7 +25,7 @@ use super::{
     state::Api,
 };
 
-/// Connections at a time; more wait to be accepted.
+/// Connections at a time, shared out between the processes that open them.
 const MAX_CONNECTIONS: usize = 1024;
 
 /// How long a client may take for the head of a request.
@@ -34,6 +37,10 @@ const MAX_HEAD: usize = 64 << 10;
 /// Serves the API on `listener` until `stop` is cancelled, then lets requests under way finish; streams that would
 /// go on for ever end.
 pub async fn serve(listener: &UnixListener, state: ApiState, stop: CancellationToken) {
+    serve_at_most(MAX_CONNECTIONS, listener, state, stop).await;
+}
+
+pub(super) async fn serve_at_most(limit: usize, listener: &UnixListener, state: ApiState, stop: CancellationToken) {
     let api = Api::new(state, stop.clone());
     let tasks = TaskTracker::new();
     let abort = CancellationToken::new();
@@ -42,23 +49,26 @@ pub async fn serve(listener: &UnixListener, state: ApiState, stop: CancellationT
         tasks.spawn(async move { events.collect(swarm, stop).await });
     }
     let router = router(api);
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places::new(limit);
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept(listener, &permits) => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((connection, permit)) => {
+            Ok((connection, _)) => {
                 backoff.reset();
+                let place = places.take(process_of(&connection));
+                let lost = place.lost();
                 let (router, stop, abort) = (router.clone(), stop.clone(), abort.clone());
                 tasks.spawn(async move {
                     tokio::select! {
                         () = converse(connection, router, stop) => {}
                         () = abort.cancelled() => {}
+                        () = lost.cancelled() => debug!("a connection to the API made room for another"),
                     }
-                    drop(permit);
+                    drop(place);
                 });
             }
             Err(error) => {
@@ -74,13 +84,9 @@ pub async fn serve(listener: &UnixListener, state: ApiState, stop: CancellationT
     }
 }
 
-async fn accept(
-    listener: &UnixListener,
-    permits: &Arc<Semaphore>,
-) -> io::Result<(UnixStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
-    let (connection, _) = listener.accept().await?;
-    Ok((connection, permit))
+/// Who opened it, as the kernel tells; whom it cannot name (a process of another PID namespace) counts as one.
+fn process_of(connection: &UnixStream) -> Option<i32> {
+    connection.peer_cred().ok().and_then(|peer| peer.pid()).filter(|pid| *pid > 0)
 }
 
 /// Serves one connection until it ends; after `stop` no longer than its request under way.

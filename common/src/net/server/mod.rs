@@ -5,7 +5,7 @@
 //! or the little time a stranger has. Dropping that task ends everything it carries.
 //!
 //! A connection begins among the strangers and moves to the nodes' places when it shows a certificate of a node that is
-//! part of the swarm. Nobody is turned away: a newcomer takes the place of whoever holds most (see [`places`]), so
+//! part of the swarm. Nobody is turned away: a newcomer takes the place of whoever holds most (see [`super::places`]), so
 //! strangers, however many they are, keep no node out.
 //!
 //! Invariants: the accept loop ends only by the shutdown token; no connection outlives [`RpcServer::serve`]; no
@@ -17,7 +17,6 @@ mod connection;
 mod gate;
 mod guarded_body;
 mod limits;
-mod places;
 mod right;
 mod roles;
 
@@ -46,14 +45,11 @@ pub use self::{
     limits::ServerLimits,
     roles::{RoleAnswer, RoleSource, is_unknown_node, unknown_node},
 };
-use self::{
-    connection::Connected,
-    gate::Gate,
-    places::{Place, Places},
-};
+use self::{connection::Connected, gate::Gate};
 use super::{
     backoff::Backoff,
     identity::{IdentityHandle, NodeCertificate},
+    places::{Place, Places},
     source::source_of,
     tls::ServerTls,
 };

@@ -11,7 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::super::{
-    serve,
+    server::serve_at_most,
     testing::{Bench, Place},
 };
 
@@ -23,12 +23,17 @@ pub(super) struct Served {
 
 impl Served {
     pub(super) fn new(bench: &Bench) -> Self {
+        Self::at_most(100, bench)
+    }
+
+    /// With so many connections at a time.
+    fn at_most(limit: usize, bench: &Bench) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("sock")).unwrap();
         let (state, stop) = (bench.api.backend.clone(), CancellationToken::new());
         let server = tokio::spawn({
             let stop = stop.clone();
-            async move { serve(&listener, state, stop).await }
+            async move { serve_at_most(limit, &listener, state, stop).await }
         });
         Self { dir, stop, server }
     }
@@ -89,6 +94,26 @@ async fn a_stopping_server_ends_its_streams() {
     assert_eq!(String::from_utf8_lossy(&rest), "0\r\n\r\n");
     // Closed, or reset if it had not been accepted yet; ended in any case.
     let _ = timeout(Duration::from_secs(10), idle.read_to_end(&mut rest)).await.unwrap();
+}
+
+#[tokio::test]
+async fn streams_without_end_keep_nobody_out() {
+    const LIMIT: usize = 3;
+    let served = Served::at_most(LIMIT, &Bench::new(Place::Manager));
+    let mut streams = Vec::new();
+    for _ in 0..LIMIT {
+        let mut stream = connect(&served.socket()).await;
+        stream.write_all(b"GET /events HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        until(&mut stream, "\r\n\r\n").await;
+        streams.push(stream);
+    }
+    let mut newcomer = connect(&served.socket()).await;
+    newcomer.write_all(b"GET /_ping HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    until(&mut newcomer, "\r\n\r\nOK").await;
+    // In the place of the oldest.
+    let mut rest = Vec::new();
+    timeout(Duration::from_secs(10), streams[0].read_to_end(&mut rest)).await.unwrap().unwrap();
+    served.stop().await;
 }
 
 /// The client writes all of its body before it reads: an answer that goes before that must not close on it.

@@ -16,7 +16,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 /// The places of one kind of connection, by who holds them.
-pub(super) struct Places<K: Hash + Eq + Clone> {
+pub struct Places<K: Hash + Eq + Clone> {
     limit: usize,
     held: Mutex<Held<K>>,
 }
@@ -29,7 +29,7 @@ struct Held<K> {
 }
 
 /// A place, until it is dropped.
-pub(super) struct Place<K: Hash + Eq + Clone> {
+pub struct Place<K: Hash + Eq + Clone> {
     places: Arc<Places<K>>,
     holder: K,
     number: u64,
@@ -37,13 +37,14 @@ pub(super) struct Place<K: Hash + Eq + Clone> {
 }
 
 impl<K: Hash + Eq + Clone> Places<K> {
-    pub(super) fn new(limit: usize) -> Arc<Self> {
+    /// So many places, all free.
+    pub fn new(limit: usize) -> Arc<Self> {
         let held = Held { by_holder: HashMap::new(), count: 0, next: 0 };
         Arc::new(Self { limit, held: Mutex::new(held) })
     }
 
     /// A place for one more connection of `holder`.
-    pub(super) fn take(self: &Arc<Self>, holder: K) -> Place<K> {
+    pub fn take(self: &Arc<Self>, holder: K) -> Place<K> {
         let lost = CancellationToken::new();
         let mut held = self.lock();
         let number = held.next;
@@ -87,7 +88,7 @@ impl<K: Hash + Eq + Clone> Held<K> {
 
 impl<K: Hash + Eq + Clone> Place<K> {
     /// Cancelled when the place has gone to somebody else.
-    pub(super) fn lost(&self) -> CancellationToken {
+    pub fn lost(&self) -> CancellationToken {
         self.lost.clone()
     }
 }
