@@ -124,6 +124,13 @@ impl fmt::Debug for Dialer {
     }
 }
 
+/// What a peer may send of one answer before it is read.
+const STREAM_WINDOW: u32 = 256 << 10;
+
+/// Answers that can wait for their readers at a time, as many as a server allows. The connection has room for all of
+/// them: whoever does not read the logs it has asked for holds up no other call.
+const STREAMS: u32 = 1_000;
+
 pub(crate) fn lazy_channel(
     addr: &str,
     config: impl Fn() -> Result<ClientConfig, rustls::Error> + Send + Sync + 'static,
@@ -136,8 +143,8 @@ pub(crate) fn lazy_channel(
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(false)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW * STREAMS)
         .connect_with_connector_lazy(Connector { addr: addr.into(), config: Arc::new(config) })
 }
 

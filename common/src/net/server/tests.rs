@@ -39,6 +39,8 @@ use crate::{
 
 /// Asks the handler to send one message and then nothing, for ever.
 const ENDLESS: &str = "x-endless";
+/// Asks the handler to send messages for ever.
+const FLOODING: &str = "x-flooding";
 /// Asks the handler not to answer at all.
 const HANGING: &str = "x-hanging";
 /// Asks the handler to read the request first.
@@ -87,6 +89,7 @@ async fn handler(State(reached): State<Arc<AtomicUsize>>, request: axum::extract
     if hanging {
         std::future::pending::<()>().await;
     }
+    let flooding = request.headers().contains_key(FLOODING);
     let caller = format!("{:?}", request.extensions().get::<Caller>().unwrap());
     if request.headers().contains_key(READING)
         && let Err(error) = request.into_body().collect().await
@@ -95,7 +98,14 @@ async fn handler(State(reached): State<Arc<AtomicUsize>>, request: axum::extract
     }
     let message = Frame::data(Bytes::from_static(&[0; 5]));
     let success = Frame::trailers(HeaderMap::from_iter([(Status::GRPC_STATUS, HeaderValue::from_static("0"))]));
-    let end = if endless { stream::pending().boxed() } else { stream::iter([success]).boxed() };
+    let end = if flooding {
+        // Thousands of empty messages.
+        stream::repeat_with(|| Frame::data(Bytes::from_static(&[0; 5 << 10]))).boxed()
+    } else if endless {
+        stream::pending().boxed()
+    } else {
+        stream::iter([success]).boxed()
+    };
     let frames = stream::iter([message]).chain(end).map(Ok::<_, Infallible>);
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
@@ -129,8 +139,13 @@ async fn call(channel: Channel, path: &str) -> Result<Response<()>, Status> {
 
 /// Opens a stream that has sent its first message and never ends by itself.
 async fn endless(channel: Channel, path: &str) -> Streaming<()> {
+    stream_of(ENDLESS, channel, path).await
+}
+
+/// Opens a stream of this kind that has sent its first message.
+async fn stream_of(kind: &'static str, channel: Channel, path: &str) -> Streaming<()> {
     let mut request = Request::new(());
-    request.metadata_mut().insert(ENDLESS, "yes".parse().unwrap());
+    request.metadata_mut().insert(kind, "yes".parse().unwrap());
     let path: PathAndQuery = path.parse().unwrap();
     let codec = ProstCodec::<(), ()>::default();
     let mut stream = grpc(channel).await.unwrap().server_streaming(request, path, codec).await.unwrap().into_inner();

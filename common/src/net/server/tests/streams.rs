@@ -87,3 +87,21 @@ async fn stopping_does_not_wait_for_endless_streams() {
     server.stop().await;
     assert!(stream.message().await.is_err());
 }
+
+#[tokio::test]
+async fn streams_that_nobody_reads_hold_up_no_call() {
+    let ca = TestCa::new("swarm");
+    let server = TestServer::start(ca.handle("server", NodeRole::Manager)).await;
+    server.roles.set("m", RoleAnswer::Is(NodeRole::Manager));
+    let channel = dialer(&ca, "m", NodeRole::Manager).channel(&server.addr, Expect::Manager);
+    let mut unread = Vec::new();
+    for _ in 0..50 {
+        let stream = stream_of(FLOODING, channel.clone(), "/skep.v1.Control/Watch");
+        unread.push(tokio::time::timeout(BOUND, stream).await.expect("another stream begins"));
+    }
+    for _ in 0..200 {
+        let answer = tokio::time::timeout(BOUND, call(channel.clone(), "/skep.v1.Control/GetCluster")).await;
+        answer.expect("the call is answered").unwrap();
+    }
+    server.stop().await;
+}
