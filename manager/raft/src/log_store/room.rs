@@ -18,6 +18,10 @@ use tracing::{info, warn};
 /// Held behind the end of the file: thousands of entries.
 const ROOM: u64 = 16 << 20;
 
+/// Taken at a time. What a full disk cannot give in one piece it may give in part, and a tmpfs that cannot give all of a piece
+/// takes back what it had given of it before.
+const PIECE: u64 = 1 << 20;
+
 /// How often to ask a full disk again.
 pub(super) const AGAIN: Duration = Duration::from_secs(5);
 
@@ -71,8 +75,13 @@ impl Room {
         }
         // Half of it may be used up before it is filled up again.
         if self.held.load(Ordering::Relaxed) < length + ROOM / 2 {
-            hold_room(&self.file, 0, wanted)?;
-            self.held.store(wanted, Ordering::Relaxed);
+            let mut held = self.held.load(Ordering::Relaxed);
+            while held < wanted {
+                let end = (held / PIECE + 1).saturating_mul(PIECE).min(wanted);
+                hold_room(&self.file, held, end - held)?;
+                held = end;
+                self.held.store(held, Ordering::Relaxed);
+            }
         }
         Ok(())
     }
@@ -80,7 +89,7 @@ impl Room {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt as _;
+    use std::{fs, io::Write as _, os::unix::fs::MetadataExt as _, path::Path, process::Command};
 
     use super::*;
 
@@ -99,5 +108,50 @@ mod tests {
         room.hold();
         assert!(allocated() >= 2 * ROOM, "{}", allocated());
         assert!(!*room.is_short().borrow());
+    }
+
+    /// A tmpfs until it is dropped; making one needs root.
+    struct Tmpfs(tempfile::TempDir);
+
+    impl Tmpfs {
+        fn new(options: &str) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let mut mount = Command::new("mount");
+            assert!(
+                mount.args(["-t", "tmpfs", "-o", options, "skep-test"]).arg(dir.path()).status().unwrap().success()
+            );
+            Self(dir)
+        }
+
+        fn path(&self) -> &Path {
+            self.0.path()
+        }
+    }
+
+    impl Drop for Tmpfs {
+        fn drop(&mut self) {
+            let _best_effort = Command::new("umount").arg("-l").arg(self.path()).status();
+        }
+    }
+
+    #[test]
+    fn a_disk_that_gives_no_more_takes_nothing_back() {
+        let disk = Tmpfs::new("size=32m");
+        let mut file = fs::File::create(disk.path().join("log")).unwrap();
+        let room = Room::new(file.try_clone().unwrap());
+        room.hold();
+        assert!(!*room.is_short().borrow());
+        let mut others = fs::File::create(disk.path().join("others")).unwrap();
+        while others.write_all(&[1; 4096]).is_ok() {}
+        // More than half of the room is used: it is asked for again, in vain.
+        file.write_all(&vec![1; usize::try_from(ROOM).unwrap() * 3 / 4]).unwrap();
+        room.hold();
+        assert!(*room.is_short().borrow());
+        assert!(others.write_all(&[1; 4096]).is_err(), "somebody else has the room");
+        // Nor does a process that begins now, and does not know what it has.
+        let next = Room::new(file.try_clone().unwrap());
+        next.hold();
+        let allocated = file.metadata().unwrap().blocks() * 512;
+        assert!(*next.is_short().borrow() && allocated > ROOM - PIECE, "{allocated}");
     }
 }
