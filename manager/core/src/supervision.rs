@@ -419,6 +419,8 @@ mod tests {
         assert!(shorter.may_replace(&held, now), "lives are shorter from now on");
         let longer = Certificate { not_before: held.not_before - DAY, ..held };
         assert!(longer.may_replace(&held, now), "one that ends no sooner is no worse");
+        let sooner = Certificate { not_after: held.not_after - DAY, ..held };
+        assert!(sooner.may_replace(&held, now), "one that begins no sooner is from the same clock");
         let late = START + DAY * 95;
         assert!(moved(90, day).may_replace(&held, late) && !moved(-1, day).may_replace(&held, late));
         let own = Certificate { not_before: late, not_after: late + DAY, ..held };

@@ -264,4 +264,41 @@ mod tests {
     fn a_layer_keeps_the_name_it_was_unpacked_under() {
         assert_eq!(directory_name(&Sha::of(b"")), "4oymiquy7qobjgx36tejs35zeq");
     }
+
+    fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, content) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o644);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(1);
+            header.set_size(content.len() as u64);
+            tar.append_data(&mut header, name, *content).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_archive_that_has_come_in_whole_becomes_no_image_when_nobody_waits_for_it() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Arc::new(ImageStore::open(root.path().join("images")).unwrap());
+        let layer = tar(&[("file", b"x")]);
+        let rootfs = format!(r#"{{"type":"layers","diff_ids":["{}"]}}"#, Sha::of(&layer));
+        let config = format!(r#"{{"architecture":"amd64","os":"linux","rootfs":{rootfs}}}"#);
+        let manifest = br#"[{"Config":"config","RepoTags":["late:1"],"Layers":["layer"]}]"#;
+        let archive = tar(&[("config", config.as_bytes()), ("layer", &layer), ("manifest.json", manifest)]);
+
+        // All are at work: it waits for its turn.
+        let turns = Arc::clone(&store.turns).acquire_many_owned(TURNS.try_into().unwrap()).await.unwrap();
+        let mut load = Box::pin(Arc::clone(&store).load(Box::pin(archive.as_slice())));
+        assert!(futures::poll!(&mut load).is_pending());
+        drop(load);
+        drop(turns);
+        // It has its place for as long as it is under way.
+        drop(store.loads.acquire_many(LOADS.try_into().unwrap()).await.unwrap());
+        assert!(store.list().is_empty());
+
+        assert_eq!(store.load(Box::pin(archive.as_slice())).await.unwrap().len(), 1);
+    }
 }
