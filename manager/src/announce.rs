@@ -1,6 +1,7 @@
-//! A manager speaks to the others before they can speak to it: to become a member, and to say where it is reached now.
+//! A manager speaks to the others before they can speak to it: to become a member, to say where it is reached now, and
+//! to be a member no more.
 //!
-//! Owns nothing. Both go to whichever manager answers; it passes them on to the leader. Each is one round: whoever asks
+//! Owns nothing. All go to whichever manager answers; it passes them on to the leader. Each is one round: whoever asks
 //! decides whether to ask again. The two kinds of "no" are told apart: one may pass, and "no member any more" is for good.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -10,16 +11,20 @@ use skep_common::{
     net::dial::{Dialer, Expect, describe},
 };
 use skep_proto::v1::{
-    AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, RaftMember, membership_client::MembershipClient,
+    AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, LeaveRequest, RaftMember,
+    membership_client::MembershipClient,
 };
 use skep_raft::ToldMembers;
-use tonic::{Code, Request, transport::Channel};
+use tonic::{Code, Request, Status, transport::Channel};
 use tracing::debug;
 
 use crate::{ManagerError, Place};
 
 /// How long one manager may take to say whether another is a member.
 const ANNOUNCE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long one manager may take to have the leader let another go: half of what that one waits in all (`LEAVE_CONSENT`).
+const LEAVE_DEADLINE: Duration = Duration::from_millis(1500);
 
 /// Asks to become a member of the managers that one of `remotes` (host:port) belongs to, and returns the place given. A
 /// manager with it must listen at `addr` already. Dropping the future gives it up; what was granted then lapses, because the
@@ -71,6 +76,22 @@ pub(crate) async fn announce(dialer: &Dialer, remotes: &[String], raft_id: u64, 
         }
     }
     Announced::Unheard
+}
+
+/// Asks to be a member no more.
+///
+/// # Errors
+/// What the leader said, or why none of `remotes` could have it say something.
+pub(crate) async fn leave(dialer: &Dialer, remotes: &[String]) -> Result<(), Status> {
+    let mut last = Status::unavailable("no other manager is known");
+    for remote in remotes {
+        match client(dialer, remote).leave(within(LEAVE_DEADLINE, LeaveRequest {})).await {
+            Ok(_) => return Ok(()),
+            Err(status) if status.code() == Code::FailedPrecondition => return Err(status),
+            Err(status) => last = status,
+        }
+    }
+    Err(last)
 }
 
 fn told(version: u64, members: BTreeMap<u64, RaftMember>) -> ToldMembers {

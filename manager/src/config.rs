@@ -12,6 +12,7 @@ use skep_common::{
 use skep_proto::v1::{Availability, Certificate, ClusterSpec, NodeDescription};
 use skep_raft::ToldMembers;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 /// Everything a [`Manager`](crate::Manager) stands on.
 pub struct ManagerConfig {
@@ -35,6 +36,8 @@ pub struct ManagerConfig {
     pub clock: Arc<dyn Clock>,
     /// How this manager comes to its state.
     pub start: Start,
+    /// Ends [`Manager::start`](crate::Manager::start) while it still opens the state: a large one takes long.
+    pub give_up: CancellationToken,
 }
 
 /// The place of a new member.

@@ -16,15 +16,14 @@ use skep_common::{
 };
 use skep_core::validate_spec::InvalidSpec;
 use skep_proto::v1::{
-    LeaveRequest, LogOptions, NodeRole, ca_server::CaServer, control_client::ControlClient,
-    control_server::ControlServer, dispatcher_server::DispatcherServer, journal_server::JournalServer,
-    membership_client::MembershipClient, membership_server::MembershipServer,
+    LogOptions, NodeRole, ca_server::CaServer, control_client::ControlClient, control_server::ControlServer,
+    dispatcher_server::DispatcherServer, journal_server::JournalServer, membership_server::MembershipServer,
 };
 use skep_raft::{FIRST_RAFT_ID, OnFatal, Open, RaftConfig, RaftNode, StartError, ToldMembers, Tuning};
 use skep_store::{Store, View};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{Status, service::RoutesBuilder};
+use tonic::{Code, Status, service::RoutesBuilder};
 use tracing::{info, warn};
 
 use crate::{
@@ -67,7 +66,6 @@ struct Inner {
     status: watch::Receiver<ManagerStatus>,
     troubles: watch::Receiver<Vec<String>>,
     control: LocalControl,
-    membership: MembershipClient<LocalService<MembershipServer<MembershipService>>>,
     logs: LogBroker,
     node_id: String,
     identity: IdentityHandle,
@@ -120,7 +118,7 @@ impl Manager {
     /// node is a member is for its [`status`](Self::status) to say. Waits for nobody else, and must not be dropped half done.
     ///
     /// # Errors
-    /// When the state cannot be opened, or the swarm cannot be made.
+    /// When the state cannot be opened, that is given up, or the swarm cannot be made.
     pub async fn start(config: ManagerConfig) -> Result<Self, ManagerError> {
         let ManagerConfig {
             node_id,
@@ -133,6 +131,7 @@ impl Manager {
             dialer,
             clock,
             start,
+            give_up,
         } = config;
         let certificate = identity.current();
         if (certificate.node_id(), certificate.cluster_id()) != (&node_id, &cluster_id) {
@@ -159,6 +158,7 @@ impl Manager {
             addr: advertise_addr.clone(),
             tuning: Tuning::default(),
             on_fatal: OnFatal::default(),
+            give_up,
         };
         let store = Store::new(View::default());
         let raft = RaftNode::start(raft_config, store.clone(), dialer.clone(), clock.clone()).await?;
@@ -187,7 +187,7 @@ impl Manager {
         routes
             .add_service(raft.service())
             .add_service(ca)
-            .add_service(membership.clone())
+            .add_service(membership)
             .add_service(control.clone())
             .add_service(DispatcherServer::new(agents))
             .add_service(JournalServer::new(JournalService::new(keeper.clone())));
@@ -218,11 +218,10 @@ impl Manager {
         tasks.spawn(Filler { keeper: keeper.clone(), source }.run(stop.clone()));
         tasks.spawn(keeper.keep(store.clone(), stop.clone()));
 
-        let control = LocalControl::new(LocalService::new(control, caller.clone()));
+        let control = LocalControl::new(LocalService::new(control, caller));
         let manager = Self {
             inner: Arc::new(Inner {
                 logs: LogBroker::new(store, ControlClient::new(control.clone()), dialer.clone(), stop.clone()),
-                membership: MembershipClient::new(LocalService::new(membership, caller)),
                 status: status_receiver,
                 troubles,
                 control,
@@ -264,12 +263,8 @@ impl Manager {
                     tokio::time::sleep(LONELY / 5).await;
                     continue;
                 }
-                let known = self.inner.status.borrow().managers.clone().into_iter().map(|manager| manager.addr);
-                let mut remotes: Vec<String> = known.chain(first.iter().cloned()).collect();
-                remotes.sort_unstable();
-                remotes.dedup();
                 // A manager may be alone; then it answers itself, once it leads.
-                match announce::announce(dialer, &remotes, raft.raft_id(), advertise_addr).await {
+                match announce::announce(dialer, &self.managers(&first), raft.raft_id(), advertise_addr).await {
                     Announced::Member(members) => {
                         raft.learn_members(members);
                         unheard = false;
@@ -284,6 +279,15 @@ impl Manager {
             warn!("the other managers have removed this one from the swarm's consensus");
             disowned.cancel();
         }
+    }
+
+    /// The managers that this one knows (host:port), and these.
+    fn managers(&self, others: &[String]) -> Vec<String> {
+        let known = self.inner.status.borrow().managers.clone().into_iter().map(|manager| manager.addr);
+        let mut managers: Vec<String> = known.chain(others.iter().cloned()).collect();
+        managers.sort_unstable();
+        managers.dedup();
+        managers
     }
 
     /// A certificate for this node that this manager issues from the state it holds, without asking the others: for one that
@@ -364,8 +368,20 @@ impl Manager {
         if raft.leadership().borrow().is_self {
             raft.step_down().await;
         }
-        let mut membership = self.inner.membership.clone();
-        membership.leave(announce::within(LEAVE_CONSENT, LeaveRequest {})).await.map(drop)
+        let mut backoff = Backoff::new(FIRST_ASK, LAST_ASK);
+        loop {
+            // The others are asked and not this manager: one that was removed while it lost the lead, or was away, is called by
+            // nobody and never knows who leads. Leaving twice is leaving once.
+            let leader = raft.leadership().borrow().leader.as_ref().map(|leader| leader.addr.clone());
+            let mut remotes = self.managers(&[]);
+            remotes.sort_by_key(|addr| Some(addr) != leader.as_ref());
+            match announce::leave(&self.inner.dialer, &remotes).await {
+                Err(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => {
+                    backoff.wait().await;
+                }
+                left => return left,
+            }
+        }
     }
 
     /// Stops serving and closes the state. Nothing is lost: the same directory can be opened again.

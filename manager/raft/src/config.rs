@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use skep_common::limits::{LOG_ENTRIES_FOR_SLOW_FOLLOWERS, SNAPSHOT_INTERVAL};
+use tokio_util::sync::CancellationToken;
 
 use crate::OnFatal;
 
@@ -25,6 +26,9 @@ pub struct RaftConfig {
     pub tuning: Tuning,
     /// What to do when the state on disk cannot be trusted any more; by default the process ends.
     pub on_fatal: OnFatal,
+    /// Ends a start that is under way, with [`GivenUp`](crate::StartError::GivenUp): a large state takes long to read. Means
+    /// nothing to a member that has started.
+    pub give_up: CancellationToken,
 }
 
 /// How the directory is opened.

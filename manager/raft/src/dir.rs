@@ -18,6 +18,7 @@ use skep_common::{
     secret::Secret,
 };
 use skep_store::View;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use zeroize::Zeroizing;
 
@@ -60,7 +61,8 @@ pub(crate) fn create(dir: &Path, owner: Owner) -> Result<(), StartError> {
     };
     let key = made().map_err(|source| io_error(dir, source))?;
     let log = dir.join(LOG);
-    let made = open_disk(&log, Arc::new(Seal::new(&key))).and_then(|disk| disk.set_owner(owner));
+    let made =
+        open_disk(&log, Arc::new(Seal::new(&key)), &CancellationToken::new()).and_then(|disk| disk.set_owner(owner));
     made.map_err(|error| error.at_start(&log))?;
     let durable = || -> io::Result<()> {
         sync_dir(dir)?;
@@ -75,12 +77,13 @@ fn is_owned(dir: &Path) -> Result<bool, StartError> {
     if !log.exists() {
         return Ok(false);
     }
-    let disk = open_disk(&log, Arc::new(Seal::new(&key))).map_err(|error| error.at_start(&log))?;
+    let disk =
+        open_disk(&log, Arc::new(Seal::new(&key)), &CancellationToken::new()).map_err(|error| error.at_start(&log))?;
     Ok(disk.owner().map_err(|error| error.at_start(&log))?.is_some())
 }
 
-/// Opens the directory of a member that ran before, and checks all of it.
-pub(crate) fn open(dir: &Path, node_id: &str) -> Result<Opened, StartError> {
+/// Opens the directory of a member that ran before, and checks all of it; as long as nobody gives that up.
+pub(crate) fn open(dir: &Path, node_id: &str, give_up: &CancellationToken) -> Result<Opened, StartError> {
     let wiped = |missing| StartError::Wiped { dir: dir.to_owned(), missing };
     let log = dir.join(LOG);
     let key = read_key(dir)?.ok_or_else(|| wiped("its key"))?;
@@ -88,14 +91,17 @@ pub(crate) fn open(dir: &Path, node_id: &str) -> Result<Opened, StartError> {
         return Err(wiped("its log"));
     }
     let seal = Arc::new(Seal::new(&key));
-    let disk = open_disk(&log, seal.clone()).map_err(|error| error.at_start(&log))?;
-    let mut contents = disk.contents().map_err(|error| error.at_start(&log))?;
+    let disk = open_disk(&log, seal.clone(), give_up).map_err(|error| error.at_start(&log))?;
+    let mut contents = disk.contents(give_up).map_err(|error| error.at_start(&log))?;
     let owner = contents.owner.clone().ok_or_else(|| wiped("the record of its owner"))?;
     if owner.node_id != node_id {
         return Err(StartError::OtherNode { dir: dir.to_owned(), owner: owner.node_id });
     }
     let snapshots = Snapshots::open(dir.join(SNAPSHOTS), seal.clone()).map_err(|source| io_error(dir, source))?;
-    let loaded = snapshots.load().map_err(|source| io_error(dir, source))?;
+    let loaded = snapshots.load(give_up).map_err(|source| io_error(dir, source))?;
+    if give_up.is_cancelled() {
+        return Err(StartError::GivenUp);
+    }
     let newest = start_of_log(dir, &contents, loaded)?;
     if let Some((snapshot, _)) = &newest {
         join(&disk, &mut contents, snapshot).map_err(|error| error.at_start(&log))?;
@@ -118,7 +124,7 @@ fn start_of_log(
         Some(unreadable) => {
             let (place, reason) = match unreadable.error {
                 SnapshotError::Damaged { place, reason } => (place, reason),
-                SnapshotError::Io(error) => ("its content".into(), error.to_string()),
+                error => ("its content".into(), error.to_string()),
             };
             Err(StartError::Damaged { file: unreadable.file, place, reason })
         }
@@ -137,9 +143,9 @@ fn join(disk: &Disk, contents: &mut Contents, snapshot: &Description) -> Result<
     Ok(())
 }
 
-fn open_disk(path: &Path, seal: Arc<Seal>) -> Result<Disk, DiskError> {
+fn open_disk(path: &Path, seal: Arc<Seal>, give_up: &CancellationToken) -> Result<Disk, DiskError> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    Disk::open_file(file.map_err(|error| DiskError::Redb(error.into()))?, path.to_owned(), seal)
+    Disk::open_file(file.map_err(|error| DiskError::Redb(error.into()))?, path.to_owned(), seal, give_up)
 }
 
 fn read_key(dir: &Path) -> Result<Option<Key>, StartError> {
@@ -222,7 +228,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("raft");
         create(&dir, owner()).unwrap();
-        let opened = open(&dir, "node").unwrap();
+        let opened = open(&dir, "node", &CancellationToken::new()).unwrap();
         opened.snapshots.save(meta(1, 1), &view_of(1)).unwrap();
         assert_eq!(opened.owner, owner());
         assert!(modes(home.path()).iter().all(|mode| mode & 0o077 == 0), "{:?}", modes(home.path()));
@@ -235,7 +241,26 @@ mod tests {
         fs::write(dir.join(KEY), [1; KEY_BYTES]).unwrap();
         create(dir, owner()).unwrap();
         assert!(matches!(create(dir, owner()), Err(StartError::Occupied { .. })));
-        assert!(matches!(open(dir, "other"), Err(StartError::OtherNode { .. })));
+        assert!(matches!(open(dir, "other", &CancellationToken::new()), Err(StartError::OtherNode { .. })));
+    }
+
+    #[tokio::test]
+    async fn what_is_given_up_is_closed_and_as_it_was() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        create(dir, owner()).unwrap();
+        let opened = open(dir, "node", &CancellationToken::new()).unwrap();
+        opened.snapshots.save(meta(1, 5), &view_of(5)).unwrap();
+        fill(opened, 10, None).await;
+        let given_up = CancellationToken::new();
+        given_up.cancel();
+        assert!(matches!(open(dir, "node", &given_up), Err(StartError::GivenUp)));
+        let opened = open(dir, "node", &CancellationToken::new()).unwrap();
+        assert!(matches!(opened.disk.contents(&given_up), Err(DiskError::GivenUp)));
+        let loaded = opened.snapshots.load(&given_up).unwrap();
+        assert!(loaded.newest.is_none() && loaded.unreadable.is_none(), "nothing was read, and nothing is damaged");
+        assert_eq!(opened.newest.unwrap().0.meta.last_log_id, Some(log_id(1, 5)));
+        assert_eq!(opened.contents.entries.len(), 10);
     }
 
     #[tokio::test]
@@ -243,12 +268,12 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path();
         create(dir, owner()).unwrap();
-        let opened = open(dir, "node").unwrap();
+        let opened = open(dir, "node", &CancellationToken::new()).unwrap();
         opened.snapshots.save(meta(1, 8), &view_of(8)).unwrap();
         fill(opened, 10, Some(5)).await;
-        assert_eq!(open(dir, "node").unwrap().contents.entries.len(), 4);
+        assert_eq!(open(dir, "node", &CancellationToken::new()).unwrap().contents.entries.len(), 4);
         fs::remove_dir_all(dir.join(SNAPSHOTS)).unwrap();
-        let error = open(dir, "node").err().unwrap();
+        let error = open(dir, "node", &CancellationToken::new()).err().unwrap();
         assert!(matches!(error, StartError::Wiped { missing: "its snapshot", .. }), "{error}");
     }
 
@@ -257,14 +282,14 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path();
         create(dir, owner()).unwrap();
-        fill(open(dir, "node").unwrap(), 10, None).await;
+        fill(open(dir, "node", &CancellationToken::new()).unwrap(), 10, None).await;
         // Agrees with the log: all of it stays.
-        open(dir, "node").unwrap().snapshots.save(meta(1, 4), &view_of(4)).unwrap();
-        assert_eq!(open(dir, "node").unwrap().contents.entries.len(), 10);
+        open(dir, "node", &CancellationToken::new()).unwrap().snapshots.save(meta(1, 4), &view_of(4)).unwrap();
+        assert_eq!(open(dir, "node", &CancellationToken::new()).unwrap().contents.entries.len(), 10);
         // A later leader had another entry there.
-        open(dir, "node").unwrap().snapshots.save(meta(2, 6), &view_of(6)).unwrap();
+        open(dir, "node", &CancellationToken::new()).unwrap().snapshots.save(meta(2, 6), &view_of(6)).unwrap();
         for _ in 0..2 {
-            let opened = open(dir, "node").unwrap();
+            let opened = open(dir, "node", &CancellationToken::new()).unwrap();
             assert!(opened.contents.entries.is_empty());
             assert_eq!(opened.contents.purged, Some(log_id(2, 6)));
         }

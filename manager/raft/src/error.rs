@@ -55,6 +55,9 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// It is no longer wanted. The directory is closed, and as it was.
+    #[error("the opening of the Raft state was given up")]
+    GivenUp,
     /// The timing makes no sense, or consensus could not be started.
     #[error("Raft cannot start: {0}")]
     Raft(String),

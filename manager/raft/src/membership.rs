@@ -43,6 +43,9 @@ const RETRY: Duration = Duration::from_millis(50);
 /// How long a member that was voted out may take to hear of it.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How long an answer may take that openraft gave before it lost the lead.
+const LAST_ANSWER: Duration = Duration::from_millis(500);
+
 /// A learner that lacks no more than this many entries has caught up.
 const CLOSE: u64 = 100;
 
@@ -289,7 +292,20 @@ impl Members {
                 }
             }
         };
-        timeout(self.tuning.propose_deadline, changed).await.unwrap_or(Err(MembershipError::Unknown))
+        // openraft answers nobody any more once it leads no longer; what it has just answered may still be on its way.
+        let mut leadership = self.published.leadership.subscribe();
+        let deposed = async {
+            // Ends with the member itself.
+            let _ = leadership.wait_for(|leadership| !leadership.is_self).await;
+            sleep(LAST_ANSWER).await;
+        };
+        tokio::select! {
+            biased;
+            changed = timeout(self.tuning.propose_deadline, changed) => {
+                changed.unwrap_or(Err(MembershipError::Unknown))
+            }
+            () = deposed => Err(MembershipError::Unknown),
+        }
     }
 
     /// Brings `Node.manager` in line with the membership.

@@ -80,21 +80,23 @@ impl RaftNode {
     /// committed.
     ///
     /// # Errors
-    /// When the directory is not what [`Open`] says, or cannot be read.
+    /// When the directory is not what [`Open`] says, or cannot be read, or when it is given up. The directory is closed then; it
+    /// must not be dropped before, or somebody else would find it in use.
     pub async fn start(
         config: RaftConfig,
         store: Arc<Store>,
         dialer: Dialer,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let RaftConfig { dir, open, node_id, addr, tuning, on_fatal } = config;
+        let RaftConfig { dir, open, node_id, addr, tuning, on_fatal, give_up } = config;
         tuning.check().map_err(|reason| StartError::Raft(reason.to_owned()))?;
         let own = Member { node_id: node_id.clone(), addr, leaving: false };
+        let given_up = give_up.clone();
         let opened = spawn_blocking(move || {
             if let Open::Create { raft_id } = open {
                 dir::create(&dir, Owner { node_id: node_id.clone(), raft_id })?;
             }
-            dir::open(&dir, &node_id)
+            dir::open(&dir, &node_id, &given_up)
         });
         let opened = opened.await.map_err(|error| StartError::Raft(error.to_string()))??;
         let Opened { seal, owner: Owner { raft_id, .. }, disk, contents, snapshots, newest } = opened;
@@ -111,8 +113,19 @@ impl RaftNode {
         let machine =
             StateMachine::new(store.clone(), snapshots.clone(), newest, raft_id, tasks.clone(), on_fatal.clone());
         let applied_bytes = machine.applied_bytes();
-        let raft = Raft::new(raft_id, Arc::new(openraft_config()), network.clone(), log.clone(), machine).await;
-        let raft = raft.map_err(|fatal| StartError::Raft(fatal.to_string()))?;
+        // Applies what was committed since the snapshot.
+        let raft = Raft::new(raft_id, Arc::new(openraft_config()), network.clone(), log.clone(), machine);
+        let started = match give_up.run_until_cancelled(raft).await {
+            Some(started) => started.map_err(|fatal| StartError::Raft(fatal.to_string())),
+            None => Err(StartError::GivenUp),
+        };
+        let raft = match started {
+            Ok(raft) => raft,
+            Err(error) => {
+                log.close().await;
+                return Err(error);
+            }
+        };
 
         let published = Arc::new(Published::default());
         let (proposer, submitting) =

@@ -322,8 +322,8 @@ mod tests {
     async fn leader(disk: &FaultDisk, dir: &std::path::Path) -> (Raft, Proposer) {
         let seal = Arc::new(Seal::new(&new_key()));
         let snapshots = Snapshots::open(dir.to_owned(), seal.clone()).unwrap();
-        let log = Disk::open(disk.clone(), "log".into(), seal).unwrap();
-        let contents = log.contents().unwrap();
+        let log = Disk::open(disk.clone(), "log".into(), seal, &CancellationToken::new()).unwrap();
+        let contents = log.contents(&CancellationToken::new()).unwrap();
         let pulse = Arc::new(Pulse::new(Arc::new(SystemClock::new())));
         let log = LogStore::new(log, contents, snapshots.clone(), pulse, OnFatal::default()).unwrap();
         let store = Arc::new(Store::default());

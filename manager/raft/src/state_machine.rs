@@ -19,7 +19,7 @@ use skep_proto::{
     v1::{RaftBatch, RaftProposal},
 };
 use skep_store::{Store, View};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     OnFatal,
@@ -175,7 +175,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let view = match *data {
                 SnapshotData::Received(view) => view,
                 SnapshotData::Stored(file) => {
-                    let view = file.load()?;
+                    let view = file.load(&CancellationToken::new())?;
                     snapshots.save(of_meta, &view)?;
                     view
                 }
@@ -285,7 +285,7 @@ mod tests {
         machine.apply([entry_with(1, 2, batch([(create_node("b"), 0)]))]).await.unwrap();
         builder.build_snapshot().await.unwrap();
         let snapshot = machine.snapshots.newest().unwrap();
-        let view = snapshot.load().unwrap();
+        let view = snapshot.load(&CancellationToken::new()).unwrap();
         assert!(view.node("a").is_some() && view.node("b").is_none());
         assert_eq!((view.version(), store.view().version()), (1, 2));
     }

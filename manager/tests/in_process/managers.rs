@@ -169,6 +169,8 @@ async fn a_manager_that_returns_says_where_it_is_and_hears_whether_it_still_is_o
     let back = back.return_elsewhere(others).await;
     let mut status = back.manager.status();
     status.wait_for(|status| status.membership == Membership::Removed).await.unwrap();
+    // It leads no longer, nobody calls it, and it is out all the same.
+    back.manager.leave(false).await.unwrap();
     for manager in managers.iter().chain([&back]) {
         manager.manager.shutdown().await;
     }

@@ -365,10 +365,12 @@ async fn to_the_end<T: Send + 'static>(
     tokio::spawn(change).await.unwrap_or_else(|error| Err(internal(error)))
 }
 
+const LEAVING_MANAGER: &str = "You are attempting to leave the swarm on a node that is participating as a manager.";
+const SUPPRESS: &str = "Use `--force` to suppress this message.";
+
 /// What leaving does to the managers that stay, in Docker's words.
 fn leave_warning(members: usize, is_leader: bool) -> String {
-    let head = "You are attempting to leave the swarm on a node that is participating as a manager.";
-    let tail = "Use `--force` to suppress this message.";
+    let (head, tail) = (LEAVING_MANAGER, SUPPRESS);
     match (members, is_leader) {
         (0 | 1, _) => format!("{head} Removing the last manager erases all current state of the swarm. {tail}"),
         (2, _) => format!(
@@ -379,6 +381,9 @@ fn leave_warning(members: usize, is_leader: bool) -> String {
 }
 
 async fn end_membership(member: &Member, force: bool) -> Result<(), SwarmError> {
+    if !force && member.is_starting() {
+        return Err(SwarmError::LeaveNeedsForce(format!("{LEAVING_MANAGER} {SUPPRESS}")));
+    }
     if !force && let Some(manager) = member.manager() {
         let status = manager.status().borrow().clone();
         if status.membership != Membership::Removed {
@@ -576,6 +581,41 @@ mod tests {
         assert!(!joining.is_finished(), "leaving waits for the join");
         joining.abort();
         assert_eq!(swarm.status().state, LocalNodeState::Inactive);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_manager_that_still_opens_its_state_can_leave_by_force() {
+        let root = tempfile::tempdir().unwrap();
+        let runtime = MockRuntime::new(Arc::new(SystemClock::new()));
+        let swarm = open(root.path(), &runtime);
+        let options = InitOptions {
+            listen_addr: "127.91.82.75:2377".to_owned(),
+            advertise_addr: Some("127.91.82.75".to_owned()),
+            spec: ClusterSpec::default(),
+            availability: Availability::Active,
+        };
+        swarm.init(options).await.unwrap();
+        swarm.shutdown().await;
+        // The key comes late: whoever reads it waits.
+        let key = swarm.inner.dir.manager().join("raft.key");
+        let bytes = std::fs::read(&key).unwrap();
+        std::fs::remove_file(&key).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&key).status().unwrap().success());
+
+        let swarm = open(root.path(), &runtime);
+        while !matches!(swarm.inner.phase(), Phase::Active(_)) {
+            tokio::task::yield_now().await;
+        }
+        let refused = Swarm::leave(&swarm, false).await;
+        assert!(matches!(refused, Err(SwarmError::LeaveNeedsForce(_))), "{refused:?}");
+        let leaving = tokio::spawn({
+            let swarm = swarm.clone();
+            async move { Swarm::leave(&swarm, true).await }
+        });
+        tokio::task::spawn_blocking(move || std::fs::write(&key, bytes)).await.unwrap().unwrap();
+        leaving.await.unwrap().unwrap();
+        assert_eq!(swarm.status().state, LocalNodeState::Inactive);
+        assert!(!swarm.inner.dir.manager().exists());
     }
 
     #[test]

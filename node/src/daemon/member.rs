@@ -126,7 +126,8 @@ impl Member {
             manager_trouble: watch::Sender::default(),
         });
         if let Some(start) = bootstrap {
-            shared.start_manager(start).await?;
+            let listen = bind(shared.record.listen_addr).await?;
+            shared.start_manager(listen, start, &CancellationToken::new()).await?;
             managers.learn(vec![shared.as_peer()], 0);
         }
         let worker = Worker::start(WorkerConfig {
@@ -189,6 +190,11 @@ impl Member {
         let manager = self.shared.manager.borrow().clone()?;
         let membership = manager.status().borrow().membership;
         (membership != Membership::Pending).then_some(manager)
+    }
+
+    /// Whether it is a manager that still opens its state.
+    pub(super) fn is_starting(&self) -> bool {
+        self.is_manager() && self.shared.manager.borrow().is_none() && self.shared.dir.manager().exists()
     }
 
     /// Whether this node is to manage, by its certificate.
@@ -308,9 +314,9 @@ impl Member {
     /// # Errors
     /// When the rest could not form a quorum and `force` is not set. Then nothing was stopped.
     pub(super) async fn leave(&self, force: bool) -> Result<(), ManagerError> {
-        let ends = Instant::now() + LEAVE_LIMIT;
         // Or it would join anew as soon as it is out.
         self.stop_supervising().await;
+        let ends = Instant::now() + LEAVE_LIMIT;
         let Shared { dir, record, .. } = &*self.shared;
         let manager = self.shared.manager.borrow().clone();
         let consent = async {
@@ -355,11 +361,13 @@ impl Shared {
         others.map(|manager| manager.addr).collect()
     }
 
-    pub(super) async fn start_manager(&self, start: Start) -> Result<(), MemberError> {
-        self.start_manager_on(bind(self.record.listen_addr).await?, start).await
-    }
-
-    pub(super) async fn start_manager_on(&self, listen: TcpListener, start: Start) -> Result<(), MemberError> {
+    /// Starts the manager; as long as nobody gives that up.
+    pub(super) async fn start_manager(
+        &self,
+        listen: TcpListener,
+        start: Start,
+        give_up: &CancellationToken,
+    ) -> Result<(), MemberError> {
         let identity = self.certificates.shown().current();
         let manager = Manager::start(ManagerConfig {
             node_id: identity.node_id().to_owned(),
@@ -372,6 +380,7 @@ impl Shared {
             dialer: self.dialer.clone(),
             clock: Arc::new(SystemClock::new()),
             start,
+            give_up: give_up.clone(),
         })
         .await?;
         self.manager.send_replace(Some(manager));

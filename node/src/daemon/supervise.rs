@@ -153,8 +153,14 @@ impl Shared {
 
     /// Starts the manager of a node that was one before, or has just been promoted.
     async fn start_or_join(&self, given_up: &CancellationToken) -> Result<(), EffectError> {
+        let listen = async || -> Result<_, EffectError> {
+            let bound = given_up.run_until_cancelled(super::member::bind(self.record.listen_addr)).await;
+            Ok(bound.ok_or(EffectError::GivenUp)??)
+        };
         if self.dir.manager().exists() {
-            match self.start_manager(Start::Resume { remotes: self.other_managers() }).await {
+            let resume = Start::Resume { remotes: self.other_managers() };
+            match self.start_manager(listen().await?, resume, given_up).await {
+                Err(_) if given_up.is_cancelled() => return Err(EffectError::GivenUp),
                 Err(MemberError::Manager(skep_manager::ManagerError::Wiped(_))) => {
                     warn!("this manager's log is gone: it joins anew, under a new Raft id");
                     self.wipe_manager().await;
@@ -163,11 +169,11 @@ impl Shared {
             }
         }
         // The others see whether they can reach it before they take it in.
-        let listen = super::member::bind(self.record.listen_addr).await?;
+        let listen = listen().await?;
         let (addr, remotes) = (self.record.advertise_addr.to_string(), self.other_managers());
         let joined = given_up.run_until_cancelled(skep_manager::join(&self.dialer, &remotes, &addr)).await;
         let place = joined.ok_or(EffectError::GivenUp)??;
-        let started = self.start_manager_on(listen, Start::Join { place, remotes }).await;
+        let started = self.start_manager(listen, Start::Join { place, remotes }, given_up).await;
         if started.is_err() {
             self.wipe_manager().await;
         }

@@ -24,6 +24,7 @@ use redb::{
 };
 use skep_proto::{Message, v1};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     known::{TAIL_BYTES, size_of_entry},
@@ -72,6 +73,8 @@ pub(crate) enum DiskError {
     Damaged { place: String, reason: String },
     #[error("the log is closed")]
     Closed,
+    #[error("nobody wants it any more")]
+    GivenUp,
 }
 
 impl DiskError {
@@ -85,6 +88,7 @@ impl DiskError {
         let damaged = |place, reason| StartError::Damaged { file: file.to_owned(), place, reason };
         match self {
             Self::Damaged { place, reason } => damaged(place, reason),
+            Self::GivenUp => StartError::GivenUp,
             Self::Redb(redb::Error::DatabaseAlreadyOpen) => StartError::InUse { dir },
             Self::Redb(redb::Error::Io(source)) => StartError::Io { dir, source },
             other => damaged("its structure".into(), other.to_string()),
@@ -152,9 +156,22 @@ pub(crate) struct Disk {
 
 impl Disk {
     /// Opens the database in `backend`, or makes an empty one there; `file` is its name in errors.
-    pub(crate) fn open(backend: impl StorageBackend, file: PathBuf, seal: Arc<Seal>) -> Result<Self, DiskError> {
-        let opened = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
-        let database = opened.map_err(|error| match error {
+    /// What a crash has left is repaired, which may take long and can be given up.
+    pub(crate) fn open(
+        backend: impl StorageBackend,
+        file: PathBuf,
+        seal: Arc<Seal>,
+        give_up: &CancellationToken,
+    ) -> Result<Self, DiskError> {
+        let mut builder = Database::builder();
+        let given_up = give_up.clone();
+        builder.set_cache_size(CACHE_BYTES).set_repair_callback(move |repair| {
+            if given_up.is_cancelled() {
+                repair.abort();
+            }
+        });
+        let database = builder.create_with_backend(backend).map_err(|error| match error {
+            DatabaseError::RepairAborted => DiskError::GivenUp,
             DatabaseError::Storage(storage) => DiskError::Redb(storage.into()),
             other => DiskError::Redb(other.into()),
         })?;
@@ -163,10 +180,15 @@ impl Disk {
     }
 
     /// Opens the database in an open file that is at `path`, and holds back room for it.
-    pub(crate) fn open_file(file: File, path: PathBuf, seal: Arc<Seal>) -> Result<Self, DiskError> {
+    pub(crate) fn open_file(
+        file: File,
+        path: PathBuf,
+        seal: Arc<Seal>,
+        give_up: &CancellationToken,
+    ) -> Result<Self, DiskError> {
         let room = Room::new(file.try_clone().map_err(|error| DiskError::Redb(error.into()))?);
         let backend = FileBackend::new(file).map_err(|error| DiskError::Redb(error.into()))?;
-        let disk = Self { room: Some(room), ..Self::open(backend, path, seal)? };
+        let disk = Self { room: Some(room), ..Self::open(backend, path, seal, give_up)? };
         disk.hold_room();
         Ok(disk)
     }
@@ -193,7 +215,7 @@ impl Disk {
     }
 
     /// Reads and checks everything: seals, order, no gap. Only the newest entries are kept.
-    pub(crate) fn contents(&self) -> Result<Contents, DiskError> {
+    pub(crate) fn contents(&self, give_up: &CancellationToken) -> Result<Contents, DiskError> {
         let log_id = |bytes: Vec<u8>| decode::<v1::RaftLogId>(&bytes).map(|log_id| log_id_from_proto(&log_id));
         let mut contents = Contents {
             owner: self.owner()?,
@@ -206,6 +228,9 @@ impl Disk {
         let first = contents.purged.map_or(0, |purged| purged.index + 1);
         self.first.store(first, Ordering::Relaxed);
         self.each(first.., |entry| {
+            if give_up.is_cancelled() {
+                return Err(DiskError::GivenUp);
+            }
             let before = contents.last.or(contents.purged);
             let next = before.map_or(0, |log_id| log_id.index + 1);
             if entry.log_id.index != next {

@@ -27,9 +27,24 @@ use crate::{
 };
 
 fn open(disk: &FaultDisk, key: &Key) -> Result<(Disk, Contents), DiskError> {
-    let disk = Disk::open(disk.clone(), "log.redb".into(), Arc::new(Seal::new(key)))?;
-    let contents = disk.contents()?;
+    let disk = Disk::open(disk.clone(), "log.redb".into(), Arc::new(Seal::new(key)), &CancellationToken::new())?;
+    let contents = disk.contents(&CancellationToken::new())?;
     Ok((disk, contents))
+}
+
+/// A crash leaves a file that has to be repaired, which takes long when it is large.
+#[tokio::test]
+async fn a_repair_can_be_given_up_and_is_made_the_next_time() {
+    let (disk, key) = (FaultDisk::default(), new_key());
+    let mut log = store(&disk, &key, ignore());
+    log.blocking_append((0..10).map(|index| entry(1, index))).await.unwrap();
+    let crashed = disk.after_power_cut(Survives::Nothing);
+    let seal = Arc::new(Seal::new(&key));
+    let given_up = CancellationToken::new();
+    given_up.cancel();
+    let opened = Disk::open(crashed.clone(), "log.redb".into(), seal, &given_up);
+    assert!(matches!(opened.err(), Some(DiskError::GivenUp)));
+    assert_eq!(open(&crashed, &key).unwrap().1.entries.len(), 10);
 }
 
 fn pulse() -> Arc<Pulse> {

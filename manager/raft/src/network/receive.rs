@@ -77,10 +77,11 @@ impl Receiving {
         if !transfer.incoming.is_complete() {
             return Err(Status::aborted("the snapshot broke off; what has arrived is kept"));
         }
+        let stop = self.stop.clone();
         let view = self
             .run(move || {
                 let Transfer { incoming, _turn } = transfer;
-                incoming.finish().map(|(_, view)| view)
+                incoming.finish(&stop).map(|(_, view)| view)
             })
             .await?;
         info!(size = description.size, id = description.meta.snapshot_id, "received a snapshot");
@@ -119,6 +120,7 @@ impl Receiving {
 /// The leader sends it again, from where it broke off: nothing was promised yet.
 fn refusal(error: &SnapshotError) -> Status {
     match error {
+        SnapshotError::GivenUp => stopping(),
         SnapshotError::Damaged { .. } => Status::data_loss(error.to_string()),
         SnapshotError::Io(error) => {
             warn!(%error, "a snapshot that is being received could not be stored");

@@ -12,6 +12,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use skep_common::limits::SNAPSHOT_CHUNK_BYTES;
 use skep_proto::v1;
 use skep_store::View;
+use tokio_util::sync::CancellationToken;
 
 use super::{SnapshotError, codec, pace::Pace};
 use crate::{
@@ -87,9 +88,12 @@ impl SnapshotFile {
     }
 
     /// Reads all of it; it must have the announced digest and be a state.
-    pub(crate) fn load(&self) -> Result<View, SnapshotError> {
+    pub(crate) fn load(&self, give_up: &CancellationToken) -> Result<View, SnapshotError> {
         let mut digest = Context::new(&SHA256);
         let chunks = (0..self.description.chunks()).map(|number| {
+            if give_up.is_cancelled() {
+                return Err(SnapshotError::GivenUp);
+            }
             let chunk = self.chunk(number)?;
             digest.update(&chunk);
             Ok(chunk)

@@ -11,6 +11,7 @@ use std::{
 
 use skep_common::reserve::is_full;
 use skep_store::View;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Snapshots,
@@ -73,20 +74,21 @@ impl Incoming {
     }
 
     /// Checks all of it and makes it one of the directory's snapshots, durably. One that is not what it was announced to
-    /// be is given up.
-    pub(crate) fn finish(self) -> Result<(SnapshotFile, View), SnapshotError> {
+    /// be is removed; one whose check was given up can be gone on with.
+    pub(crate) fn finish(self, give_up: &CancellationToken) -> Result<(SnapshotFile, View), SnapshotError> {
         let complete = SnapshotFile {
             description: Arc::new(self.description),
             file: Arc::new(self.file),
             seal: self.snapshots.seal.clone(),
         };
-        match complete.load() {
+        match complete.load(give_up) {
             Ok(view) => {
                 let placed = self.snapshots.publish(&self.path, &complete);
                 self.snapshots.note(&placed);
                 placed?;
                 Ok((complete, view))
             }
+            Err(SnapshotError::GivenUp) => Err(SnapshotError::GivenUp),
             Err(error) => {
                 std::fs::remove_file(&self.path)?;
                 Err(error)

@@ -28,6 +28,7 @@ use skep_common::durable::{sync_file, write_atomic};
 use skep_proto::{Message as _, v1};
 use skep_store::View;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub(crate) use self::{
@@ -61,6 +62,8 @@ pub(crate) enum SnapshotError {
     Io(#[from] io::Error),
     #[error("{place}: {reason}")]
     Damaged { place: String, reason: String },
+    #[error("nobody wants it any more")]
+    GivenUp,
 }
 
 impl SnapshotError {
@@ -133,8 +136,8 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Reads the newest snapshot that can be read.
-    pub(crate) fn load(&self) -> io::Result<Loaded> {
+    /// Reads the newest snapshot that can be read; none when that is given up.
+    pub(crate) fn load(&self, give_up: &CancellationToken) -> io::Result<Loaded> {
         let mut names = self.names(META)?;
         names.sort_unstable_by(|a, b| b.cmp(a));
         let mut loaded = Loaded::default();
@@ -144,11 +147,12 @@ impl Snapshots {
                 self.kept().extend(opened.ok());
                 continue;
             }
-            match opened.and_then(|file| Ok((file.load()?, file))) {
+            match opened.and_then(|file| Ok((file.load(give_up)?, file))) {
                 Ok((view, file)) => {
                     loaded.newest = Some((file.description.clone(), view));
                     self.kept().push(file);
                 }
+                Err(SnapshotError::GivenUp) => return Ok(Loaded::default()),
                 Err(error) => {
                     let file = self.path(&name, DATA);
                     warn!(file = %file.display(), %error, "a snapshot is damaged, looking for an older one");

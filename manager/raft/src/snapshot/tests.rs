@@ -65,7 +65,7 @@ fn the_newest_two_are_kept_and_found_again() {
     }
     assert_eq!(home.files("data").len(), 2);
     let reopened = home.open();
-    let loaded = reopened.load().unwrap();
+    let loaded = reopened.load(&CancellationToken::new()).unwrap();
     assert_eq!(newest_index(&loaded), Some(30));
     assert_eq!(loaded.newest.unwrap().1.node_count(), 30);
     assert_eq!(reopened.newest().unwrap().description.meta, meta(30));
@@ -81,7 +81,7 @@ fn a_damaged_newest_gives_way_to_the_one_before() {
         snapshots.save(meta(10), &view_of(10)).unwrap();
         snapshots.save(meta(20), &view_of(20)).unwrap();
         spoil(&home.files(extension)[1]);
-        let loaded = home.open().load().unwrap();
+        let loaded = home.open().load(&CancellationToken::new()).unwrap();
         assert_eq!(newest_index(&loaded), Some(10));
         let unreadable = loaded.unreadable.unwrap();
         assert!(unreadable.file.to_str().unwrap().contains("00020-"));
@@ -96,20 +96,20 @@ fn every_cut_and_every_swap_of_chunks_is_noticed() {
     let view = big_view();
     let snapshot = snapshots.save(meta(9), &view).unwrap();
     assert_eq!(snapshot.description.chunks(), 4);
-    assert_eq!(snapshot.load().unwrap().version(), view.version());
+    assert_eq!(snapshot.load(&CancellationToken::new()).unwrap().version(), view.version());
     let path = &home.files("data")[0];
     let whole = fs::read(path).unwrap();
     let sealed = whole.len() / 4 + 1;
     for cut in [0, 1, sealed, whole.len() - 1] {
         fs::write(path, &whole[..cut]).unwrap();
-        assert!(home.open().load().unwrap().newest.is_none(), "cut to {cut}");
+        assert!(home.open().load(&CancellationToken::new()).unwrap().newest.is_none(), "cut to {cut}");
     }
     let size = SNAPSHOT_CHUNK_BYTES + crate::seal::OVERHEAD;
     let mut swapped = whole[size..2 * size].to_vec();
     swapped.extend_from_slice(&whole[..size]);
     swapped.extend_from_slice(&whole[2 * size..]);
     fs::write(path, swapped).unwrap();
-    assert!(home.open().load().unwrap().newest.is_none());
+    assert!(home.open().load(&CancellationToken::new()).unwrap().newest.is_none());
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_half_written_snapshot_is_none_and_is_cleared_away() {
     fs::write(home.dir.path().join(format!("{:020}-0123456789abcdef.part", 30)), b"part").unwrap();
     fs::write(home.dir.path().join(".x.meta.tmp"), b"tmp").unwrap();
     let snapshots = home.open();
-    assert_eq!(newest_index(&snapshots.load().unwrap()), Some(10));
+    assert_eq!(newest_index(&snapshots.load(&CancellationToken::new()).unwrap()), Some(10));
     snapshots.save(meta(40), &view_of(4)).unwrap();
     assert_eq!(home.files("data").len(), 2);
     assert!(home.files("part").is_empty() && home.files("tmp").is_empty());
@@ -152,10 +152,10 @@ fn a_transfer_goes_on_where_it_broke_off() {
         incoming.push(incoming.have(), &sent.chunk(number).unwrap()).unwrap();
     }
     assert!(incoming.is_complete());
-    let (received, view) = incoming.finish().unwrap();
+    let (received, view) = incoming.finish(&CancellationToken::new()).unwrap();
     assert_eq!((&*received.description, view.node_count()), (&description, 2));
 
-    let loaded = here.open().load().unwrap();
+    let loaded = here.open().load(&CancellationToken::new()).unwrap();
     assert_eq!(newest_index(&loaded), Some(9));
     assert!(here.files("part").is_empty());
 }
@@ -169,7 +169,7 @@ fn what_is_not_what_was_announced_is_given_up() {
     let snapshots = here.open();
     let mut incoming = Incoming::open(snapshots.clone(), description).unwrap();
     incoming.push(0, &sent.chunk(0).unwrap()).unwrap();
-    assert_eq!(incoming.finish().unwrap_err().to_string(), "content: its digest is another");
+    assert_eq!(incoming.finish(&CancellationToken::new()).unwrap_err().to_string(), "content: its digest is another");
     assert!(here.files("part").is_empty());
     assert!(snapshots.newest().is_none());
 }
@@ -195,7 +195,7 @@ fn nothing_can_be_read_without_the_key() {
         assert!(!bytes.windows(7).any(|window| window == b"name-of"));
     }
     let other = Snapshots::open(home.dir.path().to_owned(), Arc::new(Seal::new(&new_key()))).unwrap();
-    assert!(other.load().unwrap().newest.is_none());
+    assert!(other.load(&CancellationToken::new()).unwrap().newest.is_none());
 }
 
 /// Whenever the power goes while a snapshot is written, there is one to start from; and the new one when it was acknowledged.
@@ -216,7 +216,7 @@ fn a_power_cut_leaves_the_old_or_the_new_snapshot() {
                 let after = tempfile::tempdir().unwrap();
                 left.write_to(after.path()).unwrap();
                 let snapshots = Snapshots::open(after.path().to_owned(), home.seal.clone()).unwrap();
-                let found = newest_index(&snapshots.load().unwrap());
+                let found = newest_index(&snapshots.load(&CancellationToken::new()).unwrap());
                 let wanted: &[u64] = if number == last { &[90] } else { &[kept * 10, 90] };
                 assert!(found.is_some_and(|found| wanted.contains(&found)), "place {number}: {found:?}");
             }
@@ -236,11 +236,11 @@ fn a_snapshot_that_cannot_be_written_leaves_nothing_and_can_be_written_again() {
     failed.unwrap_err();
     assert!(snapshots.trouble().borrow().is_some());
     fs::rename(&moved, home.dir.path()).unwrap();
-    assert_eq!(newest_index(&home.open().load().unwrap()), Some(10));
+    assert_eq!(newest_index(&home.open().load(&CancellationToken::new()).unwrap()), Some(10));
     let saved = snapshots.save(meta(20), &view_of(4));
     snapshots.note(&saved);
     assert!(snapshots.trouble().borrow().is_none());
-    assert_eq!(newest_index(&home.open().load().unwrap()), Some(20));
+    assert_eq!(newest_index(&home.open().load(&CancellationToken::new()).unwrap()), Some(20));
 }
 
 #[test]
@@ -266,10 +266,14 @@ fn two_that_write_at_once_lose_nothing() {
         incoming.push(0, &sent.chunk(0).unwrap()).unwrap();
         let own = std::thread::scope(|scope| {
             let own = scope.spawn(|| snapshots.save(meta(round * 10 + 6), &view_of(3)).map(drop));
-            incoming.finish().unwrap();
+            incoming.finish(&CancellationToken::new()).unwrap();
             own.join().unwrap()
         });
         own.unwrap();
-        assert_eq!(newest_index(&here.open().load().unwrap()), Some(round * 10 + 6), "round {round}");
+        assert_eq!(
+            newest_index(&here.open().load(&CancellationToken::new()).unwrap()),
+            Some(round * 10 + 6),
+            "round {round}"
+        );
     }
 }

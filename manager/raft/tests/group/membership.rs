@@ -1,11 +1,12 @@
 //! Who is a member: joining, leaving, coming back, and who may speak for whom.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use crate::support::{Manager, Swarm, create, eventually, free_addr, leader_of};
 use skep_common::net::dial::Expect;
 use skep_proto::v1::{AppendRequest, RaftVote, VoteRequest, raft_client::RaftClient};
-use skep_raft::{FIRST_RAFT_ID, MemberHealth, MembershipError, Open, Standing, StartError, ToldMembers};
+use skep_raft::{FIRST_RAFT_ID, MemberHealth, MembershipError, Open, Standing, StartError, ToldMembers, Tuning};
+use tokio::time::timeout;
 use tonic::Code;
 
 fn manager_of(manager: &Manager, node: &str) -> Option<(u64, String)> {
@@ -103,6 +104,19 @@ async fn a_leader_can_remove_itself() {
     managers[leader].propose(create("x")).await.unwrap();
     assert_eq!(voters(&managers[leader]), ["n2", "n3"]);
     eventually("a clean record", || manager_of(&managers[leader], "n1").is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_ends_soon_when_the_lead_is_lost_on_the_way() {
+    let swarm = Swarm::with(Tuning { propose_deadline: Duration::from_secs(3600), ..Tuning::default() });
+    let first = swarm.bootstrap("n1").await;
+    let (near, second) = swarm.join_behind_a_line(&first, "n2").await;
+    let (far, _third) = swarm.join_behind_a_line(&first, "n3").await;
+    near.cut();
+    far.cut();
+    let removal = first.raft.remove_member(second.raft.raft_id());
+    let removed = timeout(Duration::from_secs(60), removal).await.unwrap();
+    assert_eq!(removed, Err(MembershipError::Unknown));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

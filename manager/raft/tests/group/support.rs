@@ -120,6 +120,7 @@ impl Swarm {
             addr: addr.clone(),
             tuning: self.tuning.clone(),
             on_fatal: OnFatal::new(|reason| panic!("{reason}")),
+            give_up: CancellationToken::new(),
         };
         let raft = RaftNode::start(config, store.clone(), dialer.clone(), Arc::new(SystemClock::new())).await?;
         raft.learn_members(told);

@@ -24,6 +24,7 @@ use skep_proto::v1::{
 use skep_raft::ToldMembers;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::eventually;
@@ -171,6 +172,7 @@ impl TestManager {
             dialer: member.dialer.clone(),
             clock: Arc::new(SystemClock::new()),
             start,
+            give_up: CancellationToken::new(),
         };
         let manager = Manager::start(config).await.unwrap();
         Self { member, addr, manager, dir }
