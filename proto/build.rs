@@ -28,25 +28,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("skep.bin"), descriptors.encode_to_vec())?;
 
-    tonic_prost_build::configure()
+    let mut build = tonic_prost_build::configure()
         // Ordered maps: equal objects must encode to equal bytes on every replica.
         .btree_map(".")
         // Carried by reference count from the log to the wire.
         .bytes(".skep.v1.RaftEntry.batch")
         .bytes(".skep.v1.SnapshotChunk.data")
-        // Held by reference count in the state, in transactions and in what is sent of them: see `share`.
-        .boxed(".skep.v1.Object.object.node")
-        .boxed(".skep.v1.Object.object.service")
-        .boxed(".skep.v1.Object.object.task")
-        .boxed(".skep.v1.Object.object.cluster")
         // What a task has of its service never changes and is the same for all of them.
         .boxed(".skep.v1.ServiceSpec.annotations")
         .boxed(".skep.v1.ServiceSpec.task")
         .boxed(".skep.v1.Task.service")
         .boxed(".skep.v1.Task.spec")
         // These two hold secrets; lib.rs gives them a Debug that keeps quiet.
-        .skip_debug(["skep.v1.RootCa", "skep.v1.JoinTokens", "skep.v1.IssueCertificateRequest"])
-        .compile_fds(descriptors)?;
+        .skip_debug(["skep.v1.RootCa", "skep.v1.JoinTokens", "skep.v1.IssueCertificateRequest"]);
+    // Held by reference count in the state, in transactions and in what is sent of them: see `share`.
+    let messages = descriptors.file.iter().flat_map(|file| &file.message_type);
+    for kind in messages.filter(|message| message.name() == "Object").flat_map(|object| &object.field) {
+        build = build.boxed(format!(".skep.v1.Object.object.{}", kind.name()));
+    }
+    build.compile_fds(descriptors)?;
     share(&out.join("skep.v1.rs"))
 }
 

@@ -11,7 +11,7 @@ use skep_proto::v1::{Action, AssignRaftId, ManagerStatus, Meta, ObjectKind, Obje
 
 use crate::{
     change::{Change, ChangeSet},
-    object::{AnyObject, kind_name},
+    kinds::{AnyObject, kind_name},
     table::Place,
     view::View,
 };
@@ -209,8 +209,8 @@ impl Run<'_> {
     }
 
     fn find(&self, kind: ObjectKind, id: &str) -> Found {
-        let place = self.after.place(kind, id);
-        let after = place.and_then(|place| self.after.at(kind, place));
+        let place = self.after.tables().place(kind, id);
+        let after = place.and_then(|place| self.after.tables().at(kind, place));
         // Whatever is as it was has an earlier entry's version.
         let is_new = after.as_ref().map_or(self.removed, |object| object.version() == self.index);
         let is_it = |object: &AnyObject| object.kind() == kind && object.id() == id;
@@ -221,7 +221,7 @@ impl Run<'_> {
     }
 
     fn put(&mut self, found: Found, mut object: AnyObject, created_at: i64) -> Result<(), ApplyError> {
-        if let Some(name) = self.after.name_taken(&object) {
+        if let Some(name) = self.after.tables().name_taken(&object) {
             return Err(ApplyError::NameTaken { kind: object.kind(), name });
         }
         self.after.share(&mut object, found.after.as_ref());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use skep_common::clock::Timestamp;
 use skep_proto::v1::ObjectKind;
 
-use crate::object::AnyObject;
+use crate::kinds::AnyObject;
 
 /// The net change of one object.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,6 +9,7 @@ mod change;
 mod follow;
 mod index;
 mod key;
+mod kinds;
 mod lookup;
 mod object;
 mod snapshot;
@@ -24,8 +25,9 @@ pub use self::{
     apply::ApplyError,
     change::{Change, ChangeSet},
     follow::{Backlog, Follower, News},
+    kinds::{AnyObject, kind_name},
     lookup::LookupError,
-    object::{AnyObject, IntoObject, StoreObject, kind_name},
+    object::{IntoObject, StoreObject},
     snapshot::RestoreError,
     store::Store,
     transaction::TxBuilder,

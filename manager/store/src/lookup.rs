@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use skep_proto::v1::{Node, ObjectKind, Service, Task};
 
-use crate::{
-    object::{StoreObject, kind_name},
-    table::Table,
-    view::View,
-};
+use crate::{kinds::kind_name, object::StoreObject, table::Table, view::View};
 
 /// Why a key names no object. Texts are Docker's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +35,7 @@ impl View {
     /// # Errors
     /// When it names none, or several.
     pub fn find_node(&self, key: &str) -> Result<&Arc<Node>, LookupError> {
-        find(self.node_table(), key)
+        find(&self.tables().nodes, key)
     }
 
     /// The service that `key` names.
@@ -47,7 +43,7 @@ impl View {
     /// # Errors
     /// When it names none, or several.
     pub fn find_service(&self, key: &str) -> Result<&Arc<Service>, LookupError> {
-        find(self.service_table(), key)
+        find(&self.tables().services, key)
     }
 
     /// The task that `key` names.
@@ -55,7 +51,7 @@ impl View {
     /// # Errors
     /// When it names none, or several.
     pub fn find_task(&self, key: &str) -> Result<&Arc<Task>, LookupError> {
-        find(self.task_table(), key)
+        find(&self.tables().tasks, key)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use skep_proto::v1::{Object, SnapshotHeader};
 
-use crate::{object::AnyObject, view::View};
+use crate::{kinds::AnyObject, view::View};
 
 /// Why a sequence of objects is not a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -77,6 +77,13 @@ impl<T: StoreObject> Table<T> {
         from.take_while(move |(id, _)| id.starts_with(prefix)).filter_map(|(_, place)| self.at(*place))
     }
 
+    /// A name of the object that another one has, where names are unique.
+    pub(crate) fn name_taken(&self, object: &T) -> Option<String> {
+        let mut names = object.names().filter(|_| T::UNIQUE_NAMES);
+        let taken = names.find(|name| self.named(name).any(|other| other.id() != object.id()));
+        taken.map(str::to_owned)
+    }
+
     /// Puts a new object in. Says where.
     pub(crate) fn add(&mut self, object: Arc<T>) -> Place {
         let id = Key::from(object.id());

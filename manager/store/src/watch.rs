@@ -23,7 +23,7 @@ use skep_proto::v1::{ObjectKind, Task};
 use crate::{
     change::{Change, ChangeSet},
     follow::{Follower, Shared},
-    object::AnyObject,
+    kinds::AnyObject,
 };
 
 /// Entries a watcher may be behind.

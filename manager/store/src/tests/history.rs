@@ -100,15 +100,9 @@ impl Entry {
             match &mut action.action {
                 Some(Step::Remove(seen)) => seen.version = version_of(seen.kind, &seen.id),
                 Some(Step::Update(object)) => {
-                    let Some(updated) = AnyObject::from_proto(object.clone()) else { continue };
-                    let version = version_of(updated.kind().into(), updated.id());
-                    *object = match updated {
-                        AnyObject::Node(node) => at(Arc::unwrap_or_clone(node), version),
-                        AnyObject::Service(service) => at(Arc::unwrap_or_clone(service), version),
-                        AnyObject::Task(task) => at(Arc::unwrap_or_clone(task), version),
-                        AnyObject::Cluster(cluster) => at(Arc::unwrap_or_clone(cluster), version),
-                    }
-                    .into_proto();
+                    let Some(mut updated) = AnyObject::from_proto(object.clone()) else { continue };
+                    updated.meta_mut().version = version_of(updated.kind().into(), updated.id());
+                    *object = updated.into_proto();
                 }
                 _ => {}
             }

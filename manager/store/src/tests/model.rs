@@ -71,24 +71,20 @@ impl Model {
         (raft_ids <= 1).then_some(())
     }
 
-    fn put(&mut self, mut object: object::Object, meta: Meta) -> Option<()> {
+    fn put(&mut self, object: object::Object, meta: Meta) -> Option<()> {
         let key = key(&object);
-        match &mut object {
-            object::Object::Service(service) => {
-                let taken = self.objects.iter().any(|(other, object)| {
-                    let object::Object::Service(held) = object else { return false };
-                    other.1 != key.1 && !name(held).is_empty() && name(held) == name(service)
-                });
-                if taken {
-                    return None;
-                }
-                service.meta = Some(meta);
+        if let object::Object::Service(service) = &object {
+            let taken = self.objects.iter().any(|(other, object)| {
+                let object::Object::Service(held) = object else { return false };
+                other.1 != key.1 && !name(held).is_empty() && name(held) == name(service)
+            });
+            if taken {
+                return None;
             }
-            object::Object::Node(node) => node.meta = Some(meta),
-            object::Object::Task(task) => task.meta = Some(meta),
-            object::Object::Cluster(cluster) => cluster.meta = Some(meta),
         }
-        self.objects.insert(key, object);
+        let mut stored = any(&object);
+        *stored.meta_mut() = meta;
+        self.objects.insert(key, stored.into_proto().object?);
         Some(())
     }
 
@@ -99,22 +95,16 @@ impl Model {
 }
 
 fn key(object: &object::Object) -> (i32, String) {
-    match object {
-        object::Object::Node(node) => (ObjectKind::Node as i32, node.id.clone()),
-        object::Object::Service(service) => (ObjectKind::Service as i32, service.id.clone()),
-        object::Object::Task(task) => (ObjectKind::Task as i32, task.id.clone()),
-        object::Object::Cluster(cluster) => (ObjectKind::Cluster as i32, cluster.id.clone()),
-    }
+    let object = any(object);
+    (object.kind() as i32, object.id().to_owned())
 }
 
 fn meta(object: &object::Object) -> Meta {
-    match object {
-        object::Object::Node(node) => node.meta,
-        object::Object::Service(service) => service.meta,
-        object::Object::Task(task) => task.meta,
-        object::Object::Cluster(cluster) => cluster.meta,
-    }
-    .unwrap_or_default()
+    any(object).meta().copied().unwrap_or_default()
+}
+
+fn any(object: &object::Object) -> AnyObject {
+    AnyObject::from_proto(Object { object: Some(object.clone()) }).expect("there is one in it")
 }
 
 fn name(service: &Service) -> &str {

@@ -1,0 +1,197 @@
+//! The kinds of object there are: a row for each, and what follows from the rows.
+//!
+//! A new kind is a message in objects.proto that `Object` and `ObjectKind` name, and a row here. Its table, its place in
+//! snapshots, its name and [`AnyObject`] follow. Whoever has something of its own to say about each kind matches
+//! [`AnyObject`] without a default, and so does not compile before it has a word for the new one.
+
+use std::sync::Arc;
+
+use skep_proto::v1::{Annotations, Cluster, Meta, Node, Object, ObjectKind, Service, Task, object};
+
+use crate::{
+    object::{IntoObject, StoreObject},
+    table::{Place, Table},
+};
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident($message:ident) in $table:ident {
+        name: $name:literal, unique: $unique:literal, names: |$it:ident| $names:expr $(,)?
+    })*) => {
+        /// Any object, shared.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum AnyObject {
+            $($(#[$doc])* $kind(Arc<$message>),)*
+        }
+
+        /// How people call the kind: "service".
+        pub fn kind_name(kind: ObjectKind) -> &'static str {
+            match kind { $(ObjectKind::$kind => $name,)* }
+        }
+
+        $(
+            impl StoreObject for $message {
+                const KIND: ObjectKind = ObjectKind::$kind;
+                const UNIQUE_NAMES: bool = $unique;
+
+                fn id(&self) -> &str {
+                    &self.id
+                }
+                fn meta(&self) -> Option<&Meta> {
+                    self.meta.as_ref()
+                }
+                fn meta_mut(&mut self) -> &mut Meta {
+                    self.meta.get_or_insert_default()
+                }
+                fn names(&self) -> impl Iterator<Item = &str> {
+                    let $it = self;
+                    $names.filter(|name: &&str| !name.is_empty())
+                }
+            }
+
+            impl IntoObject for $message {
+                fn into_object(self) -> Object {
+                    Object { object: Some(object::Object::$kind(self.into())) }
+                }
+            }
+
+            impl IntoObject for Arc<$message> {
+                fn into_object(self) -> Object {
+                    Object { object: Some(object::Object::$kind(self.into())) }
+                }
+            }
+
+            impl From<Arc<$message>> for AnyObject {
+                fn from(object: Arc<$message>) -> Self {
+                    Self::$kind(object)
+                }
+            }
+
+            impl From<$message> for AnyObject {
+                fn from(object: $message) -> Self {
+                    Self::$kind(Arc::new(object))
+                }
+            }
+        )*
+
+        impl AnyObject {
+            /// Which kind.
+            pub fn kind(&self) -> ObjectKind {
+                match self { $(Self::$kind(_) => ObjectKind::$kind,)* }
+            }
+
+            /// The id.
+            pub fn id(&self) -> &str {
+                match self { $(Self::$kind(object) => object.id(),)* }
+            }
+
+            /// Log index of its last change; 0 if it was never stored.
+            pub fn version(&self) -> u64 {
+                match self { $(Self::$kind(object) => object.version(),)* }
+            }
+
+            /// Version and times, absent only on an object that was never stored.
+            pub fn meta(&self) -> Option<&Meta> {
+                match self { $(Self::$kind(object) => object.meta(),)* }
+            }
+
+            /// Its meta, to be written. Copies the object unless this is the only share of it.
+            pub(crate) fn meta_mut(&mut self) -> &mut Meta {
+                match self { $(Self::$kind(object) => Arc::make_mut(object).meta_mut(),)* }
+            }
+
+            /// The proto form, `None` of an object message without an object.
+            pub fn from_proto(object: Object) -> Option<Self> {
+                Some(match object.object? { $(object::Object::$kind(object) => Self::$kind(object.into()),)* })
+            }
+
+            /// The proto form: the same object, not a copy.
+            pub fn into_proto(self) -> Object {
+                match self { $(Self::$kind(object) => object.into_object(),)* }
+            }
+        }
+
+        /// A table for each kind.
+        #[derive(Clone, Default)]
+        pub(crate) struct Tables {
+            $(pub(crate) $table: Table<$message>,)*
+        }
+
+        impl Tables {
+            /// Any object by kind and id.
+            pub(crate) fn object(&self, kind: ObjectKind, id: &str) -> Option<AnyObject> {
+                match kind { $(ObjectKind::$kind => self.$table.get(id).cloned().map(Into::into),)* }
+            }
+
+            /// Every object: kinds in the order of their rows, then by id.
+            pub(crate) fn objects(&self) -> impl Iterator<Item = AnyObject> + '_ {
+                std::iter::empty()$(.chain(self.$table.iter().cloned().map(AnyObject::from)))*
+            }
+
+            /// How many objects there are.
+            pub(crate) fn len(&self) -> usize {
+                0 $(+ self.$table.len())*
+            }
+
+            /// Where an object is in its table.
+            pub(crate) fn place(&self, kind: ObjectKind, id: &str) -> Option<Place> {
+                match kind { $(ObjectKind::$kind => self.$table.place(&id.into()),)* }
+            }
+
+            /// The object at a place of its table.
+            pub(crate) fn at(&self, kind: ObjectKind, place: Place) -> Option<AnyObject> {
+                match kind { $(ObjectKind::$kind => self.$table.at(place).cloned().map(Into::into),)* }
+            }
+
+            /// A name of the object that another one of its kind has, where names are unique.
+            pub(crate) fn name_taken(&self, object: &AnyObject) -> Option<String> {
+                match object { $(AnyObject::$kind(object) => self.$table.name_taken(object),)* }
+            }
+
+            /// Puts an object in place of the one with its id, which has this place (`None`: there is none) and is given
+            /// back. Says where it is.
+            pub(crate) fn put(&mut self, place: Option<Place>, object: AnyObject) -> (Place, Option<AnyObject>) {
+                match object {
+                    $(AnyObject::$kind(object) => match place {
+                        Some(place) => (place, self.$table.set(place, object).map(Into::into)),
+                        None => (self.$table.add(object), None),
+                    },)*
+                }
+            }
+
+            /// Takes an object out. Says where it was.
+            pub(crate) fn take(&mut self, kind: ObjectKind, id: &str) -> Option<(Place, AnyObject)> {
+                match kind {
+                    $(ObjectKind::$kind => self.$table.take(id).map(|(place, old)| (place, old.into())),)*
+                }
+            }
+        }
+    };
+}
+
+// In the order of a snapshot: what others refer to comes before them.
+kinds! {
+    /// The cluster.
+    Cluster(Cluster) in clusters {
+        name: "cluster", unique: true, names: |cluster| given(cluster.spec.as_ref().and_then(|spec| spec.annotations.as_ref()))
+    }
+    /// A node.
+    Node(Node) in nodes {
+        name: "node", unique: false, names: |node| {
+            let hostname = node.description.as_ref().map(|description| description.hostname.as_str());
+            let given = given(node.spec.as_ref().and_then(|spec| spec.annotations.as_ref()));
+            given.filter(move |given| hostname != Some(*given)).chain(hostname)
+        }
+    }
+    /// A service.
+    Service(Service) in services {
+        name: "service", unique: true, names: |service| {
+            given(service.spec.as_ref().and_then(|spec| spec.annotations.as_deref()))
+        }
+    }
+    /// A task.
+    Task(Task) in tasks { name: "task", unique: false, names: |_task| std::iter::empty() }
+}
+
+fn given(annotations: Option<&Annotations>) -> impl Iterator<Item = &str> {
+    annotations.map(|annotations| annotations.name.as_str()).into_iter()
+}
