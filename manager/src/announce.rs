@@ -78,11 +78,12 @@ pub(crate) async fn announce(dialer: &Dialer, remotes: &[String], raft_id: u64, 
     Announced::Unheard
 }
 
-/// Asks to be a member no more.
+/// Asks one of `remotes` (host:port) after the other to have the caller, a node with a manager's certificate, be a member no
+/// more.
 ///
 /// # Errors
-/// What the leader said, or why none of `remotes` could have it say something.
-pub(crate) async fn leave(dialer: &Dialer, remotes: &[String]) -> Result<(), Status> {
+/// What the leader said, or why none of them could have it say something.
+pub async fn leave(dialer: &Dialer, remotes: &[String]) -> Result<(), Status> {
     let mut last = Status::unavailable("no other manager is known");
     for remote in remotes {
         match client(dialer, remote).leave(within(LEAVE_DEADLINE, LeaveRequest {})).await {

@@ -11,7 +11,7 @@
 //! | `dispatcher` | agents: sessions, liveness, assignments, reports |
 //! | `control` | what people ask |
 //! | `authority`, `ca_service`, `membership_service` | nodes getting certificates, managers joining and leaving consensus |
-//! | `announce` | the other side of it: asking to join, and saying where one is reached |
+//! | `announce` | the other side of it: asking to join, saying where one is reached, asking to leave |
 //! | `journal` | who changed what, and what became of it, kept for weeks |
 //! | `log_broker` | log lines gathered from the nodes |
 //! | `forward`, `local` | calls passed on to the leader; this node's own calls |
@@ -43,7 +43,7 @@ mod strangers;
 mod swarm;
 mod troubles;
 
-pub use announce::join;
+pub use announce::{join, leave};
 pub use config::{Bootstrap, ManagerConfig, Place, Start};
 pub use local::{LocalControl, LocalControlClient};
 pub use log_broker::{LogSelector, LogStream, TaskLog};

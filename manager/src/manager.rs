@@ -71,6 +71,8 @@ struct Inner {
     identity: IdentityHandle,
     dialer: Dialer,
     advertise_addr: String,
+    /// Managers (host:port) to ask until the state names them.
+    remotes: Vec<String>,
     strangers: Strangers,
     /// Cancelled once the others have said that this manager is none of them any more.
     disowned: CancellationToken,
@@ -230,6 +232,7 @@ impl Manager {
                 identity,
                 dialer,
                 advertise_addr,
+                remotes,
                 strangers,
                 disowned,
                 stop,
@@ -244,14 +247,14 @@ impl Manager {
             info!("a new swarm was made");
         }
         let tasks = &manager.inner.tasks;
-        tasks.spawn(manager.clone().keep_in_touch(remotes, !is_new));
+        tasks.spawn(manager.clone().keep_in_touch(!is_new));
         tasks.close();
         Ok(manager)
     }
 
     /// Tells the others where this manager is reached, and asks them whether it is still a member whenever it hears no leader:
     /// who leads calls members only, so one that was removed while it was away never hears of it, nor of its new address.
-    async fn keep_in_touch(self, first: Vec<String>, returns: bool) {
+    async fn keep_in_touch(self, returns: bool) {
         let Inner { swarm, dialer, advertise_addr, disowned, stop, .. } = &*self.inner;
         let raft = &swarm.raft;
         let mut unheard = returns;
@@ -264,7 +267,7 @@ impl Manager {
                     continue;
                 }
                 // A manager may be alone; then it answers itself, once it leads.
-                match announce::announce(dialer, &self.managers(&first), raft.raft_id(), advertise_addr).await {
+                match announce::announce(dialer, &self.managers(), raft.raft_id(), advertise_addr).await {
                     Announced::Member(members) => {
                         raft.learn_members(members);
                         unheard = false;
@@ -281,10 +284,10 @@ impl Manager {
         }
     }
 
-    /// The managers that this one knows (host:port), and these.
-    fn managers(&self, others: &[String]) -> Vec<String> {
+    /// The managers that this one knows (host:port), and those it was started with.
+    fn managers(&self) -> Vec<String> {
         let known = self.inner.status.borrow().managers.clone().into_iter().map(|manager| manager.addr);
-        let mut managers: Vec<String> = known.chain(others.iter().cloned()).collect();
+        let mut managers: Vec<String> = known.chain(self.inner.remotes.iter().cloned()).collect();
         managers.sort_unstable();
         managers.dedup();
         managers
@@ -362,7 +365,8 @@ impl Manager {
 
     async fn try_leave(&self) -> Result<(), Status> {
         let raft = &self.inner.swarm.raft;
-        if raft.members().len() <= 1 {
+        // One that has no state yet knows no member at all.
+        if matches!(raft.members().as_slice(), [own] if own.raft_id == raft.raft_id()) {
             return Ok(());
         }
         if raft.leadership().borrow().is_self {
@@ -373,7 +377,7 @@ impl Manager {
             // The others are asked and not this manager: one that was removed while it lost the lead, or was away, is called by
             // nobody and never knows who leads. Leaving twice is leaving once.
             let leader = raft.leadership().borrow().leader.as_ref().map(|leader| leader.addr.clone());
-            let mut remotes = self.managers(&[]);
+            let mut remotes = self.managers();
             remotes.sort_by_key(|addr| Some(addr) != leader.as_ref());
             match announce::leave(&self.inner.dialer, &remotes).await {
                 Err(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => {

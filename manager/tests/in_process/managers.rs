@@ -192,6 +192,25 @@ async fn a_new_member_that_was_dropped_hears_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_member_that_has_no_state_yet_leaves_for_the_others_too() {
+    let first = TestManager::bootstrap(ClusterSpec::default()).await;
+    let token = first.cluster().await.join_tokens.unwrap().manager;
+    let member = Member::enroll(&first.addr, &token).await.unwrap();
+    // It is called where it no longer is, so nothing arrives.
+    let listening = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let remotes = vec![first.addr.clone()];
+    let place = skep_manager::join(&member.dialer, &remotes, &listening.local_addr().unwrap().to_string()).await;
+    drop(listening);
+    let newcomer = TestManager::start_as(member, place.unwrap().raft_id, remotes).await;
+    newcomer.manager.leave(false).await.unwrap();
+    let node = first.node(&newcomer.member.id).await;
+    assert_eq!((node.role(), node.manager), (NodeRole::Worker, None));
+    for manager in [&first, &newcomer] {
+        manager.manager.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_manager_leaves_and_the_others_go_on() {
     let managers = three_managers(ClusterSpec::default()).await;
     let lead = leader(&managers).await;

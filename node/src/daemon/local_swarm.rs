@@ -365,14 +365,14 @@ async fn to_the_end<T: Send + 'static>(
     tokio::spawn(change).await.unwrap_or_else(|error| Err(internal(error)))
 }
 
-const LEAVING_MANAGER: &str = "You are attempting to leave the swarm on a node that is participating as a manager.";
-const SUPPRESS: &str = "Use `--force` to suppress this message.";
-
 /// What leaving does to the managers that stay, in Docker's words.
 fn leave_warning(members: usize, is_leader: bool) -> String {
-    let (head, tail) = (LEAVING_MANAGER, SUPPRESS);
+    let head = "You are attempting to leave the swarm on a node that is participating as a manager.";
+    let tail = "Use `--force` to suppress this message.";
     match (members, is_leader) {
-        (0 | 1, _) => format!("{head} Removing the last manager erases all current state of the swarm. {tail}"),
+        // Its state does not say yet.
+        (0, _) => format!("{head} {tail}"),
+        (1, _) => format!("{head} Removing the last manager erases all current state of the swarm. {tail}"),
         (2, _) => format!(
             "{head} Removing this node leaves 1 managers out of 2. Without a Raft quorum your swarm will be inaccessible. {tail}"
         ),
@@ -382,7 +382,7 @@ fn leave_warning(members: usize, is_leader: bool) -> String {
 
 async fn end_membership(member: &Member, force: bool) -> Result<(), SwarmError> {
     if !force && member.is_starting() {
-        return Err(SwarmError::LeaveNeedsForce(format!("{LEAVING_MANAGER} {SUPPRESS}")));
+        return Err(SwarmError::LeaveNeedsForce(leave_warning(0, false)));
     }
     if !force && let Some(manager) = member.manager() {
         let status = manager.status().borrow().clone();
@@ -621,6 +621,10 @@ mod tests {
     #[test]
     fn leaving_says_what_it_does_to_the_rest() {
         assert!(leave_warning(1, true).contains("erases all current state"));
+        assert!(
+            !leave_warning(0, false).contains("erases"),
+            "a manager that has not heard of the others is not the last"
+        );
         assert!(leave_warning(2, false).contains("1 managers out of 2"));
         assert!(leave_warning(5, false).contains("4 managers out of 5"));
     }

@@ -11,7 +11,7 @@ use std::{
 
 use skep_common::{
     clock::{Clock as _, SystemClock},
-    limits::{LEAVE_LIMIT, PEER_PORT},
+    limits::{LEAVE_CONSENT, LEAVE_LIMIT, PEER_PORT},
     net::{backoff::Backoff, dial::Dialer, identity::Identity, server::ServerLimits},
 };
 use skep_manager::{Manager, ManagerConfig, ManagerError, Membership, Start};
@@ -314,6 +314,7 @@ impl Member {
     /// # Errors
     /// When the rest could not form a quorum and `force` is not set. Then nothing was stopped.
     pub(super) async fn leave(&self, force: bool) -> Result<(), ManagerError> {
+        let starting = self.is_starting();
         // Or it would join anew as soon as it is out.
         self.stop_supervising().await;
         let ends = Instant::now() + LEAVE_LIMIT;
@@ -332,9 +333,18 @@ impl Member {
         let worker = lock(&self.worker).take();
         // Containers take their time to stop, and the others theirs to agree: both at once.
         let farewell = async {
-            let left = match manager.filter(|_| force) {
-                Some(manager) => manager.leave(true).await,
-                None => Ok(()),
+            let left = match manager {
+                Some(manager) if force => manager.leave(true).await,
+                None if starting => {
+                    // Its state is not open yet; the others can do without it.
+                    let others = self.shared.other_managers();
+                    let asked = timeout(LEAVE_CONSENT, skep_manager::leave(&self.shared.dialer, &others));
+                    if !matches!(asked.await, Ok(Ok(()))) {
+                        warn!("leaving without the consent of the other managers");
+                    }
+                    Ok(())
+                }
+                _ => Ok(()),
             };
             self.shared.stop_manager().await;
             left
