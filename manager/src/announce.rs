@@ -6,15 +6,20 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use skep_common::{
-    limits::MEMBERSHIP_DEADLINE,
-    net::dial::{Dialer, Expect, describe},
+    limits::{LEAVE_CONSENT, MEMBERSHIP_DEADLINE},
+    net::{
+        backoff::Backoff,
+        dial::{Dialer, Expect, describe},
+    },
 };
 use skep_proto::v1::{
     AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, LeaveRequest, RaftMember,
     membership_client::MembershipClient,
 };
 use skep_raft::ToldMembers;
+use tokio::time::timeout;
 use tonic::{Code, Request, Status, transport::Channel};
 use tracing::debug;
 
@@ -22,9 +27,6 @@ use crate::{ManagerError, Place};
 
 /// How long one manager may take to say whether another is a member.
 const ANNOUNCE_DEADLINE: Duration = Duration::from_secs(5);
-
-/// How long one manager may take to have the leader let another go: half of what that one waits in all (`LEAVE_CONSENT`).
-const LEAVE_DEADLINE: Duration = Duration::from_millis(1500);
 
 /// Asks to become a member of the managers that one of `remotes` (host:port) belongs to, and returns the place given. A
 /// manager with it must listen at `addr` already. Dropping the future gives it up; what was granted then lapses, because the
@@ -78,21 +80,42 @@ pub(crate) async fn announce(dialer: &Dialer, remotes: &[String], raft_id: u64, 
     Announced::Unheard
 }
 
-/// Asks one of `remotes` (host:port) after the other to have the caller, a node with a manager's certificate, be a member no
-/// more.
+/// Has the managers at `remotes` (host:port) take the caller, a node with a manager's certificate, out of their consensus. All
+/// are asked at once, for any of them may be gone, and again until one of them knows.
 ///
 /// # Errors
-/// What the leader said, or why none of them could have it say something.
+/// What the leader said against it, or why none of them could have it say something before [`LEAVE_CONSENT`] had passed.
 pub async fn leave(dialer: &Dialer, remotes: &[String]) -> Result<(), Status> {
-    let mut last = Status::unavailable("no other manager is known");
-    for remote in remotes {
-        match client(dialer, remote).leave(within(LEAVE_DEADLINE, LeaveRequest {})).await {
-            Ok(_) => return Ok(()),
-            Err(status) if status.code() == Code::FailedPrecondition => return Err(status),
-            Err(status) => last = status,
+    let asking = async {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+        loop {
+            let mut asked: FuturesUnordered<_> = remotes.iter().map(|remote| ask_to_leave(dialer, remote)).collect();
+            let (mut is_known, mut last) = (!remotes.is_empty(), None);
+            while let Some(answer) = asked.next().await {
+                match answer {
+                    Ok(()) => return Ok(()),
+                    Err(status) if status.code() == Code::FailedPrecondition => return Err(status),
+                    // To the swarm it is no manager: an answer to that effect was lost before.
+                    Err(status) if status.code() == Code::PermissionDenied => {}
+                    Err(status) => {
+                        is_known = false;
+                        last = Some(status);
+                    }
+                }
+            }
+            if is_known {
+                return Ok(());
+            }
+            debug!(reason = last.as_ref().map(describe), "the other managers do not let this one go yet");
+            backoff.wait().await;
         }
-    }
-    Err(last)
+    };
+    let late = |_| Err(Status::deadline_exceeded("the other managers did not answer in time"));
+    timeout(LEAVE_CONSENT, asking).await.unwrap_or_else(late)
+}
+
+async fn ask_to_leave(dialer: &Dialer, remote: &str) -> Result<(), Status> {
+    client(dialer, remote).leave(within(LEAVE_CONSENT, LeaveRequest {})).await.map(drop)
 }
 
 fn told(version: u64, members: BTreeMap<u64, RaftMember>) -> ToldMembers {

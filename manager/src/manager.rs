@@ -23,7 +23,7 @@ use skep_raft::{FIRST_RAFT_ID, OnFatal, Open, RaftConfig, RaftNode, StartError, 
 use skep_store::{Store, View};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{Code, Status, service::RoutesBuilder};
+use tonic::{Status, service::RoutesBuilder};
 use tracing::{info, warn};
 
 use crate::{
@@ -372,20 +372,12 @@ impl Manager {
         if raft.leadership().borrow().is_self {
             raft.step_down().await;
         }
-        let mut backoff = Backoff::new(FIRST_ASK, LAST_ASK);
-        loop {
-            // The others are asked and not this manager: one that was removed while it lost the lead, or was away, is called by
-            // nobody and never knows who leads. Leaving twice is leaving once.
-            let leader = raft.leadership().borrow().leader.as_ref().map(|leader| leader.addr.clone());
-            let mut remotes = self.managers();
-            remotes.sort_by_key(|addr| Some(addr) != leader.as_ref());
-            match announce::leave(&self.inner.dialer, &remotes).await {
-                Err(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => {
-                    backoff.wait().await;
-                }
-                left => return left,
-            }
-        }
+        // The others are asked and not this manager: one that was removed while it lost the lead, or was away, is called by
+        // nobody and never knows who leads.
+        let own = &self.inner.advertise_addr;
+        let others: Vec<String> = self.managers().into_iter().filter(|addr| addr != own).collect();
+        let left = self.inner.disowned.run_until_cancelled(announce::leave(&self.inner.dialer, &others)).await;
+        left.unwrap_or(Ok(()))
     }
 
     /// Stops serving and closes the state. Nothing is lost: the same directory can be opened again.

@@ -8,10 +8,11 @@ use skep_proto::v1::{
     AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, Node, NodeRole, NodeSpec,
     RaftMember, membership_server::Membership,
 };
+use skep_raft::MembershipError;
 use skep_store::TxBuilder;
 use tokio::net::TcpStream;
 use tonic::{Request, Response, Status, async_trait};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{answer, swarm::Swarm};
 
@@ -31,25 +32,36 @@ impl MembershipService {
         let member = |(raft_id, node_id)| (raft_id, RaftMember { node_id, ..RaftMember::default() });
         (told.version, told.nodes.into_iter().map(member).collect())
     }
+}
 
-    /// Makes a worker of a manager that has left. The role loop would get there too; this way the node is one at once.
-    async fn retire(&self, node_id: &str) -> Result<(), Status> {
-        let write = self.swarm.write(|view| {
-            let mut tx = TxBuilder::new(view, self.swarm.now());
-            if let Some(node) = view.node(node_id) {
-                let spec = node.spec.clone().unwrap_or_default();
-                let worker = i32::from(NodeRole::Worker);
-                tx.update(Node {
-                    spec: Some(NodeSpec { desired_role: worker, ..spec }),
-                    role: worker,
-                    manager: None,
-                    ..Node::clone(node)
-                });
-            }
-            Ok(tx.build())
-        });
-        write.await.map(drop)
+/// Takes the node out of consensus and makes a worker of it. Can be repeated: whoever asked may not have heard.
+async fn take_out(swarm: &Swarm, node_id: &str) -> Result<(), Status> {
+    let own: Vec<_> = swarm.raft.members().into_iter().filter(|member| member.node_id == node_id).collect();
+    for member in own {
+        match swarm.raft.remove_member(member.raft_id).await {
+            // Somebody else has, meanwhile.
+            Ok(()) | Err(MembershipError::NotFound(_)) => {}
+            Err(error) => return Err(answer::unchanged(&error)),
+        }
     }
+    // A leader that has removed itself cannot write this: it says so, and the next one is asked.
+    let write = swarm.write(|view| {
+        let mut tx = TxBuilder::new(view, swarm.now());
+        if let Some(node) = view.node(node_id) {
+            let spec = node.spec.clone().unwrap_or_default();
+            let worker = i32::from(NodeRole::Worker);
+            tx.update(Node {
+                spec: Some(NodeSpec { desired_role: worker, ..spec }),
+                role: worker,
+                manager: None,
+                ..Node::clone(node)
+            });
+        }
+        Ok(tx.build())
+    });
+    write.await.map(drop)?;
+    info!(node = node_id, "a manager has left the swarm's consensus");
+    Ok(())
 }
 
 #[async_trait]
@@ -84,16 +96,10 @@ impl Membership for MembershipService {
 
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveReply>, Status> {
         let node_id = Caller::of(&request)?.node_id()?.to_owned();
-        let own: Vec<_> = self.swarm.raft.members().into_iter().filter(|member| member.node_id == node_id).collect();
-        for member in own {
-            let removal = self.swarm.raft.remove_member(member.raft_id).await;
-            removal.map_err(|error| answer::unchanged(&error))?;
-        }
-        // A leader that removes itself leads no more, and leaves this to the role loop of the next one.
-        if let Err(error) = self.retire(&node_id).await {
-            warn!(node = node_id, reason = error.message(), "a manager left and is still on record as a manager");
-        }
-        info!(node = node_id, "a manager has left the swarm's consensus");
+        // Goes on when the caller hangs up: half of it would leave a manager on record that is no member.
+        let swarm = self.swarm.clone();
+        let left = tokio::spawn(async move { take_out(&swarm, &node_id).await });
+        left.await.unwrap_or_else(|error| Err(Status::internal(error.to_string())))?;
         Ok(Response::new(LeaveReply {}))
     }
 }

@@ -66,11 +66,11 @@ impl Effect {
     }
 
     /// How long it may take before it is given up.
-    pub fn limit(self) -> Duration {
+    pub fn limit(self) -> Option<Duration> {
         match self {
-            Self::Renew | Self::IssueOwn | Self::Retire => Duration::from_secs(30),
-            // Opening the state takes what it takes; asking to join has shorter limits of its own.
-            Self::Start => Duration::from_secs(300),
+            Self::Renew | Self::IssueOwn | Self::Retire => Some(Duration::from_secs(30)),
+            // Opening the state takes what it takes, and would begin anew; asking to join has limits of its own.
+            Self::Start => None,
         }
     }
 }
@@ -255,7 +255,8 @@ impl Supervisor {
             decision.wanted.extend(wanted);
             let wait = match self.under_way.get_mut(&lane) {
                 Some(running) => {
-                    let left = (running.since + running.effect.limit()).saturating_sub(moment);
+                    let ends = running.effect.limit().map(|limit| running.since + limit);
+                    let left = ends.map_or(PERIOD, |ends| ends.saturating_sub(moment));
                     if !running.given_up && (left.is_zero() || wanted != Some(running.effect)) {
                         running.given_up = true;
                         decision.give_up.push(running.effect);
@@ -269,7 +270,7 @@ impl Supervisor {
                         if wait.is_zero() {
                             self.under_way.insert(lane, UnderWay { effect, since: moment, given_up: false });
                             decision.begin.push(effect);
-                            effect.limit()
+                            effect.limit().unwrap_or(PERIOD)
                         } else {
                             wait
                         }
@@ -457,7 +458,7 @@ mod tests {
     fn what_takes_too_long_is_given_up() {
         let mut supervisor = Supervisor::default();
         let worker = Situation { wish: Wish::Role(M), certificate: certificate(W), manager: IDLE };
-        let limit = Effect::Renew.limit();
+        let limit = Effect::Renew.limit().unwrap();
         assert_eq!(supervisor.next(&worker, START, Duration::ZERO).begin, [Effect::Renew]);
         let decision = supervisor.next(&worker, START, limit - Duration::from_secs(1));
         assert_eq!((decision.give_up, decision.look_again), (vec![], Duration::from_secs(1)));

@@ -96,7 +96,8 @@ impl Members {
         let view = self.store.view();
         let mut transaction = TxBuilder::new(&view, self.clock.now());
         transaction.assign_raft_id(node_id, addr);
-        let raft_id = self.proposer.propose(signed(transaction), Some(term)).await?.version;
+        let assigned = async { Ok(self.proposer.propose(signed(transaction), Some(term)).await?.version) };
+        let raft_id = self.while_leading(assigned).await?;
         let member = Member { node_id: node_id.to_owned(), addr: addr.to_owned(), leaving: false };
         self.change(Change::AddNodes(BTreeMap::from([(raft_id, member)]))).await?;
         info!(node.id = node_id, raft_id, addr, "a new manager catches up");
@@ -292,18 +293,27 @@ impl Members {
                 }
             }
         };
-        // openraft answers nobody any more once it leads no longer; what it has just answered may still be on its way.
+        self.while_leading(async {
+            timeout(self.tuning.propose_deadline, changed).await.unwrap_or(Err(MembershipError::Unknown))
+        })
+        .await
+    }
+
+    /// The outcome of `change`; unknown soon after the lead is lost: nobody is answered any more then.
+    async fn while_leading<T>(
+        &self,
+        change: impl Future<Output = Result<T, MembershipError>>,
+    ) -> Result<T, MembershipError> {
         let mut leadership = self.published.leadership.subscribe();
         let deposed = async {
             // Ends with the member itself.
             let _ = leadership.wait_for(|leadership| !leadership.is_self).await;
+            // What has just been answered may still be on its way.
             sleep(LAST_ANSWER).await;
         };
         tokio::select! {
             biased;
-            changed = timeout(self.tuning.propose_deadline, changed) => {
-                changed.unwrap_or(Err(MembershipError::Unknown))
-            }
+            changed = change => changed,
             () = deposed => Err(MembershipError::Unknown),
         }
     }
@@ -311,11 +321,14 @@ impl Members {
     /// Brings `Node.manager` in line with the membership.
     async fn record(&self) -> Result<(), MembershipError> {
         let Some(transaction) = record(&self.store.view(), &self.membership(), &*self.clock) else { return Ok(()) };
-        match self.proposer.propose(transaction, None).await {
-            // A node changed meanwhile: the next look at it sees how.
-            Ok(_) | Err(ProposeError::Conflict(_)) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        let recorded = async {
+            match self.proposer.propose(transaction, None).await {
+                // A node changed meanwhile: the next look at it sees how.
+                Ok(_) | Err(ProposeError::Conflict(_)) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        };
+        self.while_leading(recorded).await
     }
 
     fn check_lead(&self) -> Result<u64, MembershipError> {

@@ -19,7 +19,8 @@ use skep_common::{
     id::{Ids as _, RandomIds},
     limits::CERTIFICATE_LIFETIME,
     net::{
-        identity::{Identity, new_key_and_csr},
+        dial::Dialer,
+        identity::{Identity, IdentityHandle, new_key_and_csr},
         server::ServerLimits,
     },
     token::JoinToken,
@@ -34,7 +35,7 @@ use tracing::{info, warn};
 use self::bring_up::Attempt;
 use super::{
     DaemonError, address,
-    member::{Member, MemberConfig, MemberError},
+    member::{Member, MemberConfig, MemberError, ask_to_go},
     record::{Joining, Record, SwarmDir},
 };
 use crate::api::backend::{
@@ -182,13 +183,23 @@ impl LocalSwarm {
         match self.inner.phase() {
             Phase::Inactive => return Err(SwarmError::NotInSwarm),
             Phase::Pending { attempt, record, .. } => {
+                let managing = self.inner.managing(&record);
+                if managing.is_some() && !force {
+                    return Err(SwarmError::LeaveNeedsForce(leave_warning(0, false)));
+                }
                 attempt.end().await;
                 // It may just have come up.
                 if let Phase::Active(member) = self.inner.phase() {
                     end_membership(&member, force).await?;
                 } else {
                     self.inner.dir.mark_leaving(&record, true);
-                    skep_worker::remove_leftovers(&self.inner.runtime, &self.inner.worker_dir).await;
+                    let farewell = async {
+                        if let Some((dialer, others)) = managing {
+                            ask_to_go(&dialer, &others).await;
+                        }
+                    };
+                    let leftovers = skep_worker::remove_leftovers(&self.inner.runtime, &self.inner.worker_dir);
+                    tokio::join!(farewell, leftovers);
                 }
             }
             Phase::Refused(_) => {}
@@ -228,6 +239,19 @@ impl Inner {
 
     fn set(&self, phase: Phase) {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+
+    /// The way to the other managers (host:port), when this node, whose membership is not up, is a manager by its certificate.
+    fn managing(&self, record: &Record) -> Option<(Dialer, Vec<String>)> {
+        let identity = Identity::load(&self.dir.identity()).ok()?;
+        if identity.role() != NodeRole::Manager {
+            return None;
+        }
+        let managers = record.known_managers(&self.dir);
+        let others = managers.list().into_iter().filter(|manager| manager.node_id != identity.node_id());
+        let others = others.map(|manager| manager.addr).filter(|addr| *addr != record.advertise_addr.to_string());
+        let others = others.collect();
+        Some((Dialer::new(IdentityHandle::new(identity)).trusting(Arc::new(managers)), others))
     }
 
     fn note(&self, text: String) {
@@ -608,11 +632,23 @@ mod tests {
         }
         let refused = Swarm::leave(&swarm, false).await;
         assert!(matches!(refused, Err(SwarmError::LeaveNeedsForce(_))), "{refused:?}");
+        // There is a writer once somebody reads.
+        let mut late = loop {
+            let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
+            match rustix::fs::open(&key, flags, rustix::fs::Mode::empty()) {
+                Ok(pipe) => break std::fs::File::from(pipe),
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
         let leaving = tokio::spawn({
             let swarm = swarm.clone();
             async move { Swarm::leave(&swarm, true).await }
         });
-        tokio::task::spawn_blocking(move || std::fs::write(&key, bytes)).await.unwrap().unwrap();
+        while !swarm.inner.dir.load().unwrap().unwrap().leaving {
+            tokio::task::yield_now().await;
+        }
+        std::io::Write::write_all(&mut late, &bytes).unwrap();
+        drop(late);
         leaving.await.unwrap().unwrap();
         assert_eq!(swarm.status().state, LocalNodeState::Inactive);
         assert!(!swarm.inner.dir.manager().exists());

@@ -11,7 +11,7 @@ use std::{
 
 use skep_common::{
     clock::{Clock as _, SystemClock},
-    limits::{LEAVE_CONSENT, LEAVE_LIMIT, PEER_PORT},
+    limits::{LEAVE_LIMIT, PEER_PORT},
     net::{backoff::Backoff, dial::Dialer, identity::Identity, server::ServerLimits},
 };
 use skep_manager::{Manager, ManagerConfig, ManagerError, Membership, Start};
@@ -77,7 +77,8 @@ pub(super) struct Member {
     session: watch::Receiver<SessionState>,
     /// Until it is stopped.
     worker: Mutex<Option<Worker>>,
-    supervising: Mutex<Option<Supervising>>,
+    /// Until it has ended.
+    supervising: tokio::sync::Mutex<Option<Supervising>>,
 }
 
 struct Supervising {
@@ -145,29 +146,30 @@ impl Member {
         })
         .await;
         let session = worker.session();
-        let (worker, supervising) = (Mutex::new(Some(worker)), Mutex::new(None));
+        let (worker, supervising) = (Mutex::new(Some(worker)), tokio::sync::Mutex::default());
         let member = Self { shared, session, worker, supervising };
-        member.supervise();
+        member.supervise().await;
         Ok(member)
     }
 
-    fn supervise(&self) {
+    async fn supervise(&self) {
         let stop = CancellationToken::new();
         let (shared, session, ended) = (Arc::clone(&self.shared), self.session.clone(), stop.clone());
         let task = tokio::spawn(async move {
             let telling = troubles::follow(shared.manager.subscribe(), Manager::troubles, &shared.manager_trouble);
             tokio::join!(Arc::clone(&shared).supervise(session, ended.clone()), ended.run_until_cancelled(telling));
         });
-        *lock(&self.supervising) = Some(Supervising { stop, task });
+        *self.supervising.lock().await = Some(Supervising { stop, task });
     }
 
     async fn stop_supervising(&self) {
-        let supervising = lock(&self.supervising).take();
-        if let Some(Supervising { stop, task }) = supervising {
+        let mut supervising = self.supervising.lock().await;
+        if let Some(Supervising { stop, task }) = &mut *supervising {
             stop.cancel();
-            // One that panicked has ended too.
+            // One that panicked has ended too. Whoever gives up waiting leaves it to the next.
             let _ = task.await;
         }
+        *supervising = None;
     }
 
     /// This node's id.
@@ -192,9 +194,9 @@ impl Member {
         (membership != Membership::Pending).then_some(manager)
     }
 
-    /// Whether it is a manager that still opens its state.
+    /// Whether it is to manage, and its manager does not run: it still opens its state, or joins the others.
     pub(super) fn is_starting(&self) -> bool {
-        self.is_manager() && self.shared.manager.borrow().is_none() && self.shared.dir.manager().exists()
+        self.is_manager() && self.shared.manager.borrow().is_none()
     }
 
     /// Whether this node is to manage, by its certificate.
@@ -301,11 +303,13 @@ impl Member {
 
     /// Stops agent and manager. Containers run on.
     pub(super) async fn shutdown(&self) {
-        self.stop_supervising().await;
         let worker = lock(&self.worker).take();
-        if let Some(worker) = worker {
-            worker.shutdown().await;
-        }
+        let resting = async {
+            if let Some(worker) = worker {
+                worker.shutdown().await;
+            }
+        };
+        tokio::join!(self.stop_supervising(), resting);
         self.shared.stop_manager().await;
     }
 
@@ -314,34 +318,35 @@ impl Member {
     /// # Errors
     /// When the rest could not form a quorum and `force` is not set. Then nothing was stopped.
     pub(super) async fn leave(&self, force: bool) -> Result<(), ManagerError> {
-        let starting = self.is_starting();
-        // Or it would join anew as soon as it is out.
-        self.stop_supervising().await;
         let ends = Instant::now() + LEAVE_LIMIT;
         let Shared { dir, record, .. } = &*self.shared;
-        let manager = self.shared.manager.borrow().clone();
-        let consent = async {
-            match &manager {
-                Some(manager) if !force => manager.leave(false).await,
-                _ => Ok(()),
+        let starting = self.is_starting();
+        if force {
+            dir.mark_leaving(record, true);
+        } else {
+            // Or it would join anew as soon as it is out.
+            self.stop_supervising().await;
+            let manager = self.shared.manager.borrow().clone();
+            let consent = async {
+                match &manager {
+                    Some(manager) => manager.leave(false).await,
+                    None => Ok(()),
+                }
+            };
+            if let Err(error) = dir.leave_unless_refused(record, consent).await {
+                self.supervise().await;
+                return Err(error);
             }
-        };
-        if let Err(error) = dir.leave_unless_refused(record, consent).await {
-            self.supervise();
-            return Err(error);
         }
         let worker = lock(&self.worker).take();
-        // Containers take their time to stop, and the others theirs to agree: both at once.
+        // Containers take their time to stop, the others theirs to agree, and a state to be closed: all at once.
         let farewell = async {
+            self.stop_supervising().await;
+            let manager = self.shared.manager.borrow().clone();
             let left = match manager {
                 Some(manager) if force => manager.leave(true).await,
                 None if starting => {
-                    // Its state is not open yet; the others can do without it.
-                    let others = self.shared.other_managers();
-                    let asked = timeout(LEAVE_CONSENT, skep_manager::leave(&self.shared.dialer, &others));
-                    if !matches!(asked.await, Ok(Ok(()))) {
-                        warn!("leaving without the consent of the other managers");
-                    }
+                    ask_to_go(&self.shared.dialer, &self.shared.other_managers()).await;
                     Ok(())
                 }
                 _ => Ok(()),
@@ -356,6 +361,13 @@ impl Member {
         };
         let (left, ()) = tokio::join!(farewell, release);
         left
+    }
+}
+
+/// Has the others (host:port) take this node, whose manager does not run, out of their consensus.
+pub(super) async fn ask_to_go(dialer: &Dialer, others: &[String]) {
+    if let Err(status) = skep_manager::leave(dialer, others).await {
+        warn!(reason = status.message(), "leaving without the consent of the other managers");
     }
 }
 

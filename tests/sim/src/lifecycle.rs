@@ -21,6 +21,9 @@ use crate::{
     rng::Rng,
 };
 
+/// Half of how long the start of a manager takes that has no limit.
+const SLOW_START: Duration = Duration::from_secs(150);
+
 /// How finely time passes.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -426,7 +429,7 @@ impl Run {
             }
             for effect in decision.begin {
                 let takes = if self.is_troubled() && self.rng.chance(30) {
-                    effect.limit() * 2
+                    effect.limit().unwrap_or(SLOW_START) * 2
                 } else {
                     self.rng.millis(20, 3000)
                 };

@@ -3,10 +3,12 @@
 use std::{fs, time::Duration};
 
 use crate::support::{Manager, Swarm, create, eventually, free_addr, leader_of};
+use futures::future::join_all;
 use skep_common::net::dial::Expect;
 use skep_proto::v1::{AppendRequest, RaftVote, VoteRequest, raft_client::RaftClient};
 use skep_raft::{FIRST_RAFT_ID, MemberHealth, MembershipError, Open, Standing, StartError, ToldMembers, Tuning};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 fn manager_of(manager: &Manager, node: &str) -> Option<(u64, String)> {
@@ -74,6 +76,44 @@ async fn a_directory_is_opened_only_by_its_owner_and_made_only_once() {
     fs::write(swarm.dir("n2").join("raft.key"), [7; 32]).unwrap();
     let damaged = swarm.start("n2", Open::Resume, None).await.err().unwrap();
     assert!(matches!(damaged, StartError::Damaged { .. }), "{damaged}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_is_given_up_leaves_the_state_closed_and_as_it_was() {
+    let mut swarm = Swarm::new();
+    let first = swarm.bootstrap("n1").await;
+    for round in 0..50 {
+        let nodes = (0..20).map(|number| create(&format!("n{round}-{number}")));
+        join_all(nodes.map(|node| first.propose(node))).await;
+    }
+    let nodes = first.store.view().node_count();
+    let (name, addr) = first.stop().await;
+    // At any moment: while the log is read, while what was committed is applied, and too late.
+    let (mut given_up, mut started, mut patience) = (0, 0, Duration::ZERO);
+    while started == 0 {
+        let token = CancellationToken::new();
+        swarm.give_up = token.clone();
+        let cancelling = tokio::spawn(async move {
+            sleep(patience).await;
+            token.cancel();
+        });
+        match swarm.start(&name, Open::Resume, Some(&addr)).await {
+            Err(error) => {
+                assert!(matches!(error, StartError::GivenUp), "{error}");
+                given_up += 1;
+            }
+            Ok(manager) => {
+                cancelling.await.unwrap();
+                // One that has started does not mind.
+                manager.wait_leadership(|leadership| leadership.is_self).await;
+                assert_eq!(manager.store.view().node_count(), nodes);
+                manager.stop().await;
+                started += 1;
+            }
+        }
+        patience += Duration::from_millis(2);
+    }
+    assert!(given_up > 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -48,6 +48,8 @@ pub(crate) struct Swarm {
     ca: RootCa,
     dir: TempDir,
     pub(crate) tuning: Tuning,
+    /// Gives up what is being started.
+    pub(crate) give_up: CancellationToken,
 }
 
 /// A running manager.
@@ -80,7 +82,7 @@ impl Swarm {
 
     pub(crate) fn with(tuning: Tuning) -> Self {
         let ca = RootCa::generate(SystemClock::new().now(), CLUSTER).unwrap();
-        Self { ca, dir: tempfile::tempdir().unwrap(), tuning }
+        Self { ca, dir: tempfile::tempdir().unwrap(), tuning, give_up: CancellationToken::new() }
     }
 
     pub(crate) fn dir(&self, name: &str) -> PathBuf {
@@ -120,7 +122,7 @@ impl Swarm {
             addr: addr.clone(),
             tuning: self.tuning.clone(),
             on_fatal: OnFatal::new(|reason| panic!("{reason}")),
-            give_up: CancellationToken::new(),
+            give_up: self.give_up.clone(),
         };
         let raft = RaftNode::start(config, store.clone(), dialer.clone(), Arc::new(SystemClock::new())).await?;
         raft.learn_members(told);

@@ -26,7 +26,7 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// Gives it up and waits for its end.
+    /// Gives it up and waits for its end. It may have brought the membership up all the same.
     pub(super) async fn end(&self) {
         self.cancel.cancel();
         self.ended().await;
@@ -81,11 +81,10 @@ impl LocalSwarm {
         }
         self.follow_address(record);
         let identity = Identity::load(&self.inner.dir.identity()).map_err(|error| failed(&error))?;
-        let member = self.activate(record.clone(), identity, None).await?;
         if cancel.is_cancelled() {
-            member.shutdown().await;
             return Err(BringUp::GivenUp);
         }
+        self.activate(record.clone(), identity, None).await?;
         Ok(())
     }
 
