@@ -406,6 +406,13 @@ mod tests {
                 vec![(SCHEDULE, "@daily"), ("skep.starting-deadline", "0s")],
                 "label skep.starting-deadline=\"0s\" is not a duration from 1s to 168h",
             ),
+            (job(), vec![(SCHEDULE, "@daily"), ("skep.concurrency", "allow")], "accepted"),
+            (job(), vec![(SCHEDULE, "@daily"), ("skep.starting-deadline", "168h")], "accepted"),
+            (
+                job(),
+                vec![(SCHEDULE, "@daily"), ("skep.starting-deadline", "169h")],
+                "label skep.starting-deadline=\"169h\" is not a duration from 1s to 168h",
+            ),
             (
                 job(),
                 vec![(SCHEDULE, "@daily"), ("skep.history.failed", "-1")],

@@ -250,6 +250,7 @@ mod tests {
             "a * * * *",
             "0 0 30 2 *",
             "@reboot",
+            "@HOURLY",
             "@hourly @daily",
             "@every",
             "@every ",

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use skep_proto::v1::{
-    Annotations, GlobalJob, JobOutcome, JobRun, JobStatus, Node, NodeDescription, NodeFailure, NodeRole, NodeSpec,
-    NodeState, NodeStatus, Placement, ReplicatedService, RestartCondition, RestartPolicy, RestartState, ServiceSpec,
-    TaskSpec, TaskStatus, UpdateStatus,
+    Annotations, GlobalJob, GlobalService, JobOutcome, JobRun, JobStatus, Node, NodeDescription, NodeFailure, NodeRole,
+    NodeSpec, NodeState, NodeStatus, Placement, ReplicatedService, RestartCondition, RestartPolicy, RestartState,
+    ServiceSpec, TaskSpec, TaskStatus, UpdateStatus,
 };
 use skep_store::TxBuilder;
 
@@ -94,8 +94,22 @@ fn a_service_says_what_it_waits_for() {
         service.update_status = Some(UpdateStatus { state, message, ..UpdateStatus::default() });
         service
     };
+    let mut delayed = Task { id: "t1-b-2".into(), ..successor(RestartCondition::Any) };
+    let not_before = (NOW + Duration::from_secs(3)).as_nanos();
+    delayed.restart = Some(RestartState { not_before, ..RestartState::default() });
+    let mut everywhere = web(0);
+    everywhere.spec.as_mut().unwrap().mode = Some(Mode::Global(GlobalService {}));
     let table = [
         (said(web(1), vec![task_in(1, Running, "a")]), "web has 1 of 1 replicas running. It waits for nothing."),
+        (said(everywhere, vec![task_in(0, Running, "a")]), "web has 1 task running. It waits for nothing."),
+        (
+            said(web(1), vec![task_in(1, Pending, "")]),
+            "web has 0 of 1 replicas running. 1 task pending: the scheduler has not looked at it yet.",
+        ),
+        (
+            said(web(1), vec![task_in(1, Running, "a"), delayed]),
+            "web has 1 of 1 replicas running. 1 task to be replaced in 3 s, having ended: failed.",
+        ),
         (
             said(web(3), vec![task_in(1, Running, "a"), waiting(2), waiting(3)]),
             "web has 1 of 3 replicas running. \
@@ -211,8 +225,18 @@ fn a_task_says_what_it_waits_for() {
     let mut delayed = held.clone();
     let not_before = (NOW + std::time::Duration::from_millis(3500)).as_nanos();
     delayed.restart = Some(RestartState { attempts: 3, not_before, ..RestartState::default() });
+    let over = |state| Task { desired_state: Shutdown.into(), ..task_in(1, state, "a") };
+    let mut elsewhere = Task { id: "far".into(), desired_state: Shutdown.into(), ..task_in(0, Running, "b") };
+    elsewhere.status.as_mut().unwrap().applied_at = NOW.as_nanos();
+    let before = Task { id: "near".into(), desired_state: Shutdown.into(), ..task_in(0, Running, "a") };
+    let here = Task { desired_state: Ready.into(), ..task_in(0, Ready, "a") };
     let table = [
         (task_in(1, Running, "a"), vec![], "web.1 runs on host-a and waits for nothing."),
+        (over(Complete), vec![], "web.1 has ended: complete."),
+        (over(Shutdown), vec![], "web.1 has ended: stopped."),
+        (over(Rejected), vec![], "web.1 has ended: rejected."),
+        (over(Orphaned), vec![], "web.1 has ended: given up for lost."),
+        (here, vec![before, elsewhere], "web.host-a is waiting for near to stop on host-a, 70 s at most."),
         (failed.clone(), vec![held.clone()], "web.1 has ended: failed, task: non-zero exit (1). next took its place."),
         (
             delayed,
@@ -308,6 +332,9 @@ fn a_node_says_how_it_is_and_what_it_holds_back() {
     for (said, expected) in table {
         assert_eq!(said, expected);
     }
+    let many = (1..=12).map(|slot| task_in(slot, Running, "e")).collect();
+    let said = said(ago(node("e", NodeState::Ready, Availability::Drain), 0, ""), many);
+    assert!(said.ends_with(", web.6, web.7 and 2 more.") && said.contains("12 tasks are on it."), "{said}");
     let all = super::swarm(&view(web(0), Vec::new())).text;
     assert_eq!(
         all,
@@ -321,6 +348,8 @@ fn what_nobody_knows_is_said_in_one_sentence() {
     assert_eq!(unseen(&[]), None);
     let many: Vec<_> = (0..9).map(|number| (at(20 * number), at(20 * number + 10))).collect();
     assert_eq!(unseen(&many).unwrap(), "What happened before 2023-11-14T22:16:10Z is known in parts only.");
+    let three = unseen(&many[..3]).unwrap();
+    assert!(three.starts_with("What happened between ") && three.matches(", and between ").count() == 2, "{three}");
     assert_eq!(
         unseen(&[(None, at(0)), (at(60), at(120))]).unwrap(),
         "What happened before 2023-11-14T22:13:20Z, and between 2023-11-14T22:14:20Z and 2023-11-14T22:15:20Z is not \

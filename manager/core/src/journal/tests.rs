@@ -87,6 +87,11 @@ fn an_entry_says_who_when_and_of_what() {
         text: "running on host".into(),
     };
     assert_eq!(entries(&view(), &event), [expected]);
+
+    let changes = vec![Change::Create(service(1, "a").into()), Change::Create(node().into())];
+    let event = WatchEvent { version: 5, at: Timestamp(9), by: Arc::from("somebody"), changes };
+    let of: Vec<_> = entries(&view(), &event).into_iter().map(|entry| (entry.service_id, entry.node_id)).collect();
+    assert_eq!(of, [("s".into(), String::new()), (String::new(), "n".into())]);
 }
 
 #[test]
@@ -98,6 +103,11 @@ fn tasks() {
         let status = task.status.as_mut().unwrap();
         status.container = Some(ContainerStatus { exit_code: 137, oom_killed: true, ..ContainerStatus::default() });
         status.err = "task: non-zero exit (137)".into();
+        task
+    };
+    let ended = |exit_code| {
+        let mut task = task(Failed);
+        task.status.as_mut().unwrap().container = Some(ContainerStatus { exit_code, ..ContainerStatus::default() });
         task
     };
     let table: Vec<(Vec<String>, &[&str])> = vec![
@@ -114,6 +124,11 @@ fn tasks() {
         (update(wanted(Running, Shutdown), wanted(Shutdown, Shutdown)), &["stopped"]),
         (update(wanted(Ready, Ready), task(Ready)), &["may start"]),
         (update(task(Assigned), task(Rejected)), &["rejected by host"]),
+        (update(task(Running), ended(1)), &["failed (exit code 1)"]),
+        (update(task(Running), task(Complete)), &["completed"]),
+        (update(task(Running), Task { status: ended(0).status, ..task(Running) }), &["failed"]),
+        (update(task(Running), task(Orphaned)), &["given up for lost"]),
+        (update(task(Running), wanted(Running, Remove)), &["is to stop for good"]),
         (texts(Change::Remove(task(Failed).into())), &[]),
     ];
     for (number, (said, expected)) in table.into_iter().enumerate() {
@@ -144,6 +159,20 @@ fn services() {
     let with = |edit: fn(&mut Service)| {
         let mut changed = service(3, "a");
         edit(&mut changed);
+        changed
+    };
+    let with_runs = |runs: &[(u64, JobOutcome)]| {
+        let run = |(iteration, outcome): &(u64, JobOutcome)| JobRun {
+            iteration: *iteration,
+            outcome: (*outcome).into(),
+            ..JobRun::default()
+        };
+        let runs = runs.iter().map(run).collect();
+        Service { job: Some(JobStatus { iteration: 2, runs, ..JobStatus::default() }), ..service(3, "a") }
+    };
+    let commanded = |edit: fn(&mut ContainerSpec)| {
+        let mut changed = service(3, "a");
+        edit(changed.spec.as_mut().unwrap().task.as_mut().unwrap().container.as_mut().unwrap());
         changed
     };
     let table: Vec<(Vec<String>, &[&str])> = vec![
@@ -200,6 +229,23 @@ fn services() {
             ),
             &["run 2 began", "run 1 is complete"],
         ),
+        (
+            update(with_runs(&[(1, JobOutcome::Running)]), with_runs(&[(1, JobOutcome::Complete)])),
+            &["run 1 is complete"],
+        ),
+        (
+            update(
+                with_runs(&[(1, JobOutcome::Complete), (2, JobOutcome::Running)]),
+                with_runs(&[(1, JobOutcome::Complete), (2, JobOutcome::Failed)]),
+            ),
+            &["run 2 failed"],
+        ),
+        (update(service(3, "a"), commanded(|container| container.command = vec!["sh".into()])), &["updated: command"]),
+        (update(service(3, "a"), commanded(|container| container.args = vec!["-v".into()])), &["updated: command"]),
+        (
+            update(service(3, "a"), commanded(|container| container.hostname = "h".into())),
+            &["updated: container settings"],
+        ),
     ];
     for (number, (said, expected)) in table.into_iter().enumerate() {
         assert_eq!(said, expected, "row {number}");
@@ -214,6 +260,14 @@ fn going_back_is_told_from_going_forth() {
         update(before, back),
         ["rolled back: image a instead of b", "the rollback began: manually requested rollback"]
     );
+    // Who asks for what there was before does not roll back, and who scales while something is rolled back does not either.
+    let before = Service { previous_spec: service(3, "a").spec, ..service(3, "b") };
+    assert_eq!(update(before, service(3, "a")), ["updated: image a instead of b"]);
+    let rolling = |replicas| {
+        let status = UpdateStatus { state: UpdateState::RollbackStarted.into(), ..UpdateStatus::default() };
+        Service { update_status: Some(status), ..service(replicas, "a") }
+    };
+    assert_eq!(update(rolling(3), rolling(5)), ["scaled from 3 to 5"]);
 }
 
 #[test]
@@ -238,6 +292,7 @@ fn nodes_and_the_swarm() {
         node.manager = Some(ManagerStatus { addr: "10.0.0.1:2377".into(), ..ManagerStatus::default() });
         node.set_role(NodeRole::Manager);
     });
+    let promoted = with(|node| node.spec.as_mut().unwrap().set_desired_role(NodeRole::Manager));
     let tokens = |worker: &str| Cluster {
         join_tokens: Some(JoinTokens { worker: worker.into(), manager: "m".into() }),
         ..Cluster::default()
@@ -250,6 +305,8 @@ fn nodes_and_the_swarm() {
         (update(node(), drained), &["drained: its tasks have to leave"]),
         (update(node(), labelled.clone()), &["label zone=east set"]),
         (update(labelled, node()), &["label zone removed"]),
+        (update(manager.clone(), node()), &["is a worker now", "left the managers' consensus"]),
+        (update(node(), promoted), &["is to be a manager"]),
         (update(node(), manager), &["is a manager now", "joined the managers' consensus at 10.0.0.1:2377"]),
         (texts(Change::Remove(node().into())), &["removed from the swarm (host)"]),
         (update(tokens("canary1"), tokens("canary2")), &["the worker join token was replaced"]),
@@ -283,6 +340,12 @@ fn what_nobody_saw_is_told_by_how_it_stands() {
         .collect();
     assert_eq!(told, [(4, 7, "created: 3 replicas of a".into()), (4, 7, "running on host".into())]);
     assert_eq!(standing(&view, &Cluster::default().into()), None);
+
+    let mut tx = TxBuilder::new(&view, Timestamp(8));
+    tx.update(Service { meta: view.service("s").unwrap().meta, ..service(5, "a") });
+    let view = view.apply(5, &tx.build()).unwrap().0;
+    let said = standing(&view, &view.service("s").unwrap().clone().into()).unwrap().text;
+    assert_eq!(said, "changed; how and by whom was not seen");
 }
 
 #[test]

@@ -67,6 +67,9 @@ fn each_kind_of_bad_service_has_its_sentence() {
         }
     };
     assert_eq!(refusal(reserve(100_000, 0)), "invalid cpu value 0.0001: Must be at least 0.001");
+    assert_eq!(refusal(reserve(50_000, 0)), "invalid cpu value 5e-05: Must be at least 0.001");
+    let least = 4 << 20;
+    assert_eq!(refusal(reserve(0, least - 1)), "invalid memory value 4194303: Must be at least 4MiB");
     assert_eq!(refusal(reserve(0, -1)), "invalid memory value -1: Must be at least 4MiB");
     assert_eq!(refusal(reserve(1_000_000, 4 << 20)), "accepted");
     assert_eq!(
@@ -106,6 +109,10 @@ fn each_kind_of_bad_service_has_its_sentence() {
         "the number of replicas cannot be more than 100000"
     );
     assert_eq!(
+        refusal(|s| s.mode = Some(Mode::Replicated(ReplicatedService { replicas: limits::MAX_REPLICAS }))),
+        "accepted"
+    );
+    assert_eq!(
         refusal(|s| {
             s.mode = Some(Mode::Global(GlobalService {}));
             task_of(s).placement = Some(Placement { max_replicas: 1, ..Placement::default() });
@@ -115,6 +122,10 @@ fn each_kind_of_bad_service_has_its_sentence() {
     assert_eq!(
         refusal(|s| s.update = Some(UpdateConfig { max_failure_ratio: f32::NAN, ..UpdateConfig::default() })),
         "TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1"
+    );
+    assert_eq!(
+        refusal(|s| s.update = Some(UpdateConfig { delay: -1, ..UpdateConfig::default() })),
+        "TaskSpec: update-delay cannot be negative"
     );
     assert_eq!(
         refusal(|s| s.rollback = Some(UpdateConfig { delay: -1, ..UpdateConfig::default() })),
@@ -165,6 +176,7 @@ fn jobs_are_asked_for_like_services_but_for_their_updates() {
     assert_eq!(refusal(job(5, 2)), "accepted");
     assert_eq!(refusal(job(u64::MAX, 2)), "Maximum concurrent jobs must not be negative");
     assert_eq!(refusal(job(1, u64::MAX)), "Total completed jobs must not be negative");
+    assert_eq!(refusal(job(1, 100_000)), "accepted");
     assert_eq!(refusal(job(1, 100_001)), "the number of completions cannot be more than 100000");
     let updated = |s: &mut ServiceSpec| {
         job(1, 1)(s);
@@ -203,13 +215,21 @@ fn what_a_service_may_become() {
 fn nodes_and_the_cluster() {
     assert_eq!(node(&NodeSpec::default()), Ok(()));
     assert!(node(&NodeSpec { availability: 7, ..NodeSpec::default() }).is_err());
+    let nameless = Annotations { labels: [(String::new(), "x".to_owned())].into(), ..Annotations::default() };
+    let refused = node(&NodeSpec { annotations: Some(nameless), ..NodeSpec::default() }).unwrap_err().to_string();
+    assert!(refused.contains("empty name"), "{refused}");
     let good = crate::defaults::cluster_spec();
     assert_eq!(cluster(&good), Ok(()));
     let short = ClusterSpec { node_cert_expiry: 1, ..good.clone() };
     assert_eq!(cluster(&short).unwrap_err().to_string(), "minimum certificate expiry time is: 1h0m0s");
     assert_eq!(cluster(&ClusterSpec { annotations: None, ..good.clone() }), Err(InvalidSpec::ClusterName));
-    let hectic = ClusterSpec { heartbeat_period: 1, ..good };
-    assert_eq!(cluster(&hectic), Err(InvalidSpec::HeartbeatPeriod));
+    let beating = |heartbeat_period| cluster(&ClusterSpec { heartbeat_period, ..good.clone() });
+    let least = skep_common::clock::nanos(limits::MIN_HEARTBEAT_PERIOD);
+    assert_eq!(beating(-1), Err(InvalidSpec::NegativeHeartbeat));
+    assert_eq!([beating(0), beating(least - 1)], [(); 2].map(|()| Err(InvalidSpec::HeartbeatPeriod)));
+    assert_eq!(beating(least), Ok(()));
+    let least = skep_common::clock::nanos(limits::MIN_CERTIFICATE_LIFETIME);
+    assert_eq!(cluster(&ClusterSpec { node_cert_expiry: least, ..good }), Ok(()));
 }
 
 #[test]
