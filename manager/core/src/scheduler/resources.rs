@@ -158,8 +158,25 @@ mod tests {
     }
 
     #[test]
+    fn a_task_keeps_what_it_was_given_while_that_is_there() {
+        let node = Resources { generic: vec![named("gpu", "a"), count("ssd", 3)], ..Resources::default() };
+        let holding = |asked, given: Vec<GenericResource>| Task { generic_resources: given, ..wanting(asked) };
+        let kept = |tasks: &[Task]| {
+            let mut free = Free::all(Some(&node));
+            tasks.iter().map(|task| free.keep(task)).collect::<Vec<_>>()
+        };
+        let two = holding(vec![count("ssd", 2)], vec![count("ssd", 2)]);
+        let one = holding(vec![count("ssd", 1)], vec![count("ssd", 1)]);
+        assert_eq!(kept(&[two.clone(), two.clone(), one.clone()]), [true, false, true]);
+        let gpu = |name| holding(vec![count("gpu", 1)], vec![named("gpu", name)]);
+        assert_eq!(kept(&[gpu("b"), gpu("a"), gpu("a")]), [false, true, false]);
+        // It was given less than it asks for now.
+        assert_eq!(kept(&[holding(vec![count("ssd", 9)], one.generic_resources)]), [true]);
+    }
+
+    #[test]
     fn names_are_given_smallest_first_and_come_back() {
-        let generic = vec![named("gpu", "c"), named("gpu", "a"), named("gpu", "b"), count("ssd", 3)];
+        let generic = vec![named("gpu", "c"), named("gpu", "a"), named("gpu", "b"), count("ssd", 5)];
         let node = Resources { generic, ..Resources::default() };
         let mut free = Free::all(Some(&node));
         let mut two = wanting(vec![count("gpu", 2), count("ssd", 2)]);

@@ -292,6 +292,39 @@ proptest! {
     }
 }
 
+#[test]
+fn who_missed_changes_begins_anew() {
+    let mut service = ServiceCase { waiting: 1, ..ServiceCase::default() };
+    let nodes = |ready| vec![NodeCase { ready, active: true, ..NodeCase::default() }];
+    let case = |ready, service: &ServiceCase| {
+        build(&Case { nodes: nodes(ready), placed: vec![], failures: vec![], services: vec![service.clone()] })
+    };
+    let mut scheduler = Scheduler::default();
+    let down = case(false, &service);
+    assert_eq!(scheduler.plan(&down, NOW), plan(&down, NOW));
+    service.waiting = 2;
+    let up = case(true, &service);
+    scheduler.reset();
+    assert_eq!(scheduler.plan(&up, NOW), plan(&up, NOW));
+}
+
+#[test]
+fn a_task_of_no_service_is_placed_or_says_why_not() {
+    let case = |cpus| {
+        let node = NodeCase { cpus, ready: true, active: true, ..NodeCase::default() };
+        let case = Case { nodes: vec![node], placed: vec![], failures: vec![], services: vec![] };
+        let view = build(&case);
+        let alone = ServiceCase { cpus: 1, ..ServiceCase::default() };
+        let mut tx = TxBuilder::new(&view, NOW);
+        tx.create(Task { service_id: String::new(), ..task("alone".into(), 0, 1, &alone) });
+        let view = scheduled(&view.apply(2, &tx.build()).unwrap().0);
+        let status = view.task("alone").unwrap().status.clone().unwrap();
+        (view.task("alone").unwrap().node_id.clone(), status.err)
+    };
+    assert_eq!(case(1), ("n0".into(), String::new()));
+    assert_eq!(case(0), (String::new(), "no suitable node (insufficient resources on 1 node)".into()));
+}
+
 fn written(action: skep_proto::v1::Action) -> Option<Task> {
     match action.action? {
         skep_proto::v1::action::Action::Update(object) => match object.object? {

@@ -1,8 +1,12 @@
 //! What is foretold for small swarms, and that nothing is changed by asking.
 
+use std::time::Duration;
+
+use skep_common::clock::nanos;
 use skep_proto::v1::{
     Annotations, ContainerSpec, GlobalJob, GlobalService, ManagerStatus, NodeDescription, NodeSpec, NodeStatus,
-    Placement, ReplicatedJob, ReplicatedService, TaskSpec, service_spec::Mode,
+    Placement, ReplicatedJob, ReplicatedService, ResourceRequirements, Resources, TaskSpec, UpdateConfig,
+    service_spec::Mode,
 };
 
 use super::*;
@@ -129,6 +133,11 @@ fn without_a_quorum_nothing_is_replaced() {
         summary: format!("If host-n1, host-n2 were lost, 1 of 3 managers would be left, {silent}"),
     };
     assert_eq!(lost(&world, &["n1", "n2"]), two);
+    let mut pair = World::new(swarm(Vec::new()), NOW, SeededIds::new(8));
+    for id in ["n1", "n2"] {
+        pair.edit_node(id, |node| node.manager = Some(ManagerStatus::default()));
+    }
+    assert_eq!(lost(&pair, &["n1"]).summary, format!("If host-n1 were lost, 1 of 2 managers would be left, {silent}"));
     // In the order of the names, which is not that of the ids.
     world.edit_node("n1", |node| node.description.get_or_insert_default().hostname = "zeta".into());
     assert!(lost(&world, &["n1", "n2"]).summary.starts_with("If host-n2, zeta were lost"));
@@ -149,12 +158,57 @@ fn a_deployment_says_where_its_tasks_would_start() {
     assert_eq!(scaled.summary, "If web were updated, 1 task would start.");
     let gone = play(&view, &Scenario::Deploy(Box::new(replicated("web", 0))), NOW);
     assert_eq!(gone.effects, [effect("web", 1, "host-n1", "", "its place is given up")]);
+    let view = swarm(vec![replicated("web", 1), bound_to_east("db")]);
+    let mut newer = bound_to_east("db");
+    newer.task.as_mut().unwrap().container.as_mut().unwrap().image = "b".into();
+    let replaced = play(&view, &Scenario::Deploy(Box::new(newer)), NOW);
+    assert_eq!(replaced.effects, [effect("db", 1, "host-n2", "host-n2", "")]);
+    assert_eq!(replaced.summary, "If db were updated, 1 task would be replaced where it is.");
     let mut impossible = bound_to_east("far");
     let placement = impossible.task.as_mut().unwrap().placement.as_mut().unwrap();
     placement.constraints = vec!["node.labels.zone==moon".into()];
     let forecast = play(&view, &Scenario::Deploy(Box::new(impossible)), NOW);
     let reason = "no suitable node (scheduling constraints not satisfied on 3 nodes)";
     assert_eq!(forecast.effects, [effect("far", 1, "", "", reason)]);
+}
+
+#[test]
+fn an_update_is_followed_for_an_hour() {
+    let view = swarm(vec![replicated("web", 3)]);
+    let forecast = |delay: Duration| {
+        let mut newer = replicated("web", 3);
+        newer.task.as_mut().unwrap().container.as_mut().unwrap().image = "b".into();
+        newer.update = Some(UpdateConfig { parallelism: 1, delay: nanos(delay), ..UpdateConfig::default() });
+        play(&view, &Scenario::Deploy(Box::new(newer)), NOW)
+    };
+    let soon = forecast(Duration::from_secs(10));
+    assert_eq!(soon.effects.len(), 3, "{soon:?}");
+    assert!(soon.summary.starts_with("If web were updated, ") && soon.summary.ends_with('.'), "{}", soon.summary);
+    assert!(!soon.summary.contains("within an hour"), "{}", soon.summary);
+    let late = forecast(Duration::from_secs(3601));
+    assert_eq!(late.effects.len(), 1, "{late:?}");
+    assert!(late.summary.ends_with("; not all of it would be over within an hour."), "{}", late.summary);
+}
+
+#[test]
+fn a_task_gives_its_room_to_the_one_that_replaces_it() {
+    let whole = |image: &str| {
+        let mut spec = bound_to_east("db");
+        let task = spec.task.as_mut().unwrap();
+        let reservations = Some(Resources { nano_cpus: 1, ..Resources::default() });
+        task.resources = Some(ResourceRequirements { reservations, ..ResourceRequirements::default() });
+        task.container.as_mut().unwrap().image = image.into();
+        spec
+    };
+    let mut world = World::new(swarm(Vec::new()), NOW, SeededIds::new(8));
+    world.edit_node("n2", |node| {
+        let resources = Some(Resources { nano_cpus: 1, ..Resources::default() });
+        node.description.get_or_insert_default().resources = resources;
+    });
+    world.write(|tx| tx.create(update::created("s".into(), whole("a"), NOW)));
+    assert!(world.settle());
+    let forecast = play(world.view(), &Scenario::Deploy(Box::new(whole("b"))), NOW);
+    assert_eq!(forecast.effects, [effect("db", 1, "host-n2", "host-n2", "")]);
 }
 
 #[test]

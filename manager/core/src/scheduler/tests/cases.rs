@@ -34,7 +34,7 @@ fn a_node_that_failed_a_service_often_lately_comes_last() {
     let chosen = |case: &Case| scheduled(&build(case)).task("waiting0-0").unwrap().node_id.clone();
     assert_eq!(chosen(&failed(4, 10)), "n0");
     assert_eq!(chosen(&failed(5, 10)), "n1", "although two of its tasks are there");
-    assert_eq!(chosen(&failed(5, 301)), "n0");
+    assert_eq!(chosen(&failed(5, 300)), "n0");
 }
 
 #[test]
@@ -104,6 +104,25 @@ fn each_filter_has_its_sentence() {
 }
 
 #[test]
+fn who_asks_for_the_same_but_waits_for_something_else_says_so() {
+    let port = ServiceCase { port: 80, waiting: 2, ..ServiceCase::default() };
+    let most = ServiceCase { max_replicas: 1, waiting: 2, ..ServiceCase::default() };
+    for services in [vec![port.clone(), most.clone()], vec![most, port]] {
+        let is_port = services[0].port != 0;
+        let case = Case { nodes: vec![plain((0, 0))], placed: Vec::new(), failures: Vec::new(), services };
+        let view = scheduled(&build(&case));
+        let waits = |service: usize| {
+            let mut tasks = view.tasks_in_state(TaskState::Pending);
+            let task = tasks.find(|task| task.service_id == format!("s{service}")).unwrap();
+            task.status.as_ref().unwrap().err.clone()
+        };
+        let said = if is_port { (waits(0), waits(1)) } else { (waits(1), waits(0)) };
+        let port = "no suitable node (host-mode port already in use on 1 node)".to_owned();
+        assert_eq!(said, (port, "no suitable node (max replicas per node limit exceed)".to_owned()));
+    }
+}
+
+#[test]
 fn a_task_waits_for_its_log_driver() {
     let mut described = node("n".into(), &plain((0, 0)));
     let plugin = Plugin { r#type: "Log".into(), name: "json-file".into() };
@@ -119,9 +138,36 @@ fn a_task_waits_for_its_log_driver() {
 }
 
 #[test]
+fn what_was_asked_least_lately_makes_room() {
+    let view = build(&waiting(vec![plain((0, 0))], ServiceCase::default()));
+    let ask =
+        |cpus| super::super::ask::Ask::of(&task("t".into(), 0, 1, &ServiceCase { cpus, ..ServiceCase::default() }));
+    let mut pool = Pool::default();
+    for cpus in 1..=100 {
+        pool.sync(&view);
+        assert_eq!(pool.class_of(ask(cpus).shape()), None);
+        let opened = pool.open_class(&ask(cpus));
+        assert_eq!(pool.class_of(ask(cpus).shape()), Some(opened));
+        // The first is asked for again and again.
+        assert!(pool.class_of(ask(1).shape()).is_some());
+    }
+    let any = super::super::ask::Ask::of(&Task::default());
+    assert_eq!(pool.class_of(any.shape()), Some(super::super::pool::ANY));
+    let known = |pool: &mut Pool, cpus: std::ops::RangeInclusive<i64>| {
+        cpus.filter(|cpus| pool.class_of(ask(*cpus).shape()).is_some()).count()
+    };
+    assert_eq!((known(&mut pool, 1..=100), known(&mut pool, 39..=100)), (63, 62));
+}
+
+#[test]
 fn a_verdict_says_what_is_known_of_each_node() {
     let case = Case {
-        nodes: vec![plain((1, 0)), plain((2, 0)), NodeCase { ready: false, ..plain((2, 0)) }],
+        nodes: vec![
+            plain((1, 0)),
+            plain((2, 0)),
+            NodeCase { ready: false, ..plain((2, 0)) },
+            NodeCase { active: false, ..plain((2, 0)) },
+        ],
         placed: vec![(0, 0, true)],
         failures: vec![vec![(1, 10), (1, 20)]],
         services: vec![ServiceCase { spread: 1, waiting: 1, ..ServiceCase::default() }],
@@ -142,9 +188,10 @@ fn a_verdict_says_what_is_known_of_each_node() {
             verdict("n1", None, 2, 0, "v2"),
             verdict("n0", None, 0, 1, "v1"),
             verdict("n2", Some("not available for new tasks: down"), 0, 0, "v2"),
+            verdict("n3", Some("not available for new tasks: paused"), 0, 0, "v2"),
         ]
     );
     // One that has its place is judged as if it had none.
     let own = explain::verdicts(&view, view.task("placed0").unwrap(), NOW);
-    assert_eq!(own.iter().map(|verdict| verdict.tasks).collect::<Vec<_>>(), [0, 0, 0]);
+    assert_eq!(own.iter().map(|verdict| verdict.tasks).collect::<Vec<_>>(), [0; 4]);
 }
