@@ -83,6 +83,15 @@ const TABLE: &[Row] = &[
         moves: 2,
     },
     Row {
+        what: "no node has two tasks, but a zone has, and the other returns",
+        levels: &["zone"],
+        replicas: 2,
+        at_first: &[E1, E2],
+        return_later: &[W1],
+        expected: &[0, 1, 1],
+        moves: 1,
+    },
+    Row {
         what: "nodes without the label are a group of their own",
         levels: &["zone"],
         replicas: 4,

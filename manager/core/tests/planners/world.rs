@@ -10,9 +10,9 @@ use skep_core::{
     Plan, Scope, allocator, cron, orchestrator, reaper, scheduler, status, status::Report, task::TaskExt, update,
 };
 use skep_proto::v1::{
-    Availability, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, ObjectKind, Platform, ReplicatedService,
-    Resources, Service, ServiceSpec, Task, TaskCause, TaskState, TaskStatus, TaskStatusUpdate, Transaction,
-    service_spec::Mode,
+    Availability, FailureAction, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, ObjectKind, Platform,
+    ReplicatedService, Resources, Service, ServiceSpec, Task, TaskCause, TaskState, TaskStatus, TaskStatusUpdate,
+    Transaction, UpdateState, service_spec::Mode,
 };
 use skep_store::{AnyObject, Change, TxBuilder, View};
 
@@ -199,11 +199,28 @@ impl World {
         loop {
             self.settle();
             match self.wake_at.filter(|at| *at > self.now && *at < end) {
-                Some(at) => self.now = at,
-                None if self.now < end => self.now = end,
+                Some(at) => self.wait_until(at),
+                None if self.now < end => self.wait_until(end),
                 None => return,
             }
         }
+    }
+
+    /// Nobody has anything to do before; whoever were to have would have asked to be woken. But for the end of a trial: what
+    /// the new task was started beside is stopped when somebody looks next.
+    fn wait_until(&mut self, at: Timestamp) {
+        self.now = at - Duration::from_nanos(1);
+        let has_trials = self.view.services().any(|service| {
+            let update = service.spec.as_ref().and_then(|spec| spec.update).unwrap_or_default();
+            let is_under_way =
+                service.update_status.as_ref().is_some_and(|status| status.state() == UpdateState::Updating);
+            is_under_way && update.failure_action() == FailureAction::Rollback
+        });
+        for planner in Planner::ALL.into_iter().filter(|planner| *planner != Planner::Orchestrator || !has_trials) {
+            let plan = self.plan(planner);
+            assert!(plan.is_empty(), "nobody would have woken {planner:?}: {plan:?}");
+        }
+        self.now = at;
     }
 
     // ---- planners ------------------------------------------------------------------------------
@@ -230,7 +247,9 @@ impl World {
             let again = self.plan(planner);
             assert!(again.is_empty(), "{planner:?} is not done with what it did: {again:?}");
         }
-        if let Some(at) = self.plan(planner).wake_at() {
+        let settled = self.plan(planner);
+        assert!(!settled.due.contains_key(""), "{planner:?} does not say for whom it wants to be woken");
+        if let Some(at) = settled.wake_at() {
             self.wake_at = Some(self.wake_at.map_or(at, |other| other.min(at)));
         }
     }
