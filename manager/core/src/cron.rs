@@ -84,7 +84,7 @@ fn decide(service: &Service, job: &mut JobStatus, tick: Timestamp, now: Timestam
 
 #[cfg(test)]
 mod tests {
-    use skep_proto::v1::{Annotations, ReplicatedJob, ServiceSpec, service_spec::Mode};
+    use skep_proto::v1::{Annotations, GlobalJob, ReplicatedJob, ServiceSpec, service_spec::Mode};
     use skep_store::TxBuilder;
 
     use super::*;
@@ -94,12 +94,16 @@ mod tests {
 
     /// A job made at 0:00 that runs every 10 minutes.
     fn scheduled(labels: &[(&str, &str)]) -> View {
+        scheduled_in(Mode::ReplicatedJob(ReplicatedJob { total_completions: 1, ..ReplicatedJob::default() }), labels)
+    }
+
+    fn scheduled_in(mode: Mode, labels: &[(&str, &str)]) -> View {
         let mut labels: std::collections::BTreeMap<String, String> =
             labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
         labels.insert(policy::SCHEDULE.into(), "@every 10m".into());
         let spec = ServiceSpec {
             annotations: Some(Annotations { name: "job".into(), labels }.into()),
-            mode: Some(Mode::ReplicatedJob(ReplicatedJob { total_completions: 1, ..ReplicatedJob::default() })),
+            mode: Some(mode),
             ..ServiceSpec::default()
         };
         let view = View::default();
@@ -145,6 +149,17 @@ mod tests {
         assert_eq!(ran(&view), [30]);
         let (view, _) = at(&scheduled(&[("skep.starting-deadline", "168h")]), 35 * MINUTE);
         assert_eq!(ran(&view), [30]);
+    }
+
+    #[test]
+    fn a_run_that_no_node_is_fit_for_has_failed_when_its_deadline_has_passed() {
+        let (view, _) = at(&scheduled_in(Mode::GlobalJob(GlobalJob {}), &[]), 10 * MINUTE);
+        assert_eq!(ran(&view), [10]);
+        let outcome = |view: &View| view.service("job").unwrap().job.as_ref().unwrap().runs[0].outcome();
+        let (view, wake) = at(&view, 10 * MINUTE + 59);
+        assert_eq!((outcome(&view), wake), (JobOutcome::Running, Some(11 * MINUTE)));
+        let (view, wake) = at(&view, 11 * MINUTE);
+        assert_eq!((outcome(&view), wake), (JobOutcome::Failed, Some(20 * MINUTE)));
     }
 
     #[test]

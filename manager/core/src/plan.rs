@@ -231,11 +231,39 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_takes_what_it_has_room_for_and_no_more() {
+        let view = View::default();
+        // Steps that cost so many bytes each, of one task or of two.
+        let sizes = |bytes: usize, tasks: usize| -> Vec<usize> {
+            let room = bytes - (tasks + 1) * ACTION_OVERHEAD;
+            let of_length = |id: usize, length: usize| {
+                let image = "x".repeat(length - 100);
+                let missing = length - task(id, &image).encoded_len();
+                let task = task(id, &"x".repeat(length - 100 + missing));
+                assert_eq!(task.encoded_len(), length);
+                task
+            };
+            let step = |n: usize| match tasks {
+                1 => vec![of_length(n, room)],
+                _ => vec![of_length(2 * n, room / 2), of_length(2 * n + 1, room - room / 2)],
+            };
+            plan_of(&view, (0..9).map(step)).iter().map(|transaction| transaction.actions.len()).collect()
+        };
+        let quarter = limits::MAX_TRANSACTION_BYTES / 4;
+        assert_eq!((sizes(quarter, 1), sizes(quarter, 2)), (vec![4, 4, 1], vec![8, 8, 2]));
+        assert_eq!((sizes(quarter + 1, 1), sizes(quarter + 1, 2)), (vec![3, 3, 3], vec![6, 6, 6]));
+    }
+
+    #[test]
     fn a_plan_that_only_waits_is_empty() {
         let view = View::default();
         let mut planner = Planner::new(&view, Timestamp(1));
+        planner.about("s");
+        planner.wake_at(Timestamp(3));
         planner.wake_at(Timestamp(2));
-        assert!(planner.finish().is_empty());
+        let plan = planner.finish();
+        assert!(plan.is_empty());
+        assert_eq!(plan.due, [("s".to_owned(), Timestamp(2))].into());
         let mut planner = Planner::new(&view, Timestamp(1));
         planner.step([Write::Create(task(0, "a"))]);
         assert!(!planner.finish().is_empty());

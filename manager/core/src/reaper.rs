@@ -185,6 +185,37 @@ mod tests {
     }
 
     #[test]
+    fn who_is_on_its_way_out_takes_no_room_in_the_history() {
+        let task = |nth: i64, state: TaskState, desired: TaskState| Task {
+            id: nth.to_string(),
+            service_id: "s".into(),
+            slot: 1,
+            node_id: "n".into(),
+            status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }),
+            desired_state: desired.into(),
+            ..Task::default()
+        };
+        let status = Some(NodeStatus { state: NodeState::Ready.into(), ..NodeStatus::default() });
+        let mut view = View::default();
+        let mut tx = TxBuilder::new(&view, Timestamp(1));
+        tx.create(Service { id: "s".into(), ..Service::default() });
+        tx.create(Node { id: "n".into(), status, ..Node::default() });
+        view = view.apply(1, &tx.build()).unwrap().0;
+        for nth in 0..7 {
+            let mut tx = TxBuilder::new(&view, Timestamp(10 + nth));
+            tx.create(match nth {
+                6 => task(nth, TaskState::Running, TaskState::Remove),
+                _ => task(nth, TaskState::Failed, TaskState::Shutdown),
+            });
+            view = view.apply(view.version() + 1, &tx.build()).unwrap().0;
+        }
+        let plan = plan(&view, &Scope::All, Timestamp(99));
+        let after = plan.transactions.iter().fold(view.clone(), |view, tx| view.apply(99, tx).unwrap().0);
+        let kept: Vec<&str> = after.tasks().map(|task| task.id.as_str()).collect();
+        assert_eq!(kept, ["1", "2", "3", "4", "5", "6"]);
+    }
+
+    #[test]
     fn what_may_run_is_given_up_when_its_node_has_been_down_for_a_day_or_is_gone() {
         use TaskState::{Failed, New, Orphaned, Remove, Running, Shutdown};
         let (down, up) = (Some(NodeState::Down), Some(NodeState::Ready));

@@ -228,6 +228,23 @@ mod tests {
     }
 
     #[test]
+    fn restarts_are_remembered_by_shares_of_the_window_once_they_are_many() {
+        let window = Duration::from_secs(10) * MAX_RESTARTS as u32;
+        let (mut restarts, last) = (Vec::new(), MAX_RESTARTS as i64 - 1);
+        let note =
+            |restarts: &mut Vec<RestartCount>, second| note_restart(restarts, Timestamp::from_secs(second), window);
+        for second in 0..=last {
+            note(&mut restarts, second);
+        }
+        assert_eq!(restarts.len(), MAX_RESTARTS);
+        note(&mut restarts, last + 9);
+        let twice = RestartCount { at: Timestamp::from_secs(last).as_nanos(), count: 2 };
+        assert_eq!((restarts.len(), restarts.last()), (MAX_RESTARTS, Some(&twice)));
+        note(&mut restarts, last + 10);
+        assert_eq!(restarts.len(), MAX_RESTARTS + 1);
+    }
+
+    #[test]
     fn failures_are_remembered_with_their_node_for_a_while() {
         let fail = |node: &str, state: RestartState, at: i64| {
             let task = ended(TaskState::Rejected, policy(RestartCondition::Any), state);
@@ -236,7 +253,7 @@ mod tests {
         let nodes = |state: &RestartState| state.failures.iter().map(|f| f.node_id.clone()).collect::<Vec<_>>();
         let state = fail("b", fail("a", RestartState::default(), 1000), 1010);
         assert_eq!(nodes(&state), ["a", "b"]);
-        assert_eq!(nodes(&fail("c", state.clone(), 1305)), ["b", "c"]);
+        assert_eq!(nodes(&fail("c", state.clone(), 1300)), ["b", "c"]);
         let completed = ended(TaskState::Complete, policy(RestartCondition::Any), state.clone());
         let completed = taken_in(Task { node_id: "d".into(), ..completed }, 1011);
         assert_eq!(nodes(&after_end(&completed, Timestamp::from_secs(1011)).unwrap()), ["a", "b"]);

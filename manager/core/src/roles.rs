@@ -250,6 +250,13 @@ mod tests {
     }
 
     #[test]
+    fn who_has_to_wait_holds_up_nobody_before_it() {
+        let view = view([node(1, M, M), node(2, W, M), node(3, W, M)]);
+        let members = [member(1, true, true), member(2, false, false), member(3, true, false)];
+        assert_eq!(settle(&view, &members).1, Some(RaftAction::RemoveMember { raft_id: 2 }));
+    }
+
+    #[test]
     fn who_became_a_member_too_late_is_taken_out() {
         let members = [member(1, true, true), member(2, true, false), member(3, true, false)];
         let late = view([node(1, M, M), node(2, W, W), node(3, M, M)]);
@@ -281,7 +288,7 @@ mod tests {
         assert_eq!(check(&three, &one_down, "n2"), Err(RoleError::QuorumLoss));
         assert_eq!(check(&three, &one_down, "n3"), Ok(()));
 
-        let last = view([node(1, M, M), node(2, W, M)]);
+        let last = view([node(1, M, M), node(2, W, M), node(3, W, W)]);
         assert_eq!(check(&last, &up, "n1"), Err(RoleError::LastManager));
         // Whoever is no manager has nothing to lose.
         assert_eq!(check(&last, &up, "n2"), Ok(()));

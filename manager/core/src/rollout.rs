@@ -351,3 +351,87 @@ fn with_status(service: &Service, state: UpdateState, message: String) -> Servic
     let status = service.update_status.clone().unwrap_or_default();
     Service { update_status: Some(UpdateStatus { state: state.into(), message, ..status }), ..service.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use skep_common::clock::nanos;
+    use skep_proto::v1::{ServiceSpec, UpdateConfig};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1000);
+
+    /// A service whose update, or rollback, is in this state. What fails is to be rolled back; tasks are watched for 5 s.
+    fn service(state: UpdateState) -> Service {
+        let config = UpdateConfig {
+            failure_action: FailureAction::Rollback.into(),
+            monitor: nanos(Duration::from_secs(5)),
+            ..UpdateConfig::default()
+        };
+        let spec = ServiceSpec { update: Some(config), rollback: Some(config), ..ServiceSpec::default() };
+        Service {
+            spec: Some(spec),
+            spec_version: 2,
+            previous_spec: Some(ServiceSpec::default()),
+            previous_spec_version: 1,
+            update_status: Some(UpdateStatus { state: state.into(), ..UpdateStatus::default() }),
+            ..Service::default()
+        }
+    }
+
+    /// One in which all places are done.
+    fn rollout<'v>(state: UpdateState) -> Rollout<'v> {
+        Rollout {
+            terms: Terms::of(&service(state)),
+            places: 1,
+            unfinished: 0,
+            waiting: Vec::new(),
+            left_out: Vec::new(),
+            busy: 0,
+            failed: 0,
+            culprit: "t".into(),
+            watched_from: NOW,
+            due: None,
+        }
+    }
+
+    #[test]
+    fn what_an_update_is_rolled_back_to_is_not_rolled_back_from() {
+        let updating = service(UpdateState::Updating);
+        let back = Rollout { failed: 1, ..rollout(UpdateState::Updating) }.next(&updating, NOW).unwrap();
+        assert_eq!((back.spec, back.spec_version), (updating.previous_spec, 1));
+        assert_eq!((back.previous_spec, back.previous_spec_version), (None, 0));
+        assert_eq!(back.update_status.unwrap().state(), UpdateState::RollbackStarted);
+
+        let rolling = service(UpdateState::RollbackStarted);
+        let paused = Rollout { failed: 1, ..rollout(UpdateState::RollbackStarted) }.next(&rolling, NOW).unwrap();
+        assert_eq!((&paused.spec, paused.update_status.unwrap().state()), (&rolling.spec, UpdateState::RollbackPaused));
+    }
+
+    #[test]
+    fn an_update_asks_to_be_woken_when_time_alone_ends_it() {
+        let calm = NOW + Duration::from_secs(5);
+        let due = Some(NOW + Duration::from_secs(2));
+        let (updating, over) = (UpdateState::Updating, UpdateState::Completed);
+        for (rollout, expected) in [
+            (rollout(updating), Some(calm)),
+            (Rollout { unfinished: 1, ..rollout(updating) }, None),
+            (Rollout { busy: 1, ..rollout(updating) }, None),
+            (Rollout { busy: 1, due, ..rollout(updating) }, due),
+            (rollout(over), None),
+            (Rollout { busy: 1, due, ..rollout(over) }, None),
+            (Rollout { busy: 1, due, left_out: vec![Place::Node("n")], ..rollout(over) }, due),
+            (Rollout { busy: 1, due: Some(NOW), ..rollout(updating) }, None),
+        ] {
+            assert_eq!(rollout.wake_at(NOW), expected, "{} {} {:?}", rollout.unfinished, rollout.busy, rollout.due);
+        }
+        assert_eq!(rollout(updating).wake_at(calm), None);
+    }
+
+    #[test]
+    fn an_update_is_over_when_it_is_done_and_no_place_is_left() {
+        assert!(rollout(UpdateState::Completed).is_over());
+        assert!(!rollout(UpdateState::Updating).is_over());
+        assert!(!Rollout { unfinished: 1, ..rollout(UpdateState::Completed) }.is_over());
+    }
+}

@@ -87,7 +87,7 @@ fn node_matters(change: &Change) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use skep_proto::v1::{Node, NodeState, NodeStatus, TaskStatus};
+    use skep_proto::v1::{Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus, TaskStatus};
 
     use super::*;
 
@@ -117,6 +117,11 @@ mod tests {
         assert!(!concerns(replacing(Preparing), replacing(Starting)));
         assert!(concerns(task(Running, Running), task(Failed, Running)));
         assert!(concerns(task(Running, Running), task(Running, Shutdown)));
+        assert!(concerns(task(Pending, Running), task(Assigned, Running)));
+        assert!(concerns(task(Pending, Running), task(Rejected, Running)));
+        let placed = Task { node_id: "n".into(), ..task(Pending, Running) };
+        assert!(concerns(task(Pending, Running), placed));
+        assert!(!concerns(replacing(Running), Task { slot: 1, ..replacing(Running) }));
         let mut scope = Scope::none();
         scope.note(&Change::Remove(task(Failed, Remove).into()), &View::default());
         assert_eq!(scope, Scope::Services(["s".to_owned()].into()));
@@ -139,6 +144,17 @@ mod tests {
         view = view.apply(1, &tx).unwrap().0;
 
         let ready = Node { id: "n".into(), ..Node::default() };
+        let addressed = NodeStatus { addr: "10.0.0.1".into(), ..NodeStatus::default() };
+        for changed in [
+            Node { spec: Some(NodeSpec::default()), ..ready.clone() },
+            Node { role: NodeRole::Manager.into(), ..ready.clone() },
+            Node { description: Some(NodeDescription::default()), ..ready.clone() },
+            Node { status: Some(addressed), ..ready.clone() },
+        ] {
+            let mut scope = Scope::none();
+            scope.note(&Change::Update { old: ready.clone().into(), new: changed.clone().into() }, &view);
+            assert!(!scope.is_empty(), "{changed:?}");
+        }
         let status = NodeStatus { state: NodeState::Down.into(), message: "gone".into(), ..NodeStatus::default() };
         let down = Node { status: Some(status), ..ready.clone() };
         let mut scope = Scope::none();

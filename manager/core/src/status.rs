@@ -199,6 +199,7 @@ mod tests {
         assert_eq!(told(2, 7, TaskState::Ready), "in backoff");
         assert_eq!(told(2, 9, TaskState::Ready), "prepared");
         assert_eq!(told(1, 7, TaskState::Ready), "prepared");
+        assert_eq!(told(2, 7, TaskState::Starting), "prepared", "it does start");
         assert_eq!(told(2, 7, TaskState::Rejected), "prepared");
     }
 

@@ -424,6 +424,9 @@ mod tests {
         assert!(sooner.may_replace(&held, now), "one that begins no sooner is from the same clock");
         let late = START + DAY * 95;
         assert!(moved(90, day).may_replace(&held, late) && !moved(-1, day).may_replace(&held, late));
+        let early = START - DAY * 5;
+        assert!(moved(1, day).may_replace(&held, early) && !moved(-1, day).may_replace(&held, early));
+        assert!(!held.may_replace(&held, early), "neither has begun, and none lasts longer");
         let own = Certificate { not_before: late, not_after: late + DAY, ..held };
         assert!(held.is_stood_in_for(&own, late) && !held.is_stood_in_for(&own, now));
         assert!(!held.is_stood_in_for(&own, late + DAY * 2));
@@ -435,7 +438,7 @@ mod tests {
         let mut supervisor = Supervisor::default();
         assert_eq!(supervisor.next(&held, START + DAY * 60, Duration::ZERO).begin, [Effect::Renew]);
         supervisor.ended(Effect::Renew, true, Duration::ZERO, 0.0);
-        assert_eq!(supervisor.next(&held, START, Duration::from_secs(1)).begin, []);
+        assert_eq!(supervisor.next(&held, START + DAY, Duration::from_secs(1)).begin, []);
         assert_eq!(supervisor.next(&held, START - DAY, Duration::from_secs(2)).begin, [Effect::Renew]);
     }
 
@@ -488,6 +491,18 @@ mod tests {
         for succeeded in [false, true] {
             let begun = begun_in(Duration::from_secs(600), succeeded, START, &refused);
             assert!((100..300).contains(&begun), "{begun}");
+        }
+    }
+
+    #[test]
+    fn nodes_that_failed_together_try_again_one_after_the_other() {
+        let joining = Situation { wish: Wish::Role(M), certificate: certificate(M), manager: IDLE };
+        for (jitter, share) in [(0.0, 0.5), (0.5, 0.75), (1.0, 1.0)] {
+            let mut supervisor = Supervisor::default();
+            assert_eq!(supervisor.next(&joining, START, Duration::ZERO).begin, [Effect::Start]);
+            supervisor.ended(Effect::Start, false, Duration::ZERO, jitter);
+            let wait = supervisor.next(&joining, START, Duration::ZERO).look_again;
+            assert_eq!(wait, FIRST_WAIT.mul_f64(share), "{jitter}");
         }
     }
 

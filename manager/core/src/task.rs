@@ -217,6 +217,7 @@ mod tests {
             make_task(&service, Place::Slot(3), TaskState::Running, RestartState::default(), ids, Timestamp(9));
         assert_eq!((slotted.service_id.as_str(), slotted.slot, slotted.node_id.as_str()), ("s1", 3, ""));
         assert_eq!((slotted.state(), slotted.desired_state()), (TaskState::New, TaskState::Running));
+        assert_eq!(slotted.observed_at(), Timestamp(9));
         assert_eq!((slotted.spec_version, slotted.service.as_deref()), (7, Some(&annotations)));
         assert_eq!(slotted.endpoint, Some(Endpoint { spec: Some(endpoint) }));
 

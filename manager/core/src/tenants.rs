@@ -170,9 +170,49 @@ fn began_after(service: &Service, task: &Task) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use skep_proto::v1::{Meta, RestartState};
+    use skep_proto::v1::{
+        Availability, Meta, Node, NodeSpec, NodeState, NodeStatus, RestartCondition, RestartPolicy, RestartState,
+        TaskSpec, TaskStatus,
+    };
+    use skep_store::TxBuilder;
 
     use super::*;
+
+    #[test]
+    fn a_replacement_that_can_neither_stay_nor_be_replaced_gives_way_to_its_holder() {
+        let node = |id: &str, availability: Availability| Node {
+            id: id.into(),
+            spec: Some(NodeSpec { availability: availability.into(), ..NodeSpec::default() }),
+            status: Some(NodeStatus { state: NodeState::Ready.into(), ..NodeStatus::default() }),
+            ..Node::default()
+        };
+        let empty = View::default();
+        let mut tx = TxBuilder::new(&empty, Timestamp(1));
+        tx.create(node("active", Availability::Active)).create(node("drained", Availability::Drain));
+        let view = empty.apply(1, &tx.build()).unwrap().0;
+        let task = |id: &str, node: &str, state: TaskState, condition: RestartCondition| {
+            let restart = Some(RestartPolicy { condition: condition.into(), ..RestartPolicy::default() });
+            Arc::new(Task {
+                id: id.into(),
+                node_id: node.into(),
+                spec: Some(TaskSpec { restart, ..TaskSpec::default() }.into()),
+                status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }),
+                desired_state: TaskState::Running.into(),
+                replaces: if id == "new" { "old".into() } else { String::new() },
+                ..Task::default()
+            })
+        };
+        let (once, always) = (RestartCondition::None, RestartCondition::Any);
+        for (condition, is_surplus) in [(once, true), (always, false)] {
+            let old = task("old", "active", TaskState::Running, condition);
+            let new = task("new", "drained", TaskState::Preparing, condition);
+            let tenants = Tenants { staying: vec![&old, &new], leaving: Vec::new() };
+            let held = Held::of(&Nodes::of(&view), &Service::default(), Place::Slot(1), &tenants, Timestamp(2));
+            assert_eq!(held.holder.unwrap().id, "old");
+            let (successor, surplus) = if is_surplus { (None, vec![&new]) } else { (Some(&new), Vec::new()) };
+            assert_eq!((held.successor, held.surplus), (successor, surplus), "{condition:?}");
+        }
+    }
 
     #[test]
     fn a_finished_place_ended_with_what_nothing_was_to_follow_however_late_another_was_tried() {

@@ -1,10 +1,14 @@
 //! When a loop looks, and at how much.
 
-use skep_proto::v1::{Node, Service, Task};
+use skep_common::id::SeededIds;
+use skep_proto::v1::{
+    Annotations, GlobalJob, Node, NodeSpec, NodeState, NodeStatus, ReplicatedService, Service, ServiceSpec, Task,
+    TaskState, TaskStatus, service_spec::Mode,
+};
 use skep_store::{AnyObject, TxBuilder};
 
 use super::*;
-use crate::Scope;
+use crate::{Scope, allocator, cron, orchestrator, policy, reaper, scheduler, update};
 
 /// A decision that remembers what it was asked.
 #[derive(Default)]
@@ -25,6 +29,21 @@ impl ByService for Witness {
         };
         let due = self.due.iter().filter(|(id, _)| ids(id)).map(|(id, at)| ((*id).to_owned(), *at)).collect();
         Plan { due, ..Plan::default() }
+    }
+}
+
+/// A decision that is due again the moment it is made.
+struct Impatient;
+
+impl Reconciler for Impatient {
+    const NAME: &'static str = "impatient";
+
+    fn watches(&self) -> Selector {
+        Selector::All
+    }
+
+    fn plan(&mut self, _view: &View, now: Now) -> Plan {
+        Plan { due: [(String::new(), now.wall)].into(), ..Plan::default() }
     }
 }
 
@@ -105,6 +124,10 @@ fn what_says_that_it_is_due_already_does_not_keep_the_loop_busy() {
     assert_eq!(it.patience(at(0)), PERIOD);
     it.plan(&View::default(), nothing(), at(10));
     assert_eq!(asked(&mut it), [only(&[])]);
+
+    let mut it = Loop::new(Impatient);
+    it.plan(&View::default(), News::Everything, at(0));
+    assert_eq!(it.patience(at(0)), PERIOD);
 }
 
 #[test]
@@ -145,6 +168,65 @@ fn a_state_that_was_replaced_is_looked_at_whole() {
     it.plan(&View::default(), News::Everything, at(1));
     assert_eq!(asked(&mut it), [Scope::All]);
     assert_eq!(it.patience(at(1)), PERIOD);
+}
+
+#[test]
+fn each_component_plans_what_its_decision_is() {
+    let task = |id: &str, state: TaskState, desired: TaskState| Task {
+        id: id.into(),
+        service_id: "s".into(),
+        status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }),
+        desired_state: desired.into(),
+        ..Task::default()
+    };
+    let labels = [(policy::SCHEDULE.to_owned(), "@every 10m".to_owned())].into();
+    let job = ServiceSpec {
+        annotations: Some(Annotations { name: "job".into(), labels }.into()),
+        mode: Some(Mode::GlobalJob(GlobalJob {})),
+        ..ServiceSpec::default()
+    };
+    let spec =
+        ServiceSpec { mode: Some(Mode::Replicated(ReplicatedService { replicas: 3 })), ..ServiceSpec::default() };
+    let empty = View::default();
+    let mut tx = TxBuilder::new(&empty, Timestamp(1));
+    tx.create(Service { id: "s".into(), spec: Some(spec), ..Service::default() });
+    tx.create(update::created("job".into(), job, Timestamp(1)));
+    tx.create(task("new", TaskState::New, TaskState::Running));
+    tx.create(task("pending", TaskState::Pending, TaskState::Running));
+    tx.create(task("over", TaskState::Failed, TaskState::Remove));
+    let view = empty.apply(1, &tx.build()).unwrap().0;
+    let now = at(0);
+    let check = |planned: Plan, expected: Plan| {
+        assert!(!expected.is_empty());
+        assert_eq!(planned, expected);
+    };
+    let all = Scope::All;
+    check(Allocator.plan(&view, now), allocator::plan(&view, now.wall));
+    let orchestrated = orchestrator::plan(&view, &all, now.wall, &mut SeededIds::new(1));
+    check(Orchestrator(SeededIds::new(1)).plan(&view, &all, now.wall), orchestrated);
+    check(Cron.plan(&view, &all, now.wall), cron::plan(&view, &all, now.wall));
+    check(Reaper.plan(&view, &all, now.wall), reaper::plan(&view, &all, now.wall));
+
+    let mut scheduler = Scheduler::default();
+    check(Reconciler::plan(&mut scheduler, &view, now), scheduler::plan(&view, now.wall));
+    // A node that is heard of, and one that comes while nobody listens.
+    let node = |id: &str| Node {
+        id: id.into(),
+        spec: Some(NodeSpec::default()),
+        status: Some(NodeStatus { state: NodeState::Ready.into(), ..NodeStatus::default() }),
+        ..Node::default()
+    };
+    let with = |view: &View, node: Node| {
+        let mut tx = TxBuilder::new(view, Timestamp(2));
+        tx.create(node);
+        view.apply(view.version() + 1, &tx.build()).unwrap()
+    };
+    let (heard, changes) = with(&view, node("b"));
+    changes.changes.iter().for_each(|change| scheduler.note(change, &heard));
+    check(Reconciler::plan(&mut scheduler, &heard, now), scheduler::plan(&heard, now.wall));
+    let missed = with(&heard, node("a")).0;
+    scheduler.reset();
+    check(Reconciler::plan(&mut scheduler, &missed, now), scheduler::plan(&missed, now.wall));
 }
 
 #[test]
