@@ -355,7 +355,7 @@ fn with_status(service: &Service, state: UpdateState, message: String) -> Servic
 #[cfg(test)]
 mod tests {
     use skep_common::clock::nanos;
-    use skep_proto::v1::{ServiceSpec, UpdateConfig};
+    use skep_proto::v1::{Meta, ServiceSpec, TaskStatus};
 
     use super::*;
 
@@ -426,6 +426,30 @@ mod tests {
             assert_eq!(rollout.wake_at(NOW), expected, "{} {} {:?}", rollout.unfinished, rollout.busy, rollout.due);
         }
         assert_eq!(rollout(updating).wake_at(calm), None);
+    }
+
+    #[test]
+    fn a_task_that_starts_holds_a_turn_when_an_update_made_it_and_is_watched_when_it_is_the_first() {
+        let made = NOW + Duration::from_secs(1);
+        for (cause, attempts, busy, watched_from) in [
+            (TaskCause::Update, 0, 1, made),
+            (TaskCause::Rollback, 0, 1, made),
+            (TaskCause::Restart, 0, 0, made),
+            (TaskCause::Restart, 1, 0, NOW),
+        ] {
+            let task = Task {
+                meta: Some(Meta { created_at: made.as_nanos(), ..Meta::default() }),
+                cause: cause.into(),
+                replaces: "old".into(),
+                restart: Some(RestartState { attempts, ..RestartState::default() }),
+                status: Some(TaskStatus { state: TaskState::Starting.into(), ..TaskStatus::default() }),
+                desired_state: TaskState::Running.into(),
+                ..Task::default()
+            };
+            let mut rollout = rollout(UpdateState::Updating);
+            rollout.watch(&task, false, Timestamp::ZERO, made);
+            assert_eq!((rollout.busy, rollout.watched_from), (busy, watched_from), "{cause:?} {attempts}");
+        }
     }
 
     #[test]

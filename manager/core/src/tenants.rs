@@ -229,5 +229,9 @@ mod tests {
         assert_eq!(tenants.last().unwrap().id, "b");
         let unfinished = Tenants { staying: vec![&tried, &before], leaving: Vec::new() };
         assert_eq!(unfinished.last().unwrap().id, "c");
+        // By a clock that went back what came after was made before.
+        let after = Arc::new(Task { replaces: "c".into(), ..Task::clone(&before) });
+        let replaced = Tenants { staying: vec![&after, &tried], leaving: Vec::new() };
+        assert_eq!(replaced.last().unwrap().id, "a");
     }
 }

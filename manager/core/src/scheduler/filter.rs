@@ -103,6 +103,16 @@ mod tests {
     }
 
     #[test]
+    fn only_ports_that_are_published_on_the_host_are_taken_there() {
+        use skep_proto::v1::{Endpoint, EndpointSpec};
+        let port = |mode: PublishMode, published| PortConfig { mode: mode.into(), published, ..PortConfig::default() };
+        let ports = vec![port(PublishMode::Host, 80), port(PublishMode::Host, 0), port(PublishMode::Ingress, 81)];
+        let endpoint = Endpoint { spec: Some(EndpointSpec { ports, ..EndpointSpec::default() }) };
+        let task = Task { endpoint: Some(endpoint), ..Task::default() };
+        assert_eq!(host_ports(&task).map(|(_, port)| port).collect::<Vec<_>>(), [80]);
+    }
+
+    #[test]
     fn platforms_are_alternatives_with_wildcards_and_aliases() {
         use skep_proto::v1::{NodeDescription, Platform};
         let platform = |architecture: &str, os: &str| Platform { architecture: architecture.into(), os: os.into() };

@@ -1,6 +1,6 @@
 //! Single rules, and the sentences.
 
-use skep_proto::v1::{LogDriver, Plugin};
+use skep_proto::v1::{LogDriver, Platform, Plugin};
 
 use super::*;
 
@@ -120,6 +120,20 @@ fn who_asks_for_the_same_but_waits_for_something_else_says_so() {
         let port = "no suitable node (host-mode port already in use on 1 node)".to_owned();
         assert_eq!(said, (port, "no suitable node (max replicas per node limit exceed)".to_owned()));
     }
+}
+
+#[test]
+fn a_task_waits_for_its_platform() {
+    let mut described = node("n".into(), &plain((0, 0)));
+    let platform = |architecture: &str| Platform { architecture: architecture.into(), os: "linux".into() };
+    described.description.as_mut().unwrap().platform = Some(platform("x86_64"));
+    let mut wants = task("t".into(), 0, 1, &ServiceCase::default());
+    wants.spec.as_mut().unwrap().placement.as_mut().unwrap().platforms = vec![platform("arm64")];
+    let empty = View::default();
+    let mut tx = TxBuilder::new(&empty, NOW);
+    tx.create(described).create(wants);
+    let view = empty.apply(1, &tx.build()).unwrap().0;
+    assert_eq!(reason(&view), "no suitable node (unsupported platform on 1 node)");
 }
 
 #[test]
