@@ -10,6 +10,7 @@ pub mod authz;
 pub mod clock;
 pub mod disk_space;
 pub mod durable;
+pub mod feature_level;
 pub mod id;
 pub mod limits;
 #[cfg(feature = "net")]

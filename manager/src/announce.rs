@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use skep_common::{
+    feature_level::FEATURE_LEVEL,
     limits::{LEAVE_CONSENT, MEMBERSHIP_DEADLINE},
     net::{
         backoff::Backoff,
@@ -37,7 +38,7 @@ const ANNOUNCE_DEADLINE: Duration = Duration::from_secs(5);
 pub async fn join(dialer: &Dialer, remotes: &[String], addr: &str) -> Result<Place, ManagerError> {
     let mut last = "no manager to join is known".to_owned();
     for remote in remotes {
-        let request = within(MEMBERSHIP_DEADLINE, JoinRequest { addr: addr.to_owned() });
+        let request = within(MEMBERSHIP_DEADLINE, JoinRequest { addr: addr.to_owned(), feature_level: FEATURE_LEVEL });
         match client(dialer, remote).join(request).await {
             Ok(reply) => {
                 let JoinReply { raft_id, members, version } = reply.into_inner();

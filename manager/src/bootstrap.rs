@@ -1,6 +1,6 @@
 //! The first entry of a new swarm: its cluster object and its first node.
 
-use skep_common::{clock::Timestamp, net::identity::IdentityHandle};
+use skep_common::{clock::Timestamp, feature_level::FEATURE_LEVEL, net::identity::IdentityHandle};
 use skep_core::{
     defaults,
     validate_spec::{self, InvalidSpec},
@@ -61,6 +61,7 @@ pub(crate) fn transaction(
             key_pem: root_ca.key_pem().expose().as_bytes().to_vec(),
         }),
         join_tokens: Some(JoinTokens { worker: new_token(root_pem), manager: new_token(root_pem) }),
+        feature_level: FEATURE_LEVEL,
         ..Cluster::default()
     };
     let node = Node {

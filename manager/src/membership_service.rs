@@ -68,10 +68,10 @@ async fn take_out(swarm: &Swarm, node_id: &str) -> Result<(), Status> {
 impl Membership for MembershipService {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
         let node_id = Caller::of(&request)?.node_id()?.to_owned();
-        let JoinRequest { addr } = request.into_inner();
+        let JoinRequest { addr, feature_level } = request.into_inner();
         check_addr(&addr)?;
         let refused = |error: RoleError| Status::failed_precondition(error.to_string());
-        roles::check_join(&self.swarm.read().await?, &node_id).map_err(refused)?;
+        roles::check_join(&self.swarm.read().await?, &node_id, feature_level).map_err(refused)?;
         check_reach(&addr).await?;
         let raft_id = self.swarm.raft.add_member(&node_id, &addr).await.map_err(|error| answer::unchanged(&error))?;
         info!(node = node_id, addr, raft_id, "a manager joins the swarm's consensus");

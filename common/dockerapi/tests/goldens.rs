@@ -405,6 +405,7 @@ fn a_swarm_is_shown_as_docker_shows_it() {
             worker: text(&golden["JoinTokens"]["Worker"]),
             manager: text(&golden["JoinTokens"]["Manager"]),
         }),
+        feature_level: 1,
     };
     let shown = serde_json::to_value(cluster_info(&cluster, true)).unwrap();
     assert!(!shown.to_string().contains("canary"));

@@ -12,6 +12,7 @@
 //! | [`liveness`] | which nodes are alive |
 //! | [`reconcile`] | when each of these looks, and at how much |
 //! | [`assign`] | what a node is told |
+//! | [`feature_level`] | what may be in the log, by what every manager knows |
 //! | [`roles`] | who is a manager, and which nodes may go |
 //! | [`supervision`] | what a node does next to be what the swarm wants: certificates, and its manager's life |
 //! | [`explain`], [`what_if`] | why something waits, and what would happen if something changed |
@@ -42,7 +43,8 @@
 //! - `Task.status` while NEW: [`allocator`]; while PENDING: [`scheduler`]; from ASSIGNED on: [`status`], that is the
 //!   task's node; and ORPHANED, when that node is silent for good: [`reaper`]
 //! - `Task.spec`, `.spec_version`, `.service`, `.slot`, `.cause`, `.replaces`: never change
-//! - `Cluster.spec`, `.join_tokens`: users, through the control service; `Cluster.root_ca`: the first entry of the log
+//! - `Cluster.spec`, `.join_tokens`: users, through the control service; `Cluster.root_ca`: the first entry of the log;
+//!   `Cluster.feature_level`: the first entry of the log, and from then on [`feature_level`]
 
 pub mod allocator;
 pub mod assign;
@@ -53,6 +55,7 @@ pub mod defaults;
 pub mod drain;
 pub mod enforcer;
 pub mod explain;
+pub mod feature_level;
 pub mod global;
 pub mod job;
 pub mod journal;

@@ -8,7 +8,7 @@ use std::{
 use skep_common::{clock::Timestamp, limits};
 use skep_proto::{
     Message,
-    v1::{Node, ObjectKind, Service, Task, Transaction},
+    v1::{Cluster, Node, ObjectKind, Service, Task, Transaction},
 };
 use skep_store::{TxBuilder, View};
 
@@ -45,6 +45,7 @@ pub(crate) enum Write {
     UpdateTask(Arc<Task>),
     UpdateNode(Node),
     UpdateService(Box<Service>),
+    UpdateCluster(Box<Cluster>),
     RemoveTask(String),
 }
 
@@ -55,6 +56,7 @@ impl Write {
             Self::UpdateTask(task) => task.encoded_len(),
             Self::UpdateNode(node) => node.encoded_len(),
             Self::UpdateService(service) => service.encoded_len(),
+            Self::UpdateCluster(cluster) => cluster.encoded_len(),
             Self::RemoveTask(id) => id.len(),
         }
     }
@@ -105,6 +107,20 @@ impl<'a> Planner<'a> {
     /// or scaled meanwhile.
     pub(crate) fn step_for(&mut self, service: &Service, writes: impl IntoIterator<Item = Write>) {
         self.guarded_step(Some(service), writes);
+    }
+
+    /// The same, and only while these objects are as they were seen.
+    pub(crate) fn step_while<'o>(
+        &mut self,
+        seen: impl IntoIterator<Item = (ObjectKind, &'o str)>,
+        writes: impl IntoIterator<Item = Write>,
+    ) {
+        self.close();
+        for (kind, id) in seen {
+            self.open.expect(kind, id);
+        }
+        self.step(writes);
+        self.close();
     }
 
     /// A changed service. What is planned for it from here on is planned for what it becomes, and holds only together
@@ -163,6 +179,7 @@ impl<'a> Planner<'a> {
             Write::UpdateTask(task) => self.open.update(task),
             Write::UpdateNode(node) => self.open.update(node),
             Write::UpdateService(service) => self.open.update(*service),
+            Write::UpdateCluster(cluster) => self.open.update(*cluster),
             Write::RemoveTask(id) => self.open.remove(ObjectKind::Task, &id),
         };
     }

@@ -12,7 +12,7 @@ use skep_proto::v1::{Node, NodeRole, NodeSpec, NodeState, ObjectKind, Transactio
 use skep_store::{TxBuilder, View};
 
 use crate::{
-    Plan, enforcer,
+    Plan, enforcer, feature_level,
     plan::{Planner, Write},
 };
 
@@ -50,6 +50,8 @@ pub struct RolePlan {
     pub plan: Plan,
     /// At most one at a time: membership changes are serialised.
     pub action: Option<RaftAction>,
+    /// The feature level that the plan raises the cluster to.
+    pub raises: Option<u32>,
 }
 
 /// Why a role change or a removal is refused. Docker's words.
@@ -72,6 +74,18 @@ pub enum RoleError {
     /// It is being demoted, and its role has not been taken yet.
     #[error("node {0} is to be a worker and cannot join the managers")]
     NotWanted(String),
+    /// Its release is older than what the managers may write.
+    #[error(
+        "node {id} runs a release of skep that knows feature level {knows}, and the managers of this swarm use level {level}: upgrade skep on that node first"
+    )]
+    TooOld {
+        /// The node.
+        id: String,
+        /// The level it knows.
+        knows: u32,
+        /// The cluster's.
+        level: u32,
+    },
     /// No such node.
     #[error("node {0} not found")]
     NotFound(String),
@@ -107,7 +121,8 @@ pub fn plan(view: &View, members: &[Member], now: Timestamp) -> RolePlan {
     // The same of a node that was removed.
     let mut strangers = members.iter().filter(|member| view.node(&member.node_id).is_none());
     let action = action.or_else(|| strangers.find_map(|member| departure(members, member)));
-    RolePlan { plan: planner.finish(), action }
+    let raises = feature_level::plan(view, members, &mut planner);
+    RolePlan { plan: planner.finish(), action, raises }
 }
 
 /// The next step that takes a member out; `None` while the rest has to wait for others to come back.
@@ -121,12 +136,13 @@ fn departure(members: &[Member], member: &Member) -> Option<RaftAction> {
 /// Whether a node's spec may be replaced by `spec`, as far as roles go; asked at admission.
 ///
 /// # Errors
-/// When it demotes the last manager, or one the others cannot do without.
+/// When it demotes the last manager, or one the others cannot do without, or promotes a node whose release is too old.
 pub fn check_spec(view: &View, members: &[Member], node_id: &str, spec: &NodeSpec) -> Result<(), RoleError> {
     let node = view.node(node_id).ok_or_else(|| RoleError::NotFound(node_id.to_owned()))?;
-    let demotes = desired_role(node) == NodeRole::Manager && spec.desired_role() == NodeRole::Worker;
-    if !demotes {
-        return Ok(());
+    match (desired_role(node), spec.desired_role()) {
+        (NodeRole::Manager, NodeRole::Worker) => {}
+        (NodeRole::Worker, NodeRole::Manager) => return check_level(view, node_id, feature_level::of(node)),
+        _ => return Ok(()),
     }
     // By what is wanted, so that of two managers only the first demotion is admitted.
     if view.nodes().filter(|node| desired_role(node) == NodeRole::Manager).count() == 1 {
@@ -138,16 +154,22 @@ pub fn check_spec(view: &View, members: &[Member], node_id: &str, spec: &NodeSpe
     }
 }
 
-/// Whether a node may become a member. One that has just been taken out would else be back before its role is taken.
+/// Whether a node may become a member that says it knows that feature level. One that has just been taken out would else be
+/// back before its role is taken.
 ///
 /// # Errors
-/// When there is no such node, or it is not to be a manager.
-pub fn check_join(view: &View, node_id: &str) -> Result<(), RoleError> {
+/// When there is no such node, or it is not to be a manager, or its release is too old.
+pub fn check_join(view: &View, node_id: &str, knows: u32) -> Result<(), RoleError> {
     match view.node(node_id).map(|node| desired_role(node)) {
         None => Err(RoleError::NotFound(node_id.to_owned())),
         Some(NodeRole::Worker) => Err(RoleError::NotWanted(node_id.to_owned())),
-        Some(NodeRole::Manager) => Ok(()),
+        Some(NodeRole::Manager) => check_level(view, node_id, knows),
     }
+}
+
+fn check_level(view: &View, node_id: &str, knows: u32) -> Result<(), RoleError> {
+    let level = view.feature_level();
+    if knows >= level { Ok(()) } else { Err(RoleError::TooOld { id: node_id.to_owned(), knows, level }) }
 }
 
 /// Whether the rest can decide without this member, and all together can decide that it goes.
@@ -183,13 +205,13 @@ pub fn remove_node(
     Ok(tx.build())
 }
 
-fn desired_role(node: &Node) -> NodeRole {
+pub(crate) fn desired_role(node: &Node) -> NodeRole {
     node.spec.as_ref().map_or(NodeRole::Worker, |spec| spec.desired_role())
 }
 
 #[cfg(test)]
 mod tests {
-    use skep_proto::v1::{ManagerStatus, NodeStatus};
+    use skep_proto::v1::{Cluster, ManagerStatus, NodeDescription, NodeStatus};
 
     use super::*;
 
@@ -222,7 +244,7 @@ mod tests {
     }
 
     fn settle(view: &View, members: &[Member]) -> (View, Option<RaftAction>) {
-        let RolePlan { plan, action } = super::plan(view, members, Timestamp(2));
+        let RolePlan { plan, action, .. } = super::plan(view, members, Timestamp(2));
         let next =
             plan.transactions.iter().fold(view.clone(), |view, tx| view.apply(view.version() + 1, tx).unwrap().0);
         assert!(super::plan(&next, members, Timestamp(2)).plan.is_empty());
@@ -270,9 +292,33 @@ mod tests {
     #[test]
     fn who_is_being_demoted_does_not_come_back() {
         let nodes = view([node(1, M, M), node(2, W, M)]);
-        assert_eq!(check_join(&nodes, "n1"), Ok(()));
-        assert_eq!(check_join(&nodes, "n2"), Err(RoleError::NotWanted("n2".into())));
-        assert_eq!(check_join(&nodes, "n3"), Err(RoleError::NotFound("n3".into())));
+        assert_eq!(check_join(&nodes, "n1", 0), Ok(()));
+        assert_eq!(check_join(&nodes, "n2", 0), Err(RoleError::NotWanted("n2".into())));
+        assert_eq!(check_join(&nodes, "n3", 0), Err(RoleError::NotFound("n3".into())));
+    }
+
+    #[test]
+    fn who_is_too_old_becomes_no_manager() {
+        let describe = |feature_level| Some(NodeDescription { feature_level, ..NodeDescription::default() });
+        let old = Node { description: describe(0), ..node(2, W, W) };
+        let new = Node { description: describe(3), ..node(3, W, W) };
+        let before = view([node(1, M, M), old, new, node(4, M, W)]);
+        let mut tx = TxBuilder::new(&before, Timestamp(1));
+        tx.create(Cluster { id: "c".into(), feature_level: 3, ..Cluster::default() });
+        let tx = tx.build();
+        let at_three = before.apply(2, &tx).unwrap().0;
+        let too_old = |id: &str, knows| Err(RoleError::TooOld { id: id.into(), knows, level: 3 });
+        let promote = NodeSpec { desired_role: M.into(), ..NodeSpec::default() };
+        let check = |view: &View, id: &str| check_spec(view, &[], id, &promote);
+        assert_eq!(
+            (check(&before, "n2"), check(&at_three, "n2"), check(&at_three, "n3")),
+            (Ok(()), too_old("n2", 0), Ok(()))
+        );
+        assert_eq!((check_join(&at_three, "n4", 2), check_join(&at_three, "n4", 3)), (too_old("n4", 2), Ok(())));
+        assert_eq!(
+            check(&at_three, "n2").unwrap_err().to_string(),
+            "node n2 runs a release of skep that knows feature level 0, and the managers of this swarm use level 3: upgrade skep on that node first"
+        );
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::{io, path::PathBuf};
 
-use skep_store::ApplyError;
+use skep_common::feature_level::FEATURE_LEVEL;
+use skep_store::{ApplyError, View};
 
 use crate::Leader;
 
@@ -55,12 +56,28 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// The state is of a newer release than this one.
+    #[error(
+        "the managers of this swarm use feature level {level} and this release of skep knows {FEATURE_LEVEL}: upgrade skep on this node"
+    )]
+    TooOld {
+        /// The cluster's feature level.
+        level: u32,
+    },
     /// It is no longer wanted. The directory is closed, and as it was.
     #[error("the opening of the Raft state was given up")]
     GivenUp,
     /// The timing makes no sense, or consensus could not be started.
     #[error("Raft cannot start: {0}")]
     Raft(String),
+}
+
+impl StartError {
+    /// Refuses a state that this release would not read as the others do.
+    pub(crate) fn check_level(view: &View) -> Result<(), Self> {
+        let level = view.feature_level();
+        if level <= FEATURE_LEVEL { Ok(()) } else { Err(Self::TooOld { level }) }
+    }
 }
 
 /// Why a transaction was not applied, or why that is not known.

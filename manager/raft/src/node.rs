@@ -100,6 +100,9 @@ impl RaftNode {
         });
         let opened = opened.await.map_err(|error| StartError::Raft(error.to_string()))??;
         let Opened { seal, owner: Owner { raft_id, .. }, disk, contents, snapshots, newest } = opened;
+        if let Some((_, view)) = &newest {
+            StartError::check_level(view)?;
+        }
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let on_fatal = on_fatal.until(stop.clone());
@@ -116,7 +119,10 @@ impl RaftNode {
         // Applies what was committed since the snapshot.
         let raft = Raft::new(raft_id, Arc::new(openraft_config()), network.clone(), log.clone(), machine);
         let started = match give_up.run_until_cancelled(raft).await {
-            Some(started) => started.map_err(|fatal| StartError::Raft(fatal.to_string())),
+            Some(Err(fatal)) => {
+                StartError::check_level(&store.view()).and_then(|()| Err(StartError::Raft(fatal.to_string())))
+            }
+            Some(Ok(raft)) => Ok(raft),
             None => Err(StartError::GivenUp),
         };
         let raft = match started {

@@ -2,7 +2,7 @@
 //!
 //! The state lives in memory; on disk there are only snapshots and the log since. Applying is total: a transaction that the
 //! store refuses is an answer, an entry that cannot be decoded ends the process, since going on without it would be
-//! another state than the other members'. A snapshot that cannot be written breaks no promise: it is told, and tried again.
+//! another state than the other members'; so does a feature level that this release does not know. A snapshot that cannot be written breaks no promise: it is told, and tried again.
 //!
 //! Versions: each transaction gets the index of its entry, or one more than the version before it when a batch has used that
 //! number already. So versions only grow, are the same on every member, and never run below the log.
@@ -24,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     OnFatal,
     blocking::finished,
+    error::StartError,
     log_store::size_of_entry,
     snapshot::{Description, SnapshotData, SnapshotError, Snapshots},
     types::{Batch, Entry, LogId, Outcome, Snapshot, SnapshotMeta, StorageError, StoredMembership, TypeConfig},
@@ -79,13 +80,24 @@ impl StateMachine {
         self.store.replace(view);
     }
 
+    /// What follows in the log may be of a kind that this release does not know.
+    #[expect(clippy::result_large_err, reason = "openraft's error")]
+    fn check_level(&self, log_id: LogId) -> Result<(), StorageError> {
+        StartError::check_level(&self.store.view())
+            .map_err(|error| StorageIOError::apply(log_id, AnyError::new(&error)).into())
+    }
+
     #[expect(clippy::result_large_err, reason = "openraft's error")]
     fn apply_batch(&self, log_id: LogId, batch: &Batch) -> Result<Vec<Outcome>, StorageError> {
         let decoded = RaftBatch::decode(batch.bytes.clone()).map_err(|error| {
             self.on_fatal.call(&format!("entry {} is no batch of transactions: {error}", log_id.index));
             StorageIOError::apply(log_id, AnyError::new(&error))
         })?;
-        Ok(decoded.proposals.into_iter().map(|proposal| self.apply_proposal(log_id, proposal)).collect())
+        let apply = |proposal| {
+            let outcome = self.apply_proposal(log_id, proposal);
+            self.check_level(log_id).map(|()| outcome)
+        };
+        decoded.proposals.into_iter().map(apply).collect()
     }
 
     fn apply_proposal(&self, log_id: LogId, proposal: RaftProposal) -> Outcome {
@@ -185,6 +197,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             Ok(view)
         });
         let view = finished(installed).await.map_err(|error| self.failed(&error))?;
+        StartError::check_level(&view).map_err(|error| StorageIOError::read_snapshot(None, AnyError::new(&error)))?;
         self.set(meta, view);
         Ok(())
     }
@@ -224,7 +237,9 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{batch, create_node, entry_with, update_node};
+    use skep_common::feature_level::FEATURE_LEVEL;
+
+    use crate::testing::{batch, create_cluster, create_node, entry_with, update_node};
 
     fn machine(dir: &std::path::Path) -> (StateMachine, Arc<Store>) {
         let store = Arc::new(Store::default());
@@ -274,6 +289,17 @@ mod tests {
         assert!(machine.apply([entry_with(1, 9, junk)]).await.is_err());
         assert!(told.try_recv().unwrap().starts_with("entry 9 is no batch"));
         assert_eq!(store.view().version(), 0);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_applied_at_a_level_that_this_release_does_not_know() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut machine, store) = machine(dir.path());
+        let raised = batch([(create_cluster(FEATURE_LEVEL + 1), 0), (create_node("a"), 0)]);
+        machine.apply([entry_with(1, 1, batch([(create_node("b"), 0)]))]).await.unwrap();
+        let error = machine.apply([entry_with(1, 2, raised)]).await.unwrap_err();
+        assert!(error.to_string().contains("upgrade skep on this node"), "{error}");
+        assert!(store.view().node("a").is_none());
     }
 
     #[tokio::test]

@@ -1,4 +1,5 @@
-//! Makes nodes managers and workers as their specs ask: moves leadership, changes the Raft members, writes `Node.role`.
+//! Makes nodes managers and workers as their specs ask: moves leadership, changes the Raft members, writes `Node.role`;
+//! and raises the feature level once all managers know the next.
 
 use std::time::Duration;
 
@@ -17,11 +18,12 @@ use crate::{drive::Component, peers};
 pub(crate) struct Roles {
     raft: RaftNode,
     action: Option<RaftAction>,
+    raises: Option<u32>,
 }
 
 impl Roles {
     pub(crate) fn new(raft: RaftNode) -> Self {
-        Self { raft, action: None }
+        Self { raft, action: None, raises: None }
     }
 }
 
@@ -40,12 +42,16 @@ impl Reconciler for Roles {
     fn plan(&mut self, view: &View, now: Now) -> Plan {
         let next = roles::plan(view, &peers::members(&self.raft), now.wall);
         self.action = next.action;
+        self.raises = next.raises;
         next.plan
     }
 }
 
 impl Component for Roles {
     async fn act(&mut self) -> bool {
+        if let Some(level) = self.raises.take() {
+            info!(level, "every manager knows the next feature level: the swarm uses it from now on");
+        }
         match self.action.take() {
             None => false,
             Some(RaftAction::MoveLeadership) => {

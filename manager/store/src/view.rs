@@ -129,6 +129,11 @@ impl View {
         self.state.tables.clusters.iter().next()
     }
 
+    /// The cluster's feature level: what may be proposed. 0 without a cluster.
+    pub fn feature_level(&self) -> u32 {
+        self.cluster().map_or(0, |cluster| cluster.feature_level)
+    }
+
     /// Any object by kind and id.
     pub fn object(&self, kind: ObjectKind, id: &str) -> Option<AnyObject> {
         self.state.tables.object(kind, id)

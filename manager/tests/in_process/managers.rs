@@ -7,7 +7,7 @@ use crate::support::{
     cluster::{Member, TestManager, leader, spec, three_managers},
     eventually,
 };
-use skep_common::net::dial::Expect;
+use skep_common::{feature_level::FEATURE_LEVEL, net::dial::Expect};
 use skep_manager::Membership;
 use skep_proto::v1::{
     ClusterSpec, CreateServiceRequest, GetClusterRequest, JoinRequest, ListNodesRequest, NodeRole, NodeSpec,
@@ -160,11 +160,12 @@ async fn a_manager_that_returns_says_where_it_is_and_hears_whether_it_still_is_o
     // It joins anew, and what it had written under its former id comes back.
     back.manager.shutdown().await;
     let mut membership = MembershipClient::new(back.member.dialer.channel(&others[0], Expect::Manager));
-    let refused = membership.join(JoinRequest { addr: back.addr.clone() }).await.unwrap_err();
+    let refused =
+        membership.join(JoinRequest { addr: back.addr.clone(), feature_level: FEATURE_LEVEL }).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().starts_with("the managers cannot reach this node at "), "{refused}");
     let listening = tokio::net::TcpListener::bind(&back.addr).await.unwrap();
-    membership.join(JoinRequest { addr: back.addr.clone() }).await.unwrap();
+    membership.join(JoinRequest { addr: back.addr.clone(), feature_level: FEATURE_LEVEL }).await.unwrap();
     drop(listening);
     let back = back.return_elsewhere(others).await;
     let mut status = back.manager.status();

@@ -4,6 +4,7 @@ use std::{fs, io, path::Path};
 
 use skep_common::{
     durable::write_atomic,
+    feature_level::FEATURE_LEVEL,
     id::{Ids, RandomIds},
 };
 use skep_proto::v1::{NodeDescription, Platform, Plugin, Resources};
@@ -37,6 +38,7 @@ pub(super) fn gather(options: &DaemonOptions) -> io::Result<HostFacts> {
             Plugin { r#type: "Network".to_owned(), name: "null".to_owned() },
         ],
         peer_addr: String::new(),
+        feature_level: FEATURE_LEVEL,
     };
     Ok(HostFacts {
         engine_id: engine_id(&options.data_root.join("engine-id"))?,

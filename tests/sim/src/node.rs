@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use skep_common::clock::Timestamp;
+use skep_common::{clock::Timestamp, feature_level::FEATURE_LEVEL};
 use skep_proto::v1::{NodeDescription, Platform, Resources, Task};
 
 use crate::{agent::Agent, context::Context, rng::Rng, runtime::Runtime};
@@ -60,6 +60,7 @@ impl Node {
                 memory_bytes: 8 << 30,
                 ..Resources::default()
             }),
+            feature_level: FEATURE_LEVEL,
             ..NodeDescription::default()
         };
         let machine = Machine {

@@ -6,7 +6,7 @@ use openraft::{CommittedLeaderId, EntryPayload};
 use skep_common::clock::Timestamp;
 use skep_proto::{
     Message as _,
-    v1::{Annotations, Node, NodeSpec, RaftBatch, RaftProposal, Transaction},
+    v1::{Annotations, Cluster, Node, NodeSpec, RaftBatch, RaftProposal, Transaction},
 };
 use skep_store::{TxBuilder, View};
 
@@ -44,6 +44,14 @@ pub(crate) fn create_node(id: &str) -> Transaction {
     let view = View::default();
     let mut builder = TxBuilder::new(&view, Timestamp::from_secs(1));
     builder.create(node(id));
+    builder.build()
+}
+
+/// A cluster at a feature level.
+pub(crate) fn create_cluster(feature_level: u32) -> Transaction {
+    let view = View::default();
+    let mut builder = TxBuilder::new(&view, Timestamp::from_secs(1));
+    builder.create(Cluster { id: "cluster".to_owned(), feature_level, ..Cluster::default() });
     builder.build()
 }
 

@@ -4,9 +4,12 @@ use std::{fs, time::Duration};
 
 use crate::support::{Manager, Swarm, create, eventually, free_addr, leader_of};
 use futures::future::join_all;
-use skep_common::net::dial::Expect;
-use skep_proto::v1::{AppendRequest, RaftVote, VoteRequest, raft_client::RaftClient};
-use skep_raft::{FIRST_RAFT_ID, MemberHealth, MembershipError, Open, Standing, StartError, ToldMembers, Tuning};
+use skep_common::{clock::Timestamp, feature_level::FEATURE_LEVEL, net::dial::Expect};
+use skep_proto::v1::{AppendRequest, Cluster, RaftVote, VoteRequest, raft_client::RaftClient};
+use skep_raft::{
+    FIRST_RAFT_ID, MemberHealth, MembershipError, Open, ProposeError, Standing, StartError, ToldMembers, Tuning,
+};
+use skep_store::{TxBuilder, View};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -114,6 +117,20 @@ async fn a_start_that_is_given_up_leaves_the_state_closed_and_as_it_was() {
         patience += Duration::from_millis(2);
     }
     assert!(given_up > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_of_a_newer_release_is_not_opened() {
+    let swarm = Swarm::new();
+    let manager = swarm.bootstrap("n1").await;
+    let view = View::default();
+    let mut newer = TxBuilder::new(&view, Timestamp::from_secs(1));
+    newer.create(Cluster { id: "c".to_owned(), feature_level: FEATURE_LEVEL + 1, ..Cluster::default() });
+    assert_eq!(manager.propose(newer.build()).await.unwrap_err(), ProposeError::Unknown);
+    let (name, addr) = manager.stop().await;
+    let refused = swarm.start(&name, Open::Resume, Some(&addr)).await.err().unwrap();
+    assert!(matches!(refused, StartError::TooOld { level } if level == FEATURE_LEVEL + 1), "{refused}");
+    assert!(refused.to_string().ends_with("upgrade skep on this node"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

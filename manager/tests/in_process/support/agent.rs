@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use futures::StreamExt as _;
 use skep_common::{
     clock::{self, Clock as _, SystemClock},
+    feature_level::FEATURE_LEVEL,
     net::dial::Expect,
 };
 use skep_proto::v1::{
@@ -101,6 +102,7 @@ impl Life {
             platform: Some(Platform { architecture: "x86_64".into(), os: "linux".into() }),
             resources: Some(Resources { nano_cpus: 8_000_000_000, memory_bytes: 8 << 30, ..Resources::default() }),
             peer_addr: self.peer_addr.clone(),
+            feature_level: FEATURE_LEVEL,
             ..Default::default()
         };
         let request = SessionRequest { description: Some(description), message: String::new() };

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use skep_ca::{RootCa, Subject};
 use skep_common::{
     clock::{Clock as _, SystemClock},
+    feature_level::FEATURE_LEVEL,
     id::{Ids as _, RandomIds},
     limits::CERTIFICATE_LIFETIME,
     net::{
@@ -119,7 +120,11 @@ impl TestManager {
             root_ca,
             certificate,
             availability: Availability::Active,
-            description: NodeDescription { hostname: "first".into(), ..Default::default() },
+            description: NodeDescription {
+                hostname: "first".into(),
+                feature_level: FEATURE_LEVEL,
+                ..Default::default()
+            },
         };
         Self::start(Member::new(identity), Start::Bootstrap(Box::new(first)), tempfile::tempdir().unwrap()).await
     }

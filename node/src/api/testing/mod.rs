@@ -194,6 +194,7 @@ impl Bench {
             spec: Some(initial_cluster_spec()),
             root_ca: Some(RootCa { certificate_pem: b"pem".to_vec(), key_pem: b"a canary".to_vec() }),
             join_tokens: Some(JoinTokens { worker: "SWMTKN-1-w".into(), manager: "SWMTKN-1-m".into() }),
+            feature_level: 0,
         };
         let swarm = FakeSwarm {
             place: Arc::new(Mutex::new(place)),

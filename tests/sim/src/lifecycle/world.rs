@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use skep_common::clock::Timestamp;
+use skep_common::{clock::Timestamp, feature_level::FEATURE_LEVEL};
 use skep_core::roles::{self, RaftAction};
 use skep_proto::v1::{Certificate, ManagerStatus, Node, NodeRole, NodeSpec, NodeState, NodeStatus, Transaction};
 use skep_store::{TxBuilder, View};
@@ -157,7 +157,7 @@ impl World {
 
     /// A node asks to be a member: its new Raft id, or the refusal.
     pub(super) fn join(&mut self, id: &str, now: Duration) -> Option<u64> {
-        roles::check_join(&self.view, id).ok()?;
+        roles::check_join(&self.view, id, FEATURE_LEVEL).ok()?;
         if self.role(id) != NodeRole::Manager || self.leader.as_deref() == Some(id) {
             return None;
         }

@@ -1,5 +1,6 @@
 //! Nodes becoming managers and ceasing to be: what the node and the leader do about it beside the plans.
 
+use skep_common::feature_level::FEATURE_LEVEL;
 use skep_core::roles::{self, RaftAction};
 use skep_proto::v1::NodeRole;
 use skep_store::{AnyObject, Change, ChangeSet, View};
@@ -30,7 +31,7 @@ impl Simulation {
         let side = self.leader.as_ref().map(|leader| leader.is_cut);
         let machine = self.nodes.get(&node).filter(|node| node.agent.is_some()).map(|node| &node.machine);
         let is_reached = machine.is_some_and(|machine| side.is_some_and(|side| machine.reach.reaches(side)));
-        let may_join = |view: &View| has_role(view) && roles::check_join(view, &node).is_ok();
+        let may_join = |view: &View| has_role(view) && roles::check_join(view, &node, FEATURE_LEVEL).is_ok();
         if is_reached && let Some(view) = self.raft.leader_view().filter(may_join) {
             let now = self.context.wall();
             self.raft.admit(&mut self.context, &view, &node, now);
