@@ -81,7 +81,7 @@ impl View {
             self.check(expected)?;
         }
         let touched = Vec::with_capacity(transaction.actions.len());
-        let mut run = Run { after: self, index, now: transaction.now, touched, removed: false };
+        let mut run = Run { after: self, index, now: transaction.now, touched, removed: false, has_raft_id: false };
         for action in transaction.actions {
             if let Err(refusal) = run.act(action) {
                 run.undo();
@@ -125,6 +125,8 @@ struct Run<'a> {
     touched: Vec<Touched>,
     /// Whether one of them was removed.
     removed: bool,
+    /// Whether the index is a node's Raft id by now.
+    has_raft_id: bool,
 }
 
 /// What a transaction made of an object; `None` is: not there.
@@ -191,9 +193,7 @@ impl Run<'_> {
 
     /// One index makes one Raft id: a second assignment in the same entry would use it twice.
     fn assign_raft_id(&mut self, assign: &AssignRaftId) -> Result<(), ApplyError> {
-        let taken =
-            |node: &skep_proto::v1::Node| node.manager.as_ref().is_some_and(|manager| manager.raft_id == self.index);
-        if self.after.nodes().any(|node| taken(node)) {
+        if self.has_raft_id {
             return Err(ApplyError::Malformed("two Raft ids from one entry"));
         }
         let (kind, id) = (ObjectKind::Node, &assign.node_id);
@@ -205,6 +205,7 @@ impl Run<'_> {
         Arc::make_mut(&mut node).manager = Some(manager);
         let node = AnyObject::Node(node);
         let created_at = created_at(&node);
+        self.has_raft_id = true;
         self.put(found, node, created_at)
     }
 

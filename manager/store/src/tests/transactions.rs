@@ -115,6 +115,10 @@ fn a_raft_id_is_the_entrys_index() {
         tx.assign_raft_id("a", "x").assign_raft_id("b", "y");
     });
     assert!(matches!(view.apply(3, &twice), Err(ApplyError::Malformed(_))));
+    let taken_back = with(&view, |tx| {
+        tx.assign_raft_id("a", "x").update(node("a", "a", "").tap_version(2)).assign_raft_id("b", "y");
+    });
+    assert!(matches!(view.apply(3, &taken_back), Err(ApplyError::Malformed(_))));
     assert!(matches!(
         view.apply(
             3,
