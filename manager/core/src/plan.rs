@@ -8,7 +8,7 @@ use std::{
 use skep_common::{clock::Timestamp, limits};
 use skep_proto::{
     Message,
-    v1::{Cluster, Node, ObjectKind, Service, Task, Transaction},
+    v1::{Action, Cluster, Node, ObjectKind, Service, Task, Transaction},
 };
 use skep_store::{TxBuilder, View};
 
@@ -49,19 +49,6 @@ pub(crate) enum Write {
     RemoveTask(String),
 }
 
-impl Write {
-    fn encoded_len(&self) -> usize {
-        match self {
-            Self::Create(task) => task.encoded_len(),
-            Self::UpdateTask(task) => task.encoded_len(),
-            Self::UpdateNode(node) => node.encoded_len(),
-            Self::UpdateService(service) => service.encoded_len(),
-            Self::UpdateCluster(cluster) => cluster.encoded_len(),
-            Self::RemoveTask(id) => id.len(),
-        }
-    }
-}
-
 /// Collects the steps of a plan into transactions of bounded size.
 pub(crate) struct Planner<'a> {
     view: &'a View,
@@ -78,7 +65,7 @@ pub(crate) struct Planner<'a> {
     plan: Plan,
 }
 
-/// What an action costs in a transaction beside its object: tags and lengths.
+/// What an action costs in a transaction beside itself, and what it expects: tags and lengths.
 const ACTION_OVERHEAD: usize = 32;
 
 impl<'a> Planner<'a> {
@@ -133,8 +120,8 @@ impl<'a> Planner<'a> {
     }
 
     fn guarded_step(&mut self, service: Option<&Service>, writes: impl IntoIterator<Item = Write>) {
-        let writes: Vec<Write> = writes.into_iter().collect();
-        let (actions, bytes) = (writes.len(), writes.iter().map(Write::encoded_len).sum());
+        let writes: Vec<Action> = writes.into_iter().map(|write| self.action(write)).collect();
+        let (actions, bytes) = (writes.len(), writes.iter().map(Action::encoded_len).sum());
         self.make_room(actions, bytes);
         if service.is_some_and(|service| self.changed.contains(&service.id)) {
             return;
@@ -146,16 +133,17 @@ impl<'a> Planner<'a> {
             self.open.expect(ObjectKind::Service, &service.id);
         }
         for write in writes {
-            self.add(write);
+            self.open.push(write);
         }
     }
 
     /// A step of one change.
     pub(crate) fn step_one(&mut self, write: Write) {
+        let write = self.action(write);
         let bytes = write.encoded_len();
         self.make_room(1, bytes);
         self.take_up(1, bytes);
-        self.add(write);
+        self.open.push(write);
     }
 
     /// Begins another transaction when the open one cannot take so much more.
@@ -173,15 +161,16 @@ impl<'a> Planner<'a> {
         self.bytes += bytes + (actions + 1) * ACTION_OVERHEAD;
     }
 
-    fn add(&mut self, write: Write) {
+    /// All transactions of a plan are made of the same view, so the action fits in any.
+    fn action(&self, write: Write) -> Action {
         match write {
-            Write::Create(task) => self.open.create(task),
-            Write::UpdateTask(task) => self.open.update(task),
-            Write::UpdateNode(node) => self.open.update(node),
-            Write::UpdateService(service) => self.open.update(*service),
-            Write::UpdateCluster(cluster) => self.open.update(*cluster),
-            Write::RemoveTask(id) => self.open.remove(ObjectKind::Task, &id),
-        };
+            Write::Create(task) => self.open.creating(task),
+            Write::UpdateTask(task) => self.open.updating(task),
+            Write::UpdateNode(node) => self.open.updating(node),
+            Write::UpdateService(service) => self.open.updating(*service),
+            Write::UpdateCluster(cluster) => self.open.updating(*cluster),
+            Write::RemoveTask(id) => self.open.removing(ObjectKind::Task, &id),
+        }
     }
 
     /// From here on the plan is about this service.
@@ -253,11 +242,12 @@ mod tests {
         // Steps that cost so many bytes each, of one task or of two.
         let sizes = |bytes: usize, tasks: usize| -> Vec<usize> {
             let room = bytes - (tasks + 1) * ACTION_OVERHEAD;
+            let cost = |task: &Task| TxBuilder::new(&view, Timestamp(1)).creating(task.clone()).encoded_len();
             let of_length = |id: usize, length: usize| {
                 let image = "x".repeat(length - 100);
-                let missing = length - task(id, &image).encoded_len();
+                let missing = length - cost(&task(id, &image));
                 let task = task(id, &"x".repeat(length - 100 + missing));
-                assert_eq!(task.encoded_len(), length);
+                assert_eq!(cost(&task), length);
                 task
             };
             let step = |n: usize| match tasks {

@@ -11,6 +11,7 @@ use skep_proto::v1::{Action, AssignRaftId, ManagerStatus, Meta, ObjectKind, Obje
 
 use crate::{
     change::{Change, ChangeSet},
+    delta,
     kinds::{AnyObject, kind_name},
     table::Place,
     view::View,
@@ -154,6 +155,22 @@ impl Run<'_> {
             action::Action::Update(new) => self.update(object(new)?),
             action::Action::Remove(which) => self.remove(&which),
             action::Action::AssignRaftId(assign) => self.assign_raft_id(&assign),
+            action::Action::ChangeTask(change) => {
+                let id = change.id.clone();
+                self.change(ObjectKind::Task, &id, change.version, |task, now| {
+                    if let AnyObject::Task(task) = task {
+                        delta::change_task(Arc::make_mut(task), change, now);
+                    }
+                })
+            }
+            action::Action::ChangeNode(change) => {
+                let id = change.id.clone();
+                self.change(ObjectKind::Node, &id, change.version, |node, _| {
+                    if let AnyObject::Node(node) = node {
+                        delta::change_node(Arc::make_mut(node), change);
+                    }
+                })
+            }
         }
     }
 
@@ -175,6 +192,24 @@ impl Run<'_> {
         at_version(found.before.as_ref(), kind, id, object.version())?;
         let Some(after) = &found.after else { return Err(ApplyError::NotFound { kind, id: id.to_owned() }) };
         let created_at = created_at(after);
+        self.put(found, object, created_at)
+    }
+
+    /// An update told as what is different from the version that was read.
+    fn change(
+        &mut self,
+        kind: ObjectKind,
+        id: &str,
+        read: u64,
+        change: impl FnOnce(&mut AnyObject, i64),
+    ) -> Result<(), ApplyError> {
+        let found = self.find(kind, id);
+        at_version(found.before.as_ref(), kind, id, read)?;
+        let (Some(before), Some(after)) = (&found.before, &found.after) else {
+            return Err(ApplyError::NotFound { kind, id: id.to_owned() });
+        };
+        let (mut object, created_at) = (before.clone(), created_at(after));
+        change(&mut object, self.now);
         self.put(found, object, created_at)
     }
 

@@ -6,6 +6,7 @@
 
 mod apply;
 mod change;
+mod delta;
 mod follow;
 mod index;
 mod key;

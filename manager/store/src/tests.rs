@@ -1,5 +1,6 @@
 //! The store against a naive model, and the promises watchers and snapshots rely on.
 
+mod deltas;
 mod history;
 mod model;
 mod transactions;

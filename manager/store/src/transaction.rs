@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use skep_common::clock::Timestamp;
 use skep_proto::v1::{Action, AssignRaftId, ManagerStatus, Node, ObjectKind, ObjectRef, Transaction, action};
 
-use crate::{object::IntoObject, view::View};
+use crate::{delta, object::IntoObject, view::View};
 
 /// Collects changes that shall happen together or not at all.
 #[derive(Debug)]
@@ -22,18 +22,21 @@ impl<'a> TxBuilder<'a> {
 
     /// A new object. Its meta is set when it is applied.
     pub fn create(&mut self, object: impl IntoObject) -> &mut Self {
-        self.act(action::Action::Create(object.into_object()))
+        let create = self.creating(object);
+        self.push(create)
     }
 
-    /// A changed object; the version in its meta is the one that was read.
+    /// A changed object; the version in its meta is the one that was read. Where the view has it at this version only what is
+    /// different is written.
     pub fn update(&mut self, object: impl IntoObject) -> &mut Self {
-        self.act(action::Action::Update(object.into_object()))
+        let update = self.updating(object);
+        self.push(update)
     }
 
     /// Removes the object at the version the view has.
     pub fn remove(&mut self, kind: ObjectKind, id: &str) -> &mut Self {
-        let seen = self.seen(kind, id);
-        self.act(action::Action::Remove(seen))
+        let remove = self.removing(kind, id);
+        self.push(remove)
     }
 
     /// The transaction holds only if this object is still as the view has it, or still not there.
@@ -45,7 +48,8 @@ impl<'a> TxBuilder<'a> {
 
     /// Makes the entry's index the node's Raft id.
     pub fn assign_raft_id(&mut self, node_id: &str, addr: &str) -> &mut Self {
-        self.act(action::Action::AssignRaftId(AssignRaftId { node_id: node_id.to_owned(), addr: addr.to_owned() }))
+        let assign = AssignRaftId { node_id: node_id.to_owned(), addr: addr.to_owned() };
+        self.push(Action { action: Some(action::Action::AssignRaftId(assign)) })
     }
 
     /// Makes every node's `manager` what the Raft members say: Raft id, node id and address of each. Of two members of one
@@ -67,6 +71,27 @@ impl<'a> TxBuilder<'a> {
         self
     }
 
+    /// What [`create`](Self::create) adds.
+    pub fn creating(&self, object: impl IntoObject) -> Action {
+        Action { action: Some(action::Action::Create(object.into_object())) }
+    }
+
+    /// What [`update`](Self::update) adds.
+    pub fn updating(&self, object: impl IntoObject) -> Action {
+        Action { action: Some(delta::update(self.view, object.into_object(), self.transaction.now)) }
+    }
+
+    /// What [`remove`](Self::remove) adds.
+    pub fn removing(&self, kind: ObjectKind, id: &str) -> Action {
+        Action { action: Some(action::Action::Remove(self.seen(kind, id))) }
+    }
+
+    /// Adds what was made for a transaction of the same view and time.
+    pub fn push(&mut self, action: Action) -> &mut Self {
+        self.transaction.actions.push(action);
+        self
+    }
+
     /// Whether it would change nothing.
     pub fn is_empty(&self) -> bool {
         self.transaction.actions.is_empty()
@@ -80,11 +105,6 @@ impl<'a> TxBuilder<'a> {
     /// The finished transaction.
     pub fn build(self) -> Transaction {
         self.transaction
-    }
-
-    fn act(&mut self, action: action::Action) -> &mut Self {
-        self.transaction.actions.push(Action { action: Some(action) });
-        self
     }
 
     fn seen(&self, kind: ObjectKind, id: &str) -> ObjectRef {

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use skep_proto::{
     Message as _,
     v1::{
-        Action, AssignRaftId, Object, ObjectKind, ObjectRef, Service, SnapshotHeader, Task, TaskState, Transaction,
-        action::Action as Step,
+        Action, AssignRaftId, NodeChange, NodeDescription, Object, ObjectKind, ObjectRef, Service, SnapshotHeader,
+        Task, TaskAssignment, TaskChange, TaskState, TaskStatusChange, Transaction, action::Action as Step,
     },
 };
 
@@ -58,6 +58,16 @@ fn reference() -> impl Strategy<Value = ObjectRef> {
     })
 }
 
+fn task_change() -> impl Strategy<Value = TaskChange> {
+    let node =
+        prop::option::of((0..3u8).prop_map(|on| TaskAssignment { node_id: name_of(on), ..TaskAssignment::default() }));
+    let state = prop::option::of((0..STATES.len()).prop_map(|state| STATES[state].into()));
+    (0..8u8, 0..20u64, state, node).prop_map(|(id, version, state, assignment)| {
+        let status = Some(TaskStatusChange { state, ..TaskStatusChange::default() });
+        TaskChange { id: id_of(id), version, status, assignment, ..TaskChange::default() }
+    })
+}
+
 /// A random transaction. With `right` its versions are made those of the view it meets, so that many are taken.
 #[derive(Debug, Clone)]
 struct Entry {
@@ -72,6 +82,12 @@ fn entry() -> impl Strategy<Value = Entry> {
         2 => reference().prop_map(Step::Remove),
         1 => (0..3u8).prop_map(|id| Step::AssignRaftId(AssignRaftId { node_id: id_of(id), addr: "a".into() })),
         1 => Just(Step::Create(Object::default())),
+        2 => task_change().prop_map(Step::ChangeTask),
+        1 => (0..3u8, 0..20u64, 0..2u8).prop_map(|(id, version, host)| {
+            let hostname = format!("host{host}");
+            let description = Some(NodeDescription { hostname, ..NodeDescription::default() });
+            Step::ChangeNode(NodeChange { id: id_of(id), version, status: None, description })
+        }),
     ];
     let actions = prop::collection::vec(step.prop_map(|step| Action { action: Some(step) }), 1..4);
     (actions, prop::collection::vec(reference(), 0..2), 0..100i64, prop::bool::weighted(0.8)).prop_map(
@@ -98,6 +114,8 @@ impl Entry {
         }
         for action in &mut transaction.actions {
             match &mut action.action {
+                Some(Step::ChangeTask(change)) => change.version = version_of(ObjectKind::Task.into(), &change.id),
+                Some(Step::ChangeNode(change)) => change.version = version_of(ObjectKind::Node.into(), &change.id),
                 Some(Step::Remove(seen)) => seen.version = version_of(seen.kind, &seen.id),
                 Some(Step::Update(object)) => {
                     let Some(mut updated) = AnyObject::from_proto(object.clone()) else { continue };

@@ -6,7 +6,7 @@ use skep_proto::v1::{
     ManagerStatus, Meta, Object, ObjectKind, ObjectRef, Service, Transaction, action::Action, object,
 };
 
-use crate::AnyObject;
+use crate::{AnyObject, delta};
 
 /// Service, task and node objects by kind and id.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -56,6 +56,24 @@ impl Model {
                     before.is_at(&seen).then_some(())?;
                     self.objects.remove(&(seen.kind, seen.id))?;
                 }
+                Action::ChangeTask(change) => {
+                    let (kind, now) = (ObjectKind::Task as i32, transaction.now);
+                    let read = ObjectRef { kind, id: change.id.clone(), version: change.version };
+                    let (old, meta) =
+                        self.updated(before, read, Meta { version: index, updated_at: now, ..Meta::default() })?;
+                    let object::Object::Task(mut task) = old else { return None };
+                    delta::change_task(&mut task, change, now);
+                    self.put(object::Object::Task(task), meta)?;
+                }
+                Action::ChangeNode(change) => {
+                    let (kind, now) = (ObjectKind::Node as i32, transaction.now);
+                    let read = ObjectRef { kind, id: change.id.clone(), version: change.version };
+                    let (old, meta) =
+                        self.updated(before, read, Meta { version: index, updated_at: now, ..Meta::default() })?;
+                    let object::Object::Node(mut node) = old else { return None };
+                    delta::change_node(&mut node, change);
+                    self.put(object::Object::Node(node), meta)?;
+                }
                 Action::AssignRaftId(assign) => {
                     raft_ids += 1;
                     let key = (ObjectKind::Node as i32, assign.node_id);
@@ -69,6 +87,14 @@ impl Model {
             }
         }
         (raft_ids <= 1).then_some(())
+    }
+
+    /// The object as it was read, and the meta that an update of it has.
+    fn updated(&self, before: &Self, read: ObjectRef, meta: Meta) -> Option<(object::Object, Meta)> {
+        before.is_at(&read).then_some(())?;
+        let key = (read.kind, read.id);
+        let created_at = self::meta(self.objects.get(&key)?).created_at;
+        Some((before.objects.get(&key)?.clone(), Meta { created_at, ..meta }))
     }
 
     fn put(&mut self, object: object::Object, meta: Meta) -> Option<()> {

@@ -155,6 +155,8 @@ impl Leader {
     /// Of the nodes that are READY the plan calls DOWN those that were not heard of for the grace period, and no other.
     pub(super) fn silence_is_judged_rightly(&self, now: Duration, view: &View, plan: &[Transaction]) -> Step {
         let state = |node: &StoredNode| node.status.as_ref().map(|status| status.state());
+        let mut plan = plan.to_vec();
+        plan.iter_mut().for_each(|transaction| view.spell_out(transaction));
         let actions = plan.iter().flat_map(|transaction| &transaction.actions);
         let planned = actions.filter_map(|action| match &action.action {
             Some(Action::Update(Object { object: Some(Kind::Node(node)) })) => Some((node.id.as_str(), state(node))),

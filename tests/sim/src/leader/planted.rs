@@ -88,15 +88,23 @@ pub(super) fn members(bugs: Planted, view: &View, members: &[roles::Member]) -> 
     members
 }
 
+/// A plan whose updates are of whole objects, to be changed as one likes.
+fn spelled_out(view: &View, mut plan: Plan) -> Plan {
+    plan.transactions.iter_mut().for_each(|transaction| view.spell_out(transaction));
+    plan
+}
+
 /// The orchestrator's.
 pub(super) fn orchestrator(bugs: Planted, view: &View, mut plan: Plan, now: Timestamp) -> Plan {
     if bugs.has(Bug::EarlySlotReuse) {
         start_at_once(&mut plan);
     }
     if bugs.has(Bug::ImpatientSuccessor) {
+        plan = spelled_out(view, plan);
         start_after_a_while(view, &mut plan, now);
     }
     if bugs.has(Bug::HastyUpdate) {
+        plan = spelled_out(view, plan);
         stop_nothing_updated(&mut plan);
     }
     if bugs.has(Bug::HastyMove) {
@@ -245,6 +253,9 @@ fn crowd(view: &View, plan: &mut Plan) {
 
 /// The scheduler's.
 pub(super) fn scheduler(bugs: Planted, view: &View, mut plan: Plan) -> Plan {
+    if bugs.has(Bug::UnevenSpread) || bugs.has(Bug::BlindScheduler) {
+        plan = spelled_out(view, plan);
+    }
     if bugs.has(Bug::UnevenSpread) {
         crowd(view, &mut plan);
     }
