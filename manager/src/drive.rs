@@ -64,7 +64,10 @@ impl Term {
                     let (kind, id) = (kind_name(change.kind()), change.object().id());
                     debug!(by = name, kind, id, version = applied.version, "written");
                 }
-                Fate::Written
+                for refused in &applied.changes.refused {
+                    debug!(by = name, conflict = %refused.error, "the state moved on under a part of a plan");
+                }
+                if applied.changes.refused.is_empty() { Fate::Written } else { Fate::Refused }
             }
             Err(ProposeError::Conflict(conflict)) => {
                 debug!(by = name, %conflict, "the state moved on under a plan");

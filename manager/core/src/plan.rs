@@ -13,8 +13,8 @@ use skep_proto::{
 use skep_store::{TxBuilder, View};
 
 /// What is to be done now, but for what has to wait until a change of its service is written. Propose the transactions
-/// in order; they do not depend on one another's outcome, so they may be pipelined, and a conflict in one only means:
-/// plan again.
+/// in order; they do not depend on one another's outcome, so they may be pipelined, and a conflict in one, or in an action of
+/// an independent one, only means: plan again.
 ///
 /// A planner must see what became of all it proposed before it plans again ([`crate::reconcile::Loop`] sees to that). And
 /// it plans only for the leadership it proposes under.
@@ -56,6 +56,8 @@ pub(crate) struct Planner<'a> {
     /// The service that is planned for.
     about: String,
     open: TxBuilder<'a>,
+    /// Whether each step stands for itself.
+    independent: bool,
     actions: usize,
     bytes: usize,
     expected: BTreeSet<String>,
@@ -75,6 +77,7 @@ impl<'a> Planner<'a> {
             now,
             about: String::new(),
             open: TxBuilder::new(view, now),
+            independent: false,
             actions: 0,
             bytes: 0,
             expected: BTreeSet::new(),
@@ -82,6 +85,13 @@ impl<'a> Planner<'a> {
             changed: BTreeSet::new(),
             plan: Plan::default(),
         }
+    }
+
+    /// For steps of one change each: that one is refused says nothing of the others, also where they share a transaction.
+    pub(crate) fn of_independent_steps(view: &'a View, now: Timestamp) -> Self {
+        let mut planner = Self { independent: true, ..Self::new(view, now) };
+        planner.open.independent();
+        planner
     }
 
     /// Changes that happen together or not at all. No object may be in two steps of one plan: the second would find it
@@ -122,6 +132,7 @@ impl<'a> Planner<'a> {
     fn guarded_step(&mut self, service: Option<&Service>, writes: impl IntoIterator<Item = Write>) {
         let writes: Vec<Action> = writes.into_iter().map(|write| self.action(write)).collect();
         let (actions, bytes) = (writes.len(), writes.iter().map(Action::encoded_len).sum());
+        debug_assert!(actions <= 1 || !self.independent, "a step of several changes would be torn apart");
         self.make_room(actions, bytes);
         if service.is_some_and(|service| self.changed.contains(&service.id)) {
             return;
@@ -190,7 +201,11 @@ impl<'a> Planner<'a> {
     }
 
     fn close(&mut self) {
-        let open = std::mem::replace(&mut self.open, TxBuilder::new(self.view, self.now));
+        let mut next = TxBuilder::new(self.view, self.now);
+        if self.independent {
+            next.independent();
+        }
+        let open = std::mem::replace(&mut self.open, next);
         if self.actions > 0 {
             self.plan.transactions.push(open.build());
         }

@@ -67,7 +67,7 @@ pub trait Reconciler {
 pub enum Fate {
     /// It is in the state.
     Written,
-    /// The state had moved on; nothing of it was written.
+    /// The state had moved on; nothing of it was written, or of independent changes not all.
     Refused,
     /// It may be written later, or never.
     Unknown,

@@ -79,7 +79,7 @@ impl Scheduler {
 
     /// See [`plan`].
     pub fn plan(&mut self, view: &View, now: Timestamp) -> Plan {
-        let mut planner = Planner::new(view, now);
+        let mut planner = Planner::of_independent_steps(view, now);
         let (mut alone, mut groups) = (Vec::new(), BTreeMap::<(&str, u64, &str), Vec<&Arc<Task>>>::new());
         for task in view.tasks_in_state(TaskState::Pending).filter(|task| task.is_wanted()) {
             if task.service_id.is_empty() {

@@ -64,7 +64,7 @@ pub fn plan(view: &View, reports: &[Report], now: Timestamp) -> Plan {
             news.insert(&task.id, (task, status));
         }
     }
-    let mut planner = Planner::new(view, now);
+    let mut planner = Planner::of_independent_steps(view, now);
     for (task, status) in news.into_values() {
         planner.step([Write::UpdateTask(with_status(task, status, now).into())]);
     }
@@ -98,7 +98,7 @@ fn cut(text: &mut String) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use skep_proto::v1::RestartState;
+    use skep_proto::v1::{Cluster, RestartState};
     use skep_store::TxBuilder;
 
     use super::*;
@@ -123,6 +123,38 @@ mod tests {
             .transactions
             .iter()
             .fold(view.clone(), |view, tx| view.apply(view.version() + 1, tx).unwrap().0)
+    }
+
+    #[test]
+    fn a_report_on_a_task_that_moved_on_holds_up_no_other() {
+        let empty = View::default();
+        let mut tx = TxBuilder::new(&empty, Timestamp(1));
+        tx.create(Cluster { id: "c".into(), feature_level: 1, ..Cluster::default() });
+        for id in ["t", "u"] {
+            let status = TaskStatus { state: TaskState::Assigned.into(), ..TaskStatus::default() };
+            tx.create(Task { id: id.into(), node_id: "n".into(), status: Some(status), ..Task::default() });
+        }
+        let tx = tx.build();
+        let seen = empty.apply(1, &tx).unwrap().0;
+        let mut other = report("n", TaskState::Running);
+        other.update.task_id = "u".into();
+        let reports = [report("n", TaskState::Running), other];
+        let planned = plan(&seen, &reports, Timestamp(7)).transactions;
+
+        let mut tx = TxBuilder::new(&seen, Timestamp(2));
+        let task = seen.task("t").unwrap();
+        tx.update(Task { desired_state: TaskState::Shutdown.into(), ..Task::clone(task) });
+        let tx = tx.build();
+        let (met, changes) = seen.apply(2, &tx).unwrap().0.apply(3, &planned[0]).unwrap();
+        let state = |view: &View, id: &str| view.task(id).unwrap().state();
+        assert_eq!(
+            (changes.refused.len(), state(&met, "t"), state(&met, "u")),
+            (1, TaskState::Assigned, TaskState::Running)
+        );
+        // The same reports again: what is written is no news.
+        let again = plan(&met, &reports, Timestamp(8)).transactions;
+        assert_eq!((again.len(), again[0].actions.len()), (1, 1));
+        assert_eq!(state(&met.apply(4, &again[0]).unwrap().0, "t"), TaskState::Running);
     }
 
     #[test]

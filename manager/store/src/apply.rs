@@ -3,6 +3,9 @@
 //! A transaction says which version of each object its proposer saw. An object that is at another version now was changed
 //! in between, and the whole transaction is refused; the proposer looks again and plans anew. Changes that a transaction
 //! makes to one object see each other, so all of them carry the version from before it.
+//!
+//! The actions of an independent transaction are as good as transactions of their own, one after the other, but for the
+//! version, which is the same: what one of them has changed no other one of them has read.
 
 use std::sync::Arc;
 
@@ -10,7 +13,7 @@ use skep_common::clock::Timestamp;
 use skep_proto::v1::{Action, AssignRaftId, ManagerStatus, Meta, ObjectKind, ObjectRef, Transaction, action};
 
 use crate::{
-    change::{Change, ChangeSet},
+    change::{Change, ChangeSet, Refused},
     delta,
     kinds::{AnyObject, kind_name},
     table::Place,
@@ -76,20 +79,28 @@ impl View {
     /// place, and the transaction's objects become those of the state without a copy.
     ///
     /// # Errors
-    /// A refused transaction changes nothing, not even the version.
+    /// A refused transaction changes nothing, not even the version. Of an independent one the refused actions are in the
+    /// [`ChangeSet`].
     pub fn advance(&mut self, index: u64, transaction: Transaction) -> Result<ChangeSet, ApplyError> {
         for expected in &transaction.expect {
             self.check(expected)?;
         }
-        let touched = Vec::with_capacity(transaction.actions.len());
-        let mut run = Run { after: self, index, now: transaction.now, touched, removed: false, has_raft_id: false };
-        for action in transaction.actions {
-            if let Err(refusal) = run.act(action) {
-                run.undo();
-                return Err(refusal);
+        let (independent, touched) = (transaction.independent, Vec::with_capacity(transaction.actions.len()));
+        let mut run =
+            Run { after: self, index, now: transaction.now, touched, removed: false, has_raft_id: false, independent };
+        let mut refused = Vec::new();
+        for (action, content) in transaction.actions.into_iter().enumerate() {
+            match run.act(content) {
+                Ok(()) => {}
+                // It checks before it changes anything, so there is nothing to put back.
+                Err(error) if independent => refused.push(Refused { action, error }),
+                Err(error) => {
+                    run.undo();
+                    return Err(error);
+                }
             }
         }
-        let changes = run.finish(transaction.by.as_str().into());
+        let changes = ChangeSet { refused, ..run.finish(transaction.by.as_str().into()) };
         self.set_version(index);
         Ok(changes)
     }
@@ -128,6 +139,7 @@ struct Run<'a> {
     removed: bool,
     /// Whether the index is a node's Raft id by now.
     has_raft_id: bool,
+    independent: bool,
 }
 
 /// What a transaction made of an object; `None` is: not there.
@@ -146,6 +158,11 @@ struct Found {
 }
 
 impl Run<'_> {
+    /// The object as who proposed an action must have read it.
+    fn read<'f>(&self, found: &'f Found) -> Option<&'f AnyObject> {
+        if self.independent { found.after.as_ref() } else { found.before.as_ref() }
+    }
+
     fn act(&mut self, action: Action) -> Result<(), ApplyError> {
         let object = |object: skep_proto::v1::Object| {
             AnyObject::from_proto(object).ok_or(ApplyError::Malformed("an object message without an object"))
@@ -189,7 +206,7 @@ impl Run<'_> {
     fn update(&mut self, object: AnyObject) -> Result<(), ApplyError> {
         let (kind, id) = (object.kind(), object.id());
         let found = self.find(kind, id);
-        at_version(found.before.as_ref(), kind, id, object.version())?;
+        at_version(self.read(&found), kind, id, object.version())?;
         let Some(after) = &found.after else { return Err(ApplyError::NotFound { kind, id: id.to_owned() }) };
         let created_at = created_at(after);
         self.put(found, object, created_at)
@@ -204,11 +221,11 @@ impl Run<'_> {
         change: impl FnOnce(&mut AnyObject, i64),
     ) -> Result<(), ApplyError> {
         let found = self.find(kind, id);
-        at_version(found.before.as_ref(), kind, id, read)?;
-        let (Some(before), Some(after)) = (&found.before, &found.after) else {
+        at_version(self.read(&found), kind, id, read)?;
+        let (Some(read), Some(after)) = (self.read(&found), &found.after) else {
             return Err(ApplyError::NotFound { kind, id: id.to_owned() });
         };
-        let (mut object, created_at) = (before.clone(), created_at(after));
+        let (mut object, created_at) = (read.clone(), created_at(after));
         change(&mut object, self.now);
         self.put(found, object, created_at)
     }
@@ -216,7 +233,7 @@ impl Run<'_> {
     fn remove(&mut self, which: &ObjectRef) -> Result<(), ApplyError> {
         let (kind, id) = (known_kind(which)?, which.id.as_str());
         let found = self.find(kind, id);
-        at_version(found.before.as_ref(), kind, id, which.version)?;
+        at_version(self.read(&found), kind, id, which.version)?;
         if found.after.is_none() {
             return Err(ApplyError::NotFound { kind, id: id.to_owned() });
         }
@@ -240,8 +257,9 @@ impl Run<'_> {
         Arc::make_mut(&mut node).manager = Some(manager);
         let node = AnyObject::Node(node);
         let created_at = created_at(&node);
+        self.put(found, node, created_at)?;
         self.has_raft_id = true;
-        self.put(found, node, created_at)
+        Ok(())
     }
 
     fn find(&self, kind: ObjectKind, id: &str) -> Found {
@@ -295,7 +313,7 @@ impl Run<'_> {
         });
         let mut changes: Vec<Change> = changes.collect();
         changes.sort_by(|a, b| (a.kind(), a.object().id()).cmp(&(b.kind(), b.object().id())));
-        ChangeSet { version: self.index, at: Timestamp(self.now), by, changes }
+        ChangeSet { version: self.index, at: Timestamp(self.now), by, changes, refused: Vec::new() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use skep_common::clock::Timestamp;
 use skep_proto::v1::ObjectKind;
 
-use crate::kinds::AnyObject;
+use crate::{ApplyError, kinds::AnyObject};
 
 /// The net change of one object.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,4 +77,15 @@ pub struct ChangeSet {
     pub by: Arc<str>,
     /// One for each object that is not as it was, by kind and id.
     pub changes: Vec<Change>,
+    /// Actions of an independent transaction that changed nothing, in their order.
+    pub refused: Vec<Refused>,
+}
+
+/// An action that was refused on its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its place in the transaction.
+    pub action: usize,
+    /// Why.
+    pub error: ApplyError,
 }

@@ -24,7 +24,7 @@ mod watch;
 
 pub use self::{
     apply::ApplyError,
-    change::{Change, ChangeSet},
+    change::{Change, ChangeSet, Refused},
     follow::{Backlog, Follower, News},
     kinds::{AnyObject, kind_name},
     lookup::LookupError,

@@ -7,6 +7,9 @@ use skep_proto::v1::{Action, AssignRaftId, ManagerStatus, Node, ObjectKind, Obje
 
 use crate::{delta, object::IntoObject, view::View};
 
+/// The feature level that independent transactions need.
+const INDEPENDENT: u32 = 1;
+
 /// Collects changes that shall happen together or not at all.
 #[derive(Debug)]
 pub struct TxBuilder<'a> {
@@ -68,6 +71,13 @@ impl<'a> TxBuilder<'a> {
                 self.update(Node { manager: manager.cloned(), ..Node::clone(node) });
             }
         }
+        self
+    }
+
+    /// Its changes have nothing to do with each other: one that is refused takes no other with it. No two may be of one object.
+    /// Below feature level 1 they are refused together all the same.
+    pub fn independent(&mut self) -> &mut Self {
+        self.transaction.independent = self.view.feature_level() >= INDEPENDENT;
         self
     }
 

@@ -412,7 +412,11 @@ impl Simulation {
                 if let Origin::Loop(ticket) = applied.origin
                     && ticket.term == leader.term()
                 {
-                    let fate = if matches!(applied.outcome, Some(Err(_))) { Fate::Refused } else { Fate::Written };
+                    let fate = match &applied.outcome {
+                        Some(Ok(changes)) if changes.refused.is_empty() => Fate::Written,
+                        Some(_) => Fate::Refused,
+                        None => Fate::Written,
+                    };
                     leader.learn(&mut simulation.context, &simulation.nodes, ticket, fate);
                 }
                 Ok(())
@@ -430,6 +434,9 @@ impl Simulation {
             None => {}
             Some(Ok(changes)) => {
                 let count = changes.changes.len();
+                if !changes.refused.is_empty() {
+                    self.context.tally.count(Kind::PartRefused);
+                }
                 self.context.log(format_args!("{} {:?} changes {count}", applied.index, applied.origin));
                 let seen = applied.seen.as_ref().unwrap_or(&applied.before);
                 let sight = Sight {

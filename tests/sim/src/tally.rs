@@ -21,6 +21,8 @@ pub enum Kind {
     MessageHarmed,
     /// A transaction was refused: the state had moved on.
     Conflict,
+    /// Of changes that have nothing to do with each other some were refused.
+    PartRefused,
     /// A loop did not learn what became of its proposals.
     Unknown,
     /// A proposal was written when nobody waited for it any more.
@@ -71,7 +73,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::NewLeader,
         Self::ManagerKilled,
         Self::AgentKilled,
@@ -80,6 +82,7 @@ impl Kind {
         Self::NodeCut,
         Self::MessageHarmed,
         Self::Conflict,
+        Self::PartRefused,
         Self::Unknown,
         Self::WrittenLate,
         Self::NeverWritten,
@@ -115,6 +118,7 @@ impl Kind {
             Self::NodeCut => "nodes cut off",
             Self::MessageHarmed => "messages harmed",
             Self::Conflict => "conflicts",
+            Self::PartRefused => "plans refused in part",
             Self::Unknown => "fates unknown",
             Self::WrittenLate => "proposals written late",
             Self::NeverWritten => "proposals never written",

@@ -14,7 +14,7 @@ use skep_proto::{
 };
 
 use super::{TapVersion as _, model::Model, node, service, task};
-use crate::{AnyObject, Selector, Store, StoreObject, View};
+use crate::{AnyObject, ChangeSet, Selector, Store, StoreObject, View};
 
 const STATES: [TaskState; 4] = [TaskState::New, TaskState::Pending, TaskState::Running, TaskState::Failed];
 
@@ -90,9 +90,10 @@ fn entry() -> impl Strategy<Value = Entry> {
         }),
     ];
     let actions = prop::collection::vec(step.prop_map(|step| Action { action: Some(step) }), 1..4);
-    (actions, prop::collection::vec(reference(), 0..2), 0..100i64, prop::bool::weighted(0.8)).prop_map(
-        |(actions, expect, now, right)| Entry {
-            transaction: Transaction { now, actions, expect, by: String::new() },
+    let expect = prop::collection::vec(reference(), 0..2);
+    (actions, expect, 0..100i64, prop::bool::weighted(0.8), prop::bool::weighted(0.3)).prop_map(
+        |(actions, expect, now, right, independent)| Entry {
+            transaction: Transaction { now, actions, expect, independent, ..Transaction::default() },
             right,
         },
     )
@@ -198,7 +199,8 @@ proptest! {
             let results = replicas.each_ref().map(|store| store.commit(index, &transaction));
             prop_assert_eq!(&results[0], &results[1]);
             prop_assert_eq!(&results[0], &results[2]);
-            prop_assert_eq!(results[0].is_ok(), model.apply(index, &transaction), "{:?}", results[0]);
+            let refused = |changes: &ChangeSet| changes.refused.iter().map(|refused| refused.action).collect();
+            prop_assert_eq!(results[0].as_ref().ok().map(refused), model.apply(index, &transaction), "{:?}", results[0]);
             prop_assert_eq!(sorted(&live.view()), model.objects());
             prop_assert_eq!(live.view().version(), index);
             check_indexes(&live.view());

@@ -15,8 +15,27 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// Whether the transaction was taken. A refused one leaves everything as it was.
-    pub(super) fn apply(&mut self, index: u64, transaction: &Transaction) -> bool {
+    /// The actions that were refused on their own, if the transaction was taken. A refused one leaves everything as it was.
+    pub(super) fn apply(&mut self, index: u64, transaction: &Transaction) -> Option<Vec<usize>> {
+        if !transaction.independent {
+            return self.apply_whole(index, transaction).then(Vec::new);
+        }
+        let with = |actions| Transaction { actions, ..transaction.clone() };
+        self.apply_whole(index, &with(Vec::new())).then_some(())?;
+        let (mut refused, mut raft_ids) = (Vec::new(), 0);
+        for (at, action) in transaction.actions.iter().enumerate() {
+            let is_id = matches!(action.action, Some(Action::AssignRaftId(_)));
+            let alone = Transaction { expect: Vec::new(), ..with(vec![action.clone()]) };
+            if is_id && raft_ids > 0 || !self.apply_whole(index, &alone) {
+                refused.push(at);
+            } else {
+                raft_ids += u32::from(is_id);
+            }
+        }
+        Some(refused)
+    }
+
+    fn apply_whole(&mut self, index: u64, transaction: &Transaction) -> bool {
         let before = self.clone();
         let taken = self.try_apply(&before, index, transaction).is_some();
         if !taken {

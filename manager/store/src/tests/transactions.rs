@@ -7,7 +7,7 @@ use skep_proto::{
 };
 
 use super::{TapVersion as _, next, node, service, task, with};
-use crate::{ApplyError, Change, LookupError, Store, TxBuilder, View};
+use crate::{ApplyError, Change, LookupError, Refused, Store, TxBuilder, View};
 
 #[test]
 fn versions_and_times_are_the_entrys() {
@@ -72,6 +72,46 @@ fn changes_of_one_object_in_a_transaction_see_each_other() {
     let kinds: Vec<_> =
         changes.changes.iter().map(|change| (change.object().id(), change.before().is_some())).collect();
     assert_eq!(kinds, [("s", true), ("t", false)]);
+}
+
+#[test]
+fn what_is_refused_of_independent_changes_takes_nothing_with_it() {
+    let old = next(&View::default(), |tx| {
+        tx.create(Cluster { id: "c".into(), feature_level: 1, ..Cluster::default() });
+        tx.create(task("a", "s", 1, "", TaskState::New)).create(task("b", "s", 2, "", TaskState::New));
+    });
+    let on = |id: &str| Task { node_id: "n".into(), ..Task::clone(old.task(id).unwrap()) };
+    let assign = with(&old, |tx| {
+        tx.independent().update(on("a")).update(on("b")).update(Task { slot: 9, ..on("b") });
+    });
+    let moved_on = next(&old, |tx| {
+        tx.update(Task { slot: 7, ..Task::clone(old.task("a").unwrap()) });
+    });
+    let (after, changes) = moved_on.apply(3, &assign).unwrap();
+    let conflict = |action, id: &str, read, found| Refused {
+        action,
+        error: ApplyError::Conflict { kind: ObjectKind::Task, id: id.into(), read, found },
+    };
+    // The second change of one object has not read what the first has written.
+    assert_eq!(changes.refused, [conflict(0, "a", 1, 2), conflict(2, "b", 1, 3)]);
+    assert_eq!((after.task("a").unwrap().slot, after.task("b").unwrap().slot), (7, 2));
+    assert_eq!((after.task("b").unwrap().node_id.as_str(), changes.changes.len()), ("n", 1));
+
+    let together = Transaction { independent: false, ..assign.clone() };
+    assert!(moved_on.apply(3, &together).is_err());
+    let expecting = Transaction { expect: with(&old, |tx| _ = tx.expect(ObjectKind::Task, "a")).expect, ..assign };
+    assert!(moved_on.apply(3, &expecting).is_err(), "what is expected holds for all");
+}
+
+#[test]
+fn below_their_level_changes_are_not_independent() {
+    let of_level = |feature_level| {
+        let view = next(&View::default(), |tx| {
+            tx.create(Cluster { id: "c".into(), feature_level, ..Cluster::default() });
+        });
+        with(&view, |tx| _ = tx.independent()).independent
+    };
+    assert_eq!((of_level(0), of_level(1)), (false, true));
 }
 
 #[test]
