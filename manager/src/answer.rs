@@ -72,7 +72,7 @@ fn unknown_outcome() -> Status {
 
 fn conflicting(error: &ApplyError) -> Status {
     match error {
-        ApplyError::NameTaken { .. } => Status::already_exists(error.to_string()),
+        ApplyError::Taken { .. } => Status::already_exists(error.to_string()),
         _ => out_of_sequence(),
     }
 }

@@ -45,11 +45,13 @@ pub enum ApplyError {
     },
     /// Another object of the kind has this name.
     #[error("name conflicts with an existing object: {} {name} already exists", kind_name(*kind))]
-    NameTaken {
+    Taken {
         /// Which kind.
         kind: ObjectKind,
         /// The name.
         name: String,
+        /// The id of the object that has it.
+        by: String,
     },
     /// There is no such object.
     #[error("{} {id} not found", kind_name(*kind))]
@@ -275,8 +277,8 @@ impl Run<'_> {
     }
 
     fn put(&mut self, found: Found, mut object: AnyObject, created_at: i64) -> Result<(), ApplyError> {
-        if let Some(name) = self.after.tables().name_taken(&object) {
-            return Err(ApplyError::NameTaken { kind: object.kind(), name });
+        if let Some((name, by)) = self.after.tables().name_taken(&object) {
+            return Err(ApplyError::Taken { kind: object.kind(), name, by });
         }
         self.after.share(&mut object, found.after.as_ref());
         *object.meta_mut() = Meta { version: self.index, created_at, updated_at: self.now };

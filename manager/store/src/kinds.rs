@@ -142,8 +142,8 @@ macro_rules! kinds {
                 match kind { $(ObjectKind::$kind => self.$table.at(place).cloned().map(Into::into),)* }
             }
 
-            /// A name of the object that another one of its kind has, where names are unique.
-            pub(crate) fn name_taken(&self, object: &AnyObject) -> Option<String> {
+            /// A name of the object that another one of its kind has, where names are unique; and the id of that one.
+            pub(crate) fn name_taken(&self, object: &AnyObject) -> Option<(String, String)> {
                 match object { $(AnyObject::$kind(object) => self.$table.name_taken(object),)* }
             }
 

@@ -77,11 +77,11 @@ impl<T: StoreObject> Table<T> {
         from.take_while(move |(id, _)| id.starts_with(prefix)).filter_map(|(_, place)| self.at(*place))
     }
 
-    /// A name of the object that another one has, where names are unique.
-    pub(crate) fn name_taken(&self, object: &T) -> Option<String> {
+    /// A name of the object that another one has, where names are unique; and the id of that one.
+    pub(crate) fn name_taken(&self, object: &T) -> Option<(String, String)> {
         let mut names = object.names().filter(|_| T::UNIQUE_NAMES);
-        let taken = names.find(|name| self.named(name).any(|other| other.id() != object.id()));
-        taken.map(str::to_owned)
+        let holder = |name: &str| self.named(name).find(|other| other.id() != object.id());
+        names.find_map(|name| holder(name).map(|holder| (name.to_owned(), holder.id().to_owned())))
     }
 
     /// Puts a new object in. Says where.

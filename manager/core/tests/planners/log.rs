@@ -40,7 +40,7 @@ struct Log {
 
 impl Log {
     fn write(&mut self, step: &str, transactions: Vec<Transaction>) {
-        self.now += Duration::from_millis(50);
+        self.now = self.now + Duration::from_millis(50);
         let mut bytes = 0;
         for transaction in transactions {
             let encoded = Transaction { by: step.to_owned(), ..transaction }.encode_to_vec();

@@ -128,6 +128,7 @@ fn service_names_are_unique_and_node_names_are_not() {
         )
         .unwrap_err();
     assert_eq!(error.to_string(), "name conflicts with an existing object: service web already exists");
+    assert!(matches!(error, ApplyError::Taken { by, .. } if by == "s"));
     let view = next(&view, |tx| {
         tx.create(node("n2", "host", "alias"));
     });
