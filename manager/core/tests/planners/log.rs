@@ -131,6 +131,7 @@ fn until_they_run(feature_level: u32) -> Vec<(String, u64)> {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the figures are what it is read for")]
 fn what_a_task_costs_the_log() {
     let (whole, small) = (until_they_run(0), until_they_run(1));
     for ((step, whole), (_, small)) in whole.iter().zip(&small) {

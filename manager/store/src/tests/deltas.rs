@@ -15,9 +15,12 @@ use crate::{AnyObject, IntoObject as _, TxBuilder, View};
 
 const NOW: Timestamp = Timestamp(1_000_000);
 
+type EditTask = fn(&mut Task, i64);
+type EditNode = fn(&mut Node, i64);
+
 /// One field of a task that becomes another.
-fn edit_task() -> impl Strategy<Value = fn(&mut Task, i64)> {
-    let edits: &[fn(&mut Task, i64)] = &[
+fn edit_task() -> impl Strategy<Value = EditTask> {
+    let edits: &[EditTask] = &[
         |task, n| {
             task.status.get_or_insert_default().state =
                 if n % 2 == 0 { TaskState::Running } else { TaskState::New }.into()
@@ -50,8 +53,8 @@ fn edit_task() -> impl Strategy<Value = fn(&mut Task, i64)> {
     prop::sample::select(edits)
 }
 
-fn edit_node() -> impl Strategy<Value = fn(&mut Node, i64)> {
-    let edits: &[fn(&mut Node, i64)] = &[
+fn edit_node() -> impl Strategy<Value = EditNode> {
+    let edits: &[EditNode] = &[
         |node, n| node.status = Some(NodeStatus { state: NodeState::Down.into(), since: n, ..NodeStatus::default() }),
         |node, _| node.status = None,
         |node, n| {
@@ -66,8 +69,8 @@ fn edit_node() -> impl Strategy<Value = fn(&mut Node, i64)> {
 /// Which object, which edits of it, and with what.
 #[derive(Debug, Clone)]
 enum Edit {
-    Task(u8, Vec<(fn(&mut Task, i64), i64)>),
-    Node(u8, Vec<(fn(&mut Node, i64), i64)>),
+    Task(u8, Vec<(EditTask, i64)>),
+    Node(u8, Vec<(EditNode, i64)>),
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
