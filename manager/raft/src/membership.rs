@@ -172,7 +172,7 @@ impl Members {
                 sleep(TIDY_PERIOD).await;
                 if self.published.leadership.borrow().is_self {
                     self.tell_who_is_unreachable(&mut unreachable);
-                    if let Err(error) = self.tidy(&mut learners).await {
+                    if let Err(error) = Box::pin(self.tidy(&mut learners)).await {
                         debug!(%error, "tidying up the membership has to wait");
                     }
                 } else {
