@@ -241,8 +241,8 @@ impl<'v> Rollout<'v> {
             return;
         };
         self.watched_from = self.watched_from.max(calm);
-        let due = calm.max(trial);
-        if due > now {
+        // At the end of each something is to be done: of a trial, the old task is stopped.
+        if let Some(due) = [calm, trial].into_iter().filter(|at| *at > now).min() {
             self.busy += 1;
             self.due = Some(self.due.map_or(due, |other| other.min(due)));
         }

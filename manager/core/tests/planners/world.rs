@@ -10,9 +10,9 @@ use skep_core::{
     Plan, Scope, allocator, cron, orchestrator, reaper, scheduler, status, status::Report, task::TaskExt, update,
 };
 use skep_proto::v1::{
-    Availability, FailureAction, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, ObjectKind, Platform,
-    ReplicatedService, Resources, Service, ServiceSpec, Task, TaskCause, TaskState, TaskStatus, TaskStatusUpdate,
-    Transaction, UpdateState, service_spec::Mode,
+    Availability, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, ObjectKind, Platform, ReplicatedService,
+    Resources, Service, ServiceSpec, Task, TaskCause, TaskState, TaskStatus, TaskStatusUpdate, Transaction,
+    service_spec::Mode,
 };
 use skep_store::{AnyObject, Change, TxBuilder, View};
 
@@ -206,17 +206,10 @@ impl World {
         }
     }
 
-    /// Nobody has anything to do before; whoever were to have would have asked to be woken. But for the end of a trial: what
-    /// the new task was started beside is stopped when somebody looks next.
+    /// Nobody has anything to do before; whoever were to have would have asked to be woken.
     fn wait_until(&mut self, at: Timestamp) {
         self.now = at - Duration::from_nanos(1);
-        let has_trials = self.view.services().any(|service| {
-            let update = service.spec.as_ref().and_then(|spec| spec.update).unwrap_or_default();
-            let is_under_way =
-                service.update_status.as_ref().is_some_and(|status| status.state() == UpdateState::Updating);
-            is_under_way && update.failure_action() == FailureAction::Rollback
-        });
-        for planner in Planner::ALL.into_iter().filter(|planner| *planner != Planner::Orchestrator || !has_trials) {
+        for planner in Planner::ALL {
             let plan = self.plan(planner);
             assert!(plan.is_empty(), "nobody would have woken {planner:?}: {plan:?}");
         }
