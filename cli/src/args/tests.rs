@@ -53,6 +53,8 @@ fn every_command_can_be_typed() {
         "service update --max-concurrent 2 --generic-resource-add gpu=1 --generic-resource-rm ssd web",
         "daemon --node-generic-resource gpu=UUID1 --node-generic-resource gpu=UUID2",
         "service rollback -q web",
+        "service rollback --to 3 -d web",
+        "service revisions web",
         "service rm web api",
         "service logs -ft -n 5 --since 10m --raw --details --no-resolve --no-task-ids --no-trunc web",
         "service update --image a:2 --args x --force --env-add A=1 --env-rm B --tty=false --limit-cpu 0.5 -d web",

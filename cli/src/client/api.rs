@@ -9,7 +9,7 @@ use skep_dockerapi::{
     filters::Filters,
     types::{
         ContainerSummary, Created, Forecast, ImageSummary, Info, InitRequest, JobRun, JoinRequest, Move, Node,
-        NodeSpec, Service, ServiceSpec, Swarm, SwarmSpec, Task, Updated, VersionInfo,
+        NodeSpec, Revisions, Service, ServiceSpec, Swarm, SwarmSpec, Task, Updated, VersionInfo,
     },
 };
 
@@ -158,6 +158,21 @@ impl Client {
         let target = Target::new(&["services", &draft.id, "update"]).with("version", &draft.version.to_string());
         let target = if rollback { target.with("rollback", "previous") } else { target };
         Ok(decode::answer(&self.call(Method::POST, target, Some(draft.to_json()?)).await?)?)
+    }
+
+    /// Takes the service the draft was made of back to a revision.
+    pub(crate) async fn service_rollback_to(
+        &self,
+        draft: &Draft<ServiceSpec>,
+        number: u64,
+    ) -> Result<Updated, ClientError> {
+        let target = Target::new(&["services", &draft.id, "rollback"]).with("version", &draft.version.to_string());
+        self.post(target.with("to", &number.to_string()), &serde_json::Value::Null).await
+    }
+
+    /// The revisions of a service that are kept, newest first.
+    pub(crate) async fn service_revisions(&self, key: &str) -> Result<Revisions, ClientError> {
+        self.get(Target::new(&["services", key, "revisions"])).await
     }
 
     /// Has tasks moved to where they would be placed now, or only says which.

@@ -108,7 +108,7 @@ mod tests {
         };
         let view = View::default();
         let mut tx = TxBuilder::new(&view, Timestamp::ZERO);
-        tx.create(update::created("job".into(), spec, Timestamp::ZERO));
+        tx.create(update::created(&View::default(), "job".into(), spec, Timestamp::ZERO));
         let tx = tx.build();
         view.apply(1, &tx).unwrap().0
     }

@@ -163,6 +163,8 @@ fn same_schedule(a: &ServiceSpec, b: &ServiceSpec) -> bool {
 mod tests {
     use skep_proto::v1::{Annotations, GlobalJob, GlobalService};
 
+    use skep_store::View;
+
     use super::*;
     use crate::update;
 
@@ -183,9 +185,9 @@ mod tests {
 
     #[test]
     fn without_a_schedule_every_change_begins_the_next_run() {
-        let made = update::created("s".into(), spec(&[]), NOW);
+        let made = update::created(&View::default(), "s".into(), spec(&[]), NOW);
         assert_eq!((job(&made).iteration, job(&made).last_execution), (1, 100));
-        let labelled = update::updated(&made, spec(&[("a", "b")]), Timestamp(200));
+        let labelled = update::updated(&View::default(), &made, spec(&[("a", "b")]), Timestamp(200));
         assert_eq!((job(&labelled).iteration, job(&labelled).last_execution), (2, 200));
         let back = update::rolled_back(&labelled, Timestamp(300)).unwrap();
         assert_eq!(runs(&back), [(3, true)]);
@@ -193,20 +195,21 @@ mod tests {
         run_now(&mut asked, Timestamp(400)).unwrap();
         assert_eq!(runs(&asked), [(4, true)]);
         let global = ServiceSpec { mode: Some(Mode::Global(GlobalService {})), ..ServiceSpec::default() };
-        let mut service = update::created("s".into(), global, NOW);
+        let mut service = update::created(&View::default(), "s".into(), global, NOW);
         assert_eq!(service.job, None);
         assert_eq!(run_now(&mut service, NOW), Err(NotNow::NotAJob));
     }
 
     #[test]
     fn with_a_schedule_no_change_begins_a_run() {
-        let made = update::created("s".into(), spec(&[(policy::SCHEDULE, "@daily")]), NOW);
+        let made = update::created(&View::default(), "s".into(), spec(&[(policy::SCHEDULE, "@daily")]), NOW);
         assert_eq!((job(&made).iteration, job(&made).last_tick, runs(&made)), (0, 100, vec![]));
-        let same = update::updated(&made, spec(&[(policy::SCHEDULE, "@daily"), ("a", "b")]), Timestamp(200));
+        let same =
+            update::updated(&View::default(), &made, spec(&[(policy::SCHEDULE, "@daily"), ("a", "b")]), Timestamp(200));
         assert_eq!((job(&same).iteration, job(&same).last_tick), (0, 100));
-        let other = update::updated(&same, spec(&[(policy::SCHEDULE, "@hourly")]), Timestamp(300));
+        let other = update::updated(&View::default(), &same, spec(&[(policy::SCHEDULE, "@hourly")]), Timestamp(300));
         assert_eq!((job(&other).iteration, job(&other).last_tick), (0, 300));
-        let behind = update::updated(&other, spec(&[(policy::SCHEDULE, "@daily")]), Timestamp(250));
+        let behind = update::updated(&View::default(), &other, spec(&[(policy::SCHEDULE, "@daily")]), Timestamp(250));
         assert_eq!(job(&behind).last_tick, 300, "a clock that goes back repeats nothing");
         let mut asked = other;
         run_now(&mut asked, Timestamp(400)).unwrap();
@@ -217,12 +220,13 @@ mod tests {
 
     #[test]
     fn a_run_survives_that_its_job_gets_a_schedule_and_not_that_it_loses_it() {
-        let made = update::created("s".into(), spec(&[]), NOW);
-        let scheduled = update::updated(&made, spec(&[(policy::SCHEDULE, "@daily")]), Timestamp(200));
+        let made = update::created(&View::default(), "s".into(), spec(&[]), NOW);
+        let scheduled = update::updated(&View::default(), &made, spec(&[(policy::SCHEDULE, "@daily")]), Timestamp(200));
         assert_eq!(runs(&scheduled), [(1, true)]);
-        let again = update::updated(&scheduled, spec(&[(policy::SCHEDULE, "@hourly")]), Timestamp(300));
+        let again =
+            update::updated(&View::default(), &scheduled, spec(&[(policy::SCHEDULE, "@hourly")]), Timestamp(300));
         assert_eq!(runs(&again), [(1, true)]);
-        let plain = update::updated(&again, spec(&[]), Timestamp(400));
+        let plain = update::updated(&View::default(), &again, spec(&[]), Timestamp(400));
         assert_eq!((runs(&plain), job(&plain).runs.len()), (vec![(2, true)], 0));
     }
 

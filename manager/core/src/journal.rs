@@ -32,7 +32,7 @@ pub fn standing(view: &View, object: &AnyObject) -> Option<JournalEntry> {
         AnyObject::Task(task) => task::standing(view, task),
         AnyObject::Service(service) => service::standing(service),
         AnyObject::Node(node) => node::standing(node),
-        AnyObject::Cluster(_) => return None,
+        AnyObject::Cluster(_) | AnyObject::Revision(_) => return None,
     };
     let at = object.meta().map_or(0, |meta| meta.updated_at);
     Some(JournalEntry { at, version: object.version(), ..entry(About::of(object), text) })
@@ -58,6 +58,7 @@ impl About {
             },
             AnyObject::Service(service) => Self { service_id: service.id.clone(), ..Self::default() },
             AnyObject::Node(node) => Self { node_id: node.id.clone(), ..Self::default() },
+            AnyObject::Revision(revision) => Self { service_id: revision.service_id.clone(), ..Self::default() },
             AnyObject::Cluster(_) => Self::default(),
         }
     }
@@ -82,8 +83,8 @@ fn told(view: &View, change: &Change) -> Vec<(About, String)> {
         Change::Remove(AnyObject::Node(node)) => vec![format!("removed from the swarm ({})", names::node(node))],
         Change::Create(AnyObject::Cluster(_)) => vec!["the swarm was made".to_owned()],
         Change::Update { old: AnyObject::Cluster(old), new: AnyObject::Cluster(new) } => cluster_changed(old, new),
-        // That a finished task is forgotten is housekeeping.
-        Change::Remove(_) | Change::Update { .. } => Vec::new(),
+        // The change of the service that made it says its number; that it, or a finished task, is forgotten is housekeeping.
+        Change::Create(AnyObject::Revision(_)) | Change::Remove(_) | Change::Update { .. } => Vec::new(),
     };
     let about = About::of(change.object());
     texts.into_iter().map(|text| (about.clone(), text)).collect()

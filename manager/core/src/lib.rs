@@ -17,6 +17,7 @@
 //! | [`supervision`] | what a node does next to be what the swarm wants: certificates, and its manager's life |
 //! | [`explain`], [`what_if`] | why something waits, and what would happen if something changed |
 //! | [`journal`] | what a change means in words ([`names`]: what things are called) |
+//! | [`revision`] | what a service is called at each state of its spec, and how far it can go back |
 //! | [`validate_spec`], [`update`], [`defaults`], [`made_up_name`] | what a user may ask for, and what is meant by what was left out |
 //!
 //! Invariants of every planner: no clock, no randomness, no I/O; planning again on the state its plan leads to gives
@@ -36,13 +37,14 @@
 //! - `Service.update_status`: a user's change clears it or begins a rollback ([`update`]); from there on [`rollout`], which
 //!   also takes the spec back when an update fails that is to be rolled back
 //! - `Service.rebalance_requested_at`: set by users, taken back by [`rebalance`]
+//! - `ServiceRevision`: made with the change that begins it ([`revision`]); removed by [`reaper`]
 //! - `Task`, the object: made by [`orchestrator`]; removed by [`reaper`]
 //! - `Task.desired_state`, `Task.restart`: [`orchestrator`]
 //! - `Task.node_id`: [`scheduler`], once; of a global service's task [`orchestrator`], when it makes it
 //! - `Task.generic_resources`: [`scheduler`], once, when it assigns the task or confirms where it is
 //! - `Task.status` while NEW: [`allocator`]; while PENDING: [`scheduler`]; from ASSIGNED on: [`status`], that is the
 //!   task's node; and ORPHANED, when that node is silent for good: [`reaper`]
-//! - `Task.spec`, `.spec_version`, `.service`, `.slot`, `.cause`, `.replaces`: never change
+//! - `Task.spec`, `.revision`, `.service`, `.slot`, `.cause`, `.replaces`: never change
 //! - `Cluster.spec`, `.join_tokens`: users, through the control service; `Cluster.root_ca`: the first entry of the log;
 //!   `Cluster.feature_level`: the first entry of the log, and from then on [`feature_level`]
 
@@ -70,6 +72,7 @@ pub mod rebalance;
 pub mod reconcile;
 pub mod replicated;
 pub mod restart;
+pub mod revision;
 pub mod roles;
 pub mod rollout;
 pub mod scheduler;

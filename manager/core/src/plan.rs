@@ -47,6 +47,7 @@ pub(crate) enum Write {
     UpdateService(Box<Service>),
     UpdateCluster(Box<Cluster>),
     RemoveTask(String),
+    RemoveRevision(String),
 }
 
 /// Collects the steps of a plan into transactions of bounded size.
@@ -181,6 +182,7 @@ impl<'a> Planner<'a> {
             Write::UpdateService(service) => self.open.updating(*service),
             Write::UpdateCluster(cluster) => self.open.updating(*cluster),
             Write::RemoveTask(id) => self.open.removing(ObjectKind::Task, &id),
+            Write::RemoveRevision(id) => self.open.removing(ObjectKind::Revision, &id),
         }
     }
 
@@ -322,7 +324,7 @@ mod tests {
         let view = empty.apply(1, &tx).unwrap().0;
         let service = view.service("s").unwrap();
         let mut planner = Planner::new(&view, Timestamp(1));
-        planner.change_service(Service { spec_version: 7, ..Service::clone(service) });
+        planner.change_service(Service { revision: 7, ..Service::clone(service) });
         for n in 0..limits::MAX_TRANSACTION_ACTIONS {
             planner.step_for(service, [Write::Create(task(n, "a"))]);
         }

@@ -1,9 +1,12 @@
-//! Forgets tasks that are over, and gives up those nobody will report on any more.
+//! Forgets tasks that are over, and revisions nobody goes back to, and gives up tasks nobody will report on any more.
 //!
-//! Owns the removal of tasks, and the observed state ORPHANED.
+//! Owns the removal of tasks and revisions, and the observed state ORPHANED.
 //! Invariant: a task that may still run is never forgotten while its node can say so.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use skep_common::{clock::Timestamp, limits};
 use skep_proto::v1::{Service, Task, TaskState};
@@ -12,7 +15,7 @@ use skep_store::View;
 use crate::{
     Plan, Scope, defaults, enforcer, global,
     plan::{Planner, Write},
-    policy,
+    policy, revision,
     task::{Place, TaskExt, advanced},
 };
 
@@ -50,9 +53,13 @@ fn reap(view: &View, service_id: &str, now: Timestamp, planner: &mut Planner<'_>
         let run = if scheduled { task.job_iteration } else { 0 };
         places.entry((run, Place::of(task, global))).or_default().push((task, fate));
     }
+    let mut named = BTreeSet::new();
     for tasks in places.values_mut() {
         forget_oldest(tasks, defaults::task_history_limit(view));
         for (task, fate) in tasks {
+            if *fate != Fate::Removed {
+                named.insert(task.revision);
+            }
             match fate {
                 Fate::Stay | Fate::History => {}
                 Fate::Orphaned => {
@@ -61,6 +68,13 @@ fn reap(view: &View, service_id: &str, now: Timestamp, planner: &mut Planner<'_>
                 }
                 Fate::Removed => planner.step([Write::RemoveTask(task.id.clone())]),
             }
+        }
+    }
+    for id in revision::superseded(view, service_id, &named) {
+        match view.service(service_id) {
+            // Somebody may go back to it meanwhile.
+            Some(service) => planner.step_for(service, [Write::RemoveRevision(id)]),
+            None => planner.step([Write::RemoveRevision(id)]),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Rolling updates and rollbacks: which places get their new task now, and how the update as a whole is going.
 //!
 //! Owns `Service.update_status` from the moment a user's change is in the state, and, when an update fails and its
-//! policy is to roll back, `Service.{spec, spec_version, previous_spec, previous_spec_version}` at that moment.
+//! policy is to roll back, `Service.{spec, revision, previous_spec, previous_revision}` at that moment.
 //!
 //! A place is *busy* from the moment the update made a task for it until that task has run, or come to nothing, and the
 //! update's delay has passed since; at most `parallelism` places are. What comes after that task is the restart policy's.
@@ -320,9 +320,9 @@ impl<'v> Rollout<'v> {
         let message = format!("update rolled back due to failure or early termination of task {}", self.culprit);
         Some(Service {
             spec: Some(previous),
-            spec_version: service.previous_spec_version,
+            revision: service.previous_revision,
             previous_spec: None,
-            previous_spec_version: 0,
+            previous_revision: 0,
             ..with_status(service, UpdateState::RollbackStarted, message)
         })
     }
@@ -371,9 +371,9 @@ mod tests {
         let spec = ServiceSpec { update: Some(config), rollback: Some(config), ..ServiceSpec::default() };
         Service {
             spec: Some(spec),
-            spec_version: 2,
+            revision: 2,
             previous_spec: Some(ServiceSpec::default()),
-            previous_spec_version: 1,
+            previous_revision: 1,
             update_status: Some(UpdateStatus { state: state.into(), ..UpdateStatus::default() }),
             ..Service::default()
         }
@@ -399,8 +399,8 @@ mod tests {
     fn what_an_update_is_rolled_back_to_is_not_rolled_back_from() {
         let updating = service(UpdateState::Updating);
         let back = Rollout { failed: 1, ..rollout(UpdateState::Updating) }.next(&updating, NOW).unwrap();
-        assert_eq!((back.spec, back.spec_version), (updating.previous_spec, 1));
-        assert_eq!((back.previous_spec, back.previous_spec_version), (None, 0));
+        assert_eq!((back.spec, back.revision), (updating.previous_spec, 1));
+        assert_eq!((back.previous_spec, back.previous_revision), (None, 0));
         assert_eq!(back.update_status.unwrap().state(), UpdateState::RollbackStarted);
 
         let rolling = service(UpdateState::RollbackStarted);

@@ -85,7 +85,7 @@ impl Scheduler {
             if task.service_id.is_empty() {
                 alone.push(task);
             } else {
-                groups.entry((&task.service_id, task.spec_version, moved(task))).or_default().push(task);
+                groups.entry((&task.service_id, task.revision, moved(task))).or_default().push(task);
             }
         }
         if alone.is_empty() && groups.is_empty() {

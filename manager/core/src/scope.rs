@@ -11,7 +11,7 @@ use crate::{enforcer, global::is_global, task::TaskExt};
 /// period, so that a change it missed delays and never loses anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
-    /// Every service, and tasks whose service is gone.
+    /// Every service, and what is left of services that are gone.
     All,
     /// These services (ids), whether they still exist or not.
     Services(BTreeSet<String>),
@@ -43,17 +43,19 @@ impl Scope {
                 services.extend(view.tasks_of_node(&node.id).map(|task| task.service_id.clone()));
                 services.extend(view.services().filter(|service| is_global(service)).map(|service| service.id.clone()));
             }
-            AnyObject::Task(_) | AnyObject::Node(_) | AnyObject::Cluster(_) => {}
+            // A revision comes with a change of its service, and goes when nobody cares any more.
+            AnyObject::Task(_) | AnyObject::Node(_) | AnyObject::Cluster(_) | AnyObject::Revision(_) => {}
         }
     }
 
-    /// The ids in scope, each once, in order: of services and of services that are gone but still have tasks.
+    /// The ids in scope, each once, in order: of services and of services that are gone but have left something.
     pub(crate) fn ids<'a>(&'a self, view: &'a View) -> BTreeSet<&'a str> {
         let mut ids: BTreeSet<&str> = match self {
             Self::Services(services) => services.iter().map(String::as_str).collect(),
             Self::All => {
                 let existing = view.services().map(|service| service.id.as_str());
-                existing.chain(view.tasks().map(|task| task.service_id.as_str())).collect()
+                let left = view.revisions().map(|revision| revision.service_id.as_str());
+                existing.chain(view.tasks().map(|task| task.service_id.as_str())).chain(left).collect()
             }
         };
         // A task that belongs to no service is nobody's to look after.

@@ -118,7 +118,7 @@ pub(crate) fn specimen(service: &Service) -> Task {
     Task {
         service_id: service.id.clone(),
         spec: spec.task,
-        spec_version: service.spec_version,
+        revision: service.revision,
         service: spec.annotations,
         endpoint: spec.endpoint.map(|endpoint| Endpoint { spec: Some(endpoint) }),
         ..Task::default()
@@ -209,7 +209,7 @@ mod tests {
                 endpoint: Some(endpoint.clone()),
                 ..ServiceSpec::default()
             }),
-            spec_version: 7,
+            revision: 7,
             ..Service::default()
         };
         let ids = &mut SeededIds::new(1);
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!((slotted.service_id.as_str(), slotted.slot, slotted.node_id.as_str()), ("s1", 3, ""));
         assert_eq!((slotted.state(), slotted.desired_state()), (TaskState::New, TaskState::Running));
         assert_eq!(slotted.observed_at(), Timestamp(9));
-        assert_eq!((slotted.spec_version, slotted.service.as_deref()), (7, Some(&annotations)));
+        assert_eq!((slotted.revision, slotted.service.as_deref()), (7, Some(&annotations)));
         assert_eq!(slotted.endpoint, Some(Endpoint { spec: Some(endpoint) }));
 
         let global =

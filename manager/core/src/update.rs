@@ -1,41 +1,89 @@
 //! What a change of a service's spec makes of the service.
 //!
-//! Owns `Service.{spec, previous_spec, spec_version, previous_spec_version}`; of `Service.update_status` the moment a user asks for
+//! Owns `Service.{spec, previous_spec, revision, previous_revision, last_revision}`; of `Service.update_status` the moment a user asks for
 //! something: an update clears it, a rollback begins one. From there on the orchestrator writes it.
 //!
-//! Invariant: two specs of a service with equal versions ask for equal tasks.
+//! Invariant: two specs of a service with equal revisions ask for equal tasks.
 
 use skep_common::clock::Timestamp;
-use skep_proto::v1::{EndpointSpec, Placement, Service, ServiceSpec, Task, TaskSpec, UpdateState, UpdateStatus};
-use skep_store::View;
+use skep_proto::v1::{
+    EndpointSpec, Placement, Service, ServiceSpec, Task, TaskSpec, UpdateState, UpdateStatus, service_spec::Mode,
+};
+use skep_store::{TxBuilder, View};
 
-use crate::{enforcer, job};
+use crate::{enforcer, job, names, revision};
 
-/// A new service.
-pub fn created(id: String, spec: ServiceSpec, now: Timestamp) -> Service {
-    let mut service = Service { id, spec: Some(spec), ..Service::default() };
+/// Why a service does not go back to a revision.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RollbackError {
+    /// It has none, or none any more, of that number.
+    #[error("revision {number} of service {service} is not kept: it can go back to {}", listed(kept))]
+    NotKept {
+        /// The service's name.
+        service: String,
+        /// Which one was asked for.
+        number: u64,
+        /// Which there are.
+        kept: Vec<u64>,
+    },
+}
+
+/// A new service, to be written by [`write`].
+pub fn created(view: &View, id: String, spec: ServiceSpec, now: Timestamp) -> Service {
+    let first = u64::from(revision::are_kept(view));
+    let mut service = Service { id, spec: Some(spec), revision: first, last_revision: first, ..Service::default() };
     job::changed(&mut service, now);
     service
 }
 
-/// The service with another spec.
-pub fn updated(service: &Service, spec: ServiceSpec, now: Timestamp) -> Service {
-    let mut service = Service {
-        spec_version: spec_version(service, &spec),
+/// The service with another spec, to be written by [`write`].
+pub fn updated(view: &View, service: &Service, spec: ServiceSpec, now: Timestamp) -> Service {
+    let concerns_tasks = service.spec.as_ref().is_some_and(|old| task_changed(old, &spec));
+    let mut updated = Service {
         spec: Some(spec),
         previous_spec: service.spec.clone(),
-        previous_spec_version: service.spec_version,
+        previous_revision: service.revision,
         update_status: None,
         ..service.clone()
     };
-    job::changed(&mut service, now);
-    service
+    if concerns_tasks {
+        revision::begin(view, &mut updated);
+    }
+    job::changed(&mut updated, now);
+    updated
+}
+
+/// Writes a service that is new or changed, and the revisions it begins.
+pub fn write<'a, 'b>(tx: &'b mut TxBuilder<'a>, service: Service) -> &'b mut TxBuilder<'a> {
+    let old = tx.view().service(&service.id);
+    revision::record(tx, old.map(|old| &**old), &service);
+    if old.is_some() { tx.update(service) } else { tx.create(service) }
 }
 
 /// The service with the spec it had before, so that doing it twice changes nothing; `None` when it had none. A job is not
 /// rolled back task by task: it begins anew, and there is nothing that could be under way.
 pub fn rolled_back(service: &Service, now: Timestamp) -> Option<Service> {
     let spec = service.previous_spec.clone()?;
+    Some(taken_back(service, spec, service.previous_revision, now))
+}
+
+/// The service as it was at another revision, with as many replicas as it has now.
+///
+/// # Errors
+/// When that revision is not kept.
+pub fn rolled_back_to(view: &View, service: &Service, number: u64, now: Timestamp) -> Result<Service, RollbackError> {
+    let Some(mut spec) = view.revision(&service.id, number).and_then(|revision| revision.spec.clone()) else {
+        let kept = view.revisions_of_service(&service.id).iter().map(|revision| revision.number).collect();
+        return Err(RollbackError::NotKept { service: names::service(service).to_owned(), number, kept });
+    };
+    let mode = service.spec.as_ref().and_then(|spec| spec.mode);
+    if let (Some(Mode::Replicated(then)), Some(Mode::Replicated(now))) = (&mut spec.mode, mode) {
+        then.replicas = now.replicas;
+    }
+    Ok(taken_back(service, spec, number, now))
+}
+
+fn taken_back(service: &Service, spec: ServiceSpec, revision: u64, now: Timestamp) -> Service {
     let rollback = UpdateStatus {
         state: UpdateState::RollbackStarted.into(),
         started_at: now.as_nanos(),
@@ -45,13 +93,23 @@ pub fn rolled_back(service: &Service, now: Timestamp) -> Option<Service> {
     let mut service = Service {
         update_status: (!job::is_job(&spec)).then_some(rollback),
         spec: Some(spec),
-        spec_version: service.previous_spec_version,
+        revision,
         previous_spec: service.spec.clone(),
-        previous_spec_version: service.spec_version,
+        previous_revision: service.revision,
         ..service.clone()
     };
     job::changed(&mut service, now);
-    Some(service)
+    service
+}
+
+/// `1, 2 or 3`.
+fn listed(numbers: &[u64]) -> String {
+    let words: Vec<String> = numbers.iter().map(u64::to_string).collect();
+    match &words[..] {
+        [] => "none".to_owned(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} or {last}", most.join(", ")),
+    }
 }
 
 /// Whether tasks made from `old` are not what `new` asks for, so that they would have to be replaced.
@@ -60,11 +118,11 @@ pub fn task_changed(old: &ServiceSpec, new: &ServiceSpec) -> bool {
     old.task != new.task || !same_endpoint(old.endpoint.as_ref(), new.endpoint.as_ref())
 }
 
-/// Whether a task is not what its service asks for. One made from another version of the spec is still as good as new
-/// when that version asked for the same, or when they differ in the constraints alone and the task's node satisfies those
+/// Whether a task is not what its service asks for. One made from another revision is still as good as new
+/// when that revision asked for the same, or when they differ in the constraints alone and the task's node satisfies those
 /// in force.
 pub fn is_dirty(view: &View, service: &Service, task: &Task) -> bool {
-    if task.spec_version == service.spec_version {
+    if task.revision == service.revision {
         return false;
     }
     let Some(spec) = &service.spec else { return true };
@@ -104,15 +162,6 @@ fn satisfied(view: &View, spec: &TaskSpec, node_id: &str) -> bool {
     view.node(node_id).is_some_and(|node| enforcer::satisfies_constraints(node, spec.placement.as_ref()))
 }
 
-/// The `spec_version` of a service whose spec becomes `new`. It only has to grow whenever tasks are concerned; the
-/// version the service has now was never one before.
-fn spec_version(service: &Service, new: &ServiceSpec) -> u64 {
-    match &service.spec {
-        Some(old) if task_changed(old, new) => service.meta.map_or(0, |meta| meta.version),
-        _ => service.spec_version,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use skep_proto::v1::{
@@ -129,7 +178,7 @@ mod tests {
         Service {
             spec: Some(ServiceSpec { task: Some(TaskSpec::default().into()), ..ServiceSpec::default() }),
             meta: Some(Meta { version: 9, ..Meta::default() }),
-            spec_version: 4,
+            revision: 4,
             ..Service::default()
         }
     }
@@ -140,20 +189,21 @@ mod tests {
     }
 
     #[test]
-    fn only_what_concerns_tasks_gives_a_new_version() {
+    fn only_what_concerns_tasks_gives_a_new_revision() {
         let service = service();
         let mode = Some(Mode::Replicated(ReplicatedService { replicas: 5 }));
-        let scaled = updated(&service, ServiceSpec { mode, ..service.spec.clone().unwrap() }, NOW);
-        assert_eq!((scaled.spec_version, scaled.previous_spec_version), (4, 4));
+        let view = View::default();
+        let scaled = updated(&view, &service, ServiceSpec { mode, ..service.spec.clone().unwrap() }, NOW);
+        assert_eq!((scaled.revision, scaled.previous_revision), (4, 4));
         let endpoint = Some(EndpointSpec::default());
-        let said = updated(&service, ServiceSpec { endpoint, ..service.spec.clone().unwrap() }, NOW);
-        assert_eq!(said.spec_version, 4, "an empty endpoint is none");
+        let said = updated(&view, &service, ServiceSpec { endpoint, ..service.spec.clone().unwrap() }, NOW);
+        assert_eq!(said.revision, 4, "an empty endpoint is none");
         let ports = vec![PortConfig { published: 80, ..PortConfig::default() }];
         let endpoint = Some(EndpointSpec { ports, ..EndpointSpec::default() });
-        let published = updated(&service, ServiceSpec { endpoint, ..service.spec.clone().unwrap() }, NOW);
-        assert_eq!(published.spec_version, 9);
-        let forced = updated(&service, forced(&service), NOW);
-        assert_eq!((forced.spec_version, forced.previous_spec_version, forced.previous_spec), (9, 4, service.spec));
+        let published = updated(&view, &service, ServiceSpec { endpoint, ..service.spec.clone().unwrap() }, NOW);
+        assert_eq!(published.revision, 9);
+        let forced = updated(&view, &service, forced(&service), NOW);
+        assert_eq!((forced.revision, forced.previous_revision, forced.previous_spec), (9, 4, service.spec));
     }
 
     #[test]
@@ -180,8 +230,8 @@ mod tests {
             (forced, 3, TaskSpec::default(), "n", true),
         ] {
             let spec = ServiceSpec { task: Some(asked.clone().into()), ..ServiceSpec::default() };
-            let service = Service { spec: Some(spec), spec_version: 4, ..Service::default() };
-            let task = Task { spec: Some(made.into()), spec_version: version, node_id: node.into(), ..Task::default() };
+            let service = Service { spec: Some(spec), revision: 4, ..Service::default() };
+            let task = Task { spec: Some(made.into()), revision: version, node_id: node.into(), ..Task::default() };
             assert_eq!(is_dirty(&view, &service, &task), expected, "{asked:?} {version} {node}");
         }
 
@@ -192,18 +242,18 @@ mod tests {
                 endpoint: Some(ports(asked)),
                 ..Default::default()
             };
-            let service = Service { spec: Some(spec), spec_version: 4, ..Service::default() };
+            let service = Service { spec: Some(spec), revision: 4, ..Service::default() };
             let endpoint = Some(Endpoint { spec: Some(ports(made)) });
-            let task = Task { spec: Some(TaskSpec::default().into()), spec_version: 3, endpoint, ..Task::default() };
+            let task = Task { spec: Some(TaskSpec::default().into()), revision: 3, endpoint, ..Task::default() };
             assert_eq!(is_dirty(&view, &service, &task), expected, "{asked} {made}");
         }
     }
 
     #[test]
     fn rolling_back_twice_changes_nothing_but_the_status() {
-        let before = updated(&service(), forced(&service()), NOW);
+        let before = updated(&View::default(), &service(), forced(&service()), NOW);
         let back = rolled_back(&before, NOW).unwrap();
-        assert_eq!((&back.spec, back.spec_version), (&service().spec, 4));
+        assert_eq!((&back.spec, back.revision), (&service().spec, 4));
         assert_eq!(back.update_status.as_ref().unwrap().state(), UpdateState::RollbackStarted);
         let forth = rolled_back(&back, NOW).unwrap();
         assert_eq!(Service { update_status: None, ..forth }, before);
@@ -211,5 +261,45 @@ mod tests {
         let job = Some(ServiceSpec { mode: Some(Mode::GlobalJob(GlobalJob {})), ..ServiceSpec::default() });
         let back = rolled_back(&Service { previous_spec: job, ..before }, NOW).unwrap();
         assert_eq!(back.update_status, None, "nothing would end the rollback of a job");
+    }
+    #[test]
+    fn a_service_goes_back_to_what_is_kept_and_nowhere_else() {
+        let mut view = View::default();
+        let write = |view: &View, service: Service| {
+            let mut tx = TxBuilder::new(view, NOW);
+            super::write(&mut tx, service);
+            view.apply(view.version() + 1, &tx.build()).unwrap().0
+        };
+        let spec = |image: &str, replicas| {
+            let container = skep_proto::v1::ContainerSpec { image: image.into(), ..Default::default() };
+            let task = TaskSpec { container: Some(container), ..TaskSpec::default() };
+            ServiceSpec {
+                annotations: Some(Annotations { name: "web".into(), ..Annotations::default() }.into()),
+                task: Some(task.into()),
+                mode: Some(Mode::Replicated(ReplicatedService { replicas })),
+                ..ServiceSpec::default()
+            }
+        };
+        view = write(&view, created(&view, "s".into(), spec("a", 1), NOW));
+        for (image, replicas) in [("b", 1), ("c", 1), ("c", 5)] {
+            let next = updated(&view, view.service("s").unwrap(), spec(image, replicas), NOW);
+            view = write(&view, next);
+        }
+        let service = view.service("s").unwrap();
+        let back = rolled_back_to(&view, service, 1, NOW).unwrap();
+        assert_eq!((back.spec.as_ref().unwrap(), back.revision), (&spec("a", 5), 1));
+        assert_eq!((&back.previous_spec, back.previous_revision, back.last_revision), (&service.spec, 3, 3));
+        assert_eq!(back.update_status.as_ref().unwrap().state(), UpdateState::RollbackStarted);
+        let refused = rolled_back_to(&view, service, 7, NOW).unwrap_err().to_string();
+        assert_eq!(refused, "revision 7 of service web is not kept: it can go back to 1, 2 or 3");
+
+        // Another takes the revision away before the rollback is written.
+        let mut tx = TxBuilder::new(&view, NOW);
+        super::write(&mut tx, back);
+        let rollback = tx.build();
+        let mut tx = TxBuilder::new(&view, NOW);
+        tx.remove(skep_proto::v1::ObjectKind::Revision, "s.1");
+        let without = view.apply(view.version() + 1, &tx.build()).unwrap().0;
+        assert!(view.apply(9, &rollback).is_ok() && without.apply(9, &rollback).is_err());
     }
 }

@@ -146,16 +146,18 @@ fn imagine(world: &mut World, scenario: &Scenario, new_service: String) -> Strin
         }
         Scenario::Deploy(spec) => {
             let asked = Service { spec: Some(ServiceSpec::clone(spec)), ..Service::default() };
-            let service = names::service(&asked).to_owned();
+            let name = names::service(&asked).to_owned();
             let (view, now) = (world.view().clone(), world.now());
-            match view.service_by_name(&service) {
+            match view.service_by_name(&name) {
                 Some(known) => {
-                    world.write(|tx| tx.update(update::updated(known, ServiceSpec::clone(spec), now)));
-                    format!("{service} were updated")
+                    let service = update::updated(&view, known, ServiceSpec::clone(spec), now);
+                    world.write(|tx| update::write(tx, service));
+                    format!("{name} were updated")
                 }
                 None => {
-                    world.write(|tx| tx.create(update::created(new_service, ServiceSpec::clone(spec), now)));
-                    format!("{service} were created")
+                    let service = update::created(&view, new_service, ServiceSpec::clone(spec), now);
+                    world.write(|tx| update::write(tx, service));
+                    format!("{name} were created")
                 }
             }
         }

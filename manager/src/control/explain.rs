@@ -76,7 +76,7 @@ impl Subject {
             Self::Object(AnyObject::Service(service)) => explain::service(view, service, now),
             Self::Object(AnyObject::Task(task)) => explain::task(view, task, now),
             Self::Object(AnyObject::Node(node)) => explain::node(view, node, now),
-            Self::Object(AnyObject::Cluster(_)) | Self::Swarm => explain::swarm(view),
+            Self::Object(AnyObject::Cluster(_) | AnyObject::Revision(_)) | Self::Swarm => explain::swarm(view),
         }
     }
 
@@ -88,7 +88,7 @@ impl Subject {
                 (slot, node) => About::Place { service: task.service_id.clone(), slot, node: node.to_owned() },
             },
             Self::Object(AnyObject::Node(node)) => About::Node(node.id.clone()),
-            Self::Object(AnyObject::Cluster(_)) | Self::Swarm => About::Swarm,
+            Self::Object(AnyObject::Cluster(_) | AnyObject::Revision(_)) | Self::Swarm => About::Swarm,
         }
     }
 
@@ -98,7 +98,9 @@ impl Subject {
             Self::Object(object @ (AnyObject::Service(_) | AnyObject::Node(_))) => {
                 Timestamp(object.meta().map_or(0, |meta| meta.created_at))
             }
-            Self::Object(AnyObject::Task(_) | AnyObject::Cluster(_)) | Self::Swarm => Timestamp::ZERO,
+            Self::Object(AnyObject::Task(_) | AnyObject::Cluster(_) | AnyObject::Revision(_)) | Self::Swarm => {
+                Timestamp::ZERO
+            }
         }
     }
 }

@@ -3,10 +3,10 @@
 use skep_common::net::server::Caller;
 use skep_proto::v1::{
     Cluster, CreateServiceRequest, ExplainReply, ExplainRequest, GetClusterRequest, GetObjectRequest, ListNodesReply,
-    ListNodesRequest, ListServicesReply, ListServicesRequest, ListTasksReply, ListTasksRequest, Node,
-    RebalanceServiceReply, RebalanceServiceRequest, RemoveNodeReply, RemoveNodeRequest, RemoveServiceReply, Service,
-    Task, UpdateClusterRequest, UpdateNodeRequest, UpdateServiceRequest, WatchRequest, WhatIfReply, WhatIfRequest,
-    control_server::Control,
+    ListNodesRequest, ListRevisionsReply, ListServicesReply, ListServicesRequest, ListTasksReply, ListTasksRequest,
+    Node, RebalanceServiceReply, RebalanceServiceRequest, RemoveNodeReply, RemoveNodeRequest, RemoveServiceReply,
+    RollBackServiceRequest, Service, Task, UpdateClusterRequest, UpdateNodeRequest, UpdateServiceRequest, WatchRequest,
+    WhatIfReply, WhatIfRequest, control_server::Control,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -85,6 +85,14 @@ impl Control for ControlService {
 
     async fn remove_service(&self, request: Request<GetObjectRequest>) -> Result<Response<RemoveServiceReply>, Status> {
         answer!(self, request, services::remove)
+    }
+
+    async fn roll_back_service(&self, request: Request<RollBackServiceRequest>) -> Result<Response<Service>, Status> {
+        answer!(self, request, services::roll_back)
+    }
+
+    async fn list_revisions(&self, request: Request<GetObjectRequest>) -> Result<Response<ListRevisionsReply>, Status> {
+        answer!(self, request, services::revisions)
     }
 
     async fn rebalance_service(

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use skep_common::{
+    clock::Timestamp,
     id::{Ids as _, RandomIds},
     random,
 };
-use skep_core::{job, made_up_name, rebalance, update, validate_spec};
+use skep_core::{job, made_up_name, rebalance, revision, update, validate_spec};
 use skep_proto::v1::{
-    CreateServiceRequest, GetObjectRequest, ListServicesReply, ListServicesRequest, ObjectKind, RebalanceServiceReply,
-    RebalanceServiceRequest, RemoveServiceReply, Service, ServiceWithStatus, TaskState, UpdateServiceRequest,
-    rebalance_service_reply, service_spec::Mode,
+    CreateServiceRequest, GetObjectRequest, ListRevisionsReply, ListServicesReply, ListServicesRequest, ObjectKind,
+    RebalanceServiceReply, RebalanceServiceRequest, RemoveServiceReply, RollBackServiceRequest, Service,
+    ServiceWithStatus, TaskState, Transaction, UpdateServiceRequest, list_revisions_reply, rebalance_service_reply,
+    service_spec::Mode,
 };
 use skep_store::{StoreObject as _, TxBuilder, View};
 use tokio::task::spawn_blocking;
@@ -31,25 +33,24 @@ pub(super) async fn create(swarm: &Swarm, request: CreateServiceRequest) -> Resu
     }
     validate_spec::service(&spec).map_err(|error| answer::invalid(&error))?;
     let id = RandomIds.next_id();
-    let mut service = update::created(id.clone(), spec, swarm.now());
     for again in (0..NAMES_TRIED).rev() {
         let write = swarm.write(|view| {
             let mut tx = TxBuilder::new(view, swarm.now());
-            tx.create(service.clone());
+            update::write(&mut tx, update::created(view, id.clone(), spec.clone(), swarm.now()));
             Ok(tx.build())
         });
         match write.await {
             Ok(_) => break,
             // Somebody took the name meanwhile that was chosen here.
             Err(taken) if is_unnamed && again > 0 && taken.code() == Code::AlreadyExists => {
-                let annotations = &mut service.spec.get_or_insert_default().annotations;
-                annotations.get_or_insert_default().name = unused_name(&swarm.view());
+                spec.annotations.get_or_insert_default().name = unused_name(&swarm.view());
             }
             Err(error) => return Err(error),
         }
     }
+    let service = stored(&swarm.view(), &id)?;
     info!(service = id, name = name(&service), "a service was created");
-    stored(&swarm.view(), &id)
+    Ok(service)
 }
 
 /// A name for a service that was given none.
@@ -83,18 +84,60 @@ pub(super) async fn update(swarm: &Swarm, request: UpdateServiceRequest) -> Resu
             })?
         } else {
             let spec = request.spec.clone().ok_or_else(|| Status::invalid_argument("the service's spec is missing"))?;
-            update::updated(service, spec, swarm.now())
+            update::updated(view, service, spec, swarm.now())
         };
-        let (old, new) = (service.spec.clone().unwrap_or_default(), changed.spec.clone().unwrap_or_default());
-        validate_spec::service_update(&old, &new).map_err(|error| answer::invalid(&error))?;
         id.clone_from(&service.id);
-        let mut tx = TxBuilder::new(view, swarm.now());
-        tx.update(changed);
-        Ok(tx.build())
+        changing(view, service, changed, swarm.now())
     });
     write.await?;
     info!(service = id, rollback = request.rollback, "a service was updated");
     stored(&swarm.view(), &id)
+}
+
+/// Takes a service back to a revision by its number.
+pub(super) async fn roll_back(swarm: &Swarm, request: RollBackServiceRequest) -> Result<Service, Status> {
+    let view = swarm.read().await?;
+    let service = view.find_service(&request.key).map_err(|error| answer::not_found(&error))?;
+    if (service.version(), service.revision) == (request.version, request.to) {
+        return Ok(Service::clone(service));
+    }
+    let id = service.id.clone();
+    let write = swarm.write(|view| {
+        let service = view.find_service(&id).map_err(|error| answer::not_found(&error))?;
+        if service.version() != request.version {
+            return Err(answer::out_of_sequence());
+        }
+        match update::rolled_back_to(view, service, request.to, swarm.now()) {
+            Ok(changed) => changing(view, service, changed, swarm.now()),
+            Err(error) => Err(Status::failed_precondition(error.to_string())),
+        }
+    });
+    write.await?;
+    info!(service = id, revision = request.to, "a service was rolled back");
+    stored(&swarm.view(), &id)
+}
+
+/// The change of a service's spec, if it is one that may be.
+fn changing(view: &View, old: &Service, new: Service, now: Timestamp) -> Result<Transaction, Status> {
+    let (before, after) = (old.spec.clone().unwrap_or_default(), new.spec.clone().unwrap_or_default());
+    validate_spec::service_update(&before, &after).map_err(|error| answer::invalid(&error))?;
+    let mut tx = TxBuilder::new(view, now);
+    update::write(&mut tx, new);
+    Ok(tx.build())
+}
+
+/// The revisions of a service that are kept.
+pub(super) async fn revisions(swarm: &Swarm, request: GetObjectRequest) -> Result<ListRevisionsReply, Status> {
+    let view = swarm.read().await?;
+    let service = view.find_service(&request.key).map_err(|error| answer::not_found(&error))?;
+    let revisions = revision::listed(&view, service).into_iter().map(|it| list_revisions_reply::Revision {
+        number: it.number,
+        created_at: it.created_at,
+        image: it.image,
+        running_tasks: it.running_tasks,
+    });
+    let previous = service.previous_spec.as_ref().map(|_| service.previous_revision);
+    Ok(ListRevisionsReply { revisions: revisions.collect(), current: service.revision, previous })
 }
 
 pub(super) async fn remove(swarm: &Swarm, request: GetObjectRequest) -> Result<RemoveServiceReply, Status> {

@@ -16,6 +16,7 @@ use crate::{
     change::{Change, ChangeSet, Refused},
     delta,
     kinds::{AnyObject, kind_name},
+    revision::revision_id,
     table::Place,
     view::View,
 };
@@ -198,6 +199,9 @@ impl Run<'_> {
         if id.is_empty() {
             return Err(ApplyError::Malformed("an object without an id"));
         }
+        if matches!(&object, AnyObject::Revision(it) if it.id != revision_id(&it.service_id, it.number)) {
+            return Err(ApplyError::Malformed("a revision with another's id"));
+        }
         let found = self.find(kind, id);
         if found.after.is_some() {
             return Err(ApplyError::Exists { kind, id: id.to_owned() });
@@ -207,6 +211,9 @@ impl Run<'_> {
 
     fn update(&mut self, object: AnyObject) -> Result<(), ApplyError> {
         let (kind, id) = (object.kind(), object.id());
+        if kind == ObjectKind::Revision {
+            return Err(ApplyError::Malformed("a revision never changes"));
+        }
         let found = self.find(kind, id);
         at_version(self.read(&found), kind, id, object.version())?;
         let Some(after) = &found.after else { return Err(ApplyError::NotFound { kind, id: id.to_owned() }) };

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use skep_proto::v1::{Annotations, Cluster, Meta, Node, Object, ObjectKind, Service, Task, object};
+use skep_proto::v1::{Annotations, Cluster, Meta, Node, Object, ObjectKind, Service, ServiceRevision, Task, object};
 
 use crate::{
     object::{IntoObject, StoreObject},
@@ -188,6 +188,8 @@ kinds! {
             given(service.spec.as_ref().and_then(|spec| spec.annotations.as_deref()))
         }
     }
+    /// A spec that a service had.
+    Revision(ServiceRevision) in revisions { name: "revision", unique: false, names: |_revision| std::iter::empty() }
     /// A task.
     Task(Task) in tasks { name: "task", unique: false, names: |_task| std::iter::empty() }
 }

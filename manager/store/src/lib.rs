@@ -13,6 +13,7 @@ mod key;
 mod kinds;
 mod lookup;
 mod object;
+mod revision;
 mod snapshot;
 mod store;
 mod table;
@@ -29,6 +30,7 @@ pub use self::{
     kinds::{AnyObject, kind_name},
     lookup::LookupError,
     object::{IntoObject, StoreObject},
+    revision::revision_id,
     snapshot::RestoreError,
     store::Store,
     transaction::TxBuilder,

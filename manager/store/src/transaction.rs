@@ -23,6 +23,11 @@ impl<'a> TxBuilder<'a> {
         Self { view, transaction: Transaction { now: now.as_nanos(), ..Transaction::default() } }
     }
 
+    /// What it is planned on.
+    pub fn view(&self) -> &'a View {
+        self.view
+    }
+
     /// A new object. Its meta is set when it is applied.
     pub fn create(&mut self, object: impl IntoObject) -> &mut Self {
         let create = self.creating(object);

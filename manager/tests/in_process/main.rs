@@ -7,5 +7,6 @@ mod jobs;
 mod logs;
 mod managers;
 mod reasons;
+mod revisions;
 mod services;
 mod support;

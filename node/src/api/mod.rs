@@ -27,6 +27,7 @@ mod parameters;
 mod ping;
 mod reasons;
 mod request;
+mod revisions;
 mod router;
 mod server;
 mod services;

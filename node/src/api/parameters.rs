@@ -41,6 +41,8 @@ const OWN: &[(Method, &str, &[&str])] = &[
     (Method::POST, "/services/{id}/run", &[]),
     (Method::GET, "/services/{id}/runs", &[]),
     (Method::POST, "/services/{id}/rebalance", &["dry-run"]),
+    (Method::GET, "/services/{id}/revisions", &[]),
+    (Method::POST, "/services/{id}/rollback", &["version", "to"]),
     (Method::GET, "/skep/services/{id}/explain", &["since", "limit"]),
     (Method::GET, "/skep/tasks/{id}/explain", &["since", "limit"]),
     (Method::GET, "/skep/nodes/{id}/explain", &["since", "limit"]),

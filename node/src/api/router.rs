@@ -14,7 +14,7 @@ use tracing::debug;
 use super::{
     body::{self, Pace},
     containers, events, image_path, images, info, jobs, load, logs, networks, nodes, not_yet, parameters, ping,
-    reasons, services,
+    reasons, revisions, services,
     state::Api,
     swarm, tasks,
     version::{self, page_not_found},
@@ -38,6 +38,7 @@ pub(super) fn router(api: Api) -> Router {
         containers::routes(),
         networks::routes(),
         reasons::routes(),
+        revisions::routes(),
         not_yet::routes(),
     ];
     let all = groups.into_iter().fold(Router::new(), Router::merge);

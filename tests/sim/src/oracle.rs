@@ -117,7 +117,7 @@ fn count_updates(old: &Service, new: &Service, context: &mut Context) {
         |service: &Service| service.update_status.as_ref().is_some_and(|it| it.state() == UpdateState::RollbackStarted);
     if rolls_back(new) && !rolls_back(old) {
         context.tally.count(Kind::Rollback);
-    } else if old.spec_version != new.spec_version {
+    } else if old.revision != new.revision {
         context.tally.count(Kind::Update);
     }
 }

@@ -140,8 +140,9 @@ impl Simulation {
         self.repair()?;
         self.until(config.chaos + config.healing)?;
         self.is_healthy()?;
-        let newcomer = users::newcomer(&mut self.ids, self.context.wall());
-        self.user(|tx| _ = tx.create(newcomer))?;
+        let (mut ids, now) = (self.ids.clone(), self.context.wall());
+        self.user(|tx| users::newcomer(tx, &mut ids, now))?;
+        self.ids = ids;
         self.until(config.chaos + config.healing + NEWCOMER)?;
         self.is_healthy()
     }

@@ -69,14 +69,14 @@ fn services(context: &mut Context, view: &View, ids: &mut SeededIds) -> Option<T
                 return None;
             }
             let spec = specs::service(&mut context.rng, ids, context.temper.moves);
-            tx.create(update::created(ids.next_id(), admitted(None, spec)?, now));
+            update::write(&mut tx, update::created(view, ids.next_id(), admitted(None, spec)?, now));
         }
         4..7 => {
             let service = pick(&mut context.rng, services_of(view, false))?;
             let mut spec = service.spec.clone().unwrap_or_default();
             let Some(Mode::Replicated(_)) = &spec.mode else { return None };
             spec.mode = Some(Mode::Replicated(ReplicatedService { replicas: context.rng.between(0, 6) }));
-            tx.update(update::updated(&service, admitted(Some(&service), spec)?, now));
+            update::write(&mut tx, update::updated(view, &service, admitted(Some(&service), spec)?, now));
         }
         7 => {
             let service = pick(&mut context.rng, services_of(view, false))?;
@@ -85,11 +85,11 @@ fn services(context: &mut Context, view: &View, ids: &mut SeededIds) -> Option<T
         8..12 => {
             let service = pick(&mut context.rng, services_of(view, false))?;
             let spec = specs::changed(&mut context.rng, service.spec.clone().unwrap_or_default());
-            tx.update(update::updated(&service, admitted(Some(&service), spec)?, now));
+            update::write(&mut tx, update::updated(view, &service, admitted(Some(&service), spec)?, now));
         }
         _ => {
             let service = pick(&mut context.rng, services_of(view, false))?;
-            tx.update(update::rolled_back(&service, now)?);
+            update::write(&mut tx, update::rolled_back(&service, now)?);
         }
     }
     Some(tx.build())
@@ -108,13 +108,13 @@ fn big(context: &mut Context, view: &View, ids: &mut SeededIds) -> Option<Transa
         None if context.tally.of(Kind::BigPlan) > 2 || context.tally.of(Kind::HugePlan) > 0 => return None,
         None => {
             context.tally.count(if is_huge { Kind::HugePlan } else { Kind::BigPlan });
-            tx.create(update::created(ids.next_id(), specs::plain(ids, replicas), now));
+            update::write(&mut tx, update::created(view, ids.next_id(), specs::plain(ids, replicas), now));
         }
         Some(service) if context.rng.chance(300) => _ = tx.remove(ObjectKind::Service, &service.id),
         Some(service) => {
             let mut spec = service.spec.clone().unwrap_or_default();
             spec.mode = Some(Mode::Replicated(ReplicatedService { replicas: context.rng.between(1, 4) }));
-            tx.update(update::updated(service, admitted(Some(service), spec)?, now));
+            update::write(&mut tx, update::updated(view, service, admitted(Some(service), spec)?, now));
         }
     }
     Some(tx.build())
@@ -193,12 +193,12 @@ fn jobs(context: &mut Context, view: &View, ids: &mut SeededIds) -> Option<Trans
                 return None;
             }
             let spec = specs::job(rng, ids);
-            tx.create(update::created(ids.next_id(), admitted(None, spec)?, now));
+            update::write(&mut tx, update::created(view, ids.next_id(), admitted(None, spec)?, now));
         }
         5..7 => {
             let service = pick(rng, services_of(view, true))?;
             let spec = specs::changed_job(rng, service.spec.clone().unwrap_or_default());
-            tx.update(update::updated(&service, admitted(Some(&service), spec)?, now));
+            update::write(&mut tx, update::updated(view, &service, admitted(Some(&service), spec)?, now));
         }
         7..9 => {
             let mut service = Service::clone(&*pick(rng, services_of(view, true))?);
@@ -207,7 +207,7 @@ fn jobs(context: &mut Context, view: &View, ids: &mut SeededIds) -> Option<Trans
         }
         _ if rng.chance(500) => {
             let service = pick(rng, services_of(view, true))?;
-            tx.update(update::rolled_back(&service, now)?);
+            update::write(&mut tx, update::rolled_back(&service, now)?);
         }
         _ => {
             let service = pick(rng, services_of(view, true))?;
@@ -246,8 +246,9 @@ pub(crate) fn joining(id: &str, raft_id: Option<u64>) -> StoredNode {
 }
 
 /// Three replicas of a program that runs.
-pub(crate) fn newcomer(ids: &mut SeededIds, now: Timestamp) -> Service {
-    update::created(ids.next_id(), specs::plain(ids, 3), now)
+pub(crate) fn newcomer(tx: &mut TxBuilder<'_>, ids: &mut SeededIds, now: Timestamp) {
+    let service = update::created(tx.view(), ids.next_id(), specs::plain(ids, 3), now);
+    update::write(tx, service);
 }
 
 /// A spec, if the control service would take it.

@@ -32,8 +32,10 @@ pub(crate) enum ServiceCommand {
     Update(Box<ServiceUpdateArgs>),
     /// Change how many tasks services have
     Scale(ServiceScaleArgs),
-    /// Go back to what a service was before its last update
+    /// Go back to what a service was before its last update, or to one of its revisions
     Rollback(ServiceRollbackArgs),
+    /// List what a service was at each change of its tasks, as far back as it can go
+    Revisions(ServiceRevisionsArgs),
     /// Move tasks, one after the other, to where they would be placed now
     Rebalance(ServiceRebalanceArgs),
     /// Begin a run of a job, now
@@ -200,8 +202,18 @@ pub(crate) struct ServiceScaleArgs {
 /// `skep service rollback`.
 #[derive(Debug, Args)]
 pub(crate) struct ServiceRollbackArgs {
+    /// Number of a revision [default: the one before the last update]
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) to: Option<u64>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+    /// Id or name
+    pub(crate) service: String,
+}
+
+/// `skep service revisions`.
+#[derive(Debug, Args)]
+pub(crate) struct ServiceRevisionsArgs {
     /// Id or name
     pub(crate) service: String,
 }

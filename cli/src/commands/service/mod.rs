@@ -7,6 +7,7 @@ mod environment;
 mod list;
 mod logs;
 mod rebalance;
+mod revisions;
 mod runs;
 mod scale;
 mod spec;
@@ -32,7 +33,8 @@ pub(super) async fn run(context: &mut Context, command: ServiceCommand) -> Resul
         ServiceCommand::Explain(args) => explain::service(context, &args).await,
         ServiceCommand::Update(args) => update::run(context, *args).await,
         ServiceCommand::Scale(args) => scale::run(context, args).await,
-        ServiceCommand::Rollback(args) => update::roll_back(context, &args.service, args.wait).await,
+        ServiceCommand::Rollback(args) => update::roll_back(context, &args.service, args.to, args.wait).await,
+        ServiceCommand::Revisions(args) => revisions::list(context, &args.service).await,
         ServiceCommand::Rebalance(args) => rebalance::run(context, &args.service, args.dry_run).await,
         ServiceCommand::Run(args) => runs::begin(context, &args.service).await,
         ServiceCommand::Runs(args) => runs::list(context, &args.service).await,

@@ -295,6 +295,11 @@ async fn rollback_says_nothing_else() {
     assert_eq!(prints(&daemon, &["service", "update", "--rollback", "-d", "web"]).await, "web\n");
     let (_, result) = run(&daemon, &["service", "update", "--rollback", "--replicas", "1", "web"]).await;
     assert_eq!(result, Err("other flags may not be combined with --rollback".into()));
+    let to = &format!("{}&to=3", UPDATE.replace("/update?", "/rollback?"));
+    let daemon = self::daemon().on(to, json!({"Warnings": ["the service is at revision 3 already"]}));
+    let (captured, result) = run(&daemon, &["service", "rollback", "--to", "3", "-d", "web"]).await;
+    assert_eq!((result, captured.out().as_str()), (Ok(()), "web\n"));
+    assert_eq!(captured.err(), "the service is at revision 3 already\n");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ pub(super) async fn run(context: &mut Context, args: ServiceUpdateArgs) -> Resul
         if says_more(&args) {
             bail!("other flags may not be combined with --rollback");
         }
-        return roll_back(context, &args.service, args.wait).await;
+        return roll_back(context, &args.service, None, args.wait).await;
     }
     let mut service = context.client.service_draft(&args.service).await?;
     apply(&args, &mut service.spec)?;
@@ -19,9 +19,13 @@ pub(super) async fn run(context: &mut Context, args: ServiceUpdateArgs) -> Resul
     finish(context, &args.service, updated.warnings, args.wait).await
 }
 
-pub(super) async fn roll_back(context: &mut Context, key: &str, wait: WaitArgs) -> Result<()> {
+/// Back to a revision, or to what the service was before its last update.
+pub(super) async fn roll_back(context: &mut Context, key: &str, to: Option<u64>, wait: WaitArgs) -> Result<()> {
     let service = context.client.service_draft(key).await?;
-    let updated = context.client.service_update(&service, true).await?;
+    let updated = match to {
+        Some(number) => context.client.service_rollback_to(&service, number).await?,
+        None => context.client.service_update(&service, true).await?,
+    };
     finish(context, key, updated.warnings, wait).await
 }
 

@@ -11,6 +11,7 @@ mod job_run;
 mod log;
 mod node;
 mod reasons;
+mod revisions;
 mod service;
 mod spec;
 mod task;

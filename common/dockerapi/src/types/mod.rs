@@ -11,6 +11,7 @@ mod job_run;
 mod network;
 mod node;
 mod reasons;
+mod revisions;
 mod service;
 mod spec;
 mod swarm;
@@ -20,8 +21,8 @@ mod task;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    container::*, event::*, generic::*, image::*, job_run::*, network::*, node::*, reasons::*, service::*, spec::*,
-    swarm::*, system::*, task::*,
+    container::*, event::*, generic::*, image::*, job_run::*, network::*, node::*, reasons::*, revisions::*,
+    service::*, spec::*, swarm::*, system::*, task::*,
 };
 
 /// Every error's body.

@@ -24,15 +24,17 @@ pub(super) fn changed(old: &Service, new: &Service) -> Vec<String> {
     let mut texts = Vec::new();
     let (old_spec, new_spec) = (old.spec.clone().unwrap_or_default(), new.spec.clone().unwrap_or_default());
     let parts = parts(&old_spec, &new_spec);
+    let is_numbered = new.last_revision != 0 && old.revision != new.revision;
+    let to = if is_numbered { format!(" to revision {}", new.revision) } else { String::new() };
     if is_rollback(old, new) {
-        texts.push(format!("rolled back: {}", parts.join(", ")));
+        texts.push(format!("rolled back{to}: {}", parts.join(", ")));
     } else if let (Some(Mode::Replicated(before)), Some(Mode::Replicated(after)), [_]) =
         (&old_spec.mode, &new_spec.mode, &parts[..])
         && before != after
     {
         texts.push(format!("scaled from {} to {}", before.replicas, after.replicas));
     } else if !parts.is_empty() {
-        texts.push(format!("updated: {}", parts.join(", ")));
+        texts.push(format!("updated{to}: {}", parts.join(", ")));
     }
     texts.extend(update(old, new));
     texts.extend(runs(old, new));
@@ -41,7 +43,7 @@ pub(super) fn changed(old: &Service, new: &Service) -> Vec<String> {
 
 fn is_rollback(old: &Service, new: &Service) -> bool {
     let began = new.update_status.as_ref().is_some_and(|status| status.state() == UpdateState::RollbackStarted);
-    began && old.update_status != new.update_status && old.spec != new.spec && old.previous_spec == new.spec
+    began && old.update_status != new.update_status && old.spec != new.spec
 }
 
 /// News of a rolling update.

@@ -190,7 +190,7 @@ fn each_component_plans_what_its_decision_is() {
     let empty = View::default();
     let mut tx = TxBuilder::new(&empty, Timestamp(1));
     tx.create(Service { id: "s".into(), spec: Some(spec), ..Service::default() });
-    tx.create(update::created("job".into(), job, Timestamp(1)));
+    tx.create(update::created(&View::default(), "job".into(), job, Timestamp(1)));
     tx.create(task("new", TaskState::New, TaskState::Running));
     tx.create(task("pending", TaskState::Pending, TaskState::Running));
     tx.create(task("over", TaskState::Failed, TaskState::Remove));

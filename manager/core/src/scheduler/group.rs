@@ -103,7 +103,7 @@ impl<'a> Demand<'a> {
                 Some(node) => self.known.entry(node).or_default().tasks += 1,
                 None => {}
             }
-            for node in recent_failures(other, task.spec_version, now).filter_map(|node| pool.find(node)) {
+            for node in recent_failures(other, task.revision, now).filter_map(|node| pool.find(node)) {
                 self.known.entry(node).or_default().failures += 1;
             }
         }
@@ -280,8 +280,8 @@ pub(super) fn moved(task: &Task) -> &str {
 }
 
 /// Where tasks of this spec failed lately before this one took their slot.
-fn recent_failures(task: &Task, spec_version: u64, now: Timestamp) -> impl Iterator<Item = &str> {
-    let restart = task.restart.as_ref().filter(|_| task.spec_version == spec_version);
+fn recent_failures(task: &Task, revision: u64, now: Timestamp) -> impl Iterator<Item = &str> {
+    let restart = task.restart.as_ref().filter(|_| task.revision == revision);
     let failures = restart.map_or(&[][..], |restart| &restart.failures);
     let recent = failures.iter().filter(move |failure| now.since(Timestamp(failure.at)) < limits::NODE_FAILURE_WINDOW);
     recent.map(|failure| failure.node_id.as_str())

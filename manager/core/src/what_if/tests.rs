@@ -55,7 +55,7 @@ fn swarm(services: Vec<ServiceSpec>) -> View {
         world.write(|tx| tx.create(node));
     }
     for (number, spec) in services.into_iter().enumerate() {
-        world.write(|tx| tx.create(update::created(format!("s{number}"), spec, NOW)));
+        world.write(|tx| tx.create(update::created(&View::default(), format!("s{number}"), spec, NOW)));
         assert!(world.settle());
     }
     world.view().clone()
@@ -205,7 +205,7 @@ fn a_task_gives_its_room_to_the_one_that_replaces_it() {
         let resources = Some(Resources { nano_cpus: 1, ..Resources::default() });
         node.description.get_or_insert_default().resources = resources;
     });
-    world.write(|tx| tx.create(update::created("s".into(), whole("a"), NOW)));
+    world.write(|tx| tx.create(update::created(&View::default(), "s".into(), whole("a"), NOW)));
     assert!(world.settle());
     let forecast = play(world.view(), &Scenario::Deploy(Box::new(whole("b"))), NOW);
     assert_eq!(forecast.effects, [effect("db", 1, "host-n2", "host-n2", "")]);

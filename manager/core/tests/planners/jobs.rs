@@ -13,7 +13,7 @@ use skep_proto::v1::{
     Annotations, Availability, GlobalJob, JobOutcome, JobStatus, NodeState, ReplicatedJob, RestartCondition,
     RestartPolicy, Service, ServiceSpec, Task, TaskSpec, TaskState, service_spec::Mode,
 };
-use skep_store::TxBuilder;
+use skep_store::{TxBuilder, View};
 
 use crate::world::{Planner, Program, World};
 
@@ -47,11 +47,11 @@ fn world(nodes: &[&str]) -> World {
 }
 
 /// Writes a service anew.
-fn write(world: &mut World, edit: impl FnOnce(&Service, Timestamp) -> Service) {
-    let service = edit(world.view.service_by_name("job").unwrap(), world.now);
+fn write(world: &mut World, edit: impl FnOnce(&View, &Service, Timestamp) -> Service) {
+    let service = edit(&world.view, world.view.service_by_name("job").unwrap(), world.now);
     let view = world.view.clone();
     let mut tx = TxBuilder::new(&view, world.now);
-    tx.update(service);
+    update::write(&mut tx, service);
     world.commit(&tx.build());
 }
 
@@ -195,10 +195,10 @@ fn a_change_begins_the_next_run_and_ends_the_one_before() {
     for (task, end) in running.iter().zip([TaskState::Complete, TaskState::Failed]) {
         world.report(&task.id, end);
     }
-    write(&mut world, |service, now| {
+    write(&mut world, |view, service, now| {
         let mut spec = service.spec.clone().unwrap();
         spec.task.get_or_insert_default().force_update += 1;
-        update::updated(service, spec, now)
+        update::updated(view, service, spec, now)
     });
     world.settle();
     let ended: Vec<_> = tasks(&world).into_iter().filter(|task| task.starts_with("1.")).collect();
@@ -213,7 +213,7 @@ fn history_is_bounded_and_never_makes_a_place_forget_that_it_is_done() {
     world.add_service("job", Program::Finishes, replicated(2, 1));
     for _ in 0..12 {
         world.tick(10 * SECOND);
-        write(&mut world, |service, now| update::updated(service, service.spec.clone().unwrap(), now));
+        write(&mut world, |view, service, now| update::updated(view, service, service.spec.clone().unwrap(), now));
     }
     world.tick(60 * SECOND);
     // Five of each slot, the present one among them.
@@ -350,7 +350,7 @@ fn somebody_may_run_a_scheduled_job_between_its_ticks() {
         let mut service = service.clone();
         job::run_now(&mut service, now).map(|()| service)
     };
-    write(&mut world, |service, now| run_now(service, now).unwrap());
+    write(&mut world, |_, service, now| run_now(service, now).unwrap());
     world.settle();
     assert_eq!((tasks(&world), status(&world).runs[0].scheduled_at), (vec!["1.0 running".to_owned()], 0));
     let refused = run_now(world.view.service_by_name("job").unwrap(), world.now).unwrap_err();
@@ -462,7 +462,7 @@ proptest! {
                     }
                 }
                 Event::Settle => world.settle(),
-                Event::Asked => write(&mut world, |service, now| {
+                Event::Asked => write(&mut world, |_, service, now| {
                     let mut service = service.clone();
                     let _ = job::run_now(&mut service, now);
                     service

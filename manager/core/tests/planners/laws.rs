@@ -2,6 +2,7 @@
 
 mod history;
 mod moves;
+mod revisions;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,12 +24,14 @@ use skep_store::View;
 use self::{
     history::{Event, IMAGES, NODES, Wish, add_node, event, happen, label_anew},
     moves::{is_level, may_be_moved, moves, moves_are_for_the_better, moves_cost_nothing, moves_take_their_turn},
+    revisions::{as_many_revisions_as_are_needed, tasks_are_what_their_revisions_say},
 };
 use crate::world::{Planner, Program, World};
 
 /// Holds what a planner decided against the state it decided on.
 fn the_law(world: &World, planner: Planner, before: &View) {
     let (after, now) = (&world.view, world.now);
+    tasks_are_what_their_revisions_say(after);
     match planner {
         Planner::Scheduler => {
             placed_well(before, after);
@@ -44,7 +47,10 @@ fn the_law(world: &World, planner: Planner, before: &View) {
             moves_take_their_turn(before, after, now);
             moves_cost_nothing(before, after);
         }
-        Planner::Reaper => nothing_running_forgotten(before, after),
+        Planner::Reaper => {
+            nothing_running_forgotten(before, after);
+            as_many_revisions_as_are_needed(before, after);
+        }
         Planner::Allocator | Planner::Cron => {}
     }
 }
@@ -207,7 +213,7 @@ fn parallelism_kept(world: &World, before: &View) {
             };
             let turns = world.turns.get(&service.id).into_iter().flatten();
             let busy = turns
-                .filter(|(place, turn)| turn.version == service.spec_version && is_kept(place))
+                .filter(|(place, turn)| turn.version == service.revision && is_kept(place))
                 .filter(|(_, turn)| !turn.settled.is_some_and(is_calm))
                 .count() as u64;
             assert!(policy.parallelism == 0 || busy <= policy.parallelism, "{busy} are busy: {service:?}");
@@ -229,7 +235,7 @@ fn rollbacks_touch_only_what_is_wrong(before: &View, after: &View) {
     for task in made(before, after).filter(|task| task.cause() == TaskCause::Rollback) {
         let is_right = |old: &&Arc<Task>| {
             let stays = old.is_wanted() && !old.is_terminal() && is_heard_of(before, old);
-            stays && old.spec_version == task.spec_version
+            stays && old.revision == task.revision
         };
         let right = neighbours(before, task).find(is_right);
         assert!(right.is_none(), "{task:?} is made by a rollback beside {right:?}");
@@ -423,7 +429,7 @@ proptest! {
         };
         let status = world.view.service("web").unwrap().update_status.clone().unwrap();
         prop_assert_eq!(status.state(), expected, "{} of {} fail, {}", world.cursed.len(), replicas, ratio);
-        let is_new = |task: &&Arc<Task>| task.is_wanted() && task.spec_version > 0;
+        let is_new = |task: &&Arc<Task>| task.is_wanted() && task.revision > 1;
         let updated = world.view.tasks().filter(is_new).count() as u64;
         prop_assert!(updated == replicas || expected == UpdateState::Paused);
     }
@@ -455,6 +461,6 @@ fn a_leader_that_dies_between_two_entries_changes_nothing() {
     world.tick(Duration::from_secs(30));
     let status = world.view.service("web").unwrap().update_status.clone().unwrap();
     assert_eq!(status.state(), UpdateState::Completed);
-    let is_new = |task: &&Arc<Task>| task.state() == TaskState::Running && task.spec_version > 0;
+    let is_new = |task: &&Arc<Task>| task.state() == TaskState::Running && task.revision > 1;
     assert_eq!(world.view.tasks().filter(is_new).count(), 700);
 }

@@ -67,6 +67,8 @@ pub(crate) struct World {
     pub(crate) law: fn(&World, Planner, &View),
     ids: SeededIds,
     wake_at: Option<Timestamp>,
+    /// The highest number of a revision, by service id.
+    numbers: BTreeMap<String, u64>,
 }
 
 impl World {
@@ -81,6 +83,7 @@ impl World {
             law: |_, _, _| {},
             ids: SeededIds::new(seed),
             wake_at: None,
+            numbers: BTreeMap::new(),
         }
     }
 
@@ -140,23 +143,33 @@ impl World {
             .find(|id| !self.programs.contains_key(id))
             .expect("there is always another number");
         self.programs.insert(id.clone(), program);
-        let service = update::created(id, spec, self.now);
-        self.write(|tx| tx.create(service));
+        self.write_service(update::created(&self.view, id, spec, self.now));
     }
 
     pub(crate) fn update_service(&mut self, name: &str, edit: impl FnOnce(&mut ServiceSpec)) {
         let Some(service) = self.view.service_by_name(name) else { return };
         let mut spec = service.spec.clone().unwrap_or_default();
         edit(&mut spec);
-        let service = update::updated(service, spec, self.now);
-        self.write(|tx| tx.update(service));
+        self.write_service(update::updated(&self.view, service, spec, self.now));
     }
 
     pub(crate) fn roll_back(&mut self, name: &str) {
         let service = self.view.service_by_name(name).and_then(|service| update::rolled_back(service, self.now));
         if let Some(service) = service {
-            self.write(|tx| tx.update(service));
+            self.write_service(service);
         }
+    }
+
+    /// Back to a revision, if that is kept.
+    pub(crate) fn roll_back_to(&mut self, name: &str, number: u64) {
+        let Some(service) = self.view.service_by_name(name) else { return };
+        if let Ok(service) = update::rolled_back_to(&self.view, service, number, self.now) {
+            self.write_service(service);
+        }
+    }
+
+    fn write_service(&mut self, service: Service) {
+        self.write(|tx| update::write(tx, service));
     }
 
     pub(crate) fn request_rebalance(&mut self, name: &str) {
@@ -283,7 +296,7 @@ impl World {
         let image = task.spec.as_ref().and_then(|spec| spec.container.as_ref()).map(|container| &container.image);
         let of_image = image.and_then(|image| self.images.get(image));
         let program = of_image.or_else(|| self.programs.get(&task.service_id)).copied().unwrap_or_default();
-        let is_cursed = task.spec_version > 0 && self.cursed.contains(&task.slot);
+        let is_cursed = task.revision > 1 && self.cursed.contains(&task.slot);
         if is_cursed { Program::Crashes } else { program }
     }
 
@@ -313,6 +326,14 @@ impl World {
         self.commit(&tx.build());
     }
 
+    /// A revision's number is above all that its service ever had.
+    fn never_given_twice(&mut self, change: &Change) {
+        let Change::Create(AnyObject::Revision(new)) = change else { return };
+        let highest = self.numbers.entry(new.service_id.clone()).or_default();
+        assert!(new.number > *highest, "{new:?} comes after {highest}");
+        *highest = new.number;
+    }
+
     /// Keeps account of updates apart from what tasks carry.
     fn note_turn(&mut self, change: &Change) {
         let AnyObject::Task(task) = change.object() else { return };
@@ -322,8 +343,7 @@ impl World {
         if matches!(change, Change::Create(_)) {
             match task.cause() {
                 TaskCause::Update | TaskCause::Rollback => {
-                    let turn =
-                        Turn { task: task.id.clone(), made: self.now, version: task.spec_version, settled: None };
+                    let turn = Turn { task: task.id.clone(), made: self.now, version: task.revision, settled: None };
                     turns.insert(place, turn);
                 }
                 TaskCause::Replica => drop(turns.remove(&place)),
@@ -345,6 +365,7 @@ impl World {
         let (next, changes) = self.view.apply(self.view.version() + 1, transaction).expect("nobody else writes");
         for change in &changes.changes {
             never_back(change);
+            self.never_given_twice(change);
             self.note_turn(change);
         }
         self.view = next;

@@ -9,13 +9,13 @@ use std::{
 use futures::{Stream, StreamExt as _};
 use skep_proto::v1::{
     Availability, Cluster, CreateServiceRequest, ExplainReply, ExplainRequest, GetClusterRequest, GetObjectRequest,
-    JobRun, JournalEntry, ListNodesReply, ListNodesRequest, ListServicesReply, ListServicesRequest, ListTasksReply,
-    ListTasksRequest, ManagerStatus, Meta, Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus,
-    NodeVerdict, Object, Reachability, RebalanceServiceReply, RebalanceServiceRequest, RemoveNodeReply,
-    RemoveNodeRequest, RemoveServiceReply, Service, ServiceSpec, ServiceWithStatus, Task, TaskState, TaskStatus,
-    UpdateClusterRequest, UpdateNodeRequest, UpdateServiceRequest, WatchMessage, WatchRequest, WhatIfReply,
-    WhatIfRequest, control_server::Control, explain_request, object, rebalance_service_reply, service_spec::Mode,
-    watch_message::Action, what_if_reply, what_if_request,
+    JobRun, JournalEntry, ListNodesReply, ListNodesRequest, ListRevisionsReply, ListServicesReply, ListServicesRequest,
+    ListTasksReply, ListTasksRequest, ManagerStatus, Meta, Node, NodeDescription, NodeRole, NodeSpec, NodeState,
+    NodeStatus, NodeVerdict, Object, Reachability, RebalanceServiceReply, RebalanceServiceRequest, RemoveNodeReply,
+    RemoveNodeRequest, RemoveServiceReply, RollBackServiceRequest, Service, ServiceSpec, ServiceWithStatus, Task,
+    TaskState, TaskStatus, UpdateClusterRequest, UpdateNodeRequest, UpdateServiceRequest, WatchMessage, WatchRequest,
+    WhatIfReply, WhatIfRequest, control_server::Control, explain_request, list_revisions_reply, object,
+    rebalance_service_reply, service_spec::Mode, watch_message::Action, what_if_reply, what_if_request,
 };
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
@@ -101,7 +101,7 @@ impl State {
                 slot,
                 node_id: NODE.into(),
                 spec: spec.task.clone(),
-                spec_version: service.spec_version,
+                revision: service.revision,
                 service: spec.annotations.clone(),
                 status: Some(TaskStatus {
                     state: TaskState::Running.into(),
@@ -265,7 +265,7 @@ impl Control for SharedState {
             ),
             meta: Some(Meta { version, created_at: TIME, updated_at: TIME }),
             spec,
-            spec_version: version,
+            revision: version,
             ..Service::default()
         };
         state.services.insert(service.id.clone(), service.clone());
@@ -327,6 +327,31 @@ impl Control for SharedState {
         state.tasks.retain(|_, task| task.service_id != service.id);
         state.tell(Action::Remove, service, None);
         Ok(Response::new(RemoveServiceReply {}))
+    }
+
+    async fn roll_back_service(&self, request: Request<RollBackServiceRequest>) -> Answer<Service> {
+        let RollBackServiceRequest { key, version, to } = request.into_inner();
+        let mut state = self.lock();
+        let mut service = state.find_service(&key)?;
+        in_sequence(service.meta, version)?;
+        if service.revision != to {
+            service.meta = Some(Meta { version: state.next(), created_at: TIME, updated_at: TIME });
+            service.revision = to;
+            state.services.insert(service.id.clone(), service.clone());
+        }
+        Ok(Response::new(service))
+    }
+
+    async fn list_revisions(&self, request: Request<GetObjectRequest>) -> Answer<ListRevisionsReply> {
+        let service = self.lock().find_service(&request.into_inner().key)?;
+        let revision = |number, created_at| list_revisions_reply::Revision {
+            number,
+            created_at,
+            image: "demo:1".into(),
+            running_tasks: number,
+        };
+        let revisions = vec![revision(2, TIME), revision(1, 0)];
+        Ok(Response::new(ListRevisionsReply { revisions, current: service.revision, previous: Some(1) }))
     }
 
     async fn rebalance_service(&self, request: Request<RebalanceServiceRequest>) -> Answer<RebalanceServiceReply> {

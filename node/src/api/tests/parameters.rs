@@ -121,6 +121,8 @@ async fn endpoints_of_our_own_know_all_their_parameters() {
         (Method::POST, "/services/web/run", &[][..]),
         (Method::GET, "/services/web/runs", &[]),
         (Method::POST, "/services/web/rebalance", &["dry-run"]),
+        (Method::GET, "/services/web/revisions", &[]),
+        (Method::POST, "/services/web/rollback", &["version", "to"]),
         (Method::GET, "/skep/services/web/explain", &["since", "limit"]),
         (Method::GET, "/skep/tasks/web.1/explain", &["since", "limit"]),
         (Method::GET, "/skep/nodes/dk1/explain", &["since", "limit"]),

@@ -166,6 +166,27 @@ async fn a_service_is_spread_anew_or_only_asked_about() {
 }
 
 #[tokio::test]
+async fn revisions_are_listed_and_gone_back_to() {
+    let bench = Bench::new(Place::Manager);
+    bench.service("web", 1).await;
+    let (_, service) = bench.get("/services/web").await;
+    let rollback = |version: &Value, to: &str| format!("/services/web/rollback?version={version}&to={to}");
+    let version = &service["Version"]["Index"];
+    let refused = bench.ask(Method::POST, &rollback(version, "x"), String::new()).await;
+    assert_eq!(refused, (400, json!({ "message": "the revision to go back to must be a number" })));
+    let gone = bench.ask(Method::POST, &rollback(version, "7"), String::new()).await;
+    assert_eq!(gone, (200, json!({ "Warnings": null })));
+    let (_, listed) = bench.get("/services/web/revisions").await;
+    assert_eq!((&listed["Current"], &listed["Previous"]), (&json!(7), &json!(1)));
+    let first = json!({ "Number": 1, "Image": "demo:1", "RunningTasks": 1 });
+    assert_eq!((&listed["Revisions"][0]["Number"], &listed["Revisions"][1]), (&json!(2), &first));
+    let (_, service) = bench.get("/services/web").await;
+    let stayed = bench.ask(Method::POST, &rollback(&service["Version"]["Index"], "7"), String::new()).await;
+    assert_eq!(stayed, (200, json!({ "Warnings": ["the service is at revision 7 already"] })));
+    assert_eq!(bench.get("/services/nosuch/revisions").await.0, 404);
+}
+
+#[tokio::test]
 async fn a_node_is_shown_and_changed() {
     let bench = Bench::new(Place::Manager);
     let (_, nodes) = bench.get("/nodes?filters=%7B%22role%22%3A%5B%22manager%22%5D%7D").await;

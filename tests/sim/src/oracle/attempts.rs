@@ -46,7 +46,7 @@ fn predecessor<'a>(sight: &Sight<'a>, task: &Task) -> Option<&'a Task> {
     let has_ended = task.cause() == TaskCause::Restart;
     let fits = |other: &Task| {
         is_in_its_place(other)
-            && other.spec_version == task.spec_version
+            && other.revision == task.revision
             && other.is_wanted()
             && other.is_terminal() == has_ended
     };

@@ -85,12 +85,12 @@ impl Tasks {
 
     /// A task is made only for a service that is there, as the service is.
     fn made_for_its_service(&mut self, view: &View, task: &Task) -> Step {
-        let version = view.service(&task.service_id).map(|service| service.spec_version);
+        let version = view.service(&task.service_id).map(|service| service.revision);
         must!(
-            version.is_some_and(|version| task.spec_version <= version),
+            version.is_some_and(|version| task.revision <= version),
             "{} is made for version {} of {}, which is {version:?}",
             task.id,
-            task.spec_version,
+            task.revision,
             task.service_id
         );
         let spec = view.service(&task.service_id).and_then(|service| service.spec.as_ref());
@@ -191,14 +191,14 @@ fn may_start_first(view: &View, task: &Task) -> bool {
 fn within_parallelism(view: &View, task: &Task) -> Step {
     let is_updated = |task: &Task| matches!(task.cause(), TaskCause::Update | TaskCause::Rollback);
     let Some(service) = view.service(&task.service_id).filter(|_| is_updated(task)) else { return Ok(()) };
-    let Some(spec) = service.spec.as_ref().filter(|_| task.spec_version == service.spec_version) else { return Ok(()) };
+    let Some(spec) = service.spec.as_ref().filter(|_| task.revision == service.revision) else { return Ok(()) };
     let state = service.update_status.as_ref().map(|status| status.state()).unwrap_or_default();
     let rolls_back = matches!(state, UpdateState::RollbackStarted | UpdateState::RollbackPaused);
     let config = if rolls_back { spec.rollback } else { spec.update };
     let most = config.map_or(limits::UPDATE_PARALLELISM, |config| config.parallelism);
     let under_way = view.tasks_of_service(&service.id).filter(|other| {
         is_updated(other)
-            && other.spec_version == service.spec_version
+            && other.revision == service.revision
             && other.is_wanted()
             && other.state() < TaskState::Running
     });

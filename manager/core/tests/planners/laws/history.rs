@@ -47,6 +47,8 @@ pub(super) enum Event {
     /// The same again, by whatever policy it has: what was paused goes on.
     UpdateAgain(usize),
     RollBack(usize),
+    /// To the n-th of the revisions that are kept.
+    RollBackTo(usize, usize),
     Rebalance(usize),
     /// Whether its tasks are spread anew whenever that helps.
     RebalanceLabel(usize, bool),
@@ -140,10 +142,11 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
         1 => (node, any::<bool>()).prop_map(|(node, gradual)| {
             Event::DrainPace(node, if gradual { DrainPace::Gradual } else { DrainPace::AtOnce })
         }),
-        4 => (service.clone(), 0..IMAGES.len(), policy())
+        6 => (service.clone(), 0..IMAGES.len(), policy())
             .prop_map(|(service, image, policy)| Event::Update(service, image, policy)),
         1 => service.clone().prop_map(Event::UpdateAgain),
         1 => service.clone().prop_map(Event::RollBack),
+        2 => (service.clone(), 0..12usize).prop_map(|(service, nth)| Event::RollBackTo(service, nth)),
         1 => service.clone().prop_map(Event::Rebalance),
         1 => (service.clone(), any::<bool>()).prop_map(|(service, on)| Event::RebalanceLabel(service, on)),
         3 => (service.clone(), wish()).prop_map(|(service, wish)| Event::AddService(service, wish)),
@@ -178,6 +181,13 @@ pub(super) fn happen(world: &mut World, event: &Event) {
         }),
         Event::UpdateAgain(service) => world.update_service(SERVICES[*service], |_| {}),
         Event::RollBack(service) => world.roll_back(SERVICES[*service]),
+        Event::RollBackTo(service, nth) => {
+            let id = world.view.service_by_name(SERVICES[*service]).map(|service| service.id.clone());
+            let kept = world.view.revisions_of_service(&id.unwrap_or_default());
+            if let Some(number) = kept.get(*nth).map(|revision| revision.number) {
+                world.roll_back_to(SERVICES[*service], number);
+            }
+        }
         Event::Rebalance(service) => world.request_rebalance(SERVICES[*service]),
         Event::RebalanceLabel(service, on) => world.update_service(SERVICES[*service], |spec| set_rebalance(spec, *on)),
         Event::DrainPace(node, pace) => {
