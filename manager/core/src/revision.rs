@@ -14,6 +14,9 @@ use crate::task::TaskExt as _;
 /// Revisions of a service that are kept although nothing names them: so far one can go back.
 pub const KEPT: usize = 10;
 
+/// The feature level that revisions need.
+const LEVEL: u32 = 1;
+
 /// Revisions listed at most. There are more only where as many tasks have not been updated for as long.
 const MAX_LISTED: usize = 100;
 
@@ -31,8 +34,8 @@ pub struct Listed {
 }
 
 /// Whether services have revisions: every manager must know what they are.
-pub(crate) fn are_kept(_view: &View) -> bool {
-    true
+pub(crate) fn are_kept(view: &View) -> bool {
+    view.feature_level() >= LEVEL
 }
 
 /// Gives a service whose tasks are to be others the number of a new revision. Of a service from before there were
@@ -56,8 +59,9 @@ pub(crate) fn record(tx: &mut TxBuilder<'_>, old: Option<&Service>, new: &Servic
         let id = revision_id(&service.id, service.revision);
         tx.expect(ObjectKind::Revision, &id);
         if tx.view().revision(&service.id, service.revision).is_none() {
-            let (service_id, spec) = (service.id.clone(), service.spec.clone());
-            tx.create(ServiceRevision { id, meta: None, service_id, number: service.revision, spec });
+            // The service that is written before it has its spec, as the one in force or the one before.
+            let (service_id, number) = (service.id.clone(), service.revision);
+            tx.create(ServiceRevision { id, meta: None, service_id, number, spec: None });
         }
     }
 }
@@ -102,12 +106,20 @@ pub fn listed(view: &View, service: &Service) -> Vec<Listed> {
 #[cfg(test)]
 mod tests {
     use skep_common::clock::Timestamp;
-    use skep_proto::v1::{ReplicatedService, Task, TaskSpec, TaskStatus, service_spec::Mode};
+    use skep_proto::v1::{Cluster, ReplicatedService, Task, TaskSpec, TaskStatus, service_spec::Mode};
 
     use super::*;
     use crate::update;
 
     const NOW: Timestamp = Timestamp(7);
+
+    /// A cluster that knows revisions.
+    fn empty() -> View {
+        let empty = View::default();
+        let mut tx = TxBuilder::new(&empty, NOW);
+        tx.create(Cluster { id: "c".into(), feature_level: LEVEL, ..Cluster::default() });
+        empty.apply(1, &tx.build()).unwrap().0
+    }
 
     /// So many replicas of what differs by a number.
     fn spec(what: u64, replicas: u64) -> ServiceSpec {
@@ -132,7 +144,7 @@ mod tests {
 
     #[test]
     fn numbers_count_what_concerns_tasks() {
-        let empty = View::default();
+        let empty = empty();
         let mut view = write(&empty, update::created(&empty, "s".into(), spec(0, 1), NOW));
         let at = |view: &View| {
             let service = view.service("s").unwrap();
@@ -153,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_service_from_before_there_were_revisions_gets_them_with_its_next_update() {
-        let empty = View::default();
+        let empty = empty();
         let old = Service { id: "s".into(), spec: Some(spec(0, 1)), revision: 4, ..Service::default() };
         let mut tx = TxBuilder::new(&empty, NOW);
         tx.create(old);
@@ -176,7 +188,7 @@ mod tests {
 
     #[test]
     fn the_last_ten_are_kept_and_what_is_named() {
-        let empty = View::default();
+        let empty = empty();
         let mut view = write(&empty, update::created(&empty, "s".into(), spec(0, 1), NOW));
         for what in 1..15 {
             view = change(&view, spec(what, 1));
@@ -197,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_revision_is_listed_with_the_tasks_that_run_it() {
-        let empty = View::default();
+        let empty = empty();
         let mut view = write(&empty, update::created(&empty, "s".into(), spec(0, 1), NOW));
         view = change(&view, spec(1, 1));
         let mut tx = TxBuilder::new(&view, NOW);
@@ -215,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_revision_never_changes() {
-        let empty = View::default();
+        let empty = empty();
         let view = write(&empty, update::created(&empty, "s".into(), spec(0, 1), NOW));
         let mut tx = TxBuilder::new(&view, NOW);
         tx.update(view.revision("s", 1).unwrap().clone());
@@ -228,5 +240,19 @@ mod tests {
             ..ServiceRevision::default()
         });
         assert!(view.apply(9, &tx.build()).is_err(), "that is the id of another");
+    }
+
+    #[test]
+    fn below_the_level_versions_are_what_they_were() {
+        let empty = View::default();
+        let mut view = write(&empty, update::created(&empty, "s".into(), spec(0, 1), NOW));
+        view = view.skip(5);
+        view = change(&view, spec(1, 1));
+        view = view.skip(9);
+        let before = view.version();
+        let at = |view: &View| view.service("s").map(|it| (it.revision, it.previous_revision, it.last_revision));
+        assert_eq!((at(&view), before), (Some((1, 0, 0)), 9));
+        view = change(&view, spec(2, 1));
+        assert_eq!((at(&view), numbers(&view)), (Some((6, 1, 0)), Vec::new()), "the version it had");
     }
 }

@@ -5,6 +5,8 @@
 //!
 //! Invariant: two specs of a service with equal revisions ask for equal tasks.
 
+use std::sync::Arc;
+
 use skep_common::clock::Timestamp;
 use skep_proto::v1::{
     EndpointSpec, Placement, Service, ServiceSpec, Task, TaskSpec, UpdateState, UpdateStatus, service_spec::Mode,
@@ -55,9 +57,14 @@ pub fn updated(view: &View, service: &Service, spec: ServiceSpec, now: Timestamp
 
 /// Writes a service that is new or changed, and the revisions it begins.
 pub fn write<'a, 'b>(tx: &'b mut TxBuilder<'a>, service: Service) -> &'b mut TxBuilder<'a> {
-    let old = tx.view().service(&service.id);
+    let (old, service) = (tx.view().service(&service.id), Arc::new(service));
+    if old.is_some() {
+        tx.update(service.clone())
+    } else {
+        tx.create(service.clone())
+    };
     revision::record(tx, old.map(|old| &**old), &service);
-    if old.is_some() { tx.update(service) } else { tx.create(service) }
+    tx
 }
 
 /// The service with the spec it had before, so that doing it twice changes nothing; `None` when it had none. A job is not
@@ -264,7 +271,10 @@ mod tests {
     }
     #[test]
     fn a_service_goes_back_to_what_is_kept_and_nowhere_else() {
-        let mut view = View::default();
+        let empty = View::default();
+        let mut tx = TxBuilder::new(&empty, NOW);
+        tx.create(skep_proto::v1::Cluster { id: "c".into(), feature_level: 1, ..Default::default() });
+        let mut view = empty.apply(1, &tx.build()).unwrap().0;
         let write = |view: &View, service: Service| {
             let mut tx = TxBuilder::new(view, NOW);
             super::write(&mut tx, service);

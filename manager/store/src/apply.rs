@@ -287,6 +287,7 @@ impl Run<'_> {
         if let Some((name, by)) = self.after.tables().name_taken(&object) {
             return Err(ApplyError::Taken { kind: object.kind(), name, by });
         }
+        self.after.fill_in(&mut object)?;
         self.after.share(&mut object, found.after.as_ref());
         *object.meta_mut() = Meta { version: self.index, created_at, updated_at: self.now };
         self.after.put(found.place, object.clone());

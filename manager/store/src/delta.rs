@@ -31,7 +31,7 @@ fn small_update(view: &View, object: &Object, now: i64) -> Option<Action> {
             let old = view.node(&new.id).filter(|old| old.version() == new.version())?;
             node_change(old, new).map(Action::ChangeNode)
         }
-        object::Object::Service(_) | object::Object::Cluster(_) => None,
+        object::Object::Service(_) | object::Object::Cluster(_) | object::Object::Revision(_) => None,
     }
 }
 
@@ -76,7 +76,7 @@ fn task_change(old: &Task, new: &Task, now: i64) -> Option<TaskChange> {
         slot,
         node_id,
         spec,
-        spec_version,
+        revision,
         service,
         status,
         desired_state,
@@ -86,9 +86,12 @@ fn task_change(old: &Task, new: &Task, now: i64) -> Option<TaskChange> {
         replaces,
         generic_resources,
         endpoint,
+        // Nothing is left out of a task of a state.
+        spec_of_revision: _,
+        service_of_revision: _,
     } = new;
-    let stays = (service_id, slot, spec_version, job_iteration, cause, replaces)
-        == (&old.service_id, &old.slot, &old.spec_version, &old.job_iteration, &old.cause, &old.replaces)
+    let stays = (service_id, slot, revision, job_iteration, cause, replaces)
+        == (&old.service_id, &old.slot, &old.revision, &old.job_iteration, &old.cause, &old.replaces)
         && (spec, service, endpoint) == (&old.spec, &old.service, &old.endpoint);
     if !stays || is_unset(old.status.as_ref(), status.as_ref()) || is_unset(old.restart.as_ref(), restart.as_ref()) {
         return None;

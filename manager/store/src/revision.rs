@@ -1,10 +1,17 @@
-//! Revisions of services: how they are found.
+//! Revisions of services: how they are found, and what tasks have of them.
+//!
+//! A task of a state has its spec, and its service's name and labels. In memory they are the revision's own, and where a task
+//! is written, into the log when it is made and into snapshots, they are left out and only said to be the revision's.
+//! Invariant: what was left out comes back the same; a task that differs from its revision, or has none, carries its own.
 
 use std::sync::Arc;
 
-use skep_proto::v1::ServiceRevision;
+use skep_proto::{
+    Shared,
+    v1::{Annotations, ObjectKind, Service, ServiceRevision, ServiceSpec, Task, TaskSpec},
+};
 
-use crate::view::View;
+use crate::{apply::ApplyError, kinds::AnyObject, view::View};
 
 /// The id of a service's revision.
 pub fn revision_id(service_id: &str, number: u64) -> String {
@@ -28,4 +35,126 @@ impl View {
         revisions.sort_by_key(|revision| revision.number);
         revisions
     }
+
+    /// Leaves out of a task that is written what its revision says as well.
+    pub(crate) fn leave_out(&self, task: &mut Shared<Task>) {
+        let revision = self.revision(&task.service_id, task.revision);
+        let Some(spec) = revision.and_then(|revision| revision.spec.as_ref()) else { return };
+        let spec_of_revision = task.spec.is_some() && task.spec == spec.task;
+        let service_of_revision = task.service.is_some() && task.service == spec.annotations;
+        if spec_of_revision || service_of_revision {
+            let task = &mut **task;
+            task.spec.take_if(|_| spec_of_revision);
+            task.service.take_if(|_| service_of_revision);
+            (task.spec_of_revision, task.service_of_revision) = (spec_of_revision, service_of_revision);
+        }
+    }
+
+    /// Puts in what was left out: of a task that its revision has, and of a revision that its service has.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub(crate) fn fill_in(&self, object: &mut AnyObject) -> Result<(), ApplyError> {
+        match object {
+            AnyObject::Task(task) => self.fill_in_task(task),
+            AnyObject::Revision(revision) if revision.spec.is_none() => {
+                let missing = || ApplyError::NotFound { kind: ObjectKind::Service, id: revision.service_id.clone() };
+                let service = self.service(&revision.service_id).ok_or_else(missing)?;
+                let spec = match revision.number {
+                    number if number == service.revision => service.spec.clone(),
+                    number if number == service.previous_revision => service.previous_spec.clone(),
+                    _ => None,
+                };
+                Arc::make_mut(revision).spec = Some(spec.ok_or_else(missing)?);
+                Ok(())
+            }
+            AnyObject::Revision(_) | AnyObject::Service(_) | AnyObject::Node(_) | AnyObject::Cluster(_) => Ok(()),
+        }
+    }
+
+    fn fill_in_task(&self, task: &mut Arc<Task>) -> Result<(), ApplyError> {
+        if !task.spec_of_revision && !task.service_of_revision {
+            return Ok(());
+        }
+        let missing =
+            || ApplyError::NotFound { kind: ObjectKind::Revision, id: revision_id(&task.service_id, task.revision) };
+        let revision = self.revision(&task.service_id, task.revision).and_then(|revision| revision.spec.as_ref());
+        let of_revision = revision.ok_or_else(missing)?;
+        let spec = of_revision.task.as_ref().filter(|_| task.spec_of_revision).cloned();
+        let service = of_revision.annotations.as_ref().filter(|_| task.service_of_revision).cloned();
+        if (spec.is_some(), service.is_some()) != (task.spec_of_revision, task.service_of_revision) {
+            return Err(missing());
+        }
+        let task = Arc::make_mut(task);
+        (task.spec_of_revision, task.service_of_revision) = (false, false);
+        task.spec = spec.or(task.spec.take());
+        task.service = service.or(task.service.take());
+        Ok(())
+    }
+
+    /// What an object has of a spec becomes, where it is equal, the very message that others have: so it is in memory once,
+    /// and not for every task and version. It came apart on its way through the log.
+    pub(crate) fn share(&self, object: &mut AnyObject, before: Option<&AnyObject>) {
+        match (object, before) {
+            (AnyObject::Task(task), Some(AnyObject::Task(before))) => {
+                share_task(task, before.spec.as_ref(), before.service.as_ref());
+            }
+            (AnyObject::Task(task), _) => {
+                let revision = self.revision(&task.service_id, task.revision);
+                let of_service = || self.service(&task.service_id).and_then(|service| service.spec.as_ref());
+                if let Some(spec) = revision.and_then(|revision| revision.spec.as_ref()).or_else(of_service) {
+                    share_task(task, spec.task.as_ref(), spec.annotations.as_ref());
+                }
+            }
+            (AnyObject::Revision(revision), _) => {
+                let known = self.service(&revision.service_id).map(|service| specs(service));
+                share_specs([&mut Arc::make_mut(revision).spec], known.into_iter().flatten());
+            }
+            (AnyObject::Service(service), before) => {
+                let before = match before {
+                    Some(AnyObject::Service(before)) => Some(specs(before)),
+                    _ => None,
+                };
+                let revision = self.revision(&service.id, service.revision).map(|revision| revision.spec.as_ref());
+                let known = revision.into_iter().chain(before.into_iter().flatten());
+                let service = Arc::make_mut(service);
+                share_specs([&mut service.spec, &mut service.previous_spec], known);
+            }
+            (AnyObject::Node(_) | AnyObject::Cluster(_), _) => {}
+        }
+    }
+}
+
+fn specs(service: &Service) -> [Option<&ServiceSpec>; 2] {
+    [service.spec.as_ref(), service.previous_spec.as_ref()]
+}
+
+fn share_task(task: &mut Arc<Task>, spec: Option<&Shared<TaskSpec>>, service: Option<&Shared<Annotations>>) {
+    if let Some(spec) = other(task.spec.as_ref(), spec) {
+        Arc::make_mut(task).spec = Some(spec.clone());
+    }
+    if let Some(service) = other(task.service.as_ref(), service) {
+        Arc::make_mut(task).service = Some(service.clone());
+    }
+}
+
+fn share_specs<'a, const N: usize>(
+    mine: [&mut Option<ServiceSpec>; N],
+    known: impl Iterator<Item = Option<&'a ServiceSpec>> + Clone,
+) {
+    for mine in mine.into_iter().flatten() {
+        for known in known.clone().flatten() {
+            if let Some(task) = other(mine.task.as_ref(), known.task.as_ref()) {
+                mine.task = Some(task.clone());
+            }
+            if let Some(annotations) = other(mine.annotations.as_ref(), known.annotations.as_ref()) {
+                mine.annotations = Some(annotations.clone());
+            }
+        }
+    }
+}
+
+/// The other message, where it says the same and is not the same in memory.
+fn other<'a, T: PartialEq>(mine: Option<&Shared<T>>, other: Option<&'a Shared<T>>) -> Option<&'a Shared<T>> {
+    other.filter(|other| mine.is_some_and(|mine| !mine.is_same(other) && mine == *other))
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: equal states give equal sequences, so equal bytes.
 
-use skep_proto::v1::{Object, SnapshotHeader};
+use skep_proto::v1::{Object, SnapshotHeader, object};
 
 use crate::{kinds::AnyObject, view::View};
 
@@ -20,6 +20,9 @@ pub enum RestoreError {
     /// An object of a kind this version does not know.
     #[error("the snapshot holds an object of an unknown kind")]
     UnknownKind,
+    /// A task that is said to be what a revision says that is not there, or does not say it.
+    #[error("the snapshot does not hold what task {0} is made from")]
+    NoRevision(String),
     /// An id that comes twice.
     #[error("the snapshot holds {0} twice")]
     Twice(String),
@@ -33,7 +36,13 @@ impl View {
 
     /// Every object, in the order of a snapshot.
     pub fn snapshot(&self) -> impl Iterator<Item = Object> + '_ {
-        self.objects().map(AnyObject::into_proto)
+        self.objects().map(|object| {
+            let mut object = object.into_proto();
+            if let Some(object::Object::Task(task)) = &mut object.object {
+                self.leave_out(task);
+            }
+            object
+        })
     }
 
     /// The state that a snapshot describes.
@@ -48,6 +57,7 @@ impl View {
             if view.object(object.kind(), object.id()).is_some() {
                 return Err(RestoreError::Twice(object.id().to_owned()));
             }
+            view.fill_in(&mut object).map_err(|_| RestoreError::NoRevision(object.id().to_owned()))?;
             view.share(&mut object, None);
             view.put(None, object);
             found += 1;

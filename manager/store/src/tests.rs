@@ -3,15 +3,17 @@
 mod deltas;
 mod history;
 mod model;
+mod revisions;
 mod transactions;
 mod watching;
 
 use skep_common::clock::Timestamp;
 use skep_proto::v1::{
-    Annotations, Node, NodeDescription, NodeSpec, Service, ServiceSpec, Task, TaskState, TaskStatus, Transaction,
+    Annotations, Node, NodeDescription, NodeSpec, Service, ServiceRevision, ServiceSpec, Task, TaskSpec, TaskState,
+    TaskStatus, Transaction,
 };
 
-use crate::{StoreObject, TxBuilder, View};
+use crate::{StoreObject, TxBuilder, View, revision_id};
 
 fn service(id: &str, name: &str) -> Service {
     let annotations = Annotations { name: name.into(), ..Annotations::default() };
@@ -39,6 +41,23 @@ fn task(id: &str, service: &str, slot: u64, node: &str, state: TaskState) -> Tas
         status: Some(status),
         ..Task::default()
     }
+}
+
+/// A revision of a service, whose tasks are told by its number.
+fn revision(service: &str, number: u64) -> ServiceRevision {
+    let spec = ServiceSpec { task: Some(made_from(number).into()), ..self::service("", "web").spec.unwrap() };
+    ServiceRevision {
+        id: revision_id(service, number),
+        service_id: service.into(),
+        number,
+        spec: Some(spec),
+        ..ServiceRevision::default()
+    }
+}
+
+/// What tasks of a revision are made from.
+fn made_from(number: u64) -> TaskSpec {
+    TaskSpec { force_update: number, ..TaskSpec::default() }
 }
 
 fn with(view: &View, write: impl FnOnce(&mut TxBuilder<'_>)) -> Transaction {

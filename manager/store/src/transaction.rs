@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use skep_common::clock::Timestamp;
-use skep_proto::v1::{Action, AssignRaftId, ManagerStatus, Node, ObjectKind, ObjectRef, Transaction, action};
+use skep_proto::v1::{Action, AssignRaftId, ManagerStatus, Node, ObjectKind, ObjectRef, Transaction, action, object};
 
 use crate::{delta, object::IntoObject, view::View};
 
@@ -28,7 +28,7 @@ impl<'a> TxBuilder<'a> {
         self.view
     }
 
-    /// A new object. Its meta is set when it is applied.
+    /// A new object. Its meta is set when it is applied. Of a task is left out what its revision says.
     pub fn create(&mut self, object: impl IntoObject) -> &mut Self {
         let create = self.creating(object);
         self.push(create)
@@ -88,7 +88,11 @@ impl<'a> TxBuilder<'a> {
 
     /// What [`create`](Self::create) adds.
     pub fn creating(&self, object: impl IntoObject) -> Action {
-        Action { action: Some(action::Action::Create(object.into_object())) }
+        let mut new = object.into_object();
+        if let Some(object::Object::Task(task)) = &mut new.object {
+            self.view.leave_out(task);
+        }
+        Action { action: Some(action::Action::Create(new)) }
     }
 
     /// What [`update`](Self::update) adds.

@@ -4,10 +4,7 @@
 
 use std::sync::Arc;
 
-use skep_proto::{
-    Shared,
-    v1::{Annotations, Cluster, Node, ObjectKind, Service, Task, TaskSpec, TaskState},
-};
+use skep_proto::v1::{Cluster, Node, ObjectKind, Service, Task, TaskState};
 
 use crate::{
     index::Index,
@@ -157,18 +154,6 @@ impl View {
         self.version = version;
     }
 
-    /// What a task has of its service becomes, where it is equal, the very message that the task had before, or else the
-    /// service's own: so it is in memory once, and not for every task and version. It came apart on its way through the
-    /// log.
-    pub(crate) fn share(&self, object: &mut AnyObject, before: Option<&AnyObject>) {
-        let AnyObject::Task(task) = object else { return };
-        if let Some(AnyObject::Task(before)) = before {
-            share(task, before.spec.as_ref(), before.service.as_ref());
-        } else if let Some(spec) = self.service(&task.service_id).and_then(|service| service.spec.as_ref()) {
-            share(task, spec.task.as_ref(), spec.annotations.as_ref());
-        }
-    }
-
     /// Puts an object in place of the one with its id, which has this place; `None`: there is none.
     pub(crate) fn put(&mut self, place: Option<Place>, object: AnyObject) {
         let state = Arc::make_mut(&mut self.state);
@@ -200,18 +185,6 @@ fn is_early(state: TaskState) -> bool {
 /// An id that a field holds, if it holds one.
 fn named(id: &str) -> Option<&str> {
     Some(id).filter(|id| !id.is_empty())
-}
-
-fn share(task: &mut Arc<Task>, spec: Option<&Shared<TaskSpec>>, service: Option<&Shared<Annotations>>) {
-    fn equal<'a, T: PartialEq>(mine: Option<&Shared<T>>, other: Option<&'a Shared<T>>) -> Option<&'a Shared<T>> {
-        other.filter(|other| mine.is_some_and(|mine| !mine.is_same(other) && mine == *other))
-    }
-    if let Some(spec) = equal(task.spec.as_ref(), spec) {
-        Arc::make_mut(task).spec = Some(spec.clone());
-    }
-    if let Some(service) = equal(task.service.as_ref(), service) {
-        Arc::make_mut(task).service = Some(service.clone());
-    }
 }
 
 impl Indexes {

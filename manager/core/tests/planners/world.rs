@@ -5,14 +5,14 @@ use std::{
     time::Duration,
 };
 
-use skep_common::{clock::Timestamp, id::SeededIds};
+use skep_common::{clock::Timestamp, feature_level::FEATURE_LEVEL, id::SeededIds};
 use skep_core::{
     Plan, Scope, allocator, cron, orchestrator, reaper, scheduler, status, status::Report, task::TaskExt, update,
 };
 use skep_proto::v1::{
-    Availability, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, ObjectKind, Platform, ReplicatedService,
-    Resources, Service, ServiceSpec, Task, TaskCause, TaskState, TaskStatus, TaskStatusUpdate, Transaction,
-    service_spec::Mode,
+    Availability, Cluster, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, ObjectKind, Platform,
+    ReplicatedService, Resources, Service, ServiceSpec, Task, TaskCause, TaskState, TaskStatus, TaskStatusUpdate,
+    Transaction, service_spec::Mode,
 };
 use skep_store::{AnyObject, Change, TxBuilder, View};
 
@@ -73,9 +73,13 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
+        let now = Timestamp::from_secs(1_000_000);
+        let empty = View::default();
+        let mut tx = TxBuilder::new(&empty, now);
+        tx.create(Cluster { id: "cluster".into(), feature_level: FEATURE_LEVEL, ..Cluster::default() });
         Self {
-            view: View::default(),
-            now: Timestamp::from_secs(1_000_000),
+            view: empty.apply(1, &tx.build()).expect("nothing is there yet").0,
+            now,
             programs: BTreeMap::new(),
             images: BTreeMap::new(),
             cursed: BTreeSet::new(),

@@ -8,13 +8,14 @@ use proptest::prelude::*;
 use skep_proto::{
     Message as _,
     v1::{
-        Action, AssignRaftId, NodeChange, NodeDescription, Object, ObjectKind, ObjectRef, Service, SnapshotHeader,
-        Task, TaskAssignment, TaskChange, TaskState, TaskStatusChange, Transaction, action::Action as Step,
+        Action, AssignRaftId, NodeChange, NodeDescription, Object, ObjectKind, ObjectRef, Service, ServiceRevision,
+        SnapshotHeader, Task, TaskAssignment, TaskChange, TaskState, TaskStatusChange, Transaction,
+        action::Action as Step,
     },
 };
 
-use super::{TapVersion as _, model::Model, node, service, task};
-use crate::{AnyObject, ChangeSet, Selector, Store, StoreObject, View};
+use super::{TapVersion as _, made_from, model::Model, node, revision, service, task};
+use crate::{AnyObject, ChangeSet, Selector, Store, StoreObject, View, revision_id};
 
 const STATES: [TaskState; 4] = [TaskState::New, TaskState::Pending, TaskState::Running, TaskState::Failed];
 
@@ -23,18 +24,45 @@ const STATES: [TaskState; 4] = [TaskState::New, TaskState::Pending, TaskState::R
 fn object() -> impl Strategy<Value = Object> {
     let version = prop_oneof![Just(0), 1..20u64];
     let any = prop_oneof![
-        (0..5u8, 0..4u8, version.clone())
-            .prop_map(|(id, name, version)| at(service(&id_of(id), &name_of(name)), version)),
+        (0..5u8, 0..4u8, version.clone(), (0..3u64, 0..3u64, any::<bool>())).prop_map(
+            |(id, name, version, (revision, previous_revision, updated))| {
+                let made = service(&id_of(id), &name_of(name));
+                let previous_spec = updated.then(|| self::revision("", previous_revision).spec.unwrap());
+                at(Service { revision, previous_revision, previous_spec, ..made }, version)
+            }
+        ),
         (0..3u8, 0..2u8, version.clone())
             .prop_map(|(id, host, version)| at(node(&id_of(id), &format!("host{host}"), &name_of(id)), version)),
-        (0..8u8, (0..3u8, 0..3u64), 0..3u8, 0..STATES.len(), version).prop_map(
-            |(id, (of, slot), on, state, version)| at(
-                task(&id_of(id), &id_of(of), slot, &name_of(on), STATES[state]),
+        (0..3u8, 0..3u64, any::<bool>(), any::<bool>()).prop_map(|(of, number, right, whole)| {
+            let revision = revision(&id_of(of), number);
+            let id = if right { revision.id.clone() } else { id_of(of) };
+            ServiceRevision { id, spec: revision.spec.filter(|_| whole), ..revision }.into()
+        }),
+        (0..8u8, (0..3u8, 0..3u64), 0..3u8, 0..STATES.len(), version, made()).prop_map(
+            |(id, (of, slot), on, state, version, made)| at(
+                Task { id: id_of(id), ..made_as(made, task("", &id_of(of), slot, &name_of(on), STATES[state])) },
                 version
             )
         ),
     ];
     any.prop_map(AnyObject::into_proto)
+}
+
+/// The revision of a task, what is left out of it as the revision's, and what it carries.
+fn made() -> impl Strategy<Value = (u64, [bool; 2], Option<u64>)> {
+    (0..3u64, any::<[bool; 2]>(), prop::option::of(0..3u64))
+}
+
+fn made_as((number, [spec, service], own): (u64, [bool; 2], Option<u64>), task: Task) -> Task {
+    let annotations = revision("", 0).spec.unwrap().annotations;
+    Task {
+        revision: number,
+        spec: own.filter(|_| !spec).map(|own| made_from(own).into()),
+        service: annotations.filter(|_| !service && own.is_some()),
+        spec_of_revision: spec,
+        service_of_revision: service,
+        ..task
+    }
 }
 
 fn at<T: StoreObject + Into<AnyObject>>(object: T, version: u64) -> AnyObject {
@@ -51,11 +79,8 @@ fn name_of(n: u8) -> String {
 }
 
 fn reference() -> impl Strategy<Value = ObjectRef> {
-    (0..4i32, 0..8u8, prop_oneof![Just(0), 1..20u64]).prop_map(|(kind, id, version)| ObjectRef {
-        kind,
-        id: id_of(id),
-        version,
-    })
+    let id = prop_oneof![4 => (0..8u8).prop_map(id_of), 1 => (0..3u8, 0..3u64).prop_map(|(of, n)| revision_id(&id_of(of), n))];
+    (0..5i32, id, prop_oneof![Just(0), 1..20u64]).prop_map(|(kind, id, version)| ObjectRef { kind, id, version })
 }
 
 fn task_change() -> impl Strategy<Value = TaskChange> {
@@ -218,6 +243,8 @@ proptest! {
             let _refused_here_as_there = restored.commit(*index, transaction);
         }
         prop_assert_eq!(bytes(&restored.view()), end);
+        prop_assert_eq!(sorted(&restored.view()), sorted(&live.view()));
+        prop_assert_eq!(sorted(&restore(&bytes(&live.view()))), sorted(&live.view()));
 
         let mut mirror: BTreeMap<(ObjectKind, String), AnyObject> = BTreeMap::new();
         while let Some(Some(event)) = watcher.next().now_or_never() {

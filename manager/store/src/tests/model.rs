@@ -61,12 +61,20 @@ impl Model {
                     if key.1.is_empty() || self.objects.contains_key(&key) {
                         return None;
                     }
+                    if let object::Object::Revision(new) = &new
+                        && key.1 != format!("{}.{}", new.service_id, new.number)
+                    {
+                        return None;
+                    }
                     self.put(new, Meta { version: index, created_at: transaction.now, updated_at: transaction.now })?;
                 }
                 Action::Update(new) => {
                     let new = new.object?;
                     let key = key(&new);
                     let version = meta(&new).version;
+                    if matches!(new, object::Object::Revision(_)) {
+                        return None;
+                    }
                     before.is_at(&ObjectRef { kind: key.0, id: key.1.clone(), version }).then_some(())?;
                     let created_at = meta(self.objects.get(&key)?).created_at;
                     self.put(new, Meta { version: index, created_at, updated_at: transaction.now })?;
@@ -116,7 +124,7 @@ impl Model {
         Some((before.objects.get(&key)?.clone(), Meta { created_at, ..meta }))
     }
 
-    fn put(&mut self, object: object::Object, meta: Meta) -> Option<()> {
+    fn put(&mut self, mut object: object::Object, meta: Meta) -> Option<()> {
         let key = key(&object);
         if let object::Object::Service(service) = &object {
             let taken = self.objects.iter().any(|(other, object)| {
@@ -126,6 +134,30 @@ impl Model {
             if taken {
                 return None;
             }
+        }
+        if let object::Object::Task(task) = &mut object
+            && (task.spec_of_revision || task.service_of_revision)
+        {
+            let key = (ObjectKind::Revision as i32, format!("{}.{}", task.service_id, task.revision));
+            let object::Object::Revision(revision) = self.objects.get(&key)? else { return None };
+            let spec = revision.spec.clone()?;
+            if task.spec_of_revision {
+                task.spec = Some(spec.task?);
+            }
+            if task.service_of_revision {
+                task.service = Some(spec.annotations?);
+            }
+            (task.spec_of_revision, task.service_of_revision) = (false, false);
+        }
+        if let object::Object::Revision(revision) = &mut object
+            && revision.spec.is_none()
+        {
+            let key = (ObjectKind::Service as i32, revision.service_id.clone());
+            let object::Object::Service(service) = self.objects.get(&key)? else { return None };
+            let is_current = service.revision == revision.number;
+            let is_previous = service.previous_revision == revision.number;
+            let of_service = if is_current { &service.spec } else { &service.previous_spec };
+            revision.spec = Some(of_service.clone().filter(|_| is_current || is_previous)?);
         }
         let mut stored = any(&object);
         *stored.meta_mut() = meta;
