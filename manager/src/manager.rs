@@ -342,6 +342,12 @@ impl Manager {
         self.inner.strangers.trouble(raft.leader_silence()).filter(|_| !leads)
     }
 
+    /// Bytes of the entries this manager has appended to its Raft log since it started: what is written, whatever was purged since.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        self.inner.swarm.raft.log_bytes()
+    }
+
     /// This manager's place in the swarm, as it changes.
     pub fn status(&self) -> watch::Receiver<ManagerStatus> {
         self.inner.status.clone()

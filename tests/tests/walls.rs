@@ -33,6 +33,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ),
     ("skep", &["skep-proto", "skep-common", "skep-dockerapi", "skep-node", "skep-shim"]),
     ("skep-sim", &["skep-proto", "skep-common", "skep-store", "skep-core", "skep-worker"]),
+    ("skep-scale", &["skep-proto", "skep-common", "skep-ca", "skep-manager", "skep-worker", "skep-runtime"]),
     ("skep-tests", &[]),
 ];
 

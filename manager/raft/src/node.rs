@@ -338,6 +338,12 @@ impl RaftNode {
         self.0.log.is_short()
     }
 
+    /// Bytes of the entries this member has appended to its log since it started, as they are on disk, without what the
+    /// database takes around them.
+    pub fn log_bytes(&self) -> u64 {
+        self.0.log.appended_bytes()
+    }
+
     /// The members, by Raft id.
     pub fn members(&self) -> Vec<MemberHealth> {
         self.0.members.list()

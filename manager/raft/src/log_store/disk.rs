@@ -151,6 +151,8 @@ pub(crate) struct Disk {
     first: AtomicU64,
     /// Whether more is to go.
     unswept: AtomicBool,
+    /// Bytes of the entries that were appended since the file was opened.
+    appended: AtomicU64,
     room: Option<Room>,
 }
 
@@ -175,8 +177,8 @@ impl Disk {
             DatabaseError::Storage(storage) => DiskError::Redb(storage.into()),
             other => DiskError::Redb(other.into()),
         })?;
-        let (first, unswept) = (AtomicU64::new(0), AtomicBool::new(false));
-        Ok(Self { file, seal, database: RwLock::new(Some(database)), first, unswept, room: None })
+        let (first, unswept, appended) = (AtomicU64::new(0), AtomicBool::new(false), AtomicU64::new(0));
+        Ok(Self { file, seal, database: RwLock::new(Some(database)), first, unswept, appended, room: None })
     }
 
     /// Opens the database in an open file that is at `path`, and holds back room for it.
@@ -207,6 +209,12 @@ impl Disk {
 
     pub(crate) fn file(&self) -> &Path {
         &self.file
+    }
+
+    /// Bytes of the entries that were appended since the file was opened: sealed, as they are in it, without what the database
+    /// takes around them.
+    pub(super) fn appended_bytes(&self) -> u64 {
+        self.appended.load(Ordering::Relaxed)
     }
 
     /// Whose log it is, if anybody's.
@@ -376,7 +384,9 @@ impl Disk {
             Op::Append(entries) => {
                 for entry in entries {
                     let index = entry.log_id.index;
-                    log.insert(index, self.seal.seal(Place::Entry(index), &encode_entry(entry)).as_slice())?;
+                    let sealed = self.seal.seal(Place::Entry(index), &encode_entry(entry));
+                    log.insert(index, sealed.as_slice())?;
+                    self.appended.fetch_add(sealed.len() as u64, Ordering::Relaxed);
                 }
             }
             Op::Truncate(since) => log.retain_in::<u64, _>(since.., |_, _| false)?,

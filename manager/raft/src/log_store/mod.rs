@@ -92,6 +92,11 @@ impl LogStore {
         self.disk.is_short().unwrap_or_else(|| watch::Sender::new(false).subscribe())
     }
 
+    /// Bytes of the entries that were appended since the log was opened.
+    pub(crate) fn appended_bytes(&self) -> u64 {
+        self.disk.appended_bytes()
+    }
+
     /// Takes the room for the log again, until `stop`, when the disk has it.
     pub(crate) async fn keep_room(self, stop: CancellationToken) {
         let mut short = self.is_short();

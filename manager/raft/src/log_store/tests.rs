@@ -394,6 +394,31 @@ fn the_purge_of_large_entries_takes_several_commits_though_they_are_few() {
 }
 
 #[tokio::test]
+async fn what_was_appended_is_counted_as_the_file_has_it_and_a_purge_takes_nothing_back() {
+    const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+    let (backend, key) = (FaultDisk::default(), new_key());
+    let mut log = store(&backend, &key, ignore());
+    log.blocking_append((0..5).map(|index| entry_of(index, 1000 * index as usize))).await.unwrap();
+    log.close().await;
+    let in_file: usize = {
+        let database = Database::builder().create_with_backend(backend.clone()).unwrap();
+        let log = redb::ReadableDatabase::begin_read(&database).unwrap().open_table(LOG).unwrap();
+        redb::ReadableTable::iter(&log).unwrap().map(|row| row.unwrap().1.value().len()).sum()
+    };
+    assert!(in_file > 10_000);
+    assert_eq!(log.appended_bytes(), in_file as u64);
+
+    let mut log = store(&backend, &key, ignore());
+    assert_eq!(log.appended_bytes(), 0);
+    log.blocking_append([entry_of(5, 1000)]).await.unwrap();
+    let counted = log.appended_bytes();
+    assert!((1_000..2_000).contains(&counted), "{counted}");
+    log.purge(log_id(1, 4)).await.unwrap();
+    log.close().await;
+    assert_eq!(log.appended_bytes(), counted);
+}
+
+#[tokio::test]
 async fn a_start_holds_the_end_of_a_long_log_and_reads_what_is_before_it_when_asked() {
     const EACH: usize = known::TAIL_BYTES / 4;
     let (backend, key) = (FaultDisk::default(), new_key());
