@@ -3,6 +3,7 @@
 use std::{path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
@@ -13,6 +14,18 @@ use crate::{manager::Report, usage::Usage};
 
 /// How long a manager may take to become a member, or to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A profile that is being made. Dropping it asks perf to finish its file.
+pub(crate) struct Profile(Child);
+
+impl Drop for Profile {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+            // It may have failed, and said so.
+            let _ = kill_process(pid, Signal::INT);
+        }
+    }
+}
 
 /// A running manager. Dropping it kills its process.
 pub(crate) struct ManagerProcess {
@@ -54,6 +67,15 @@ impl ManagerProcess {
     /// What its process has used so far.
     pub(crate) fn usage(&self) -> Result<Usage> {
         Usage::of(self.pid)
+    }
+
+    /// Samples where its process spends its time, into a file, until the profile is dropped.
+    pub(crate) fn profile(&self, file: &Path) -> Result<Profile> {
+        let mut command = Command::new("perf");
+        // The release build has no frame pointers and no debugging information, but it can be unwound.
+        command.args(["record", "--quiet", "--freq", "49", "--call-graph", "dwarf,8192", "--output"]);
+        command.arg(file).args(["--pid", &self.pid.to_string()]).stdin(Stdio::null());
+        Ok(Profile(command.spawn().context("perf cannot be started: install linux-perf, or run without --profile")?))
     }
 
     /// Kills it with SIGKILL and waits until it is gone.

@@ -24,6 +24,9 @@ pub(crate) struct Options {
     /// agents, so that the leader hears no more of them than 1,333 a second.
     #[arg(long)]
     pub(crate) heartbeat: Option<u64>,
+    /// Has perf sample the leader while the tasks come to run, into this file (`perf report --children --input FILE`).
+    #[arg(long)]
+    pub(crate) profile: Option<PathBuf>,
     /// Seconds after which the run is given up.
     #[arg(long, default_value_t = 1_800)]
     pub(crate) limit: u64,

@@ -163,9 +163,11 @@ impl Run {
             let (swarm, addr) = (swarm.clone(), addr.clone());
             async move { swarm.create(&addr, &format!("s{number}"), *replicas).await }
         });
+        let profile = self.options.profile.as_deref().map(|file| self.managers[leader].profile(file)).transpose()?;
         try_join_all(creates).await.context("a service was refused")?;
         let accepted = started.elapsed().as_secs_f64();
         self.wait_running(swarm, &addr).await?;
+        drop(profile);
         let took = started.elapsed().as_secs_f64();
         let tasks = self.options.tasks as f64;
         print("services_accepted", accepted, "s");
@@ -231,15 +233,16 @@ impl Run {
         let (mut most, mut moved) = (0, Instant::now());
         loop {
             let asked = Instant::now();
-            let running = swarm.running(addr).await?;
-            if running == self.options.tasks {
-                return Ok(());
-            }
-            if running > most {
-                (most, moved) = (running, Instant::now());
+            let answer = swarm.running(addr).await;
+            match &answer {
+                Ok(running) if *running == self.options.tasks => return Ok(()),
+                Ok(running) if *running > most => (most, moved) = (*running, Instant::now()),
+                // A leader that has just come, or is about to go, cannot say.
+                Ok(_) | Err(_) => {}
             }
             if moved.elapsed() > STUCK {
-                bail!("{running} of {} tasks run, and no more for {} s", self.options.tasks, STUCK.as_secs());
+                answer.context("nobody says how many tasks run")?;
+                bail!("{most} of {} tasks run, and no more for {} s", self.options.tasks, STUCK.as_secs());
             }
             sleep(OFTEN.max(asked.elapsed() * RARELY)).await;
         }
