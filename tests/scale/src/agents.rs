@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use futures::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
 use skep_common::{
     clock::{Clock, SystemClock},
+    feature_level::FEATURE_LEVEL,
     net::{dial::Dialer, identity::IdentityHandle, server::ServerLimits},
 };
 use skep_proto::v1::{Availability, NodeDescription, Platform, Resources};
@@ -118,6 +119,7 @@ fn describe(number: u32) -> NodeDescription {
         hostname: format!("agent-{number}"),
         platform: Some(Platform { architecture: "x86_64".into(), os: "linux".into() }),
         resources: Some(Resources { nano_cpus: 64_000_000_000, memory_bytes: 256 << 30, generic: Vec::new() }),
+        feature_level: FEATURE_LEVEL,
         ..NodeDescription::default()
     }
 }

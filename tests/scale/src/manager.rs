@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result};
 use skep_ca::{RootCa, Subject};
 use skep_common::{
     clock::{Clock as _, SystemClock},
+    feature_level::FEATURE_LEVEL,
     id::{Ids as _, RandomIds},
     limits::CERTIFICATE_LIFETIME,
     net::{
@@ -126,7 +127,11 @@ fn bootstrap(dir: &Path) -> Result<(IdentityHandle, Start)> {
         root_ca,
         certificate,
         availability: Availability::Drain,
-        description: NodeDescription { hostname: "manager".into(), ..NodeDescription::default() },
+        description: NodeDescription {
+            hostname: "manager".into(),
+            feature_level: FEATURE_LEVEL,
+            ..NodeDescription::default()
+        },
     };
     Ok((IdentityHandle::new(identity), Start::Bootstrap(Box::new(first))))
 }
