@@ -7,7 +7,7 @@
 //! | Level | Brings |
 //! |---|---|
 //! | 0 | releases before there were levels |
-//! | 1 | the level itself; changes of tasks and nodes in the log without what stays as it was; batches of independent actions |
+//! | 1 | the level itself; changes of tasks and nodes in the log without what stays as it was; batches of independent actions; services' revisions, and tasks that name them |
 
 /// The highest level this release knows.
 pub const FEATURE_LEVEL: u32 = 1;
