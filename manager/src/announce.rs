@@ -1,8 +1,8 @@
 //! A manager speaks to the others before they can speak to it: to become a member, to say where it is reached now, and
 //! to be a member no more.
 //!
-//! Owns nothing. All go to whichever manager answers; it passes them on to the leader. Each is one round: whoever asks
-//! decides whether to ask again. The two kinds of "no" are told apart: one may pass, and "no member any more" is for good.
+//! Owns nothing. All go to whichever manager answers; it passes them on to the leader. Joining and announcing are one round:
+//! whoever asks decides whether to ask again. Of a "no" that may pass one that is for good is told apart.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -85,29 +85,27 @@ pub(crate) async fn announce(dialer: &Dialer, remotes: &[String], raft_id: u64, 
 /// are asked at once, for any of them may be gone, and again until one of them knows.
 ///
 /// # Errors
-/// What the leader said against it, or why none of them could have it say something before [`LEAVE_CONSENT`] had passed.
+/// What the leader said against it, or that none of them could have it say something before [`LEAVE_CONSENT`] had passed.
 pub async fn leave(dialer: &Dialer, remotes: &[String]) -> Result<(), Status> {
+    if remotes.is_empty() {
+        return Err(Status::unavailable("no other manager is known"));
+    }
     let asking = async {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         loop {
             let mut asked: FuturesUnordered<_> = remotes.iter().map(|remote| ask_to_leave(dialer, remote)).collect();
-            let (mut is_known, mut last) = (!remotes.is_empty(), None);
+            let mut open = None;
             while let Some(answer) = asked.next().await {
                 match answer {
                     Ok(()) => return Ok(()),
                     Err(status) if status.code() == Code::FailedPrecondition => return Err(status),
                     // To the swarm it is no manager: an answer to that effect was lost before.
                     Err(status) if status.code() == Code::PermissionDenied => {}
-                    Err(status) => {
-                        is_known = false;
-                        last = Some(status);
-                    }
+                    Err(status) => open = Some(status),
                 }
             }
-            if is_known {
-                return Ok(());
-            }
-            debug!(reason = last.as_ref().map(describe), "the other managers do not let this one go yet");
+            let Some(status) = open else { return Ok(()) };
+            debug!(reason = describe(&status), "the other managers do not let this one go yet");
             backoff.wait().await;
         }
     };

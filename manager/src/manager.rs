@@ -6,7 +6,6 @@ use std::{io, sync::Arc, time::Duration};
 
 use skep_common::{
     authz::Peer,
-    limits::LEAVE_CONSENT,
     net::{
         backoff::Backoff,
         dial::Dialer,
@@ -359,8 +358,7 @@ impl Manager {
     /// # Errors
     /// When the rest could not form a quorum, or nobody leads.
     pub async fn leave(&self, force: bool) -> Result<(), ManagerError> {
-        let left = tokio::time::timeout(LEAVE_CONSENT, self.try_leave()).await;
-        match left.unwrap_or_else(|_| Err(Status::deadline_exceeded("the other managers did not answer in time"))) {
+        match self.try_leave().await {
             Err(status) if force => {
                 warn!(reason = status.message(), "leaving without the consent of the other managers");
                 Ok(())

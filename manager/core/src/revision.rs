@@ -4,7 +4,7 @@
 //! Invariants: a number is never given twice; what a task is made from, and what the service may be taken back to without
 //! being told a number, is kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skep_proto::v1::{ObjectKind, Service, ServiceRevision, ServiceSpec, TaskState};
 use skep_store::{TxBuilder, View, revision_id};
@@ -91,14 +91,14 @@ pub fn listed(view: &View, service: &Service) -> Vec<Listed> {
     }
     all.sort_by_key(|(number, ..)| std::cmp::Reverse(*number));
     all.truncate(MAX_LISTED);
-    let running = |number| {
-        let of_revision = view.tasks_of_service(&service.id).filter(|task| task.revision == number);
-        of_revision.filter(|task| task.state() == TaskState::Running).count() as u64
-    };
+    let mut running = BTreeMap::<u64, u64>::new();
+    for task in view.tasks_of_service(&service.id).filter(|task| task.state() == TaskState::Running) {
+        *running.entry(task.revision).or_default() += 1;
+    }
     let listed = all.into_iter().map(|(number, created_at, spec)| {
         let container = spec.and_then(|spec| spec.task.as_ref()).and_then(|task| task.container.as_ref());
         let image = container.map_or_else(String::new, |container| container.image.clone());
-        Listed { number, created_at, image, running_tasks: running(number) }
+        Listed { number, created_at, image, running_tasks: running.get(&number).copied().unwrap_or_default() }
     });
     listed.collect()
 }

@@ -1,7 +1,7 @@
 //! What a change of a service's spec makes of the service.
 //!
-//! Owns `Service.{spec, previous_spec, revision, previous_revision, last_revision}`; of `Service.update_status` the moment a user asks for
-//! something: an update clears it, a rollback begins one. From there on the orchestrator writes it.
+//! Owns `Service.{spec, previous_spec, revision, previous_revision, last_revision}`; of `Service.update_status` the moment a
+//! user asks for something: an update clears it, a rollback begins one. From there on the orchestrator writes it.
 //!
 //! Invariant: two specs of a service with equal revisions ask for equal tasks.
 
@@ -269,6 +269,7 @@ mod tests {
         let back = rolled_back(&Service { previous_spec: job, ..before }, NOW).unwrap();
         assert_eq!(back.update_status, None, "nothing would end the rollback of a job");
     }
+
     #[test]
     fn a_service_goes_back_to_what_is_kept_and_nowhere_else() {
         let empty = View::default();

@@ -378,9 +378,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// The other managers, host:port.
     pub(super) fn other_managers(&self) -> Vec<String> {
-        let own = self.certificates.shown().current().node_id().to_owned();
-        let others = self.managers.list().into_iter().filter(|manager| manager.node_id != own);
-        others.map(|manager| manager.addr).collect()
+        self.record.others(&self.managers, self.certificates.shown().current().node_id())
     }
 
     /// Starts the manager; as long as nobody gives that up.

@@ -57,6 +57,13 @@ impl Record {
         let own = dir.manager().exists().then(|| self.advertise_addr.to_string());
         Managers::open(dir.managers(), self.remotes.iter().cloned().chain(own).collect())
     }
+
+    /// Those of `managers` (host:port) that are not this node, whose id is `own`.
+    pub(super) fn others(&self, managers: &Managers, own: &str) -> Vec<String> {
+        let here = self.advertise_addr.to_string();
+        let others = managers.list().into_iter().filter(|manager| manager.node_id != own && manager.addr != here);
+        others.map(|manager| manager.addr).collect()
+    }
 }
 
 /// The directory `swarm/` of a node: the record, and beside it `identity/`, `raft/` and what else dies with the

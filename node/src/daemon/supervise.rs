@@ -177,7 +177,7 @@ impl Shared {
         if started.is_err() {
             self.wipe_manager().await;
         }
-        Ok(started?)
+        if given_up.is_cancelled() { started.map_err(|_| EffectError::GivenUp) } else { Ok(started?) }
     }
 
     /// Stops the manager for good: its Raft id is never used again.

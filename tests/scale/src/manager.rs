@@ -60,8 +60,8 @@ impl FromStr for Report {
 
 /// Runs a manager until standard input ends.
 pub(crate) async fn run(dir: &Path, join: Option<String>) -> Result<()> {
-    let (heard, mut questions) = mpsc::unbounded_channel();
-    std::thread::spawn(move || io::stdin().lines().map_while(Result::ok).try_for_each(|_| heard.send(())));
+    let (heard, mut questions) = mpsc::channel(1);
+    std::thread::spawn(move || io::stdin().lines().map_while(Result::ok).try_for_each(|_| heard.blocking_send(())));
     let manager = tokio::select! {
         started = start(dir, join) => started?,
         // Nothing is asked of one that has not said a word.

@@ -169,6 +169,11 @@ impl Run {
         self.wait_running(swarm, &addr).await?;
         drop(profile);
         let took = started.elapsed().as_secs_f64();
+        if self.leader().await? != leader {
+            eprintln!(
+                "skep-scale: the lead moved while the tasks came to run; the leader below is the one it moved from"
+            );
+        }
         let tasks = self.options.tasks as f64;
         print("services_accepted", accepted, "s");
         print("tasks_running", tasks / took, "tasks/s");
