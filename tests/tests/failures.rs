@@ -247,8 +247,8 @@ fn a_leader_that_freezes_is_replaced_and_follows_when_it_thaws() -> Result<()> {
 
     cluster.script(&["pause", &frozen])?.success()?;
     let written = write(&cluster, asked, "meanwhile")?;
-    let successor = cluster.wait_for_leader(asked)?;
-    ensure!(successor != frozen, "nobody took over from the frozen leader");
+    let next_leader = cluster.wait_for_leader(asked)?;
+    ensure!(next_leader != frozen, "nobody took over from the frozen leader");
     cluster.script(&["resume", &frozen])?.success()?;
 
     cluster.wait_status(asked, &frozen, "Ready")?;

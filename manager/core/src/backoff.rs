@@ -36,7 +36,7 @@ pub(crate) fn failed_in_a_row(task: &Task) -> u64 {
     if ran(task) > LONG_RUN.max(delay.saturating_mul(LONG_RUN_DELAYS)) { 1 } else { before.saturating_add(1) }
 }
 
-/// The wait before the successor of a task that is over, the `failures`-th in a row to fail.
+/// The wait before the replacement of a task that is over, the `failures`-th in a row to fail.
 pub(crate) fn delay(task: &Task, failures: u64) -> Duration {
     let configured = defaults::restart_delay(restart_policy(task));
     if failures <= 1 {

@@ -118,6 +118,11 @@ pub fn of_placement(placement: Option<&Placement>) -> Vec<Constraint> {
     constraints.iter().map(|text| Constraint::parse(text).unwrap_or_else(|_| impossible.clone())).collect()
 }
 
+/// Whether a node satisfies all constraints of a placement.
+pub(crate) fn are_satisfied(node: &Node, placement: Option<&Placement>) -> bool {
+    of_placement(placement).iter().all(|constraint| constraint.matches(node))
+}
+
 /// Whether two names mean the same processor: the kernel and Go have different ones.
 pub(crate) fn same_architecture(a: &str, b: &str) -> bool {
     fn canonical(name: &str) -> String {

@@ -8,20 +8,18 @@
 //! only grows, so a clock that goes back repeats nothing. Of several ticks that are due the newest is decided on and
 //! the others pass without a run, as does one that is older than `skep.starting-deadline`.
 
-pub mod schedule;
-
 use std::sync::Arc;
 
 use skep_common::clock::Timestamp;
 use skep_proto::v1::{JobOutcome, JobStatus, Service};
 use skep_store::View;
 
-use self::schedule::Schedule;
 use crate::{
     Plan, Scope,
     job::{self, tasks::Progress},
     plan::{Planner, Write},
     policy::{self, HistoryComplete, HistoryFailed, StartingDeadline},
+    schedule::Schedule,
 };
 
 /// Plans for the scheduled jobs in `scope`.
@@ -29,7 +27,7 @@ pub fn plan(view: &View, scope: &Scope, now: Timestamp) -> Plan {
     let mut planner = Planner::new(view, now);
     for service in scope.ids(view).into_iter().filter_map(|id| view.service(id)) {
         let is_job = service.spec.as_ref().is_some_and(policy::is_scheduled);
-        if let Some(schedule) = is_job.then(|| Schedule::of(service)).flatten() {
+        if let Some(schedule) = is_job.then(|| policy::schedule_of(service)).flatten() {
             planner.about(&service.id);
             tend(view, service, &schedule, now, &mut planner);
         }

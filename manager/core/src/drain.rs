@@ -13,62 +13,62 @@ use skep_store::View;
 
 use crate::{
     defaults,
-    enforcer::{Misplaced, Nodes},
-    global::is_global,
+    enforcer::{EvictionReason, Nodes},
+    mode::is_global,
     restart,
-    rollout::{Turn, room},
-    task::{Place, TaskExt},
-    tenants::Held,
+    rollout::{Replace, update_policy::free_parallelism},
+    slot::{Slot, kept::KeptSlot},
+    task::TaskExt,
 };
 
-/// The holders that have to leave their node and may do so now; places that have a `turn` already are left alone.
-pub(crate) fn add_turns<'v>(
+/// Adds the slots whose current task has to leave its node and may do so now.
+pub(crate) fn add_slots_to_drain<'v>(
     nodes: &Nodes<'_>,
     service: &Service,
-    held: &[Held<'_, 'v>],
-    turns: &mut BTreeMap<Place<'v>, Turn>,
+    kept: &[KeptSlot<'_, 'v>],
+    to_replace: &mut BTreeMap<Slot<'v>, Replace>,
 ) {
     let config = service.spec.as_ref().and_then(|spec| spec.update).unwrap_or_else(defaults::update_config);
     let is_global = is_global(service);
     // On the same node there is no room for the new one before the old one has stopped.
     let order = if is_global { UpdateOrder::StopFirst } else { config.order() };
     // What is updated in this plan is from then on the update's, and no longer on its way from a node.
-    let others = held.iter().filter(|held| !turns.contains_key(&held.place));
-    let mut room = room(&config, others.filter(|held| moves(nodes, service, held)).count());
-    for held in held.iter().filter(|held| held.successor.is_none()) {
-        let Some(task) = held.holder.filter(|task| !task.is_terminal()) else { continue };
-        let Some(reason) = nodes.misplaced(service, task) else { continue };
+    let others = kept.iter().filter(|kept| !to_replace.contains_key(&kept.slot));
+    let mut free = free_parallelism(&config, others.filter(|kept| is_moving(nodes, service, kept)).count());
+    for kept in kept.iter().filter(|kept| kept.replacement.is_none()) {
+        let Some(task) = kept.current.filter(|task| !task.is_terminal()) else { continue };
+        let Some(reason) = nodes.eviction_reason(service, task) else { continue };
         // Which nodes a global service is on is seen to apart from how it is updated there.
-        let is_settled = is_global && reason != Misplaced::Resources;
-        if is_settled || turns.contains_key(&held.place) {
+        let is_by_desired_slots = is_global && reason != EvictionReason::Resources;
+        if is_by_desired_slots || to_replace.contains_key(&kept.slot) {
             continue;
         }
         if is_paced(nodes.view, order, reason, task) {
-            if room == 0 {
+            if free == 0 {
                 continue;
             }
-            room -= 1;
+            free -= 1;
         }
-        turns.insert(held.place, Turn { cause: reason.cause(), order });
+        to_replace.insert(kept.slot, Replace { cause: reason.cause(), order });
     }
 }
 
-/// Whether a place is between a task that has to leave its node and the one that replaces it.
-fn moves(nodes: &Nodes<'_>, service: &Service, held: &Held<'_, '_>) -> bool {
-    let Some(holder) = held.holder else { return false };
-    if held.successor.is_some() {
-        return nodes.misplaced(service, holder).is_some();
+/// Whether a slot is between a task that has to leave its node and the one that replaces it.
+fn is_moving(nodes: &Nodes<'_>, service: &Service, kept: &KeptSlot<'_, '_>) -> bool {
+    let Some(current) = kept.current else { return false };
+    if kept.replacement.is_some() {
+        return nodes.eviction_reason(service, current).is_some();
     }
-    holder.cause() == TaskCause::Drain && holder.state() < TaskState::Running
+    current.cause() == TaskCause::Drain && current.state() < TaskState::Running
 }
 
 /// Whether it matters how many tasks leave at a time. One that does not run, or gets no replacement, takes nothing from
 /// the service by being early.
-fn is_paced(view: &View, order: UpdateOrder, reason: Misplaced, task: &Task) -> bool {
+fn is_paced(view: &View, order: UpdateOrder, reason: EvictionReason, task: &Task) -> bool {
     if reason.is_lost() || task.state() != TaskState::Running || restart::after_move(task).is_none() {
         return false;
     }
-    order == UpdateOrder::StartFirst || reason == Misplaced::Drained && is_gradual(view, &task.node_id)
+    order == UpdateOrder::StartFirst || reason == EvictionReason::Drained && is_gradual(view, &task.node_id)
 }
 
 fn is_gradual(view: &View, node_id: &str) -> bool {

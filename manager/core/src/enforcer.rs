@@ -9,14 +9,14 @@ use std::{
     sync::Arc,
 };
 
-use skep_proto::v1::{Availability, Node, NodeState, Placement, Service, Task, TaskCause};
+use skep_proto::v1::{Availability, Node, Service, Task, TaskCause};
 use skep_store::View;
 
-use crate::{constraint, scheduler::resources::Free, task::TaskExt, update};
+use crate::{constraint, node_status, scheduler::resources::Free, task::TaskExt, update};
 
 /// Why a task may not stay on its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Misplaced {
+pub enum EvictionReason {
     /// The node was removed.
     NodeGone,
     /// The node is down: nobody can say whether the task still runs there, and nobody is waited for.
@@ -29,7 +29,7 @@ pub enum Misplaced {
     Resources,
 }
 
-impl Misplaced {
+impl EvictionReason {
     /// Whether nobody can say what becomes of the task, so that it is of no use where it is.
     pub(crate) fn is_lost(self) -> bool {
         matches!(self, Self::NodeGone | Self::NodeDown)
@@ -61,23 +61,23 @@ impl<'v> Nodes<'v> {
     }
 
     /// Why a task of a service may not stay on its node; `None` when it may, or is on no node yet.
-    pub fn misplaced(&self, service: &Service, task: &Task) -> Option<Misplaced> {
+    pub fn eviction_reason(&self, service: &Service, task: &Task) -> Option<EvictionReason> {
         if task.node_id.is_empty() {
             return None;
         }
-        let Some(node) = self.view.node(&task.node_id) else { return Some(Misplaced::NodeGone) };
-        if is_down(node) {
-            return Some(Misplaced::NodeDown);
+        let Some(node) = self.view.node(&task.node_id) else { return Some(EvictionReason::NodeGone) };
+        if node_status::is_down(node) {
+            return Some(EvictionReason::NodeDown);
         }
-        match availability(node) {
-            Availability::Drain => Some(Misplaced::Drained),
+        match node_status::availability(node) {
+            Availability::Drain => Some(EvictionReason::Drained),
             Availability::Pause => None,
             Availability::Active
-                if !satisfies_constraints(node, update::placement_in_force(self.view, service, task)) =>
+                if !constraint::are_satisfied(node, update::placement_in_force(self.view, service, task)) =>
             {
-                Some(Misplaced::Constraints)
+                Some(EvictionReason::Constraints)
             }
-            Availability::Active => self.is_crowded_out(node, task).then_some(Misplaced::Resources),
+            Availability::Active => self.is_crowded_out(node, task).then_some(EvictionReason::Resources),
         }
     }
 
@@ -97,25 +97,4 @@ fn crowded_out<'v>(view: &'v View, node: &Node) -> BTreeSet<&'v str> {
         view.tasks_of_node(&node.id).filter(|task| task.is_wanted() && task.may_run()).collect();
     tasks.sort_unstable_by_key(|task| (task.created_at(), &task.id));
     tasks.into_iter().filter(|task| !free.keep(task)).map(|task| task.id.as_str()).collect()
-}
-
-/// Whether nobody can be expected to say what became of the tasks on a node: it is down, or no more.
-pub fn is_silent(view: &View, node_id: &str) -> bool {
-    view.node(node_id).is_none_or(|node| is_down(node))
-}
-
-pub(crate) fn is_down(node: &Node) -> bool {
-    state(node) == NodeState::Down
-}
-
-pub(crate) fn state(node: &Node) -> NodeState {
-    node.status.as_ref().map_or(NodeState::Unknown, |status| status.state())
-}
-
-pub(crate) fn availability(node: &Node) -> Availability {
-    node.spec.as_ref().map_or(Availability::Active, |spec| spec.availability())
-}
-
-pub(crate) fn satisfies_constraints(node: &Node, placement: Option<&Placement>) -> bool {
-    constraint::of_placement(placement).iter().all(|constraint| constraint.matches(node))
 }

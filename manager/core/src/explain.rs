@@ -17,8 +17,8 @@ use skep_proto::v1::{Availability, Service, Task, TaskState, UpdateState, servic
 use skep_store::View;
 
 use crate::{
-    enforcer,
     names::{self, count},
+    node_status,
     orchestrator::STOP_PATIENCE,
     restart,
     scheduler::explain::{Verdict, verdicts},
@@ -47,7 +47,7 @@ pub fn service(view: &View, service: &Service, now: Timestamp) -> Explanation {
     let rest = update(service)
         .into_iter()
         .chain(waiting.into_iter().map(|(reason, tasks)| format!("{} {reason}.", count(tasks, "task"))));
-    sentences.extend(rest.chain(places(service, &tasks)).chain(job::runs(view, service, now)));
+    sentences.extend(rest.chain(unfilled_slots(service, &tasks)).chain(job::runs(view, service, now)));
     if sentences.len() == 1 {
         sentences.push("It waits for nothing.".to_owned());
     }
@@ -61,8 +61,9 @@ pub fn task(view: &View, task: &Task, now: Timestamp) -> Explanation {
         Some(reason) => format!("{name} is {reason}."),
         None if task.is_terminal() => {
             let later = |other: &&std::sync::Arc<Task>| other.replaces == task.id;
-            let successor = view.tasks_of_service(&task.service_id).find(later);
-            let after = successor.map_or(String::new(), |next| format!(" {} took its place.", names::short(&next.id)));
+            let replacement = view.tasks_of_service(&task.service_id).find(later);
+            let after =
+                replacement.map_or(String::new(), |next| format!(" {} took its place.", names::short(&next.id)));
             format!("{name} has ended: {}.{after}", end(task))
         }
         None => format!("{name} runs on {} and waits for nothing.", names::node_by_id(view, &task.node_id)),
@@ -107,7 +108,7 @@ fn size(service: &Service, tasks: &[&Task]) -> String {
     let complete = tasks.iter().filter(|task| task.state() == TaskState::Complete).count();
     match &spec.mode {
         Some(Mode::Replicated(mode)) => format!("{name} has {running} of {} replicas running.", mode.replicas),
-        _ if crate::job::is_job(&spec) => {
+        _ if crate::mode::is_job(&spec) => {
             format!("{name} has {} running and {complete} complete.", count(running, "task"))
         }
         _ => format!("{name} has {} running.", count(running, "task")),
@@ -128,7 +129,7 @@ fn update(service: &Service) -> Option<String> {
 }
 
 /// Replicas that no task stands for.
-fn places(service: &Service, tasks: &[&Task]) -> Vec<String> {
+fn unfilled_slots(service: &Service, tasks: &[&Task]) -> Vec<String> {
     let Some(Mode::Replicated(mode)) = service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) else {
         return Vec::new();
     };
@@ -222,8 +223,8 @@ fn after(view: &View, task: &Task) -> String {
 fn condition(view: &View, node_id: &str) -> &'static str {
     match view.node(node_id) {
         None => ", which is gone",
-        Some(node) if enforcer::is_down(node) => ", which is down",
-        Some(node) if enforcer::availability(node) == Availability::Drain => ", which is drained",
+        Some(node) if node_status::is_down(node) => ", which is down",
+        Some(node) if node_status::availability(node) == Availability::Drain => ", which is drained",
         Some(_) => "",
     }
 }

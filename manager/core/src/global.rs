@@ -5,39 +5,37 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skep_proto::v1::{Availability, Node, NodeState, Placement, Service, TaskSpec, service_spec::Mode};
+use skep_proto::v1::{Availability, Node, Placement, Service, TaskSpec};
 use skep_store::View;
 
 use crate::{
     constraint::{self, Constraint},
-    enforcer,
-    orchestrator::Layout,
+    node_status,
+    orchestrator::desired_slots::DesiredSlots,
     scheduler::filter,
-    task::Place,
-    tenants::Tenants,
+    slot::{Slot, tasks::SlotTasks},
 };
 
-/// Whether a service has a task per node: global services, and global jobs.
-pub fn is_global(service: &Service) -> bool {
-    matches!(service.spec.as_ref().and_then(|spec| spec.mode.as_ref()), Some(Mode::Global(_) | Mode::GlobalJob(_)))
-}
-
 /// The nodes of a service.
-pub(crate) fn layout<'v>(view: &'v View, service: &Service, places: &BTreeMap<Place<'v>, Tenants<'v>>) -> Layout<'v> {
+pub(crate) fn desired_slots<'v>(
+    view: &'v View,
+    service: &Service,
+    slots: &BTreeMap<Slot<'v>, SlotTasks<'v>>,
+) -> DesiredSlots<'v> {
     let fitness = Fitness::of(service.spec.as_ref().and_then(|spec| spec.task.as_deref()));
-    let mut layout = Layout::default();
+    let mut desired = DesiredSlots::default();
     let mut fit = BTreeSet::new();
     for node in view.nodes().filter(|node| fitness.may_keep(node)) {
-        let place = Place::Node(&node.id);
-        fit.insert(place);
-        if places.get(&place).is_some_and(|tenants| !tenants.staying.is_empty()) {
-            layout.kept.push(place);
-        } else if takes_new_tasks(node) {
-            layout.empty.push(place);
+        let slot = Slot::Node(&node.id);
+        fit.insert(slot);
+        if slots.get(&slot).is_some_and(|tasks| !tasks.staying.is_empty()) {
+            desired.kept.push(slot);
+        } else if node_status::takes_new_tasks(node) {
+            desired.missing.push(slot);
         }
     }
-    layout.given_up = places.keys().filter(|place| !fit.contains(place)).copied().collect();
-    layout
+    desired.surplus = slots.keys().filter(|slot| !fit.contains(slot)).copied().collect();
+    desired
 }
 
 /// What a service asks of a node.
@@ -53,13 +51,9 @@ impl<'a> Fitness<'a> {
     }
 
     pub(crate) fn may_keep(&self, node: &Node) -> bool {
-        !enforcer::is_down(node)
-            && enforcer::availability(node) != Availability::Drain
+        !node_status::is_down(node)
+            && node_status::availability(node) != Availability::Drain
             && self.constraints.iter().all(|constraint| constraint.matches(node))
             && filter::platform_fits(node, self.placement)
     }
-}
-
-pub(crate) fn takes_new_tasks(node: &Node) -> bool {
-    enforcer::state(node) == NodeState::Ready && enforcer::availability(node) == Availability::Active
 }

@@ -13,9 +13,12 @@
 pub(crate) mod tasks;
 
 use skep_common::clock::Timestamp;
-use skep_proto::v1::{JobOutcome, JobRun, JobStatus, Service, ServiceSpec, service_spec::Mode};
+use skep_proto::v1::{JobOutcome, JobRun, JobStatus, Service, ServiceSpec};
 
-use crate::policy::{self, Concurrency};
+use crate::{
+    mode::is_job,
+    policy::{self, Concurrency},
+};
 
 /// Unfinished runs a job may have: where runs take longer than their period, they would pile up without end.
 const MAX_OPEN_RUNS: usize = 32;
@@ -32,11 +35,6 @@ pub enum NotNow {
     /// Too many are not over.
     #[error("{MAX_OPEN_RUNS} runs of this job are not over yet")]
     TooMany,
-}
-
-/// Whether what a spec asks for is a job.
-pub fn is_job(spec: &ServiceSpec) -> bool {
-    matches!(spec.mode, Some(Mode::ReplicatedJob(_) | Mode::GlobalJob(_)))
 }
 
 /// The job of a service that was made or whose spec was changed; changes nothing about other services.
@@ -161,7 +159,7 @@ fn same_schedule(a: &ServiceSpec, b: &ServiceSpec) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use skep_proto::v1::{Annotations, GlobalJob, GlobalService};
+    use skep_proto::v1::{Annotations, GlobalJob, GlobalService, service_spec::Mode};
 
     use skep_store::View;
 

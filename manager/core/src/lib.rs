@@ -2,14 +2,15 @@
 //!
 //! | Module | Decides |
 //! |---|---|
-//! | [`orchestrator`] | which tasks a service has and what is wanted of each: [`replicated`], [`global`], [`restart`], [`enforcer`] |
-//! | [`rollout`], [`drain`], [`rebalance`] | when a task that runs is replaced: by an update, to leave its node, to run better elsewhere |
-//! | [`job`], [`cron`] | the runs of a job: which there are, what their tasks are, and when the next begins |
-//! | [`allocator`] | what a new task needs before it can be placed: NEW → PENDING |
-//! | [`scheduler`] | where a task goes: PENDING → ASSIGNED |
+//! | [`orchestrator`] | which tasks a service has and the desired state of each: [`replicated`], [`global`], [`slot`], [`restart`] |
+//! | [`enforcer`] | whether a task may stay on its node, or must be moved (evicted) |
+//! | [`rollout`], [`drain`], [`rebalance`] | when a running task is replaced: by an update, to leave its node, to spread its service evenly |
+//! | [`job`], [`cron`], [`schedule`] | the runs of a job: which there are, what their tasks are, and when the next begins |
+//! | [`allocator`] | what a new task needs before it can be scheduled: NEW → PENDING |
+//! | [`scheduler`] | which node a task is assigned to: PENDING → ASSIGNED |
 //! | [`reaper`] | which tasks are forgotten, and which are given up for lost |
 //! | [`status`] | which of the agents' reports are taken in |
-//! | [`liveness`] | which nodes are alive |
+//! | [`liveness`] | which nodes are ready, and which are down: heartbeats |
 //! | [`reconcile`] | when each of these looks, and at how much |
 //! | [`assign`] | what a node is told |
 //! | [`feature_level`] | what may be in the log, by what every manager knows |
@@ -63,7 +64,9 @@ pub mod job;
 pub mod journal;
 pub mod liveness;
 pub mod made_up_name;
+pub mod mode;
 pub mod names;
+pub mod node_status;
 pub mod orchestrator;
 pub mod plan;
 pub mod policy;
@@ -75,12 +78,13 @@ pub mod restart;
 pub mod revision;
 pub mod roles;
 pub mod rollout;
+pub mod schedule;
 pub mod scheduler;
 pub mod scope;
+pub mod slot;
 pub mod status;
 pub mod supervision;
 pub mod task;
-pub mod tenants;
 pub mod update;
 pub mod validate_spec;
 pub mod what_if;

@@ -14,7 +14,7 @@ use skep_proto::v1::{Node, NodeDescription, NodeState, NodeStatus};
 use skep_store::View;
 
 use crate::{
-    Plan, defaults, enforcer,
+    Plan, defaults, node_status,
     plan::{Planner, Write},
 };
 
@@ -176,7 +176,7 @@ impl Liveness {
 
 impl Tracked {
     fn stored(node: &Node, deadline: Duration) -> Self {
-        let state = enforcer::state(node);
+        let state = node_status::state(node);
         let message = node.status.as_ref().map(|status| status.message.clone()).unwrap_or_default();
         Self { state, message, session: None, deadline: (state != NodeState::Down).then_some(deadline) }
     }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     fn state(view: &View, id: &str) -> NodeState {
-        enforcer::state(view.node(id).unwrap())
+        node_status::state(view.node(id).unwrap())
     }
 
     #[test]

@@ -6,13 +6,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use jiff::SignedDuration;
 use skep_common::clock::Timestamp;
-use skep_proto::v1::ServiceSpec;
+use skep_proto::v1::{Service, ServiceSpec};
 
 use crate::{
-    cron::schedule::{self, Schedule},
-    job,
+    mode,
+    schedule::{self, Schedule},
 };
 
 /// What all of these labels begin with.
@@ -94,7 +93,7 @@ const MAX_HISTORY: usize = 100;
 /// Longest starting deadline. A tick older than this says nothing about today.
 const MAX_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Only checked here: [`Schedule::of`] reads it, together with the time zone.
+/// Only checked here: [`schedule_of`] reads it, together with the time zone.
 struct ScheduleLabel;
 
 impl Policy for ScheduleLabel {
@@ -156,7 +155,7 @@ impl Policy for StartingDeadline {
     }
 
     fn parse(value: &str) -> Option<Self> {
-        duration(value).filter(|span| (Duration::from_secs(1)..=MAX_DEADLINE).contains(span)).map(Self)
+        schedule::duration(value).filter(|span| (Duration::from_secs(1)..=MAX_DEADLINE).contains(span)).map(Self)
     }
 }
 
@@ -284,7 +283,7 @@ pub fn check(spec: &ServiceSpec) -> Result<(), InvalidPolicy> {
 
 fn fault(spec: &ServiceSpec, label: &str, value: &str) -> Option<Fault> {
     let Some(line) = TABLE.iter().find(|line| line.label == label) else { return Some(Fault::Unknown) };
-    if line.subject != Subject::Services && !job::is_job(spec) {
+    if line.subject != Subject::Services && !mode::is_job(spec) {
         Some(Fault::NotAJob)
     } else if line.subject == Subject::ScheduledJobs && !is_scheduled(spec) {
         Some(Fault::NoSchedule)
@@ -297,7 +296,15 @@ fn fault(spec: &ServiceSpec, label: &str, value: &str) -> Option<Fault> {
 
 /// Whether what a spec asks for begins at the moments of a schedule.
 pub fn is_scheduled(spec: &ServiceSpec) -> bool {
-    job::is_job(spec) && labels(spec).is_some_and(|labels| labels.contains_key(SCHEDULE))
+    mode::is_job(spec) && labels(spec).is_some_and(|labels| labels.contains_key(SCHEDULE))
+}
+
+/// The schedule of a service, in its time zone; `None` when it has none.
+pub fn schedule_of(service: &Service) -> Option<Schedule> {
+    let labels = labels(service.spec.as_ref()?);
+    let Timezone(zone) = of(labels);
+    let origin = Timestamp(service.meta.map_or(0, |meta| meta.created_at));
+    Schedule::parse(labels?.get(SCHEDULE)?, &zone, origin)
 }
 
 /// The setting in force.
@@ -308,11 +315,6 @@ pub fn of<P: Policy>(labels: Option<&Labels>) -> P {
 /// The labels of a service.
 pub fn labels(spec: &ServiceSpec) -> Option<&Labels> {
     spec.annotations.as_ref().map(|annotations| &annotations.labels)
-}
-
-/// A duration like `90s` or `1h30m`.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
-    Duration::try_from(text.parse::<SignedDuration>().ok()?).ok()
 }
 
 fn history(value: &str) -> Option<usize> {

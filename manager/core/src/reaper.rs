@@ -13,10 +13,11 @@ use skep_proto::v1::{Service, Task, TaskState};
 use skep_store::View;
 
 use crate::{
-    Plan, Scope, defaults, enforcer, global,
+    Plan, Scope, defaults, mode, node_status,
     plan::{Planner, Write},
     policy, revision,
-    task::{Place, TaskExt, advanced},
+    slot::Slot,
+    task::{TaskExt, advanced},
 };
 
 /// Plans for the tasks of the services in `scope`.
@@ -43,18 +44,18 @@ enum Fate {
 }
 
 fn reap(view: &View, service_id: &str, now: Timestamp, planner: &mut Planner<'_>) {
-    let global = view.service(service_id).is_some_and(|service: &std::sync::Arc<Service>| global::is_global(service));
-    // The runs of a schedule have a history of their own, and in each every place.
+    let global = view.service(service_id).is_some_and(|service: &std::sync::Arc<Service>| mode::is_global(service));
+    // The runs of a schedule have a history of their own, and in each every slot.
     let scheduled =
         view.service(service_id).and_then(|service| service.spec.as_ref()).is_some_and(policy::is_scheduled);
-    let mut places: BTreeMap<(u64, Place<'_>), Vec<(&Task, Fate)>> = BTreeMap::new();
+    let mut slots: BTreeMap<(u64, Slot<'_>), Vec<(&Task, Fate)>> = BTreeMap::new();
     for task in view.tasks_of_service(service_id) {
         let fate = fate(view, task, now, planner);
         let run = if scheduled { task.job_iteration } else { 0 };
-        places.entry((run, Place::of(task, global))).or_default().push((task, fate));
+        slots.entry((run, Slot::of(task, global))).or_default().push((task, fate));
     }
     let mut named = BTreeSet::new();
-    for tasks in places.values_mut() {
+    for tasks in slots.values_mut() {
         forget_oldest(tasks, defaults::task_history_limit(view));
         for (task, fate) in tasks {
             if *fate != Fate::Removed {
@@ -99,7 +100,7 @@ fn fate(view: &View, task: &Task, now: Timestamp, planner: &mut Planner<'_>) -> 
 /// Whether a task's node is gone, or has been down for so long that the task is given up.
 fn is_lost(view: &View, task: &Task, now: Timestamp, planner: &mut Planner<'_>) -> bool {
     let Some(node) = view.node(&task.node_id) else { return true };
-    if !enforcer::is_down(node) {
+    if !node_status::is_down(node) {
         return false;
     }
     let since = Timestamp(node.status.as_ref().map_or(0, |status| status.since));
@@ -110,10 +111,10 @@ fn is_lost(view: &View, task: &Task, now: Timestamp, planner: &mut Planner<'_>) 
     given_up <= now
 }
 
-/// Keeps so many tasks of a place, the present one included, and forgets the oldest. The last one of a finished place
-/// stays in any case: it is what says that the place is finished.
+/// Keeps so many tasks of a slot, the present one included, and forgets the oldest. The last one of a finished slot
+/// stays in any case: it is what says that the slot is finished.
 fn forget_oldest(tasks: &mut [(&Task, Fate)], limit: usize) {
-    // Of a job's place it is the task of the newest run that completed.
+    // Of a job's slot it is the task of the newest run that completed.
     let done = |task: &Task| task.job_iteration != 0 && task.state() == TaskState::Complete;
     tasks.sort_by_key(|(task, _)| {
         Reverse((task.is_wanted(), task.job_iteration, done(task), task.is_last(), task.created_at(), &task.id))

@@ -3,7 +3,7 @@
 //! Only on request: for good by the label of [`Rebalance`], or once by `Service.rebalance_requested_at`, which is taken
 //! back here when nothing is left to do. One task at a time, started first at its new node: one that would stand better
 //! elsewhere by the order in which the scheduler places tasks, over all levels of the service's preferences
-//! ([`leveling`]).
+//! ([`rebalancer`]).
 //!
 //! Invariants: a move leaves the spread of the service better than it was, so that no task goes back and forth; never
 //! while a task of the service is missing or an update is under way, nor within [`COOL_DOWN`] of the move before, as long as a task that was moved is on record.
@@ -18,9 +18,9 @@ use crate::{
     enforcer::Nodes,
     policy::{self, Rebalance},
     restart,
-    scheduler::leveling::Leveling,
-    task::{Place, TaskExt, advanced, desired, make_task, specimen},
-    tenants::Held,
+    scheduler::rebalancer::Rebalancer,
+    slot::{Slot, kept::KeptSlot},
+    task::{TaskExt, advanced, desired, make_task, specimen},
 };
 
 /// Time between two moves of a service.
@@ -32,7 +32,7 @@ pub const MAX_MOVES: usize = 500;
 /// A task that would run better elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Move {
-    /// The place of the service it holds.
+    /// The slot of the service it holds.
     pub slot: u64,
     /// The task.
     pub task_id: String,
@@ -58,30 +58,30 @@ pub(crate) enum Verdict {
 /// All moves there would be, one after the other, if nothing else happened; at most [`MAX_MOVES`].
 pub fn moves(view: &View, service: &Service, now: Timestamp) -> Vec<Move> {
     let mut view = view.clone();
-    let mut leveling = Leveling::default();
+    let mut rebalancer = Rebalancer::default();
     let mut moves = Vec::new();
     while moves.len() < MAX_MOVES {
-        let Some(next) = next_move(&mut leveling, &view, service, now) else { break };
+        let Some(next) = next_move(&mut rebalancer, &view, service, now) else { break };
         let Some((after, changes)) = moved(&view, service, &next, now) else { break };
-        leveling.note(&changes.changes);
+        rebalancer.note(&changes.changes);
         view = after;
         moves.push(next);
     }
     moves
 }
 
-/// What to do for a service that is not being updated and has all its places. `stopping`: tasks that the same plan tells
+/// What to do for a service that is not being updated and has all its slots. `stopping`: tasks that the same plan tells
 /// to stop.
 pub(crate) fn verdict<'a>(
     nodes: &Nodes<'_>,
     service: &Service,
-    held: &[Held<'_, '_>],
+    kept: &[KeptSlot<'_, '_>],
     stopping: impl Iterator<Item = &'a Arc<Task>>,
     now: Timestamp,
 ) -> Verdict {
     let is_requested = service.rebalance_requested_at != 0;
-    let stays = |task: &Task| nodes.misplaced(service, task).is_none();
-    let is_calm = || held.iter().all(|held| held.is_settled() && held.holder.is_some_and(|task| stays(task)));
+    let stays = |task: &Task| nodes.eviction_reason(service, task).is_none();
+    let is_calm = || kept.iter().all(|kept| kept.has_converged() && kept.current.is_some_and(|task| stays(task)));
     if !(is_requested || is_on(service)) || !is_calm() {
         return Verdict::Stay;
     }
@@ -89,7 +89,7 @@ pub(crate) fn verdict<'a>(
     let Some((view, _)) = &with(nodes.view, now, |tx| stopped.fold(tx, TxBuilder::update)) else {
         return Verdict::Stay;
     };
-    match next_move(&mut Leveling::default(), view, service, now) {
+    match next_move(&mut Rebalancer::default(), view, service, now) {
         None if is_requested => Verdict::Met,
         None => Verdict::Stay,
         Some(next) => match last_move(view, service).map(|at| at + COOL_DOWN).filter(|until| *until > now) {
@@ -114,7 +114,7 @@ fn last_move(view: &View, service: &Service) -> Option<Timestamp> {
     moved.map(|task| task.created_at()).max()
 }
 
-fn next_move(leveling: &mut Leveling, view: &View, service: &Service, now: Timestamp) -> Option<Move> {
+fn next_move(rebalancer: &mut Rebalancer, view: &View, service: &Service, now: Timestamp) -> Option<Move> {
     if !matches!(service.spec.as_ref()?.mode, Some(Mode::Replicated(_))) {
         return None;
     }
@@ -123,7 +123,7 @@ fn next_move(leveling: &mut Leveling, view: &View, service: &Service, now: Times
         task.is_wanted() && task.state() == TaskState::Running && restart::after_move(task).is_some()
     };
     let movable = view.tasks_of_service(&service.id).filter(may_move);
-    let (id, to_node) = leveling.next_move(view, &specimen(service), movable, now)?;
+    let (id, to_node) = rebalancer.next_move(view, &specimen(service), movable, now)?;
     let task = view.task(id)?;
     Some(Move { slot: task.slot, task_id: task.id.clone(), from_node: task.node_id.clone(), to_node })
 }
@@ -133,8 +133,8 @@ fn moved(view: &View, service: &Service, step: &Move, now: Timestamp) -> Option<
     let old = view.task(&step.task_id)?;
     let stopped = desired(&advanced(old, TaskState::Shutdown, "moved", now), TaskState::Shutdown);
     let ids = &mut SeededIds::new(view.version());
-    let place = Place::Slot(step.slot);
-    let mut new = make_task(service, place, TaskState::Running, RestartState::default(), ids, now);
+    let slot = Slot::Number(step.slot);
+    let mut new = make_task(service, slot, TaskState::Running, RestartState::default(), ids, now);
     new.node_id.clone_from(&step.to_node);
     new.status.get_or_insert_default().set_state(TaskState::Running);
     with(view, now, |tx| tx.update(stopped).create(new))

@@ -1,4 +1,4 @@
-//! Whether a task that ended gets a successor, and when that may start.
+//! Whether a task that ended gets a replacement, and when that may start.
 //!
 //! Owns `Task.restart`: written when a task is made, from its predecessor's, so that counts survive any change of
 //! leader and do not depend on how much history is kept. Only ends count. A task that has to leave its node is moved
@@ -9,7 +9,7 @@
 //! looked at from the moment the task ended. The time by which a backoff makes a delay longer than the policy asks for
 //! does not age them, or a program that always crashes would be tried for ever.
 //!
-//! Invariant: whether a task that is over gets a successor follows from the task alone, and not from when one asks.
+//! Invariant: whether a task that is over gets a replacement follows from the task alone, and not from when one asks.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ const MAX_FAILURES: usize = 32;
 /// share of as many are remembered as one.
 const MAX_RESTARTS: usize = 32;
 
-/// The successor of a task that ended: its restart state, or `None` when the policy wants no successor.
+/// The replacement of a task that ended: its restart state, or `None` when the policy wants no replacement.
 pub fn after_end(task: &Task, now: Timestamp) -> Option<RestartState> {
     let policy = policy(task);
     let wanted = match condition(policy) {
@@ -88,7 +88,7 @@ fn note_failure(failures: &mut Vec<NodeFailure>, task: &Task, now: Timestamp) {
     }
 }
 
-/// The successor of a task that has to leave its node: its restart state, or `None` when the policy wants every task
+/// The replacement of a task that has to leave its node: its restart state, or `None` when the policy wants every task
 /// to run once at most. One that was still waiting for its start goes on waiting.
 pub fn after_move(task: &Task) -> Option<RestartState> {
     (condition(policy(task)) != RestartCondition::None).then(|| task.restart.clone().unwrap_or_default())

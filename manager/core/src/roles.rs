@@ -12,7 +12,7 @@ use skep_proto::v1::{Node, NodeRole, NodeSpec, NodeState, ObjectKind, Transactio
 use skep_store::{TxBuilder, View};
 
 use crate::{
-    Plan, enforcer, feature_level,
+    Plan, feature_level, node_status,
     plan::{Planner, Write},
 };
 
@@ -112,7 +112,7 @@ pub fn plan(view: &View, members: &[Member], now: Timestamp) -> RolePlan {
                 action = departure(members, member);
             }
             // It left Raft on its own and nobody lived to note it. While it is up it may as well be just joining.
-            (_, _, None) if node.manager.is_some() && enforcer::state(node) == NodeState::Down => {
+            (_, _, None) if node.manager.is_some() && node_status::state(node) == NodeState::Down => {
                 planner.step([Write::UpdateNode(Node { manager: None, ..Node::clone(node) })]);
             }
             _ => {}
@@ -197,7 +197,7 @@ pub fn remove_node(
     if members.iter().any(|member| member.node_id == node_id) {
         return Err(RoleError::IsManager(node_id.to_owned()));
     }
-    if !force && enforcer::state(node) == NodeState::Ready {
+    if !force && node_status::state(node) == NodeState::Ready {
         return Err(RoleError::NotDown(node_id.to_owned()));
     }
     let mut tx = TxBuilder::new(view, now);

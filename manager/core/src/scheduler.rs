@@ -6,7 +6,7 @@
 //! A node takes a task when every filter lets it. Among those the tasks of a service are spread evenly over the values
 //! of its placement preferences, outermost first; then a node where the service failed often lately comes last, then
 //! fewest tasks of the service, then fewest tasks in all, then the smaller id. By the same order a task that runs would
-//! stand better elsewhere or not ([`leveling`]). Tasks of one service and spec are a
+//! stand better elsewhere or not ([`rebalancer`]). Tasks of one service and spec are a
 //! [`group`], and no node is looked at twice in vain: neither by a group, nor by the next group that asks the same
 //! ([`class`]), nor by the next plan ([`pool`]).
 //!
@@ -19,8 +19,9 @@ mod class;
 pub mod explain;
 pub(crate) mod filter;
 mod group;
-pub(crate) mod leveling;
+mod node_info;
 mod pool;
+pub(crate) mod rebalancer;
 pub(crate) mod resources;
 pub mod spread;
 #[cfg(test)]
@@ -36,7 +37,8 @@ use skep_store::{Change, View};
 use self::{
     ask::Shape,
     group::{Group, moved},
-    pool::{Index, Pool},
+    node_info::Index,
+    pool::Pool,
 };
 use crate::{
     Plan,

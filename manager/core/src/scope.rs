@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use skep_proto::v1::{Task, TaskState};
 use skep_store::{AnyObject, Change, View};
 
-use crate::{enforcer, global::is_global, task::TaskExt};
+use crate::{mode::is_global, node_status, task::TaskExt};
 
 /// Which services to plan for. A loop collects one from the changes it sees, and takes `All` at its start and on its
 /// period, so that a change it missed delays and never loses anything.
@@ -80,7 +80,7 @@ fn takes_over(old: &Task, new: &Task) -> bool {
 
 fn node_matters(change: &Change) -> bool {
     let Change::Update { old: AnyObject::Node(old), new: AnyObject::Node(new) } = change else { return true };
-    enforcer::state(old) != enforcer::state(new)
+    node_status::state(old) != node_status::state(new)
         || old.spec != new.spec
         || old.role != new.role
         || old.description != new.description

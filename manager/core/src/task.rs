@@ -8,13 +8,15 @@
 use skep_common::{clock::Timestamp, id::Ids};
 use skep_proto::v1::{Endpoint, RestartState, Service, Task, TaskState, TaskStatus};
 
+use crate::slot::Slot;
+
 /// Questions about a task.
 pub trait TaskExt {
     /// The observed state.
     fn state(&self) -> TaskState;
 
     /// Whether the swarm wants it to run, or to be ready to. A job's task is wanted until it has completed: from then on
-    /// it is what says that its place is done, and nothing is wanted of it any more.
+    /// it is what says that its slot is done, and nothing is wanted of it any more.
     fn is_wanted(&self) -> bool;
 
     /// Whether the task is on its way out altogether: history does not keep it and its slot does not count it.
@@ -39,7 +41,7 @@ pub trait TaskExt {
     /// When it may become RUNNING at the earliest.
     fn not_before(&self) -> Timestamp;
 
-    /// Whether nothing was to follow it when it ended: it is what says that its place is finished.
+    /// Whether nothing was to follow it when it ended: it is what says that its slot is finished.
     fn is_last(&self) -> bool;
 
     /// Whether it follows failures in a row and its start is put off for that.
@@ -96,22 +98,6 @@ impl TaskExt for Task {
     }
 }
 
-/// Where in its service a task belongs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place<'a> {
-    /// A slot of a replicated service, on whatever node the scheduler finds.
-    Slot(u64),
-    /// A global service's task on this node (id).
-    Node(&'a str),
-}
-
-impl<'a> Place<'a> {
-    /// The place a task of a global (or else a replicated) service has.
-    pub fn of(task: &'a Task, global: bool) -> Self {
-        if global { Self::Node(&task.node_id) } else { Self::Slot(task.slot) }
-    }
-}
-
 /// What every task of a service has that is made now.
 pub(crate) fn specimen(service: &Service) -> Task {
     let spec = service.spec.clone().unwrap_or_default();
@@ -128,7 +114,7 @@ pub(crate) fn specimen(service: &Service) -> Task {
 /// A new task of a service, in state NEW.
 pub fn make_task(
     service: &Service,
-    place: Place<'_>,
+    slot: Slot<'_>,
     desired: TaskState,
     restart: RestartState,
     ids: &mut dyn Ids,
@@ -140,9 +126,9 @@ pub fn make_task(
         }
         _ => "created".into(),
     };
-    let (slot, node_id) = match place {
-        Place::Slot(slot) => (slot, String::new()),
-        Place::Node(node_id) => (0, node_id.to_owned()),
+    let (slot, node_id) = match slot {
+        Slot::Number(number) => (number, String::new()),
+        Slot::Node(node_id) => (0, node_id.to_owned()),
     };
     Task {
         id: ids.next_id(),
@@ -214,7 +200,7 @@ mod tests {
         };
         let ids = &mut SeededIds::new(1);
         let slotted =
-            make_task(&service, Place::Slot(3), TaskState::Running, RestartState::default(), ids, Timestamp(9));
+            make_task(&service, Slot::Number(3), TaskState::Running, RestartState::default(), ids, Timestamp(9));
         assert_eq!((slotted.service_id.as_str(), slotted.slot, slotted.node_id.as_str()), ("s1", 3, ""));
         assert_eq!((slotted.state(), slotted.desired_state()), (TaskState::New, TaskState::Running));
         assert_eq!(slotted.observed_at(), Timestamp(9));
@@ -222,11 +208,11 @@ mod tests {
         assert_eq!(slotted.endpoint, Some(Endpoint { spec: Some(endpoint) }));
 
         let global =
-            make_task(&service, Place::Node("n1"), TaskState::Ready, RestartState::default(), ids, Timestamp(9));
+            make_task(&service, Slot::Node("n1"), TaskState::Ready, RestartState::default(), ids, Timestamp(9));
         assert_eq!((global.slot, global.node_id.as_str()), (0, "n1"));
         assert_ne!(global.id, slotted.id);
-        assert_eq!(Place::of(&global, true), Place::Node("n1"));
-        assert_eq!(Place::of(&slotted, false), Place::Slot(3));
+        assert_eq!(Slot::of(&global, true), Slot::Node("n1"));
+        assert_eq!(Slot::of(&slotted, false), Slot::Number(3));
     }
 
     #[test]
@@ -234,7 +220,7 @@ mod tests {
         let said = |failed_in_a_row, not_before| {
             let restart = RestartState { failed_in_a_row, not_before, ..RestartState::default() };
             let ids = &mut SeededIds::new(1);
-            let made = make_task(&Service::default(), Place::Slot(1), TaskState::Ready, restart, ids, Timestamp(9));
+            let made = make_task(&Service::default(), Slot::Number(1), TaskState::Ready, restart, ids, Timestamp(9));
             made.status.unwrap().message
         };
         assert_eq!(said(2, 10), "restarting in backoff after 2 failures");

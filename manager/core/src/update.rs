@@ -13,7 +13,7 @@ use skep_proto::v1::{
 };
 use skep_store::{TxBuilder, View};
 
-use crate::{enforcer, job, names, revision};
+use crate::{constraint, job, mode, names, revision};
 
 /// Why a service does not go back to a revision.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,7 +98,7 @@ fn taken_back(service: &Service, spec: ServiceSpec, revision: u64, now: Timestam
         message: "manually requested rollback".into(),
     };
     let mut service = Service {
-        update_status: (!job::is_job(&spec)).then_some(rollback),
+        update_status: (!mode::is_job(&spec)).then_some(rollback),
         spec: Some(spec),
         revision,
         previous_spec: service.spec.clone(),
@@ -166,7 +166,7 @@ fn same_but_for_constraints(one: &TaskSpec, other: &TaskSpec) -> bool {
 }
 
 fn satisfied(view: &View, spec: &TaskSpec, node_id: &str) -> bool {
-    view.node(node_id).is_some_and(|node| enforcer::satisfies_constraints(node, spec.placement.as_ref()))
+    view.node(node_id).is_some_and(|node| constraint::are_satisfied(node, spec.placement.as_ref()))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use skep_store::View;
 
 use self::world::World;
 use crate::{
-    global::is_global,
+    mode::is_global,
     names::{self, count},
     task::TaskExt,
     update,
@@ -37,7 +37,7 @@ pub enum Scenario {
     Deploy(Box<ServiceSpec>),
 }
 
-/// What would become of one place of a service.
+/// What would become of one slot of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effect {
     /// The service's name.
@@ -81,15 +81,15 @@ pub fn play(view: &View, scenario: &Scenario, now: Timestamp) -> Forecast {
     let mut ids = SeededIds::new(view.version());
     let new_service = ids.next_id();
     let mut world = World::new(view.clone(), now, ids);
-    world.settle();
+    world.converge();
     let before = world.view().clone();
     let what = imagine(&mut world, scenario, new_service);
-    let at_rest = world.settle();
+    let at_rest = world.converge();
     let after = world.view();
 
     let mut tally = Tally::default();
-    let (old, new) = (places(&before), places(after));
-    let keys: BTreeSet<&Key> = old.keys().chain(new.keys()).collect();
+    let (old, new) = (slots(&before), slots(after));
+    let keys: BTreeSet<&SlotKey> = old.keys().chain(new.keys()).collect();
     let mut effects: Vec<Effect> =
         keys.into_iter().filter_map(|key| effect(key, old.get(key), new.get(key), &mut tally)).collect();
     effects.truncate(MAX_EFFECTS);
@@ -164,9 +164,9 @@ fn imagine(world: &mut World, scenario: &Scenario, new_service: String) -> Strin
     }
 }
 
-/// A place.
+/// A slot.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
+struct SlotKey {
     /// By name.
     service: String,
     slot: u64,
@@ -176,15 +176,15 @@ struct Key {
     run: u64,
 }
 
-/// Who holds a place.
-struct Holder {
+/// The current task of a slot.
+struct Current {
     task_id: String,
     node: Option<String>,
     reason: String,
 }
 
-/// Every place that is to be held, and by whom.
-fn places(view: &View) -> BTreeMap<Key, Holder> {
+/// Every slot that is wanted, and its current task.
+fn slots(view: &View) -> BTreeMap<SlotKey, Current> {
     let wanted = view.tasks().filter(|task| task.is_wanted() && !task.is_terminal() && !task.service_id.is_empty());
     wanted
         .map(|task| {
@@ -192,24 +192,25 @@ fn places(view: &View) -> BTreeMap<Key, Holder> {
             let node = Some(names::node_by_id(view, &task.node_id).to_owned());
             let placed = task.may_run();
             let is_global = view.service(&task.service_id).is_some_and(|service| is_global(service));
-            let key = Key {
+            let key = SlotKey {
                 service: service.to_owned(),
                 slot: task.slot,
                 node: node.clone().filter(|_| is_global),
                 run: task.job_iteration,
             };
             let reason = task.status.as_ref().map_or("", |status| status.err.as_str());
-            let holder = Holder { task_id: task.id.clone(), node: node.filter(|_| placed), reason: reason.to_owned() };
-            (key, holder)
+            let current =
+                Current { task_id: task.id.clone(), node: node.filter(|_| placed), reason: reason.to_owned() };
+            (key, current)
         })
         .collect()
 }
 
-/// What a place has come to, counted; `None` when nothing has happened to it.
-fn effect(key: &Key, old: Option<&Holder>, new: Option<&Holder>, tally: &mut Tally) -> Option<Effect> {
-    let from = old.and_then(|holder| holder.node.clone());
-    let to = new.and_then(|holder| holder.node.clone());
-    let same_task = old.map(|holder| &holder.task_id) == new.map(|holder| &holder.task_id);
+/// What a slot has come to, counted; `None` when nothing has happened to it.
+fn effect(key: &SlotKey, old: Option<&Current>, new: Option<&Current>, tally: &mut Tally) -> Option<Effect> {
+    let from = old.and_then(|current| current.node.clone());
+    let to = new.and_then(|current| current.node.clone());
+    let same_task = old.map(|current| &current.task_id) == new.map(|current| &current.task_id);
     // Still there, or still nowhere.
     if old.is_some() && from == to && (same_task || to.is_none()) {
         return None;
@@ -217,7 +218,7 @@ fn effect(key: &Key, old: Option<&Holder>, new: Option<&Holder>, tally: &mut Tal
     let reason = match new {
         None if key.node.is_some() => "one task on each node, and this one is no longer fit".to_owned(),
         None => "its place is given up".to_owned(),
-        Some(holder) if holder.node.is_none() => match holder.reason.as_str() {
+        Some(current) if current.node.is_none() => match current.reason.as_str() {
             "" => "it has no node yet".to_owned(),
             reason => reason.to_owned(),
         },
@@ -233,7 +234,7 @@ fn effect(key: &Key, old: Option<&Holder>, new: Option<&Holder>, tally: &mut Tal
     Some(Effect { service: key.service.clone(), slot: key.slot, from, to, reason })
 }
 
-/// How many places came to what.
+/// How many slots came to what.
 #[derive(Debug, Default)]
 struct Tally {
     moved: usize,

@@ -159,8 +159,8 @@ fn verdict_of(view: &View, verdict: skep_core::scheduler::explain::Verdict) -> N
     let hostname = view.node(&verdict.node_id).map_or("", |node| names::node(node));
     NodeVerdict {
         hostname: hostname.to_owned(),
-        fits: verdict.misfit.is_none(),
-        reason: verdict.misfit.unwrap_or_default(),
+        fits: verdict.filter_failure.is_none(),
+        reason: verdict.filter_failure.unwrap_or_default(),
         recent_failures: verdict.failures,
         tasks_of_service: verdict.service_tasks,
         tasks: verdict.tasks,

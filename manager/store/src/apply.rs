@@ -17,7 +17,7 @@ use crate::{
     delta,
     kinds::{AnyObject, kind_name},
     revision::revision_id,
-    table::Place,
+    table::Row,
     view::View,
 };
 
@@ -155,7 +155,7 @@ struct Touched {
 struct Found {
     /// In `touched`, if the transaction touched it already.
     touched: Option<usize>,
-    place: Option<Place>,
+    row: Option<Row>,
     before: Option<AnyObject>,
     after: Option<AnyObject>,
 }
@@ -272,15 +272,15 @@ impl Run<'_> {
     }
 
     fn find(&self, kind: ObjectKind, id: &str) -> Found {
-        let place = self.after.tables().place(kind, id);
-        let after = place.and_then(|place| self.after.tables().at(kind, place));
+        let row = self.after.tables().row(kind, id);
+        let after = row.and_then(|row| self.after.tables().at(kind, row));
         // Whatever is as it was has an earlier entry's version.
         let is_new = after.as_ref().map_or(self.removed, |object| object.version() == self.index);
         let is_it = |object: &AnyObject| object.kind() == kind && object.id() == id;
         let same = |touched: &Touched| touched.before.as_ref().or(touched.after.as_ref()).is_some_and(is_it);
         let touched = if is_new { self.touched.iter().position(same) } else { None };
         let before = touched.map_or(&after, |at| &self.touched[at].before).clone();
-        Found { touched, place, before, after }
+        Found { touched, row, before, after }
     }
 
     fn put(&mut self, found: Found, mut object: AnyObject, created_at: i64) -> Result<(), ApplyError> {
@@ -290,7 +290,7 @@ impl Run<'_> {
         self.after.fill_in(&mut object)?;
         self.after.share(&mut object, found.after.as_ref());
         *object.meta_mut() = Meta { version: self.index, created_at, updated_at: self.now };
-        self.after.put(found.place, object.clone());
+        self.after.put(found.row, object.clone());
         self.touch(found.touched, found.before, Some(object));
         Ok(())
     }

@@ -79,17 +79,17 @@ impl Backlog {
 
 /// The net changes, where each object was last touched.
 fn merged(changes: Vec<Change>) -> Vec<Change> {
-    let mut places: BTreeMap<(ObjectKind, String), usize> = BTreeMap::new();
+    let mut positions: BTreeMap<(ObjectKind, String), usize> = BTreeMap::new();
     let mut net: Vec<Option<Change>> = Vec::new();
     for change in changes {
-        let merged = match places.entry((change.kind(), change.object().id().to_owned())) {
-            Entry::Vacant(place) => {
-                place.insert(net.len());
+        let merged = match positions.entry((change.kind(), change.object().id().to_owned())) {
+            Entry::Vacant(position) => {
+                position.insert(net.len());
                 Some(change)
             }
-            Entry::Occupied(mut place) => {
-                let earlier = net[*place.get()].take();
-                place.insert(net.len());
+            Entry::Occupied(mut position) => {
+                let earlier = net[*position.get()].take();
+                position.insert(net.len());
                 match earlier {
                     Some(earlier) => earlier.then(change),
                     None => Some(change),

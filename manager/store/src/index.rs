@@ -1,12 +1,12 @@
 //! A secondary index: objects by a key they share, each group ordered by id.
 //!
 //! One flat map for all groups: most groups are as small as one task, and a map of maps would pay a node for each. It
-//! leads to places in the table, so an object that keeps its key changes nothing here.
+//! leads to rows in the table, so an object that keeps its key changes nothing here.
 
 use imbl::OrdMap;
 use skep_proto::v1::TaskState;
 
-use crate::{key::Key, object::StoreObject, table::Place};
+use crate::{key::Key, object::StoreObject, table::Row};
 
 /// What an index goes by.
 pub(crate) trait IndexKey: Ord + Clone {
@@ -41,10 +41,10 @@ impl IndexKey for TaskState {
     }
 }
 
-/// Places by `K`. Cloning shares everything.
+/// Rows by `K`. Cloning shares everything.
 pub(crate) struct Index<K: IndexKey, T> {
     key: for<'a> fn(&'a T) -> Option<K::Found<'a>>,
-    entries: OrdMap<(K, Key), Place>,
+    entries: OrdMap<(K, Key), Row>,
 }
 
 impl<K: IndexKey, T> Clone for Index<K, T> {
@@ -59,8 +59,8 @@ impl<K: IndexKey, T: StoreObject> Index<K, T> {
         Self { key, entries: OrdMap::new() }
     }
 
-    /// Follows the object at a place from `old` to `new`, which share an id; `None` is: not there.
-    pub(crate) fn change(&mut self, place: Place, old: Option<&T>, new: Option<&T>) {
+    /// Follows the object in a row from `old` to `new`, which share an id; `None` is: not there.
+    pub(crate) fn change(&mut self, row: Row, old: Option<&T>, new: Option<&T>) {
         let (from, to) = (old.and_then(self.key), new.and_then(self.key));
         if from == to {
             return;
@@ -70,14 +70,14 @@ impl<K: IndexKey, T: StoreObject> Index<K, T> {
             self.entries.remove(&(K::of(from), id.clone()));
         }
         if let Some(to) = to {
-            self.entries.insert((K::of(to), id), place);
+            self.entries.insert((K::of(to), id), row);
         }
     }
 
     /// The group of `key`, by id.
-    pub(crate) fn get(&self, key: K::Found<'_>) -> impl Iterator<Item = Place> + use<'_, K, T> {
+    pub(crate) fn get(&self, key: K::Found<'_>) -> impl Iterator<Item = Row> + use<'_, K, T> {
         let key = K::of(key);
         let first = (key.clone(), Key::default());
-        self.entries.range(first..).take_while(move |((of, _), _)| *of == key).map(|(_, place)| *place)
+        self.entries.range(first..).take_while(move |((of, _), _)| *of == key).map(|(_, row)| *row)
     }
 }

@@ -10,7 +10,7 @@ use skep_proto::v1::{Annotations, Cluster, Meta, Node, Object, ObjectKind, Servi
 
 use crate::{
     object::{IntoObject, StoreObject},
-    table::{Place, Table},
+    table::{Row, Table},
 };
 
 macro_rules! kinds {
@@ -133,13 +133,13 @@ macro_rules! kinds {
             }
 
             /// Where an object is in its table.
-            pub(crate) fn place(&self, kind: ObjectKind, id: &str) -> Option<Place> {
-                match kind { $(ObjectKind::$kind => self.$table.place(&id.into()),)* }
+            pub(crate) fn row(&self, kind: ObjectKind, id: &str) -> Option<Row> {
+                match kind { $(ObjectKind::$kind => self.$table.row(&id.into()),)* }
             }
 
-            /// The object at a place of its table.
-            pub(crate) fn at(&self, kind: ObjectKind, place: Place) -> Option<AnyObject> {
-                match kind { $(ObjectKind::$kind => self.$table.at(place).cloned().map(Into::into),)* }
+            /// The object in a row of its table.
+            pub(crate) fn at(&self, kind: ObjectKind, row: Row) -> Option<AnyObject> {
+                match kind { $(ObjectKind::$kind => self.$table.at(row).cloned().map(Into::into),)* }
             }
 
             /// A name of the object that another one of its kind has, where names are unique; and the id of that one.
@@ -147,21 +147,21 @@ macro_rules! kinds {
                 match object { $(AnyObject::$kind(object) => self.$table.name_taken(object),)* }
             }
 
-            /// Puts an object in place of the one with its id, which has this place (`None`: there is none) and is given
+            /// Puts an object in place of the one with its id, which has this row (`None`: there is none) and is given
             /// back. Says where it is.
-            pub(crate) fn put(&mut self, place: Option<Place>, object: AnyObject) -> (Place, Option<AnyObject>) {
+            pub(crate) fn put(&mut self, row: Option<Row>, object: AnyObject) -> (Row, Option<AnyObject>) {
                 match object {
-                    $(AnyObject::$kind(object) => match place {
-                        Some(place) => (place, self.$table.set(place, object).map(Into::into)),
+                    $(AnyObject::$kind(object) => match row {
+                        Some(row) => (row, self.$table.set(row, object).map(Into::into)),
                         None => (self.$table.add(object), None),
                     },)*
                 }
             }
 
             /// Takes an object out. Says where it was.
-            pub(crate) fn take(&mut self, kind: ObjectKind, id: &str) -> Option<(Place, AnyObject)> {
+            pub(crate) fn take(&mut self, kind: ObjectKind, id: &str) -> Option<(Row, AnyObject)> {
                 match kind {
-                    $(ObjectKind::$kind => self.$table.take(id).map(|(place, old)| (place, old.into())),)*
+                    $(ObjectKind::$kind => self.$table.take(id).map(|(row, old)| (row, old.into())),)*
                 }
             }
         }

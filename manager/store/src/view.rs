@@ -10,7 +10,7 @@ use crate::{
     index::Index,
     key::Key,
     kinds::{AnyObject, Tables},
-    table::Place,
+    table::Row,
 };
 
 /// A state of the swarm. Cloning is O(1); a clone never changes.
@@ -154,22 +154,22 @@ impl View {
         self.version = version;
     }
 
-    /// Puts an object in place of the one with its id, which has this place; `None`: there is none.
-    pub(crate) fn put(&mut self, place: Option<Place>, object: AnyObject) {
+    /// Puts an object in place of the one with its id, which has this row; `None`: there is none.
+    pub(crate) fn put(&mut self, row: Option<Row>, object: AnyObject) {
         let state = Arc::make_mut(&mut self.state);
-        let (place, old) = state.tables.put(place, object.clone());
-        state.indexes.change(place, old.as_ref(), Some(&object));
+        let (row, old) = state.tables.put(row, object.clone());
+        state.indexes.change(row, old.as_ref(), Some(&object));
     }
 
     pub(crate) fn take(&mut self, kind: ObjectKind, id: &str) {
         let state = Arc::make_mut(&mut self.state);
-        if let Some((place, old)) = state.tables.take(kind, id) {
-            state.indexes.change(place, Some(&old), None);
+        if let Some((row, old)) = state.tables.take(kind, id) {
+            state.indexes.change(row, Some(&old), None);
         }
     }
 
-    fn tasks_at(&self, places: impl Iterator<Item = Place>) -> impl Iterator<Item = &Arc<Task>> {
-        places.filter_map(|place| self.state.tables.tasks.at(place))
+    fn tasks_at(&self, rows: impl Iterator<Item = Row>) -> impl Iterator<Item = &Arc<Task>> {
+        rows.filter_map(|row| self.state.tables.tasks.at(row))
     }
 }
 
@@ -188,14 +188,14 @@ fn named(id: &str) -> Option<&str> {
 }
 
 impl Indexes {
-    /// Follows an object at a place of its table from `old` to `new`.
-    fn change(&mut self, place: Place, old: Option<&AnyObject>, new: Option<&AnyObject>) {
+    /// Follows an object in a row of its table from `old` to `new`.
+    fn change(&mut self, row: Row, old: Option<&AnyObject>, new: Option<&AnyObject>) {
         if let (None | Some(AnyObject::Task(_)), None | Some(AnyObject::Task(_))) = (old, new) {
             let (old, new) = (task(old), task(new));
-            self.tasks_of_service.change(place, old, new);
-            self.tasks_of_node.change(place, old, new);
-            self.tasks_of_slot.change(place, old, new);
-            self.early_tasks.change(place, old, new);
+            self.tasks_of_service.change(row, old, new);
+            self.tasks_of_node.change(row, old, new);
+            self.tasks_of_slot.change(row, old, new);
+            self.early_tasks.change(row, old, new);
         }
     }
 }

@@ -138,7 +138,7 @@ fn came_to_nothing(view: &View, task: &Task) -> bool {
     let may_be_given_up = policy.is_some_and(|it| it.condition() != RestartCondition::Any || it.max_attempts > 0);
     may_be_given_up
         && task.is_terminal()
-        && view.task(&task.replaces).is_some_and(|holder| holder.is_wanted() && !holder.is_terminal())
+        && view.task(&task.replaces).is_some_and(|current| current.is_wanted() && !current.is_terminal())
 }
 
 /// A wanted task runs, unless there is no room for it anywhere; any other is over.

@@ -9,7 +9,7 @@ use skep_common::{
     id::{Ids, SeededIds},
     limits::MAX_TRANSACTION_ACTIONS,
 };
-use skep_core::{job, rebalance, roles, update, validate_spec};
+use skep_core::{job, mode, rebalance, roles, update, validate_spec};
 use skep_proto::v1::{
     Availability, Cluster, DrainPace, ManagerStatus, Node as StoredNode, NodeRole, NodeSpec, ObjectKind,
     ReplicatedService, Service, ServiceSpec, Transaction, service_spec::Mode,
@@ -261,7 +261,7 @@ fn admitted(old: Option<&Service>, new: ServiceSpec) -> Option<ServiceSpec> {
 }
 
 fn services_of(view: &View, jobs: bool) -> Vec<Arc<Service>> {
-    view.services().filter(|service| service.spec.as_ref().is_some_and(job::is_job) == jobs).cloned().collect()
+    view.services().filter(|service| service.spec.as_ref().is_some_and(mode::is_job) == jobs).cloned().collect()
 }
 
 fn pick<T>(rng: &mut Rng, mut from: Vec<T>) -> Option<T> {

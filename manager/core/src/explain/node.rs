@@ -8,8 +8,8 @@ use skep_store::View;
 
 use super::Explanation;
 use crate::{
-    enforcer,
     names::{self, count},
+    node_status,
     task::TaskExt,
 };
 
@@ -50,7 +50,7 @@ pub fn swarm(view: &View) -> Explanation {
 
 /// Why a node takes no tasks, to be put behind its name.
 fn unfit(node: &Node) -> Option<&'static str> {
-    Some(match (enforcer::state(node), enforcer::availability(node)) {
+    Some(match (node_status::state(node), node_status::availability(node)) {
         (NodeState::Down, _) => "is down",
         (NodeState::Disconnected, _) => "is disconnected",
         (NodeState::Unknown, _) => "was not heard of yet",
@@ -75,8 +75,8 @@ fn condition(node: &Node, now: Timestamp) -> String {
 }
 
 fn availability(node: &Node) -> &'static str {
-    match enforcer::availability(node) {
-        Availability::Active if enforcer::state(node) == NodeState::Ready => "It is active: it may be given tasks.",
+    match node_status::availability(node) {
+        Availability::Active if node_status::state(node) == NodeState::Ready => "It is active: it may be given tasks.",
         Availability::Active => "It is active: it may be given tasks once it is ready.",
         Availability::Pause => "It is paused: it keeps its tasks and is given no new ones.",
         Availability::Drain => "It is drained: its tasks have to leave, and it is given no new ones.",
@@ -106,7 +106,7 @@ fn held(view: &View, node: &Node, tasks: &[&Task], now: Timestamp) -> Vec<String
     };
     let mut sentences = Vec::new();
     let stopping = names(&|task| !task.is_wanted());
-    if enforcer::is_down(node) {
+    if node_status::is_down(node) {
         let status = node.status.clone().unwrap_or_default();
         let left = ORPHAN_AFTER.saturating_sub(now.since(Timestamp(status.since)));
         if !tasks.is_empty() {
@@ -122,7 +122,7 @@ fn held(view: &View, node: &Node, tasks: &[&Task], now: Timestamp) -> Vec<String
     if !stopping.is_empty() {
         sentences.push(format!("Still to stop there: {}.", listed(&stopping)));
     }
-    if enforcer::availability(node) == Availability::Drain {
+    if node_status::availability(node) == Availability::Drain {
         let staying = names(&|task| task.is_wanted());
         if !staying.is_empty() {
             sentences.push(format!("Still to be replaced elsewhere before it stops there: {}.", listed(&staying)));

@@ -84,7 +84,7 @@ fn a_service_says_what_it_waits_for() {
     let stopping = Task { desired_state: Shutdown.into(), ..task_in(1, Running, "b") };
     let over = Task { desired_state: Shutdown.into(), ..task_in(1, Complete, "a") };
     // Started beside the one that runs, and failed.
-    let successor = |condition: RestartCondition| {
+    let replacement = |condition: RestartCondition| {
         let restart = Some(RestartPolicy { condition: condition.into(), ..RestartPolicy::default() });
         let spec = Some(TaskSpec { restart, ..TaskSpec::default() }.into());
         Task { spec, replaces: "t1-a".into(), ..task_in(1, Failed, "b") }
@@ -94,7 +94,7 @@ fn a_service_says_what_it_waits_for() {
         service.update_status = Some(UpdateStatus { state, message, ..UpdateStatus::default() });
         service
     };
-    let mut delayed = Task { id: "t1-b-2".into(), ..successor(RestartCondition::Any) };
+    let mut delayed = Task { id: "t1-b-2".into(), ..replacement(RestartCondition::Any) };
     let not_before = (NOW + Duration::from_secs(3)).as_nanos();
     delayed.restart = Some(RestartState { not_before, ..RestartState::default() });
     let mut everywhere = web(0);
@@ -147,11 +147,11 @@ fn a_service_says_what_it_waits_for() {
             "scan has 0 tasks running and 1 complete. It waits for nothing.",
         ),
         (
-            said(web(1), vec![task_in(1, Running, "a"), successor(RestartCondition::None)]),
+            said(web(1), vec![task_in(1, Running, "a"), replacement(RestartCondition::None)]),
             "web has 1 of 1 replicas running. 1 task given up by the restart policy, having ended: failed.",
         ),
         (
-            said(web(1), vec![task_in(1, Running, "a"), successor(RestartCondition::Any)]),
+            said(web(1), vec![task_in(1, Running, "a"), replacement(RestartCondition::Any)]),
             "web has 1 of 1 replicas running. 1 task about to be replaced, having ended: failed.",
         ),
     ];
@@ -260,7 +260,7 @@ fn every_node_is_in_the_table_the_fit_first() {
     let table: Vec<_> = explained
         .nodes
         .iter()
-        .map(|verdict| (verdict.node_id.as_str(), verdict.misfit.as_deref(), verdict.service_tasks))
+        .map(|verdict| (verdict.node_id.as_str(), verdict.filter_failure.as_deref(), verdict.service_tasks))
         .collect();
     let expected = [
         ("a", None, 1),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use skep_proto::v1::{Availability, Node, NodeRole, NodeState};
 
 use super::labels;
-use crate::enforcer::{availability, state};
+use crate::node_status::{availability, state};
 
 pub(super) fn joined(node: &Node) -> String {
     format!("joined the swarm as a {}", role(node.role()))

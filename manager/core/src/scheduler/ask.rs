@@ -3,8 +3,8 @@
 use skep_proto::v1::{Node, Placement, Task};
 
 use super::{
-    filter::{Misfit, platform_fits},
-    pool::Entry,
+    filter::{FilterFailure, platform_fits},
+    node_info::NodeInfo,
     resources::Wanted,
     spread::Spread,
 };
@@ -67,17 +67,17 @@ impl Ask {
     }
 
     /// Whether a node can take one more such task.
-    pub(super) fn check(&self, Entry { node, is_available, free, .. }: &Entry) -> Result<(), Misfit> {
+    pub(super) fn check(&self, NodeInfo { node, is_available, free, .. }: &NodeInfo) -> Result<(), FilterFailure> {
         if !is_available {
-            Err(Misfit::Unavailable)
+            Err(FilterFailure::Unavailable)
         } else if !free.covers(&self.shape.wanted) {
-            Err(Misfit::Resources)
+            Err(FilterFailure::Resources)
         } else if self.shape.log_driver.as_deref().is_some_and(|driver| !has_log_driver(node, driver)) {
-            Err(Misfit::Plugin)
+            Err(FilterFailure::Plugin)
         } else if !self.constraints.iter().all(|constraint| constraint.matches(node)) {
-            Err(Misfit::Constraints)
+            Err(FilterFailure::Constraints)
         } else if !platform_fits(node, self.placement.as_ref()) {
-            Err(Misfit::Platform)
+            Err(FilterFailure::Platform)
         } else {
             Ok(())
         }

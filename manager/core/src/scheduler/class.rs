@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     ask::Ask,
-    pool::{Entry, Index, Rank},
+    node_info::{Index, NodeInfo, Rank},
     spread::Values,
 };
 
@@ -29,17 +29,17 @@ pub(super) struct Class {
 }
 
 impl Class {
-    pub(super) fn of(ask: Ask, entries: &[Entry]) -> Self {
-        let mut class = Self { ask, by_values: BTreeMap::new(), lists: Vec::new(), listed: vec![None; entries.len()] };
+    pub(super) fn of(ask: Ask, nodes: &[NodeInfo]) -> Self {
+        let mut class = Self { ask, by_values: BTreeMap::new(), lists: Vec::new(), listed: vec![None; nodes.len()] };
         let mut lists: Vec<Vec<Rank>> = Vec::new();
-        for (node, entry) in entries.iter().enumerate().filter(|(_, entry)| class.ask.check(entry).is_ok()) {
-            let values = class.ask.spread().values(&entry.node);
+        for (node, info) in nodes.iter().enumerate().filter(|(_, info)| class.ask.check(info).is_ok()) {
+            let values = class.ask.spread().values(&info.node);
             let list = *class.by_values.entry(values).or_insert(lists.len());
             if list == lists.len() {
                 lists.push(Vec::new());
             }
-            lists[list].push((entry.tasks, node));
-            class.listed[node] = Some((list, entry.tasks));
+            lists[list].push((info.tasks, node));
+            class.listed[node] = Some((list, info.tasks));
         }
         class.lists = lists.into_iter().map(BTreeSet::from_iter).collect();
         class
@@ -51,16 +51,16 @@ impl Class {
     }
 
     /// The first node of a list after this rank.
-    pub(super) fn next(&mut self, list: ListId, after: Option<Rank>, entries: &[Entry]) -> Option<Rank> {
+    pub(super) fn next(&mut self, list: ListId, after: Option<Rank>, nodes: &[NodeInfo]) -> Option<Rank> {
         let from = after.map_or(Unbounded, Excluded);
         loop {
             let rank = *self.lists.get(list)?.range((from, Unbounded)).next()?;
             let (tasks, node) = rank;
-            if tasks == entries[node].tasks {
+            if tasks == nodes[node].tasks {
                 return Some(rank);
             }
             self.lists[list].remove(&rank);
-            self.insert(list, node, entries[node].tasks);
+            self.insert(list, node, nodes[node].tasks);
         }
     }
 
@@ -72,15 +72,15 @@ impl Class {
     }
 
     /// A node changed.
-    pub(super) fn relist(&mut self, node: Index, entry: &Entry) {
+    pub(super) fn relist(&mut self, node: Index, info: &NodeInfo) {
         self.unlist(node);
-        if self.ask.check(entry).is_ok() {
-            let values = self.ask.spread().values(&entry.node);
+        if self.ask.check(info).is_ok() {
+            let values = self.ask.spread().values(&info.node);
             let list = *self.by_values.entry(values).or_insert(self.lists.len());
             if list == self.lists.len() {
                 self.lists.push(BTreeSet::new());
             }
-            self.insert(list, node, entry.tasks);
+            self.insert(list, node, info.tasks);
         }
     }
 

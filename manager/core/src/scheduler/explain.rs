@@ -4,8 +4,8 @@ use skep_common::clock::Timestamp;
 use skep_proto::v1::{Availability, Node, NodeState, Task, TaskState, TaskStatus};
 use skep_store::{TxBuilder, View};
 
-use super::{filter::Misfit, group::Demand, pool::Pool, tree::Preference};
-use crate::enforcer;
+use super::{filter::FilterFailure, group::Demand, pool::Pool, tree::Preference};
+use crate::node_status;
 
 /// What the planner makes of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Verdict {
     /// Which node (id).
     pub node_id: String,
     /// Why it cannot take the task; `None`: it fits.
-    pub misfit: Option<String>,
+    pub filter_failure: Option<String>,
     /// How often tasks of this service version failed there lately. From
     /// [`NODE_FAILURES`](skep_common::limits::NODE_FAILURES) on the node comes last.
     pub failures: u64,
@@ -27,7 +27,7 @@ pub struct Verdict {
 }
 
 /// What the planner goes by: what fits first, then the branches on the way, then the nodes themselves.
-type Standing = (bool, Vec<u64>, Preference);
+type NodeRank = (bool, Vec<u64>, Preference);
 
 /// A verdict on every node, for a task that waits or is to be made, or for one that has its place as if it had none:
 /// the nodes that fit first, each ahead of what the planner likes less.
@@ -37,22 +37,22 @@ pub fn verdicts(view: &View, task: &Task, now: Timestamp) -> Vec<Verdict> {
     pool.sync(&view);
     let demand = Demand::of(&view, task, &pool, now);
     let tally = demand.tally(&pool);
-    let mut ranked: Vec<(Standing, Verdict)> = pool
+    let mut ranked: Vec<(NodeRank, Verdict)> = pool
         .all()
         .map(|node| {
-            let misfit = demand.fits(&pool, node).err();
+            let failure = demand.fits(&pool, node).err();
             let values = demand.values(&pool, node);
             let on_the_way = tally.on_the_way(&values);
             let known = demand.on(node);
             let verdict = Verdict {
                 node_id: pool.node(node).id.clone(),
-                misfit: misfit.map(|misfit| words(misfit, pool.node(node))),
+                filter_failure: failure.map(|failure| words(failure, pool.node(node))),
                 failures: known.failures,
                 service_tasks: known.tasks,
                 tasks: pool.tasks(node),
                 spread: values.iter().map(|value| value.to_string()).zip(on_the_way.iter().copied()).collect(),
             };
-            ((misfit.is_some(), on_the_way, demand.preference(&pool, node)), verdict)
+            ((failure.is_some(), on_the_way, demand.preference(&pool, node)), verdict)
         })
         .collect();
     ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -72,11 +72,11 @@ fn without(view: &View, task: &Task, now: Timestamp) -> View {
 }
 
 /// What is said of a node by itself: where Docker's words leave open why it takes no tasks, more than those.
-fn words(misfit: Misfit, node: &Node) -> String {
-    if misfit != Misfit::Unavailable {
-        return misfit.explain(1).trim_end_matches(" on 1 node").to_owned();
+fn words(failure: FilterFailure, node: &Node) -> String {
+    if failure != FilterFailure::Unavailable {
+        return failure.explain(1).trim_end_matches(" on 1 node").to_owned();
     }
-    let why = match (enforcer::state(node), enforcer::availability(node)) {
+    let why = match (node_status::state(node), node_status::availability(node)) {
         (NodeState::Ready, Availability::Drain) => "drained",
         (NodeState::Ready, _) => "paused",
         (NodeState::Down, _) => "down",

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use skep_proto::v1::{Availability, Node, NodeState, Placement, PortConfig, PublishMode, Task};
+use skep_proto::v1::{Node, Placement, PortConfig, PublishMode, Task};
 
-use crate::{constraint::same_architecture, enforcer};
+use crate::constraint::same_architecture;
 
 /// Why a node cannot take a task, in the order the questions are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Misfit {
+pub(super) enum FilterFailure {
     Unavailable,
     Resources,
     Plugin,
@@ -18,7 +18,7 @@ pub(super) enum Misfit {
     MaxReplicas,
 }
 
-impl Misfit {
+impl FilterFailure {
     /// Whether it follows from what the task asks and the node has, whatever the service has there.
     pub(super) fn is_of_ask(self) -> bool {
         !matches!(self, Self::HostPort | Self::MaxReplicas)
@@ -41,23 +41,18 @@ impl Misfit {
 }
 
 /// The sentence on a task that has to wait, from what kept it off each node: most nodes first.
-pub(super) fn no_suitable_node(misfits: impl IntoIterator<Item = Misfit>) -> String {
-    let mut counts: BTreeMap<Misfit, usize> = BTreeMap::new();
-    for misfit in misfits {
-        *counts.entry(misfit).or_default() += 1;
+pub(super) fn no_suitable_node(failures: impl IntoIterator<Item = FilterFailure>) -> String {
+    let mut counts: BTreeMap<FilterFailure, usize> = BTreeMap::new();
+    for failure in failures {
+        *counts.entry(failure).or_default() += 1;
     }
-    let mut misfits: Vec<_> = counts.into_iter().collect();
-    misfits.sort_by_key(|(misfit, nodes)| (std::cmp::Reverse(*nodes), *misfit));
-    if misfits.is_empty() {
+    let mut failures: Vec<_> = counts.into_iter().collect();
+    failures.sort_by_key(|(failure, nodes)| (std::cmp::Reverse(*nodes), *failure));
+    if failures.is_empty() {
         return "no suitable node".into();
     }
-    let reasons: Vec<String> = misfits.into_iter().map(|(misfit, nodes)| misfit.explain(nodes)).collect();
+    let reasons: Vec<String> = failures.into_iter().map(|(failure, nodes)| failure.explain(nodes)).collect();
     format!("no suitable node ({})", reasons.join("; "))
-}
-
-/// Whether new tasks may go to a node at all.
-pub(super) fn is_available(node: &Node) -> bool {
-    enforcer::state(node) == NodeState::Ready && enforcer::availability(node) == Availability::Active
 }
 
 /// A port of a node itself: its protocol and its number.
@@ -92,12 +87,13 @@ mod tests {
 
     #[test]
     fn reasons_come_most_nodes_first() {
-        let text = no_suitable_node([Misfit::Constraints, Misfit::Unavailable, Misfit::Constraints]);
+        let text =
+            no_suitable_node([FilterFailure::Constraints, FilterFailure::Unavailable, FilterFailure::Constraints]);
         assert_eq!(
             text,
             "no suitable node (scheduling constraints not satisfied on 2 nodes; 1 node not available for new tasks)"
         );
-        let text = no_suitable_node([Misfit::MaxReplicas, Misfit::Resources]);
+        let text = no_suitable_node([FilterFailure::MaxReplicas, FilterFailure::Resources]);
         assert_eq!(text, "no suitable node (insufficient resources on 1 node; max replicas per node limit exceed)");
         assert_eq!(no_suitable_node([]), "no suitable node");
     }

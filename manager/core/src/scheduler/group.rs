@@ -14,8 +14,9 @@ use skep_store::View;
 
 use super::{
     ask::Ask,
-    filter::{HostPort, Misfit, host_ports, no_suitable_node},
-    pool::{ANY, ClassId, Index, Pool},
+    filter::{FilterFailure, HostPort, host_ports, no_suitable_node},
+    node_info::Index,
+    pool::{ANY, ClassId, Pool},
     spread::Values,
     tree::{Leaf, Preference, Tally, Tree},
 };
@@ -145,21 +146,21 @@ impl<'a> Demand<'a> {
     }
 
     /// Whether a node can take one more task of the group.
-    pub(super) fn fits(&self, pool: &Pool, node: Index) -> Result<(), Misfit> {
+    pub(super) fn fits(&self, pool: &Pool, node: Index) -> Result<(), FilterFailure> {
         self.fits_beside(pool, node, self.on(node).tasks + u64::from(self.leaves == Some(node)))
     }
 
     /// Whether a task that was made for its node, and is counted there already, can run there.
-    pub(super) fn fits_preassigned(&self, pool: &Pool, node: Index) -> Result<(), Misfit> {
+    pub(super) fn fits_preassigned(&self, pool: &Pool, node: Index) -> Result<(), FilterFailure> {
         self.fits_beside(pool, node, 0)
     }
 
-    fn fits_beside(&self, pool: &Pool, node: Index, of_service: u64) -> Result<(), Misfit> {
-        self.ask.check(pool.entry(node))?;
+    fn fits_beside(&self, pool: &Pool, node: Index, of_service: u64) -> Result<(), FilterFailure> {
+        self.ask.check(pool.info(node))?;
         if !self.ports.is_disjoint(pool.ports(node)) {
-            Err(Misfit::HostPort)
+            Err(FilterFailure::HostPort)
         } else if self.max_replicas != 0 && of_service >= self.max_replicas {
-            Err(Misfit::MaxReplicas)
+            Err(FilterFailure::MaxReplicas)
         } else {
             Ok(())
         }
@@ -173,7 +174,7 @@ impl<'a> Demand<'a> {
                 leaf.known.insert(self.preference(pool, *node));
             }
         }
-        tree.settle(|leaf| self.best(pool, walk, leaf));
+        tree.rank_all(|leaf| self.best(pool, walk, leaf));
         tree
     }
 
@@ -184,7 +185,7 @@ impl<'a> Demand<'a> {
             if self.on(node).is_nothing() {
                 match self.fits(pool, node) {
                     Ok(()) => return Some((0, 0, tasks, node)),
-                    Err(misfit) if walk.own && misfit.is_of_ask() => pool.unlist(walk.class, node),
+                    Err(failure) if walk.own && failure.is_of_ask() => pool.unlist(walk.class, node),
                     Err(_) => walk.in_vain += 1,
                 }
             }
@@ -270,7 +271,9 @@ impl<'a> Group<'a> {
     /// Why a task's own node cannot take it.
     pub(super) fn explain_preassigned(&self, pool: &Pool, node_id: &str) -> String {
         let node = pool.find(node_id);
-        no_suitable_node(node.map_or(Some(Misfit::Unavailable), |node| self.demand.fits_preassigned(pool, node).err()))
+        no_suitable_node(
+            node.map_or(Some(FilterFailure::Unavailable), |node| self.demand.fits_preassigned(pool, node).err()),
+        )
     }
 }
 

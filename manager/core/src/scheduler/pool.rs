@@ -6,10 +6,7 @@
 //! Nodes are numbered in the order of their ids. Invariant: after `sync` a pool that heard of every change is equal to
 //! one made of the view alone; only which nodes were already found unfit for what differs.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use skep_proto::v1::{GenericResource, Node, Task};
 use skep_store::{AnyObject, Change, View};
@@ -17,17 +14,11 @@ use skep_store::{AnyObject, Change, View};
 use super::{
     ask::{Ask, Shape},
     class::{Class, ListId},
-    filter::{HostPort, host_ports, is_available},
-    resources::{Free, Wanted},
+    filter::HostPort,
+    node_info::{Index, NodeInfo, Rank, counts},
+    resources::Wanted,
     spread::Values,
 };
-use crate::task::TaskExt;
-
-/// A node's number in the pool.
-pub(super) type Index = usize;
-
-/// Where a node stands in the order: its tasks, its number.
-pub(super) type Rank = (u64, Index);
 
 /// A class's number in the pool.
 pub(super) type ClassId = usize;
@@ -41,23 +32,10 @@ const CLASSES: usize = 64;
 /// Nodes in all classes together: what bounds the memory of a pool of very many nodes.
 const LISTED: usize = 2_000_000;
 
-pub(super) struct Entry {
-    pub(super) node: Arc<Node>,
-    /// Whether it takes new tasks at all.
-    pub(super) is_available: bool,
-    /// Wanted tasks.
-    pub(super) tasks: u64,
-    /// What it has, less what tasks that may run have reserved.
-    pub(super) free: Free,
-    /// The node's own ports that tasks which may run have taken.
-    ports: BTreeSet<HostPort>,
-    stale: bool,
-}
-
 /// All nodes.
 #[derive(Default)]
 pub(super) struct Pool {
-    entries: Vec<Entry>,
+    nodes: Vec<NodeInfo>,
     classes: Vec<Class>,
     by_shape: BTreeMap<Shape, ClassId>,
     /// When each class was last asked for, in plans.
@@ -98,48 +76,48 @@ impl Pool {
     pub(super) fn sync(&mut self, view: &View) {
         self.plans += 1;
         if self.is_new() {
-            self.entries = view.nodes().map(|node| Entry::of(view, node)).collect();
+            self.nodes = view.nodes().map(|node| NodeInfo::of(view, node)).collect();
             return self.classify();
         }
         for node in std::mem::take(&mut self.stale) {
             // One that is gone was noted as such.
-            let Some(now) = view.node(&self.entries[node].node.id) else { continue };
-            self.entries[node] = Entry::of(view, now);
+            let Some(now) = view.node(&self.nodes[node].node.id) else { continue };
+            self.nodes[node] = NodeInfo::of(view, now);
             for class in &mut self.classes {
-                class.relist(node, &self.entries[node]);
+                class.relist(node, &self.nodes[node]);
             }
         }
         let moved = std::mem::take(&mut self.moved);
         if !moved.is_empty() {
-            self.entries.retain(|entry| !moved.contains(&entry.node.id));
-            self.entries.extend(moved.iter().filter_map(|id| view.node(id)).map(|node| Entry::of(view, node)));
+            self.nodes.retain(|info| !moved.contains(&info.node.id));
+            self.nodes.extend(moved.iter().filter_map(|id| view.node(id)).map(|node| NodeInfo::of(view, node)));
             self.classify();
         }
     }
 
     pub(super) fn all(&self) -> std::ops::Range<Index> {
-        0..self.entries.len()
+        0..self.nodes.len()
     }
 
     pub(super) fn find(&self, node_id: &str) -> Option<Index> {
-        self.entries.binary_search_by(|entry| entry.node.id.as_str().cmp(node_id)).ok()
+        self.nodes.binary_search_by(|info| info.node.id.as_str().cmp(node_id)).ok()
     }
 
-    pub(super) fn entry(&self, node: Index) -> &Entry {
-        &self.entries[node]
+    pub(super) fn info(&self, node: Index) -> &NodeInfo {
+        &self.nodes[node]
     }
 
     pub(super) fn node(&self, node: Index) -> &Node {
-        &self.entries[node].node
+        &self.nodes[node].node
     }
 
     pub(super) fn tasks(&self, node: Index) -> u64 {
-        self.entries[node].tasks
+        self.nodes[node].tasks
     }
 
     /// The node's own ports that are taken.
     pub(super) fn ports(&self, node: Index) -> &BTreeSet<HostPort> {
-        &self.entries[node].ports
+        &self.nodes[node].ports
     }
 
     // ---- classes -------------------------------------------------------------------------------
@@ -153,8 +131,8 @@ impl Pool {
 
     /// Opens the class of an ask. The one used least lately makes room.
     pub(super) fn open_class(&mut self, ask: &Ask) -> ClassId {
-        let class = Class::of(ask.clone(), &self.entries);
-        let most = (LISTED / self.entries.len().max(1)).clamp(2, CLASSES);
+        let class = Class::of(ask.clone(), &self.nodes);
+        let most = (LISTED / self.nodes.len().max(1)).clamp(2, CLASSES);
         let id = if self.classes.len() < most {
             self.classes.push(class);
             self.used.push(self.plans);
@@ -177,7 +155,7 @@ impl Pool {
 
     /// The first node of a class's list after this rank.
     pub(super) fn next(&mut self, class: ClassId, list: ListId, after: Option<Rank>) -> Option<Rank> {
-        self.classes[class].next(list, after, &self.entries)
+        self.classes[class].next(list, after, &self.nodes)
     }
 
     /// A node cannot take a task of the class's shape.
@@ -194,7 +172,7 @@ impl Pool {
         wanted: &Wanted,
         ports: &BTreeSet<HostPort>,
     ) -> Vec<GenericResource> {
-        self.entries[node].tasks += 1;
+        self.nodes[node].tasks += 1;
         self.reserve(node, wanted, ports)
     }
 
@@ -202,9 +180,9 @@ impl Pool {
     pub(super) fn reserve(&mut self, node: Index, wanted: &Wanted, ports: &BTreeSet<HostPort>) -> Vec<GenericResource> {
         // What is planned is not yet written, and may never be.
         self.mark(node);
-        let entry = &mut self.entries[node];
-        entry.ports.extend(ports);
-        entry.free.take(wanted)
+        let info = &mut self.nodes[node];
+        info.ports.extend(ports);
+        info.free.take(wanted)
     }
 
     fn touch(&mut self, node_id: &str) {
@@ -217,39 +195,17 @@ impl Pool {
     }
 
     fn mark(&mut self, node: Index) {
-        if !std::mem::replace(&mut self.entries[node].stale, true) {
+        if !std::mem::replace(&mut self.nodes[node].stale, true) {
             self.stale.push(node);
         }
     }
 
     /// Numbers the nodes, and begins the classes anew.
     fn classify(&mut self) {
-        self.entries.sort_by(|a, b| a.node.id.cmp(&b.node.id));
+        self.nodes.sort_by(|a, b| a.node.id.cmp(&b.node.id));
         let any = Ask::of(&Task::default());
         self.by_shape = BTreeMap::from([(any.shape().clone(), ANY)]);
-        self.classes = vec![Class::of(any, &self.entries)];
+        self.classes = vec![Class::of(any, &self.nodes)];
         self.used = vec![self.plans];
     }
-}
-
-impl Entry {
-    fn of(view: &View, node: &Arc<Node>) -> Self {
-        let capacity = node.description.as_ref().and_then(|description| description.resources.as_ref());
-        let is_available = is_available(node);
-        let free = Free::all(capacity);
-        let mut entry = Self { node: node.clone(), is_available, tasks: 0, free, ports: BTreeSet::new(), stale: false };
-        for task in view.tasks_of_node(&node.id) {
-            entry.tasks += u64::from(task.is_wanted());
-            if task.may_run() {
-                entry.free.hold(task);
-                entry.ports.extend(host_ports(task));
-            }
-        }
-        entry
-    }
-}
-
-/// What a node's entry knows of a task.
-fn counts(task: &Task) -> (&str, bool, bool) {
-    (&task.node_id, task.is_wanted(), task.may_run())
 }

@@ -287,7 +287,7 @@ proptest! {
         let Some(task) = first else { return Ok(()) };
         let verdicts = explain::verdicts(&view, view.task(&task.id).unwrap(), NOW);
         prop_assert_eq!(verdicts.len(), view.node_count());
-        let fit = verdicts.first().filter(|verdict| verdict.misfit.is_none()).map(|verdict| verdict.node_id.as_str());
+        let fit = verdicts.first().filter(|verdict| verdict.filter_failure.is_none()).map(|verdict| verdict.node_id.as_str());
         prop_assert_eq!(fit.unwrap_or_default(), task.node_id);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     class::ListId,
-    pool::{Index, Rank},
+    node_info::{Index, Rank},
     spread::Values,
 };
 
@@ -16,7 +16,7 @@ use super::{
 pub(super) type Preference = (u64, u64, u64, Index);
 
 /// How good a branch is: the service's tasks in the branches on the way to its best node, and that node.
-type Standing = (Vec<u64>, Preference);
+type BranchRank = (Vec<u64>, Preference);
 
 /// Tasks of a service below each branch, by the values that lead to it.
 #[derive(Default)]
@@ -49,10 +49,10 @@ pub(super) struct Leaf {
 struct Branch {
     parent: Option<usize>,
     tasks: u64,
-    below: BTreeSet<(Standing, usize)>,
+    below: BTreeSet<(BranchRank, usize)>,
     leaf: Option<Leaf>,
-    /// As its parent knows it.
-    standing: Option<Standing>,
+    /// As it is listed in `below` of its parent.
+    rank: Option<BranchRank>,
 }
 
 pub(super) struct Tree {
@@ -85,7 +85,7 @@ impl Tree {
     }
 
     /// Looks at every list for its best node.
-    pub(super) fn settle(&mut self, mut best: impl FnMut(&mut Leaf) -> Option<Preference>) {
+    pub(super) fn rank_all(&mut self, mut best: impl FnMut(&mut Leaf) -> Option<Preference>) {
         // Branches come after what they grow from.
         for at in (0..self.branches.len()).rev() {
             self.rank(at, &mut best);
@@ -98,7 +98,7 @@ impl Tree {
         while self.branches[at].leaf.is_none() {
             at = self.branches[at].below.first()?.1;
         }
-        Some((at, self.branches[at].standing.as_ref()?.1))
+        Some((at, self.branches[at].rank.as_ref()?.1))
     }
 
     /// A node of a list took a task, and how it compares went from one to the other; or it cannot take one. The list is
@@ -126,23 +126,23 @@ impl Tree {
         let branch = &mut self.branches[at];
         let below = match &mut branch.leaf {
             Some(leaf) => best(leaf).map(|node| (Vec::new(), node)),
-            None => branch.below.first().map(|(standing, _)| standing.clone()),
+            None => branch.below.first().map(|(rank, _)| rank.clone()),
         };
         let Some(parent) = branch.parent else {
-            branch.standing = below;
+            branch.rank = below;
             return;
         };
-        let standing = below.map(|(mut tasks, node)| {
+        let rank = below.map(|(mut tasks, node)| {
             tasks.insert(0, branch.tasks);
             (tasks, node)
         });
-        let old = std::mem::replace(&mut branch.standing, standing.clone());
+        let old = std::mem::replace(&mut branch.rank, rank.clone());
         let parent = &mut self.branches[parent];
         if let Some(old) = old {
             parent.below.remove(&(old, at));
         }
-        if let Some(standing) = standing {
-            parent.below.insert((standing, at));
+        if let Some(rank) = rank {
+            parent.below.insert((rank, at));
         }
     }
 }

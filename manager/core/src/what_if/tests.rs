@@ -56,7 +56,7 @@ fn swarm(services: Vec<ServiceSpec>) -> View {
     }
     for (number, spec) in services.into_iter().enumerate() {
         world.write(|tx| tx.create(update::created(&View::default(), format!("s{number}"), spec, NOW)));
-        assert!(world.settle());
+        assert!(world.converge());
     }
     world.view().clone()
 }
@@ -206,7 +206,7 @@ fn a_task_gives_its_room_to_the_one_that_replaces_it() {
         node.description.get_or_insert_default().resources = resources;
     });
     world.write(|tx| tx.create(update::created(&View::default(), "s".into(), whole("a"), NOW)));
-    assert!(world.settle());
+    assert!(world.converge());
     let forecast = play(world.view(), &Scenario::Deploy(Box::new(whole("b"))), NOW);
     assert_eq!(forecast.effects, [effect("db", 1, "host-n2", "host-n2", "")]);
 }

@@ -10,7 +10,7 @@ use skep_proto::v1::{Node, ObjectKind, Task, TaskState, TaskStatus, TaskStatusUp
 use skep_store::{TxBuilder, View};
 
 use crate::{
-    Plan, Scope, allocator, enforcer, orchestrator, scheduler,
+    Plan, Scope, allocator, node_status, orchestrator, scheduler,
     status::{self, Report},
     task::TaskExt,
 };
@@ -63,7 +63,7 @@ impl World {
     }
 
     /// Lets everybody act until nobody has anything to do, now or within the horizon. Says whether that was reached.
-    pub(super) fn settle(&mut self) -> bool {
+    pub(super) fn converge(&mut self) -> bool {
         let horizon = self.now + HORIZON;
         for _ in 0..ROUNDS {
             let before = self.view.version();
@@ -111,7 +111,7 @@ impl World {
         let told = std::mem::take(&mut self.told);
         let tasks = told.iter().filter_map(|id| self.view.task(id));
         let reports: Vec<Report> = tasks
-            .filter(|task| task.may_run() && !enforcer::is_silent(&self.view, &task.node_id))
+            .filter(|task| task.may_run() && !node_status::is_down_or_gone(&self.view, &task.node_id))
             .filter_map(|task| obey(task).map(|state| report(task, state)))
             .collect();
         for batch in reports.chunks(BATCH) {

@@ -28,7 +28,7 @@ fn a_service_that_shrinks_in_the_middle_of_an_update_keeps_its_parallelism_in_ev
         ..ServiceSpec::default()
     };
     world.add_service("web", Program::Runs, spec);
-    world.settle();
+    world.converge();
     world.update_service("web", |spec| {
         let task = spec.task.take().unwrap_or_default();
         spec.task = Some(TaskSpec { container: container("b"), ..TaskSpec::clone(&task) }.into());

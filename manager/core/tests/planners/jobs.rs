@@ -75,7 +75,7 @@ fn so_many_tasks_complete_and_so_many_at_a_time() {
     let mut world = world(&["n1", "n2"]);
     world.add_service("job", Program::Runs, replicated(5, 2));
     for done in 0..5u64 {
-        world.settle();
+        world.converge();
         let running: Vec<_> = world.view.tasks_in_state(TaskState::Running).cloned().collect();
         assert_eq!(running.len() as u64, 2.min(5 - done), "{:?}", tasks(&world));
         assert!(running.iter().all(|task| task.desired_state() == TaskState::Complete && task.is_wanted()));
@@ -95,7 +95,7 @@ fn so_many_tasks_complete_and_so_many_at_a_time() {
 fn without_a_limit_all_run_at_once() {
     let mut world = world(&["n1"]);
     world.add_service("job", Program::Runs, replicated(4, 0));
-    world.settle();
+    world.converge();
     assert_eq!(world.view.tasks_in_state(TaskState::Running).count(), 4);
 }
 
@@ -123,7 +123,7 @@ fn what_fails_is_tried_again_as_the_restart_policy_says() {
 fn a_retry_waits_its_delay_and_keeps_its_room() {
     let mut world = world(&["n1"]);
     world.add_service("job", Program::Runs, restarted(replicated(2, 1), RestartCondition::OnFailure, 0));
-    world.settle();
+    world.converge();
     let first = world.view.tasks_in_state(TaskState::Running).next().unwrap().id.clone();
     world.report(&first, TaskState::Failed);
     world.tick(4 * SECOND);
@@ -136,7 +136,7 @@ fn a_retry_waits_its_delay_and_keeps_its_room() {
 fn a_task_whose_node_is_drained_or_dies_is_done_elsewhere() {
     let mut world = world(&["n1"]);
     world.add_service("job", Program::Runs, replicated(1, 1));
-    world.settle();
+    world.converge();
     world.add_node("n2", |_| {});
     world.set_availability("n1", Availability::Drain);
     world.tick(SECOND);
@@ -177,7 +177,7 @@ fn a_global_job_runs_once_on_every_fit_node() {
 fn a_global_jobs_task_begins_anew_when_its_node_comes_back() {
     let mut world = world(&["n1"]);
     world.add_service("job", Program::Runs, global());
-    world.settle();
+    world.converge();
     world.set_availability("n1", Availability::Drain);
     world.tick(SECOND);
     assert_eq!(tasks(&world), [""; 0]);
@@ -190,7 +190,7 @@ fn a_global_jobs_task_begins_anew_when_its_node_comes_back() {
 fn a_change_begins_the_next_run_and_ends_the_one_before() {
     let mut world = world(&["n1"]);
     world.add_service("job", Program::Runs, restarted(replicated(3, 3), RestartCondition::OnFailure, 0));
-    world.settle();
+    world.converge();
     let running: Vec<_> = world.view.tasks_in_state(TaskState::Running).cloned().collect();
     for (task, end) in running.iter().zip([TaskState::Complete, TaskState::Failed]) {
         world.report(&task.id, end);
@@ -200,7 +200,7 @@ fn a_change_begins_the_next_run_and_ends_the_one_before() {
         spec.task.get_or_insert_default().force_update += 1;
         update::updated(view, service, spec, now)
     });
-    world.settle();
+    world.converge();
     let ended: Vec<_> = tasks(&world).into_iter().filter(|task| task.starts_with("1.")).collect();
     assert_eq!(ended.len(), 2, "what ran is gone, what had ended is history: {ended:?}");
     assert_eq!(world.view.tasks().filter(|task| task.is_wanted() && task.job_iteration == 2).count(), 3);
@@ -351,7 +351,7 @@ fn somebody_may_run_a_scheduled_job_between_its_ticks() {
         job::run_now(&mut service, now).map(|()| service)
     };
     write(&mut world, |_, service, now| run_now(service, now).unwrap());
-    world.settle();
+    world.converge();
     assert_eq!((tasks(&world), status(&world).runs[0].scheduled_at), (vec!["1.0 running".to_owned()], 0));
     let refused = run_now(world.view.service_by_name("job").unwrap(), world.now).unwrap_err();
     assert_eq!(refused.to_string(), "the run before is not over and skep.concurrency is forbid");
@@ -461,7 +461,7 @@ proptest! {
                         }
                     }
                 }
-                Event::Settle => world.settle(),
+                Event::Settle => world.converge(),
                 Event::Asked => write(&mut world, |_, service, now| {
                     let mut service = service.clone();
                     let _ = job::run_now(&mut service, now);

@@ -14,7 +14,7 @@ use std::{
 
 use proptest::{collection::vec, prelude::*, test_runner::RngSeed};
 use skep_common::clock::Timestamp;
-use skep_core::task::{Place, TaskExt};
+use skep_core::{slot::Slot, task::TaskExt};
 use skep_proto::v1::{
     Availability, DrainPace, NodeState, ReplicatedService, RestartCondition, Service, ServiceSpec, Task, TaskCause,
     TaskState, UpdateConfig, UpdateOrder, UpdateState, service_spec::Mode,
@@ -97,12 +97,12 @@ fn port(task: &Task) -> Option<u32> {
     task.endpoint.as_ref()?.spec.as_ref()?.ports.first().map(|port| port.published)
 }
 
-/// As many places are held as there are replicas, no place has two wanted tasks unless the second is started first, and
+/// As many slots are kept as there are replicas, no slot has two wanted tasks unless the second is started first, and
 /// nothing is wanted for nobody.
 fn replicas_exact(view: &View) {
-    let mut wanted: BTreeMap<(&str, Place<'_>), Vec<&Arc<Task>>> = BTreeMap::new();
+    let mut wanted: BTreeMap<(&str, Slot<'_>), Vec<&Arc<Task>>> = BTreeMap::new();
     for task in view.tasks().filter(|task| task.is_wanted()) {
-        wanted.entry((&task.service_id, place(task))).or_default().push(task);
+        wanted.entry((&task.service_id, slot(task))).or_default().push(task);
         assert!(view.service(&task.service_id).is_some(), "{task:?} is wanted and its service is gone");
     }
     for tasks in wanted.values() {
@@ -112,24 +112,24 @@ fn replicas_exact(view: &View) {
             [one, other] => is_pair(one, other) || is_pair(other, one),
             _ => false,
         };
-        assert!(allowed, "wanted in one place: {tasks:?}");
+        assert!(allowed, "wanted in one slot: {tasks:?}");
     }
     for service in view.services() {
         let Some(Mode::Replicated(mode)) = service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) else { continue };
-        let held: BTreeSet<u64> =
+        let kept: BTreeSet<u64> =
             view.tasks_of_service(&service.id).filter(|task| !task.is_leaving()).map(|task| task.slot).collect();
-        assert_eq!(held.len() as u64, mode.replicas, "slots of {}: {held:?}", service.id);
+        assert_eq!(kept.len() as u64, mode.replicas, "slots of {}: {kept:?}", service.id);
     }
 }
 
 /// Where a task belongs, whatever its service is.
-fn place(task: &Task) -> Place<'_> {
-    Place::of(task, task.slot == 0)
+fn slot(task: &Task) -> Slot<'_> {
+    Slot::of(task, task.slot == 0)
 }
 
-/// The tasks of a task's place, itself included.
+/// The tasks of a task's slot, itself included.
 fn neighbours<'v>(view: &'v View, task: &'v Task) -> impl Iterator<Item = &'v Arc<Task>> {
-    view.tasks_of_service(&task.service_id).filter(|other| place(other) == place(task))
+    view.tasks_of_service(&task.service_id).filter(|other| slot(other) == slot(task))
 }
 
 /// Whether its node could say what became of a task.
@@ -162,7 +162,7 @@ fn pairs_only_where_asked(before: &View, after: &View) {
     }
 }
 
-/// Nothing is told to run while something else may run in its place, but for the task it is started beside and those
+/// Nothing is told to run while something else may run in its slot, but for the task it is started beside and those
 /// that had all the time there is to stop.
 fn starts_in_order(before: &View, after: &View, now: Timestamp) {
     let may_start = |task: &&Arc<Task>| task.desired_state() == TaskState::Running && !task.is_terminal();
@@ -192,12 +192,12 @@ fn nothing_stops_too_early(before: &View, after: &View) {
                 continue;
             }
             let runs = |task: &Arc<Task>| task.is_wanted() && task.state() == TaskState::Running;
-            assert!(neighbours(after, old).any(runs), "{old:?} is stopped, and nothing runs in its place");
+            assert!(neighbours(after, old).any(runs), "{old:?} is stopped, and nothing runs in its slot");
         }
     }
 }
 
-/// An update begins nothing while as many places as its policy allows are busy with it, whether their new tasks run or
+/// An update begins nothing while as many slots as its policy allows are busy with it, whether their new tasks run or
 /// have failed; a drain at a gradual pace no more than that at once.
 fn parallelism_kept(world: &World, before: &View) {
     let (after, now) = (&world.view, world.now);
@@ -207,13 +207,13 @@ fn parallelism_kept(world: &World, before: &View) {
         if let Some(cause) = made.iter().map(|task| task.cause()).find(|cause| is_update(*cause)) {
             let policy = policy_of(service, cause);
             let is_calm = |at: Timestamp| at + Duration::from_nanos(policy.delay as u64) <= now;
-            let is_kept = |place: &(u64, String)| {
+            let is_kept = |slot: &(u64, String)| {
                 let mut tasks = after.tasks_of_service(&service.id).filter(|task| !task.is_leaving());
-                tasks.any(|task| task.slot == place.0 && (place.0 != 0 || task.node_id == place.1))
+                tasks.any(|task| task.slot == slot.0 && (slot.0 != 0 || task.node_id == slot.1))
             };
             let turns = world.turns.get(&service.id).into_iter().flatten();
             let busy = turns
-                .filter(|(place, turn)| turn.version == service.revision && is_kept(place))
+                .filter(|(slot, turn)| turn.version == service.revision && is_kept(slot))
                 .filter(|(_, turn)| !turn.settled.is_some_and(is_calm))
                 .count() as u64;
             assert!(policy.parallelism == 0 || busy <= policy.parallelism, "{busy} are busy: {service:?}");
@@ -362,7 +362,7 @@ fn a_move_that_becomes_an_update_makes_room_for_the_next_at_once() {
     );
 }
 
-/// An updated task that loses its node and gets no successor goes on being watched as long as it would have been.
+/// An updated task that loses its node and gets no replacement goes on being watched as long as it would have been.
 #[test]
 fn an_update_is_not_over_sooner_because_its_task_has_to_stop() {
     let wish = Wish { condition: RestartCondition::None, ..Wish::default() };
@@ -447,7 +447,7 @@ fn a_leader_that_dies_between_two_entries_changes_nothing() {
         Program::Runs,
         ServiceSpec { mode: Some(mode), update: Some(policy), ..Default::default() },
     );
-    world.settle();
+    world.converge();
     world.update_service("web", |spec| spec.task.get_or_insert_default().force_update = 1);
     let mut entries = 0;
     loop {

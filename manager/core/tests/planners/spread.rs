@@ -179,7 +179,7 @@ fn tasks_are_level_again_after_nodes_return() {
         let mut world = World::new(1);
         row.at_first.iter().for_each(|node| add_node(&mut world, *node));
         world.add_service("web", Program::Runs, spec(row));
-        world.settle();
+        world.converge();
         row.return_later.iter().for_each(|node| add_node(&mut world, *node));
 
         let moves = rebalance::moves(&world.view, world.view.service("web").unwrap(), world.now);

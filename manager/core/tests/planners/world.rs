@@ -195,7 +195,7 @@ impl World {
     // ---- time ----------------------------------------------------------------------------------
 
     /// Lets planners and nodes act until nobody has anything left to do now.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn converge(&mut self) {
         for _ in 0..100 {
             let before = self.view.version();
             self.wake_at = None;
@@ -214,7 +214,7 @@ impl World {
     pub(crate) fn tick(&mut self, span: Duration) {
         let end = self.now + span;
         loop {
-            self.settle();
+            self.converge();
             match self.wake_at.filter(|at| *at > self.now && *at < end) {
                 Some(at) => self.wait_until(at),
                 None if self.now < end => self.wait_until(end),

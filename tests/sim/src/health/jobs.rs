@@ -4,9 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use skep_common::clock::Timestamp;
 use skep_core::{
-    cron::schedule::Schedule,
-    job,
-    policy::{self, HistoryComplete, HistoryFailed, StartingDeadline},
+    mode,
+    policy::{self, HistoryComplete, HistoryFailed, StartingDeadline, schedule_of},
     task::TaskExt,
 };
 use skep_proto::v1::{JobOutcome, JobRun, Service, Task, TaskState, service_spec::Mode};
@@ -35,7 +34,7 @@ const RUN_PATIENCE: Duration = Duration::from_secs(45);
 const STOP_PATIENCE: Duration = Duration::from_secs(6);
 
 pub(super) fn check(view: &View, now: Timestamp, tally: &mut Tally) -> Step {
-    let jobs = view.services().filter(|service| service.spec.as_ref().is_some_and(job::is_job));
+    let jobs = view.services().filter(|service| service.spec.as_ref().is_some_and(mode::is_job));
     for service in jobs {
         if service.spec.as_ref().is_some_and(policy::is_scheduled) {
             schedule_is_kept(service, now)?;
@@ -62,7 +61,7 @@ pub(super) fn is_under_way(task: &Task, now: Timestamp) -> bool {
 
 /// Every tick is decided on, and what is remembered is what is to be.
 fn schedule_is_kept(service: &Service, now: Timestamp) -> Step {
-    let (Some(schedule), Some(job)) = (Schedule::of(service), &service.job) else { return Ok(()) };
+    let (Some(schedule), Some(job)) = (schedule_of(service), &service.job) else { return Ok(()) };
     let overdue = schedule.next_after(Timestamp(job.last_tick)).filter(|tick| *tick + TICK_PATIENCE < now);
     must!(overdue.is_none(), "{} has not decided on its tick {overdue:?}", service.id);
     let labels = service.spec.as_ref().and_then(policy::labels);

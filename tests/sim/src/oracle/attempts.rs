@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use skep_common::clock::{Timestamp, duration};
-use skep_core::{global::is_global, task::TaskExt};
+use skep_core::{mode::is_global, task::TaskExt};
 use skep_proto::v1::{RestartPolicy, Task, TaskCause};
 
 use super::Sight;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use skep_common::clock::Timestamp;
 use skep_core::{
-    cron::schedule::Schedule,
-    global::is_global,
+    mode::is_global,
+    policy::schedule_of,
     policy::{self, Concurrency, StartingDeadline},
     task::TaskExt,
 };
@@ -105,7 +105,7 @@ fn count(old: &Service, new: &Service, tally: &mut Tally) {
 /// The newest tick that is due is decided on, by the settings of the job, and no other begins a run.
 fn decided_rightly(sight: &Sight<'_>, old: &Service, new: &Service, tally: &mut Tally) -> Step {
     let (before, after) = (job_of(old), job_of(new));
-    let Some(schedule) = Schedule::of(old) else {
+    let Some(schedule) = schedule_of(old) else {
         must!(before == after, "the cron loop changed {}, which has no schedule", new.id);
         return Ok(());
     };

@@ -57,9 +57,9 @@ impl Moves {
             "{} is moved during an update",
             task.replaces
         );
-        let holder = sight.seen.task(&task.replaces);
+        let current = sight.seen.task(&task.replaces);
         must!(
-            holder.is_some_and(|holder| holder.is_wanted() && holder.state() == TaskState::Running),
+            current.is_some_and(|current| current.is_wanted() && current.state() == TaskState::Running),
             "{} is moved and does not run",
             task.replaces
         );
@@ -71,17 +71,17 @@ impl Moves {
 fn costs_nothing(sight: &Sight<'_>, moved: &Task) -> Step {
     let Some(old) = sight.seen.task(&moved.id) else { return Ok(()) };
     let mut others = sight.seen.tasks_of_service(&old.service_id);
-    let successor =
+    let replacement =
         others.find(|task| task.cause() == TaskCause::Rebalance && task.replaces == old.id && task.is_wanted());
     // It may be taken back in the same plan: then there is nothing it has to wait for.
-    let Some(successor) = successor.filter(|it| sight.after.task(&it.id).is_some_and(|it| it.is_wanted())) else {
+    let Some(replacement) = replacement.filter(|it| sight.after.task(&it.id).is_some_and(|it| it.is_wanted())) else {
         return Ok(());
     };
     must!(
-        successor.state() >= TaskState::Running || old.is_terminal() || is_down(sight.seen, &old.node_id),
+        replacement.state() >= TaskState::Running || old.is_terminal() || is_down(sight.seen, &old.node_id),
         "{} has to go before {}, to which it is moved, runs",
         old.id,
-        successor.id
+        replacement.id
     );
     Ok(())
 }

@@ -6,7 +6,11 @@ use std::{
 };
 
 use skep_common::limits;
-use skep_core::{global::is_global, job::is_job, orchestrator::STOP_PATIENCE, task::TaskExt};
+use skep_core::{
+    mode::{is_global, is_job},
+    orchestrator::STOP_PATIENCE,
+    task::TaskExt,
+};
 use skep_proto::v1::{NodeState, Task, TaskCause, TaskState, UpdateOrder, UpdateState, service_spec::Mode};
 use skep_store::{AnyObject, Change, View};
 

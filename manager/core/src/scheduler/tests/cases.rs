@@ -188,9 +188,9 @@ fn a_verdict_says_what_is_known_of_each_node() {
     };
     let view = build(&case);
     let verdicts = explain::verdicts(&view, view.task("waiting0-0").unwrap(), NOW);
-    let verdict = |node: &str, misfit: Option<&str>, failures, tasks, zone: &str| explain::Verdict {
+    let verdict = |node: &str, failure: Option<&str>, failures, tasks, zone: &str| explain::Verdict {
         node_id: node.into(),
-        misfit: misfit.map(str::to_owned),
+        filter_failure: failure.map(str::to_owned),
         failures,
         service_tasks: tasks,
         tasks,

@@ -49,15 +49,15 @@ pub(super) fn may_be_moved(service: &Service) -> bool {
 /// What is moved stops for nothing but the task it is moved to, and only when that runs.
 pub(super) fn moves_cost_nothing(before: &View, after: &View) {
     let moved = before.tasks().filter(|task| task.cause() == TaskCause::Rebalance && task.is_wanted());
-    for successor in moved {
-        let Some(old) = before.task(&successor.replaces).filter(|old| old.is_wanted()) else { continue };
+    for replacement in moved {
+        let Some(old) = before.task(&replacement.replaces).filter(|old| old.is_wanted()) else { continue };
         let is_stopped = after.task(&old.id).is_some_and(|task| task.desired_state() == TaskState::Shutdown);
         if !is_stopped || old.state() != TaskState::Running || !is_heard_of(after, old) {
             continue;
         }
         // What is done for another reason is another law's matter.
         let is_other = made(before, after).any(|task| task.replaces == old.id);
-        assert!(is_other || successor.state() == TaskState::Running, "{old:?} stops before {successor:?} runs");
+        assert!(is_other || replacement.state() == TaskState::Running, "{old:?} stops before {replacement:?} runs");
     }
 }
 
@@ -101,10 +101,10 @@ pub(super) fn moves_are_for_the_better(before: &View, after: &View) {
         let is_new = |task: &&Arc<Task>| before.task(&task.id).is_some_and(|old| old.node_id != task.node_id);
         let placed: Vec<&Arc<Task>> = tasks().filter(is_new).collect();
         let &[task] = &placed[..] else { continue };
-        let holder = after.task(&task.replaces);
+        let current = after.task(&task.replaces);
         let is_alone = tasks().all(|other| other.id == task.id || other.state() == TaskState::Running);
         let is_fresh = task.meta.unwrap().updated_at == task.meta.unwrap().created_at;
-        let is_judged = holder.is_some_and(|holder| holder.is_wanted()) && is_alone && is_fresh;
+        let is_judged = current.is_some_and(|current| current.is_wanted()) && is_alone && is_fresh;
         if task.cause() != TaskCause::Rebalance || !is_judged {
             continue;
         }

@@ -15,12 +15,7 @@ use skep_common::clock::Timestamp;
 use skep_proto::v1::Task;
 use skep_store::{Change, View};
 
-use super::{
-    group::Demand,
-    pool::{Index, Pool},
-    spread::Values,
-    tree::Preference,
-};
+use super::{group::Demand, node_info::Index, pool::Pool, spread::Values, tree::Preference};
 
 /// The nodes with the same values.
 struct Branch<'v> {
@@ -44,9 +39,9 @@ struct Source<'v> {
 
 /// Looks for moves, in one state after the other.
 #[derive(Default)]
-pub(crate) struct Leveling(Pool);
+pub(crate) struct Rebalancer(Pool);
 
-impl Leveling {
+impl Rebalancer {
     /// Hears how the state it is asked about next differs from the one before.
     pub(crate) fn note(&mut self, changes: &[Change]) {
         for change in changes {
@@ -130,12 +125,12 @@ fn without(
     let shared = values.iter().zip(from).take_while(|(one, other)| one == other).count();
     let tasks = branch.tasks.iter().enumerate().map(|(level, tasks)| tasks - u64::from(level < shared)).collect();
     let Reverse(node) = source.node;
-    let vacated = || {
+    let without_it = || {
         let (penalty, of_service, all, node) = demand.preference(pool, node);
         (penalty, of_service - 1, all, node)
     };
     // A node without its task is only better than with it.
-    let vacated = (values == from && demand.fits(pool, node).is_ok()).then(vacated);
-    let best = branch.best.into_iter().chain(vacated).min()?;
+    let without_it = (values == from && demand.fits(pool, node).is_ok()).then(without_it);
+    let best = branch.best.into_iter().chain(without_it).min()?;
     Some((tasks, best))
 }

@@ -1,7 +1,7 @@
 //! When a schedule falls due.
 //!
-//! Owns nothing: a schedule is a function of a service's labels and of when the service was made. Its ticks are the
-//! same on every manager, whatever its clock and its own time zone: the time zones come with the program.
+//! The ticks of a schedule are the same on every manager, whatever its clock and its own time zone: the time zones come
+//! with the program.
 //!
 //! Invariants: [`Schedule::next_after`] is strictly later than what it is given and never goes back; a moment of the
 //! wall clock is one tick at most. Where the clock skips a tick, the tick is right after the gap; where the clock
@@ -14,13 +14,11 @@ use croner::{
     parser::{CronParser, Seconds, Year},
 };
 use jiff::{
+    SignedDuration,
     civil::DateTime,
     tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase},
 };
 use skep_common::clock::{Timestamp, nanos};
-use skep_proto::v1::Service;
-
-use crate::policy;
 
 /// Shortest period of `@every`.
 const MIN_PERIOD: Duration = Duration::from_secs(1);
@@ -46,20 +44,12 @@ enum Ticks {
 }
 
 impl Schedule {
-    /// The schedule of a service; `None` when it has none.
-    pub fn of(service: &Service) -> Option<Self> {
-        let labels = policy::labels(service.spec.as_ref()?);
-        let policy::Timezone(zone) = policy::of(labels);
-        let origin = Timestamp(service.meta.map_or(0, |meta| meta.created_at));
-        Self::parse(labels?.get(policy::SCHEDULE)?, &zone, origin)
-    }
-
     /// Reads five fields of cron, `@hourly` and its like, or `@every 10m`; `zone` is a name of the IANA's database.
     /// `None` when it is no schedule, or one that never falls due.
     pub fn parse(text: &str, zone: &str, origin: Timestamp) -> Option<Self> {
         let zone = time_zone(zone)?;
         let ticks = match text.strip_prefix("@every ") {
-            Some(period) => Ticks::Every { period: policy::duration(period).filter(|it| *it >= MIN_PERIOD)?, origin },
+            Some(period) => Ticks::Every { period: duration(period).filter(|it| *it >= MIN_PERIOD)?, origin },
             None => Ticks::Calendar(Box::new(calendar(text)?)),
         };
         let schedule = Self { ticks, zone };
@@ -118,6 +108,11 @@ impl Schedule {
         };
         i64::try_from(instant.as_nanosecond()).ok().map(Timestamp)
     }
+}
+
+/// A duration like `90s` or `1h30m`.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    Duration::try_from(text.parse::<SignedDuration>().ok()?).ok()
 }
 
 /// The time zone of this name.

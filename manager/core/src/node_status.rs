@@ -1,0 +1,26 @@
+//! What the state says of a node. [`crate::liveness`] decides whether it is down.
+
+use skep_proto::v1::{Availability, Node, NodeState};
+use skep_store::View;
+
+/// Whether a node is down or was removed: nobody can say what became of the tasks on it, and none of them is waited for.
+pub fn is_down_or_gone(view: &View, node_id: &str) -> bool {
+    view.node(node_id).is_none_or(|node| is_down(node))
+}
+
+pub(crate) fn is_down(node: &Node) -> bool {
+    state(node) == NodeState::Down
+}
+
+pub(crate) fn state(node: &Node) -> NodeState {
+    node.status.as_ref().map_or(NodeState::Unknown, |status| status.state())
+}
+
+pub(crate) fn availability(node: &Node) -> Availability {
+    node.spec.as_ref().map_or(Availability::Active, |spec| spec.availability())
+}
+
+/// Whether new tasks may go to a node at all.
+pub(crate) fn takes_new_tasks(node: &Node) -> bool {
+    state(node) == NodeState::Ready && availability(node) == Availability::Active
+}
