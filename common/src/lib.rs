@@ -18,6 +18,7 @@ pub mod net;
 pub mod pages;
 pub mod random;
 pub mod reserve;
+pub mod revision;
 pub mod secret;
 pub mod template;
 pub mod token;

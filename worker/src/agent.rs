@@ -2,7 +2,7 @@
 //!
 //! Owns the assignment set and the runners. Invariants: every task of the set has a runner, and a runner whose task
 //! has left the set is on its way to its end; a container that belongs to no known task is left alone until a
-//! COMPLETE set has said that it is none of this node's.
+//! manager has told everything this node is assigned.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,7 +14,7 @@ use skep_common::{
     limits::{LEAVE_GRACE, STOP_GRACE},
     net::backoff::Backoff,
 };
-use skep_proto::v1::{AssignmentsMessage, Task, assignments_message::Kind};
+use skep_proto::v1::{AssignmentVersion, AssignmentsMessage, Task};
 use skep_runtime::{ContainerState, Status, container_id_of_task};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -42,15 +42,23 @@ pub(crate) struct AgentHandle(mpsc::Sender<Command>);
 pub(crate) struct AgentGone;
 
 enum Command {
-    Assign { message: AssignmentsMessage, begins: bool, reply: oneshot::Sender<Result<(), Gap>> },
+    BeginStream { reply: oneshot::Sender<Vec<AssignmentVersion>> },
+    Assign { message: AssignmentsMessage, reply: oneshot::Sender<Result<(), Gap>> },
     ReleaseAll { fate: Fate, done: oneshot::Sender<()> },
 }
 
 impl AgentHandle {
-    /// Hands over a message of the assignments stream; `begins` when it is the stream's first.
-    pub(crate) async fn assign(&self, message: AssignmentsMessage, begins: bool) -> Result<Result<(), Gap>, AgentGone> {
+    /// Begins a new stream of assignments. Says what this node has.
+    pub(crate) async fn begin_stream(&self) -> Result<Vec<AssignmentVersion>, AgentGone> {
         let (reply, answer) = oneshot::channel();
-        self.0.send(Command::Assign { message, begins, reply }).await.map_err(|_| AgentGone)?;
+        self.0.send(Command::BeginStream { reply }).await.map_err(|_| AgentGone)?;
+        answer.await.map_err(|_| AgentGone)
+    }
+
+    /// Hands over a message of the stream.
+    pub(crate) async fn assign(&self, message: AssignmentsMessage) -> Result<Result<(), Gap>, AgentGone> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Command::Assign { message, reply }).await.map_err(|_| AgentGone)?;
         answer.await.map_err(|_| AgentGone)
     }
 
@@ -110,10 +118,9 @@ impl Agent {
                     Err(_) => {}
                 },
                 command = inbox.recv() => match command {
-                    Some(Command::Assign { message, begins, reply }) => {
-                        // Whoever sent it may be gone; it counts all the same.
-                        let _ = reply.send(self.assign(message, begins));
-                    }
+                    // Whoever asked may be gone; what was told counts all the same.
+                    Some(Command::BeginStream { reply }) => _ = reply.send(self.begin_stream()),
+                    Some(Command::Assign { message, reply }) => _ = reply.send(self.assign(message)),
                     Some(Command::ReleaseAll { fate, done }) => self.release_all(fate, done),
                     None => return,
                 },
@@ -145,26 +152,35 @@ impl Agent {
         }
     }
 
-    fn assign(&mut self, message: AssignmentsMessage, begins: bool) -> Result<(), Gap> {
-        if begins {
-            self.set.restart();
-        }
-        let complete = message.kind() == Kind::Complete && !message.more;
+    fn begin_stream(&mut self) -> Vec<AssignmentVersion> {
+        let mut have = self.set.begin();
+        self.tools.reporter.put_observed(&mut have);
+        have
+    }
+
+    fn assign(&mut self, message: AssignmentsMessage) -> Result<(), Gap> {
+        let was_told_everything = self.set.generation().is_some();
+        let mut told = Vec::new();
         for change in self.set.apply(message)? {
             match change {
                 Change::Assigned(task) => {
                     let container = claim(&mut self.unclaimed, &task.id);
                     self.begin(Task::clone(&task), container);
+                    told.push(task);
                 }
-                Change::Desired(task) => {
+                Change::Told(task) => {
                     self.want(&task.id, Wanted { state: task.desired_state(), fate: Fate::Kept });
+                    told.push(task);
                 }
                 Change::Removed(task_id) => self.release(&task_id, Fate::Forgotten),
             }
         }
-        if complete {
-            self.tools.reporter.reconcile(self.set.tasks());
-            self.remove_unclaimed(STOP_GRACE);
+        if !was_told_everything {
+            // What the manager lacks of these has to be reported again. Later on its word is only older than the reports.
+            self.tools.reporter.reconcile(&told);
+            if self.set.generation().is_some() {
+                self.remove_unclaimed(STOP_GRACE);
+            }
         }
         Ok(())
     }

@@ -1,88 +1,122 @@
-//! The work this node was given: the set of assigned tasks, kept in step with the manager's by generations.
+//! The work this node was given: the set of its assignments, kept in step with the managers' message by message.
 //!
-//! Owns the set and the generation it stands at. Pure: messages in, changes out.
-//! Invariants: a message is applied whole or not at all; an INCREMENTAL one only on top of exactly the generation
-//! it names, a COMPLETE set only as the first of a stream, and only once all its messages are there; after a [`Gap`] the
-//! set is unchanged.
+//! Owns the set: tasks, and the revisions that they name. Pure: messages in, changes out.
+//! Invariants: a message is applied whole or not at all, and only as the next of its stream; after a [`Gap`] the set is
+//! unchanged; a task of the set has its spec, whether it came with it or with its revision; once a message has named a
+//! generation, the set is exactly what the state with that version assigns to this node.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use skep_proto::v1::{AssignmentsMessage, Task, assignments_message::Kind};
+use skep_common::revision::{self, revision_id};
+use skep_proto::v1::{
+    Assignment, AssignmentKind, AssignmentVersion, AssignmentsMessage, ServiceRevision, Task, assignment,
+};
 
 /// What one message changes for one task.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// A task this node did not have.
     Assigned(Arc<Task>),
-    /// The manager wants something else of a task this node has.
-    Desired(Arc<Task>),
+    /// The manager wants something else of a task this node has, or knows less of it than this node.
+    Told(Arc<Task>),
     /// The swarm has forgotten the task: whatever is left of it goes.
     Removed(String),
 }
 
-/// A message that does not start where the set stands: something was lost on the way, or came twice.
-/// The answer is to ask for the COMPLETE set again.
+/// A message that does not follow on the last one. The answer is to say anew what this node has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("assignments have a gap: the message starts from generation {applies_to}, the set is at {at:?}")]
-pub struct Gap {
-    /// Where the set stands; `None` until a COMPLETE message came.
-    pub at: Option<u64>,
-    /// Where the message starts; 0 for a COMPLETE one.
-    pub applies_to: u64,
+pub enum Gap {
+    /// Something was lost on the way, or came twice.
+    #[error("message {sequence} of the assignments came after message {at}")]
+    Sequence {
+        /// The last message of the stream that was applied; 0 before the first.
+        at: u64,
+        /// The one that came.
+        sequence: u64,
+    },
+    /// A task came without its revision.
+    #[error("task {task_id} names revision {revision_id}, which this node does not have")]
+    Revision {
+        /// The task.
+        task_id: String,
+        /// The revision.
+        revision_id: String,
+    },
 }
 
-/// The assigned tasks by id.
+/// By id.
+type Revisions = BTreeMap<String, ServiceRevision>;
+
+/// The assignments of this node.
 #[derive(Debug, Clone, Default)]
 pub struct AssignmentSet {
+    /// Of the last message of the present stream; 0 before the first.
+    sequence: u64,
     generation: Option<u64>,
     tasks: BTreeMap<String, Arc<Task>>,
-    /// What is there of a COMPLETE set that goes on.
-    coming: Option<Coming>,
-}
-
-#[derive(Debug, Clone)]
-struct Coming {
-    generation: u64,
-    tasks: Vec<Task>,
+    revisions: Revisions,
 }
 
 impl AssignmentSet {
-    /// The set as it was known before a restart. It has no generation, so the first message must be COMPLETE, and
-    /// that one's changes are relative to these tasks.
+    /// The set as it was known before a restart.
     pub fn restored(tasks: impl IntoIterator<Item = Arc<Task>>) -> Self {
         let tasks = tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
-        Self { generation: None, tasks, coming: None }
+        Self { tasks, ..Self::default() }
     }
 
-    /// Applies one message and says what it changed: removals first, then by task id.
+    /// Begins a new stream. Says what this node has; the observed states are for whoever knows them to put in.
+    pub fn begin(&mut self) -> Vec<AssignmentVersion> {
+        (self.sequence, self.generation) = (0, None);
+        let tasks = self.tasks.values().map(|task| AssignmentVersion {
+            kind: AssignmentKind::Task.into(),
+            id: task.id.clone(),
+            version: u64::try_from(task.desired_state).unwrap_or(0),
+            observed: 0,
+        });
+        let revisions = self.revisions.keys().map(|id| AssignmentVersion {
+            kind: AssignmentKind::Revision.into(),
+            id: id.clone(),
+            ..AssignmentVersion::default()
+        });
+        tasks.chain(revisions).collect()
+    }
+
+    /// Applies one message and says what it changed.
     ///
-    /// A COMPLETE set begins a stream, and only that: one that comes late would take the set back to what it was.
+    /// # Errors
+    /// When it does not follow on the last one.
     pub fn apply(&mut self, message: AssignmentsMessage) -> Result<Vec<Change>, Gap> {
-        let at = self.generation.or(self.coming.as_ref().map(|coming| coming.generation));
-        let gap = Gap { at, applies_to: message.applies_to };
-        if message.applies_to != at.unwrap_or(0) {
-            return Err(gap);
+        let AssignmentsMessage { sequence, generation, update, remove } = message;
+        if sequence != self.sequence + 1 {
+            return Err(Gap::Sequence { at: self.sequence, sequence });
         }
-        match (message.kind(), self.generation) {
-            (Kind::Complete, None) => Ok(self.complete(message)),
-            (Kind::Incremental, Some(_)) => Ok(self.amend(message)),
-            _ => Err(gap),
+        let (revisions, tasks) = self.completed(update)?;
+        self.sequence = sequence;
+        self.revisions.extend(revisions);
+        let updated = tasks.into_iter().map(|task| match self.tasks.insert(task.id.clone(), Arc::clone(&task)) {
+            None => Change::Assigned(task),
+            Some(_) => Change::Told(task),
+        });
+        let mut changes: Vec<Change> = updated.collect();
+        for gone in remove {
+            match gone.kind() {
+                AssignmentKind::Task => {
+                    changes.extend(self.tasks.remove(&gone.id).map(|_| Change::Removed(gone.id)));
+                }
+                AssignmentKind::Revision => _ = self.revisions.remove(&gone.id),
+                AssignmentKind::Unknown => {}
+            }
         }
+        self.generation = Some(generation).filter(|generation| *generation != 0).or(self.generation);
+        Ok(changes)
     }
 
-    /// A new stream begins: nothing but a COMPLETE set is accepted next. The tasks stay.
-    pub fn restart(&mut self) {
-        self.generation = None;
-        self.coming = None;
-    }
-
-    /// The generation the set stands at; `None` until a COMPLETE message came.
+    /// The version of the last state of which this node had everything, in the present stream; `None` until it has.
     pub fn generation(&self) -> Option<u64> {
         self.generation
     }
 
-    /// The assigned task, as the manager last sent it.
+    /// The assigned task, as the manager last told it.
     pub fn task(&self, id: &str) -> Option<&Arc<Task>> {
         self.tasks.get(id)
     }
@@ -92,168 +126,144 @@ impl AssignmentSet {
         self.tasks.values()
     }
 
-    fn complete(&mut self, message: AssignmentsMessage) -> Vec<Change> {
-        let coming = self.coming.get_or_insert(Coming { generation: 0, tasks: Vec::new() });
-        coming.generation = message.generation;
-        coming.tasks.extend(message.update);
-        match self.coming.take_if(|_| !message.more) {
-            Some(whole) => self.replace(whole),
-            None => Vec::new(),
+    /// The revisions of a message, and its tasks with what was left out of them.
+    fn completed(&self, update: Vec<Assignment>) -> Result<(Revisions, Vec<Arc<Task>>), Gap> {
+        let mut revisions = Revisions::new();
+        let mut tasks = Vec::new();
+        for assignment in update {
+            match assignment.assignment {
+                Some(assignment::Assignment::Revision(revision)) => _ = revisions.insert(revision.id.clone(), revision),
+                Some(assignment::Assignment::Task(mut task)) => {
+                    if revision::lacks_something(&task) {
+                        let id = revision_id(&task.service_id, task.revision);
+                        let known = revisions.get(&id).or_else(|| self.revisions.get(&id));
+                        let spec = known.and_then(|revision| revision.spec.as_ref());
+                        spec.and_then(|spec| revision::fill_in(&mut task, spec).ok())
+                            .ok_or_else(|| Gap::Revision { task_id: task.id.clone(), revision_id: id })?;
+                    }
+                    tasks.push(Arc::new(task));
+                }
+                // Of a kind that this release does not know; a manager gives no task that needs it.
+                None => {}
+            }
         }
-    }
-
-    fn replace(&mut self, whole: Coming) -> Vec<Change> {
-        let old = std::mem::take(&mut self.tasks);
-        self.tasks = whole.tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
-        self.generation = Some(whole.generation);
-
-        let removed = old.keys().filter(|id| !self.tasks.contains_key(*id)).cloned().map(Change::Removed);
-        let updated = self.tasks.values().filter_map(|task| change(old.get(&task.id), task));
-        removed.chain(updated).collect()
-    }
-
-    fn amend(&mut self, message: AssignmentsMessage) -> Vec<Change> {
-        self.generation = Some(message.generation);
-        let mut changes: Vec<Change> =
-            message.remove.into_iter().filter(|id| self.tasks.remove(id).is_some()).map(Change::Removed).collect();
-        for task in message.update {
-            let task = Arc::new(task);
-            let old = self.tasks.insert(task.id.clone(), Arc::clone(&task));
-            changes.extend(change(old.as_ref(), &task));
-        }
-        changes
-    }
-}
-
-/// A task's spec and place never change, so what the manager wants of it is all that can differ.
-/// (Its status may too: that is our own report coming back.)
-fn change(old: Option<&Arc<Task>>, new: &Arc<Task>) -> Option<Change> {
-    match old {
-        None => Some(Change::Assigned(Arc::clone(new))),
-        Some(old) if old.desired_state != new.desired_state => Some(Change::Desired(Arc::clone(new))),
-        Some(_) => None,
+        Ok((revisions, tasks))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use skep_proto::v1::TaskState;
+    use skep_proto::v1::{ServiceSpec, TaskSpec, TaskState};
 
     use super::*;
 
     fn task(id: &str, desired: TaskState) -> Task {
-        Task { id: id.into(), desired_state: desired.into(), ..Task::default() }
+        Task { id: id.into(), service_id: "s".into(), desired_state: desired.into(), ..Task::default() }
     }
 
-    fn complete(generation: u64, update: Vec<Task>) -> AssignmentsMessage {
-        AssignmentsMessage { kind: Kind::Complete.into(), generation, update, ..AssignmentsMessage::default() }
+    fn spec(number: u64) -> ServiceSpec {
+        let task = TaskSpec { force_update: number, ..TaskSpec::default() };
+        ServiceSpec { task: Some(task.into()), ..ServiceSpec::default() }
     }
 
-    fn incremental(applies_to: u64, update: Vec<Task>, remove: &[&str]) -> AssignmentsMessage {
+    /// A task that leaves its spec to a revision.
+    fn of_revision(id: &str, number: u64) -> Task {
+        Task { revision: number, spec_of_revision: true, ..task(id, TaskState::Running) }
+    }
+
+    fn of(assignment: assignment::Assignment) -> Assignment {
+        Assignment { assignment: Some(assignment) }
+    }
+
+    fn revision(number: u64) -> Assignment {
+        let id = revision_id("s", number);
+        let revision = ServiceRevision { id, number, spec: Some(spec(number)), ..ServiceRevision::default() };
+        of(assignment::Assignment::Revision(revision))
+    }
+
+    fn gone(kind: AssignmentKind, id: &str) -> AssignmentVersion {
+        AssignmentVersion { kind: kind.into(), id: id.into(), ..AssignmentVersion::default() }
+    }
+
+    fn message(sequence: u64, update: Vec<Task>, remove: &[&str]) -> AssignmentsMessage {
         AssignmentsMessage {
-            kind: Kind::Incremental.into(),
-            applies_to,
-            generation: applies_to + 1,
-            update,
-            remove: remove.iter().map(ToString::to_string).collect(),
-            more: false,
+            sequence,
+            generation: 100 + sequence,
+            update: update.into_iter().map(|task| of(assignment::Assignment::Task(task))).collect(),
+            remove: remove.iter().map(|id| gone(AssignmentKind::Task, id)).collect(),
         }
-    }
-
-    /// The messages of a COMPLETE set of these tasks, one in each.
-    fn chunks(ids: &[&str]) -> Vec<AssignmentsMessage> {
-        let chunk = |n: usize| AssignmentsMessage {
-            applies_to: n as u64,
-            more: n + 1 < ids.len(),
-            ..complete(n as u64 + 1, vec![task(ids[n], TaskState::Running)])
-        };
-        (0..ids.len()).map(chunk).collect()
     }
 
     /// One letter per kind of change, then the task's id.
     fn words(changes: &[Change]) -> Vec<String> {
         let word = |change: &Change| match change {
             Change::Assigned(task) => format!("+{}", task.id),
-            Change::Desired(task) => format!("~{}", task.id),
+            Change::Told(task) => format!("~{}", task.id),
             Change::Removed(id) => format!("-{id}"),
         };
         changes.iter().map(word).collect()
     }
 
     #[test]
-    fn complete_set_is_compared_with_what_was_restored() {
-        let kept = Arc::new(task("kept", TaskState::Running));
-        let gone = Arc::new(task("gone", TaskState::Running));
+    fn a_stream_is_the_difference_to_what_was_restored() {
+        let [kept, gone] = ["kept", "gone"].map(|id| Arc::new(task(id, TaskState::Running)));
         let mut set = AssignmentSet::restored([kept, gone]);
+        let have: Vec<(String, u64)> = set.begin().into_iter().map(|have| (have.id, have.version)).collect();
+        assert_eq!(have, [("gone".to_owned(), 512), ("kept".to_owned(), 512)]);
 
-        let changes =
-            set.apply(complete(7, vec![task("new", TaskState::Ready), task("kept", TaskState::Shutdown)])).unwrap();
-
-        assert_eq!(words(&changes), ["-gone", "~kept", "+new"]);
-        assert_eq!(set.generation(), Some(7));
-    }
-
-    #[test]
-    fn incremental_messages_follow_one_another() {
-        let mut set = AssignmentSet::default();
-        set.apply(complete(1, vec![task("a", TaskState::Running)])).unwrap();
-
-        let changes = set.apply(incremental(1, vec![task("b", TaskState::Running)], &["a", "never-had"])).unwrap();
-        assert_eq!(words(&changes), ["-a", "+b"]);
-
-        let changes = set.apply(incremental(2, vec![task("b", TaskState::Remove)], &[])).unwrap();
-        assert_eq!(words(&changes), ["~b"]);
-        assert_eq!(set.generation(), Some(3));
-    }
-
-    #[test]
-    fn our_own_report_coming_back_changes_nothing() {
-        let mut set = AssignmentSet::default();
-        set.apply(complete(1, vec![task("a", TaskState::Running)])).unwrap();
-        let mut echoed = task("a", TaskState::Running);
-        echoed.status.get_or_insert_default().state = TaskState::Running.into();
-
-        assert_eq!(set.apply(incremental(1, vec![echoed], &[])).unwrap(), []);
+        let first = AssignmentsMessage { generation: 0, ..message(1, vec![task("new", TaskState::Ready)], &[]) };
+        assert_eq!(words(&set.apply(first).unwrap()), ["+new"]);
+        assert_eq!(set.generation(), None, "there is more to come");
+        let second = message(2, vec![task("kept", TaskState::Shutdown)], &["gone", "never-had"]);
+        assert_eq!(words(&set.apply(second).unwrap()), ["~kept", "-gone"]);
+        assert_eq!(set.generation(), Some(102));
+        // It goes on; what is not mentioned is as it was.
+        assert_eq!(words(&set.apply(message(3, vec![], &["new"])).unwrap()), ["-new"]);
+        assert_eq!(set.tasks().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["kept"]);
     }
 
     #[test]
     fn anything_but_the_next_message_is_a_gap_and_changes_nothing() {
         let mut set = AssignmentSet::default();
-        let early = incremental(0, vec![task("x", TaskState::Running)], &[]);
-        assert_eq!(set.apply(early), Err(Gap { at: None, applies_to: 0 }));
-
-        set.apply(complete(5, vec![task("a", TaskState::Running)])).unwrap();
-        for applies_to in [4, 6] {
-            let message = incremental(applies_to, vec![task("x", TaskState::Running)], &["a"]);
-            assert_eq!(set.apply(message), Err(Gap { at: Some(5), applies_to }));
+        assert_eq!(set.apply(message(2, vec![], &[])), Err(Gap::Sequence { at: 0, sequence: 2 }));
+        set.apply(message(1, vec![task("a", TaskState::Running)], &[])).unwrap();
+        for sequence in [0, 1, 3] {
+            let message = message(sequence, vec![task("x", TaskState::Running)], &["a"]);
+            assert_eq!(set.apply(message), Err(Gap::Sequence { at: 1, sequence }));
         }
-        assert_eq!(set.apply(complete(5, vec![])), Err(Gap { at: Some(5), applies_to: 0 }), "the same one again");
         assert!(set.task("a").is_some() && set.task("x").is_none());
+        assert_eq!(set.generation(), Some(101));
 
-        set.restart();
-        assert_eq!(set.apply(incremental(5, vec![], &[])), Err(Gap { at: None, applies_to: 5 }));
-        assert_eq!(words(&set.apply(complete(1, vec![])).unwrap()), ["-a"]);
+        // A new stream begins with what is there, and nothing of the old one fits it.
+        assert_eq!(set.begin().len(), 1);
+        assert_eq!(set.generation(), None);
+        assert!(set.apply(message(2, vec![], &[])).is_err());
+        assert_eq!(words(&set.apply(message(1, vec![], &["a"])).unwrap()), ["-a"]);
     }
 
     #[test]
-    fn a_complete_set_counts_when_the_last_of_it_is_there() {
-        let mut set = AssignmentSet::restored([Arc::new(task("old", TaskState::Running))]);
-        let [a, b, c] = chunks(&["a", "b", "c"]).try_into().unwrap();
-        assert_eq!(set.apply(a.clone()).unwrap(), []);
-        assert_eq!(set.apply(b.clone()).unwrap(), []);
-        assert_eq!((set.generation(), set.tasks().count()), (None, 1), "nothing has changed yet");
-        assert_eq!(words(&set.apply(c.clone()).unwrap()), ["-old", "+a", "+b", "+c"]);
-        assert_eq!(words(&set.apply(incremental(3, vec![], &["b"])).unwrap()), ["-b"]);
+    fn a_task_has_what_it_left_to_its_revision() {
+        let mut set = AssignmentSet::default();
+        let mut first = message(1, vec![of_revision("a", 1)], &[]);
+        first.update.insert(0, revision(1));
+        set.apply(first).unwrap();
+        set.apply(message(2, vec![of_revision("b", 1)], &[])).unwrap();
+        for id in ["a", "b"] {
+            let task = set.task(id).unwrap();
+            assert_eq!((&task.spec, task.spec_of_revision), (&spec(1).task, false));
+        }
+        let have: Vec<String> = set.begin().into_iter().map(|have| have.id).collect();
+        assert_eq!(have, ["a", "b", "s.1"]);
 
-        // One that breaks off is forgotten: of the next nothing may be missing.
-        set.restart();
-        set.apply(a.clone()).unwrap();
-        assert_eq!(set.apply(incremental(1, vec![], &["a"])), Err(Gap { at: Some(1), applies_to: 1 }));
-        assert_eq!(set.apply(c.clone()), Err(Gap { at: Some(1), applies_to: 2 }));
-        assert_eq!(set.apply(a.clone()), Err(Gap { at: Some(1), applies_to: 0 }), "the same one again");
-        set.restart();
-        assert_eq!(set.apply(b), Err(Gap { at: None, applies_to: 1 }));
-        set.apply(a).unwrap();
-        assert_eq!(set.tasks().count(), 2, "what was there before stands");
+        // Without it the message cannot be applied, not even in part.
+        let lacking = message(1, vec![task("c", TaskState::Running), of_revision("d", 2)], &["a"]);
+        let gap = Gap::Revision { task_id: "d".into(), revision_id: "s.2".into() };
+        assert_eq!(set.apply(lacking), Err(gap));
+        assert_eq!(set.tasks().count(), 2);
+
+        let mut last = message(1, vec![], &["a", "b"]);
+        last.remove.push(gone(AssignmentKind::Revision, "s.1"));
+        assert_eq!(words(&set.apply(last).unwrap()), ["-a", "-b"]);
+        assert_eq!(set.begin(), []);
     }
 }

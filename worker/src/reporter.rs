@@ -11,7 +11,7 @@ use std::{
 };
 
 use skep_common::limits::MAX_STATUS_BATCH;
-use skep_proto::v1::{Task, TaskStatus, TaskStatusUpdate};
+use skep_proto::v1::{AssignmentKind, AssignmentVersion, Task, TaskStatus, TaskStatusUpdate};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
@@ -66,6 +66,14 @@ impl Reporter {
         }
         drop(statuses);
         self.shared.changed.notify_one();
+    }
+
+    /// Puts in the observed state of each task.
+    pub(crate) fn put_observed(&self, tasks: &mut [AssignmentVersion]) {
+        let statuses = self.statuses();
+        for task in tasks.iter_mut().filter(|it| it.kind() == AssignmentKind::Task) {
+            task.observed = statuses.latest.get(&task.id).map_or(0, |status| status.state);
+        }
     }
 
     /// The task is no more.

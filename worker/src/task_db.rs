@@ -6,27 +6,28 @@
 //!
 //! Invariants: a spoiled, foreign or locked database is renamed, never repaired and never in the way; a full disk
 //! stops nothing but new starts, shows as the node's message, and is over by itself when there is room; the database
-//! holds one record per task that still has something to it, so neither it nor opening it grows with history.
+//! holds one record per task that still has something to it, and their specs once, so neither it nor opening it grows with
+//! history.
 
 mod engine;
 mod files;
 mod keeper;
+mod records;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     future::Future,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use skep_proto::{Message as _, v1::Task};
+use skep_proto::v1::Task;
 use tokio::{
     sync::{Notify, watch},
     task::JoinHandle,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::{engine::Record, files::Files, keeper::Keeper};
+use self::{files::Files, keeper::Keeper, records::Records};
 use crate::node_message::NodeMessage;
 
 /// The records of this node's tasks. Clones share them.
@@ -48,15 +49,6 @@ struct Shared {
     committed: watch::Sender<u64>,
 }
 
-#[derive(Default)]
-struct Records {
-    all: BTreeMap<String, Record>,
-    /// Ids whose record on disk is not the one in `all`.
-    dirty: BTreeSet<String>,
-    /// Number of the last change.
-    last: u64,
-}
-
 impl TaskDb {
     /// Opens task.db in `directory` and returns the tasks it holds. What cannot be opened is put into quarantine, and
     /// the database begins empty.
@@ -72,31 +64,23 @@ impl TaskDb {
     /// Keeps a task's record, instead of the one before. The future ends once it is durable; dropping it changes
     /// nothing about that.
     pub(crate) fn save(&self, task: &Task) -> impl Future<Output = ()> + Send + use<> {
-        self.change(&task.id, Some(task.encode_to_vec().into()))
+        let change = self.shared.records().save(task);
+        self.written(change)
     }
 
     /// Deletes a task's record. The future ends once that is durable; dropping it changes nothing about that.
     pub(crate) fn forget(&self, task_id: &str) -> impl Future<Output = ()> + Send + use<> {
-        self.change(task_id, None)
+        let change = self.shared.records().forget(task_id);
+        self.written(change)
     }
 
-    fn change(&self, id: &str, record: Option<Record>) -> impl Future<Output = ()> + Send + use<> {
-        let ticket = {
-            let mut records = self.shared.records();
-            match record {
-                Some(record) => _ = records.all.insert(id.to_owned(), record),
-                None => _ = records.all.remove(id),
-            }
-            records.dirty.insert(id.to_owned());
-            records.last += 1;
-            records.last
-        };
+    fn written(&self, change: u64) -> impl Future<Output = ()> + Send + use<> {
         self.shared.changed.notify_one();
         let mut committed = self.shared.committed.subscribe();
         // Keeps the sender alive: the wait must end for no other reason than that the change is durable.
         let shared = Arc::clone(&self.shared);
         async move {
-            let _ = committed.wait_for(|done| *done >= ticket).await;
+            let _ = committed.wait_for(|done| *done >= change).await;
             drop(shared);
         }
     }

@@ -1,99 +1,191 @@
-//! What a node is told: one COMPLETE set of its tasks, then what changed.
+//! What a node is told: what it lacks of its assignments, then what changes of them.
 //!
 //! Every task of the node is told from ASSIGNED until the swarm forgets it, also when it is over: the node keeps its
 //! remains (logs, exit code) for as long as the history does. A task is told again only when something else is wanted
-//! of it; its status came from the node in the first place.
+//! of it; its status came from the node in the first place. A revision is told once, before the first task that names it, and
+//! removed with the last.
 //!
-//! A message is bounded in bytes: a set that is larger comes in several messages, and news that are more come one message
-//! after the other.
+//! A node says what it has when a stream begins, so it is told the difference, also by a leader that never heard of it. From
+//! then on the node has what the state before a change says, and the change is what it lacks: nothing is kept of what it was
+//! told but which revisions.
 //!
-//! Invariant: after each message that is not to be continued, and with no other to be had, the node, if it applied all of
-//! them, has exactly the tasks of the view it was made from. Each message names the generation it applies to and leads to
-//! the next.
+//! A message is bounded in bytes; what has no room in it comes in the next. Invariant: after a message that names a generation
+//! the node, if it applied all of them, has exactly the assignments of the state with that version.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
 };
 
-use skep_common::limits::ASSIGNMENTS_BYTES;
+use skep_common::{
+    limits::ASSIGNMENTS_BYTES,
+    revision::{self, revision_id},
+};
 use skep_proto::{
     Message as _,
-    v1::{AssignmentsMessage, Task, TaskState, assignments_message::Kind},
+    v1::{
+        Assignment, AssignmentKind, AssignmentVersion, AssignmentsMessage, ServiceRevision, ServiceSpec, Task,
+        TaskState, assignment,
+    },
 };
-use skep_store::View;
+use skep_store::{AnyObject, Change, View};
 
 use crate::task::TaskExt;
 
 /// What stands around each field of a message: its tag and its length.
-const FIELD_OVERHEAD: usize = 6;
+const FIELD_OVERHEAD: usize = 12;
 
-/// What one stream to one node has said so far.
+/// One stream to one node.
 #[derive(Debug, Clone)]
 pub struct Assignments {
     node_id: String,
-    generation: u64,
+    /// Of the last message.
+    sequence: u64,
     /// Bytes of a message.
     limit: usize,
-    /// What is wanted of each task, as the node was told, or is about to be.
-    told: BTreeMap<String, TaskState>,
-    /// The rest of the COMPLETE set.
-    rest: VecDeque<Arc<Task>>,
+    /// Tasks (ids) of which the node may lack something, with what it has of each.
+    pending: BTreeMap<String, Has>,
+    /// Revisions (ids) the node has.
+    revisions: BTreeSet<String>,
+    /// Whether the node was told that it has everything.
+    is_begun: bool,
+}
+
+/// What a node has of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Has {
+    Nothing,
+    /// The task, with this wanted of it.
+    Desired(TaskState),
+    /// The task, in a later state than the swarm knows of.
+    Unreported,
 }
 
 impl Assignments {
-    /// A new stream, and its first message: the COMPLETE set, or what of it goes into one message. `view` must hold every
-    /// report taken from the node before: an agent that lost its records believes what it is told here, and would do
-    /// again what it reported as failed.
-    pub fn begin(node_id: &str, view: &View) -> (Self, AssignmentsMessage) {
-        Self::begin_with(node_id, view, ASSIGNMENTS_BYTES)
+    /// A stream to a node that has this. `view` must hold every report taken from the node before: an agent that lost its
+    /// records believes what it is told here, and would do again what it reported as failed.
+    pub fn begin(node_id: &str, view: &View, have: &[AssignmentVersion]) -> Self {
+        Self::begin_with(node_id, view, have, ASSIGNMENTS_BYTES)
     }
 
-    /// The same with messages of at most `limit` bytes, or of one task if that is larger.
-    pub fn begin_with(node_id: &str, view: &View, limit: usize) -> (Self, AssignmentsMessage) {
-        let rest: VecDeque<Arc<Task>> = tasks_of(view, node_id).cloned().collect();
-        let told = rest.iter().map(|task| (task.id.clone(), task.desired_state())).collect();
-        let mut stream = Self { node_id: node_id.to_owned(), generation: 0, limit, told, rest };
-        let first = stream.complete();
-        (stream, first)
-    }
-
-    /// The message that leads on from what was said: the rest of the COMPLETE set first, then, INCREMENTAL, towards
-    /// `view`; `None` when all is said.
-    pub fn next(&mut self, view: &View) -> Option<AssignmentsMessage> {
-        if !self.rest.is_empty() {
-            return Some(self.complete());
+    /// The same with messages of at most `limit` bytes, or of one task and its revision if these are larger.
+    pub fn begin_with(node_id: &str, view: &View, have: &[AssignmentVersion], limit: usize) -> Self {
+        let tasks = tasks_of(view, node_id).map(|task| (task.id.clone(), Has::Nothing));
+        let mut stream = Self {
+            node_id: node_id.to_owned(),
+            sequence: 0,
+            limit,
+            pending: tasks.collect(),
+            revisions: BTreeSet::new(),
+            is_begun: false,
+        };
+        for AssignmentVersion { kind, id, version, observed } in have {
+            match AssignmentKind::try_from(*kind) {
+                Ok(AssignmentKind::Task) => {
+                    let desired = i32::try_from(*version).ok().and_then(|version| TaskState::try_from(version).ok());
+                    let known = visible(view, node_id, id);
+                    let is_behind = known.is_some_and(|task| i32::from(task.state()) < *observed);
+                    let has = match desired {
+                        Some(desired) if !is_behind => Has::Desired(desired),
+                        _ => Has::Unreported,
+                    };
+                    stream.pending.insert(id.clone(), has);
+                }
+                Ok(AssignmentKind::Revision) => _ = stream.revisions.insert(id.clone()),
+                // Whatever it is, no manager has given it to the node.
+                Ok(AssignmentKind::Unknown) | Err(_) => {}
+            }
         }
-        let mut room = Room { left: self.limit, is_empty: true };
-        let now: BTreeMap<&str, &Arc<Task>> =
-            tasks_of(view, &self.node_id).map(|task| (task.id.as_str(), task)).collect();
-        let gone = self.told.keys().filter(|id| !now.contains_key(id.as_str()));
-        let remove: Vec<String> = gone.take_while(|id| room.holds(id.len())).cloned().collect();
-        let news = |task: &&&Arc<Task>| self.told.get(&task.id) != Some(&task.desired_state());
-        let update = now.values().filter(news).take_while(|task| room.holds(task.encoded_len()));
-        let update: Vec<Task> = update.map(|task| Task::clone(task)).collect();
-        if update.is_empty() && remove.is_empty() {
+        stream
+    }
+
+    /// Something changed that the next state has.
+    pub fn note(&mut self, change: &Change) {
+        let is_visible = |object: Option<&AnyObject>| match object {
+            Some(AnyObject::Task(task)) => is_visible_to(&self.node_id, task).then(|| task.desired_state()),
+            _ => None,
+        };
+        let (before, after) = (is_visible(change.before()), is_visible(change.after()));
+        if before == after {
+            return;
+        }
+        // What is pending already was so before this.
+        if let Entry::Vacant(pending) = self.pending.entry(change.object().id().to_owned()) {
+            pending.insert(before.map_or(Has::Nothing, Has::Desired));
+        }
+    }
+
+    /// The message that leads on towards `view`; `None` when all is said. The first is one in any case.
+    pub fn next(&mut self, view: &View) -> Option<AssignmentsMessage> {
+        if self.pending.is_empty() && self.is_begun {
             return None;
         }
-        for id in &remove {
-            self.told.remove(id);
-        }
-        self.told.extend(update.iter().map(|task| (task.id.clone(), task.desired_state())));
-        Some(self.message(Kind::Incremental, update, remove))
-    }
-
-    fn complete(&mut self) -> AssignmentsMessage {
+        let mut message = AssignmentsMessage::default();
         let mut room = Room { left: self.limit, is_empty: true };
-        let fits = self.rest.iter().take_while(|task| room.holds(task.encoded_len())).count();
-        let update = self.rest.drain(..fits).map(|task| Task::clone(&task)).collect();
-        self.message(Kind::Complete, update, Vec::new())
+        while let Some((id, has)) = self.pending.pop_first() {
+            let holds = match (visible(view, &self.node_id, &id), has) {
+                (None, Has::Nothing) => true,
+                (Some(task), Has::Desired(desired)) if task.desired_state() == desired => true,
+                (None, Has::Desired(_) | Has::Unreported) => self.remove(&id, &mut message, &mut room),
+                (Some(task), _) => self.update(view, task, &mut message, &mut room),
+            };
+            if !holds {
+                self.pending.insert(id, has);
+                break;
+            }
+        }
+        if self.pending.is_empty() {
+            if !message.remove.is_empty() || !self.is_begun {
+                self.remove_revisions(view, &mut message);
+            }
+            let says_nothing = message.update.is_empty() && message.remove.is_empty();
+            if says_nothing && self.is_begun {
+                return None;
+            }
+            self.is_begun = true;
+            message.generation = view.version();
+        }
+        self.sequence += 1;
+        message.sequence = self.sequence;
+        Some(message)
     }
 
-    fn message(&mut self, kind: Kind, update: Vec<Task>, remove: Vec<String>) -> AssignmentsMessage {
-        let applies_to = self.generation;
-        self.generation += 1;
-        let more = !self.rest.is_empty();
-        AssignmentsMessage { kind: kind.into(), applies_to, generation: self.generation, update, remove, more }
+    fn remove(&self, id: &str, message: &mut AssignmentsMessage, room: &mut Room) -> bool {
+        let holds = room.holds(id.len());
+        if holds {
+            message.remove.push(something(AssignmentKind::Task, id));
+        }
+        holds
+    }
+
+    fn update(&mut self, view: &View, task: &Arc<Task>, message: &mut AssignmentsMessage, room: &mut Room) -> bool {
+        let mut task = Task::clone(task);
+        let mut news = None;
+        if let Some(revision) = view.revision(&task.service_id, task.revision)
+            && let Some(spec) = &revision.spec
+        {
+            revision::leave_out(&mut task, spec);
+            let is_news = revision::lacks_something(&task) && !self.revisions.contains(&revision.id);
+            news = is_news.then(|| sent(revision, spec));
+        }
+        let holds =
+            room.holds(task.encoded_len() + news.as_ref().map_or(0, |news| news.encoded_len() + FIELD_OVERHEAD));
+        if holds {
+            if let Some(revision) = news {
+                self.revisions.insert(revision.id.clone());
+                message.update.push(assignment(assignment::Assignment::Revision(revision)));
+            }
+            message.update.push(assignment(assignment::Assignment::Task(task)));
+        }
+        holds
+    }
+
+    /// Takes the revisions away that none of the node's tasks names any more.
+    fn remove_revisions(&mut self, view: &View, message: &mut AssignmentsMessage) {
+        let tasks = tasks_of(view, &self.node_id);
+        let named: BTreeSet<String> = tasks.map(|task| revision_id(&task.service_id, task.revision)).collect();
+        let gone = self.revisions.extract_if(.., |id| !named.contains(id));
+        message.remove.extend(gone.map(|id| something(AssignmentKind::Revision, &id)));
     }
 }
 
@@ -112,134 +204,32 @@ impl Room {
     }
 }
 
+fn something(kind: AssignmentKind, id: &str) -> AssignmentVersion {
+    AssignmentVersion { kind: kind.into(), id: id.to_owned(), ..AssignmentVersion::default() }
+}
+
+fn assignment(assignment: assignment::Assignment) -> Assignment {
+    Assignment { assignment: Some(assignment) }
+}
+
+/// Of a revision what tasks have of it.
+fn sent(revision: &ServiceRevision, spec: &ServiceSpec) -> ServiceRevision {
+    let ServiceSpec { annotations, task, .. } = spec.clone();
+    let spec = ServiceSpec { annotations, task, ..ServiceSpec::default() };
+    ServiceRevision { spec: Some(spec), meta: None, ..revision.clone() }
+}
+
+fn is_visible_to(node_id: &str, task: &Task) -> bool {
+    task.node_id == node_id && task.state() >= TaskState::Assigned
+}
+
+fn visible<'a>(view: &'a View, node_id: &str, id: &str) -> Option<&'a Arc<Task>> {
+    view.task(id).filter(|task| is_visible_to(node_id, task))
+}
+
 fn tasks_of<'a>(view: &'a View, node_id: &str) -> impl Iterator<Item = &'a Arc<Task>> {
     view.tasks_of_node(node_id).filter(|task| task.state() >= TaskState::Assigned)
 }
 
 #[cfg(test)]
-mod tests {
-    use skep_common::clock::Timestamp;
-    use skep_proto::v1::{Annotations, ObjectKind, TaskStatus};
-    use skep_store::TxBuilder;
-
-    use super::*;
-
-    fn edit(view: &View, edit: impl FnOnce(&mut TxBuilder<'_>)) -> View {
-        let mut tx = TxBuilder::new(view, Timestamp(1));
-        edit(&mut tx);
-        let tx = tx.build();
-        view.apply(view.version() + 1, &tx).unwrap().0
-    }
-
-    fn task(id: &str, node: &str, state: TaskState, desired: TaskState) -> Task {
-        Task {
-            id: id.into(),
-            node_id: node.into(),
-            desired_state: desired.into(),
-            status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }),
-            ..Task::default()
-        }
-    }
-
-    fn ids(tasks: &[Task]) -> Vec<&str> {
-        tasks.iter().map(|task| task.id.as_str()).collect()
-    }
-
-    #[test]
-    fn a_stream_tells_the_set_and_then_what_changes() {
-        use TaskState::*;
-        let view = edit(&View::default(), |tx| {
-            tx.create(task("a", "n", Assigned, Running));
-            tx.create(task("b", "n", Failed, Shutdown));
-            tx.create(task("c", "n", Pending, Running));
-            tx.create(task("d", "m", Running, Running));
-        });
-        let (mut stream, first) = Assignments::begin("n", &view);
-        assert_eq!((first.kind(), first.generation, ids(&first.update)), (Kind::Complete, 1, vec!["a", "b"]));
-        assert_eq!(stream.next(&view), None);
-
-        // Progress the node reported itself is no news to it.
-        let view = edit(&view, |tx| {
-            tx.update(Task { meta: view.task("a").unwrap().meta, ..task("a", "n", Running, Running) });
-        });
-        assert_eq!(stream.next(&view), None);
-
-        let view = edit(&view, |tx| {
-            tx.update(Task { meta: view.task("a").unwrap().meta, ..task("a", "n", Running, Shutdown) });
-            tx.update(Task { meta: view.task("c").unwrap().meta, ..task("c", "n", Assigned, Running) });
-            tx.remove(ObjectKind::Task, "b");
-        });
-        let message = stream.next(&view).unwrap();
-        assert_eq!((message.kind(), message.applies_to, message.generation), (Kind::Incremental, 1, 2));
-        assert_eq!((ids(&message.update), message.remove), (vec!["a", "c"], vec!["b".to_owned()]));
-        assert_eq!(stream.next(&view), None);
-
-        let view = edit(&view, |tx| {
-            tx.create(task("e", "n", Assigned, Running));
-        });
-        assert_eq!(ids(&stream.next(&view).unwrap().update), ["e"]);
-        let view = edit(&view, |tx| {
-            tx.remove(ObjectKind::Task, "e");
-        });
-        assert_eq!(stream.next(&view).unwrap().remove, ["e"]);
-    }
-    /// What a node has that applied the messages.
-    fn apply(set: &mut BTreeMap<String, TaskState>, message: &AssignmentsMessage) {
-        set.retain(|id, _| !message.remove.contains(id));
-        set.extend(message.update.iter().map(|task| (task.id.clone(), task.desired_state())));
-    }
-
-    #[test]
-    fn no_message_is_larger_than_its_bound_or_one_task() {
-        use TaskState::*;
-        const LIMIT: usize = 5_000;
-        let large = |n: usize, desired, bytes| Task {
-            service: Some(Annotations { name: "x".repeat(bytes), ..Annotations::default() }.into()),
-            ..task(&format!("t{n:03}"), "n", Assigned, desired)
-        };
-        let view = edit(&View::default(), |tx| {
-            for n in 0..100 {
-                tx.create(large(n, Running, if n == 50 { 3 * LIMIT } else { 1_000 }));
-            }
-        });
-        let (mut stream, first) = Assignments::begin_with("n", &view, LIMIT);
-        let mut messages = vec![first];
-        messages.extend(std::iter::from_fn(|| stream.next(&view)));
-        let complete = messages.len();
-
-        // Half of them go, and of the others something else is wanted.
-        let changed = edit(&view, |tx| {
-            for n in 0..100 {
-                let id = format!("t{n:03}");
-                match n % 2 {
-                    0 => tx.remove(ObjectKind::Task, &id),
-                    _ => tx.update(Task { meta: view.task(&id).unwrap().meta, ..large(n, Shutdown, 1_000) }),
-                };
-            }
-        });
-        messages.extend(std::iter::from_fn(|| stream.next(&changed)));
-
-        let mut set = BTreeMap::new();
-        for (n, message) in messages.iter().enumerate() {
-            assert_eq!((message.applies_to, message.generation), (n as u64, n as u64 + 1));
-            assert_eq!(message.kind() == Kind::Complete, n < complete);
-            assert_eq!(message.more, n + 1 < complete);
-            let alone = message.update.len() == 1 && message.remove.is_empty();
-            assert!(message.encoded_len() <= LIMIT + 20 || alone, "{}", message.encoded_len());
-            apply(&mut set, message);
-            if n + 1 == complete {
-                assert_eq!(set.len(), 100);
-            }
-        }
-        assert!((21..40).contains(&complete) && messages.len() > complete + 10, "{complete} of {}", messages.len());
-        assert_eq!(set.len(), 50);
-        assert!(set.values().all(|desired| *desired == Shutdown));
-    }
-
-    #[test]
-    fn a_set_of_nothing_is_one_message() {
-        let (mut stream, first) = Assignments::begin("n", &View::default());
-        assert_eq!((first.kind(), first.more, first.update.len()), (Kind::Complete, false, 0));
-        assert_eq!(stream.next(&View::default()), None);
-    }
-}
+mod tests;

@@ -1,4 +1,5 @@
-//! When the cluster's feature level rises: once every manager has said that it knows the next one.
+//! When the cluster's feature level rises, once every manager has said that it knows the next one; and which level a node has
+//! to know to run a task as it is meant.
 //!
 //! Owns `Cluster.feature_level` from the second entry of the log on. Whoever may have to read the log counts: nodes that are Raft
 //! members, were let in as such, or are to be managers. One of them that is away holds the level where it is until it comes
@@ -8,7 +9,7 @@
 use std::sync::Arc;
 
 use skep_common::feature_level::FEATURE_LEVEL;
-use skep_proto::v1::{Cluster, Node, NodeRole, ObjectKind};
+use skep_proto::v1::{Cluster, ContainerSpec, Node, NodeRole, ObjectKind, TaskSpec};
 use skep_store::View;
 
 use crate::{
@@ -19,6 +20,49 @@ use crate::{
 /// The level that the node's release knows, as its agent has told it.
 pub fn of(node: &Node) -> u32 {
     node.description.as_ref().map_or(0, |description| description.feature_level)
+}
+
+/// The level a node has to know to run such a task: that of the newest of the fields it uses. A node below it would leave out
+/// what it does not know of, and say nothing.
+pub(crate) fn of_task(spec: &TaskSpec) -> u32 {
+    // All fields by name: one that is new has to name its level.
+    let TaskSpec { container, resources: _, restart: _, placement: _, network: _, log_driver: _, force_update: _ } =
+        spec;
+    container.as_ref().map_or(0, of_container)
+}
+
+fn of_container(spec: &ContainerSpec) -> u32 {
+    let ContainerSpec {
+        image: _,
+        labels: _,
+        command: _,
+        args: _,
+        hostname: _,
+        env: _,
+        dir: _,
+        user: _,
+        groups: _,
+        tty: _,
+        open_stdin: _,
+        read_only: _,
+        stop_signal: _,
+        stop_grace_period: _,
+        init: _,
+        capability_add: _,
+        capability_drop: _,
+        hosts: _,
+        sysctls: _,
+        ulimits: _,
+        oom_score_adj: _,
+        no_healthcheck: _,
+    } = spec;
+    // A field that came with level n asks for n where it is set; these are as old as the levels.
+    0
+}
+
+/// Whether a node knows everything that a task of this level asks.
+pub(crate) fn is_known_to(node: &Node, level: u32) -> bool {
+    of(node) >= level
 }
 
 /// The level the cluster rises to now, if it does. `members`: as Raft has them.

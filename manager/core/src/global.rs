@@ -10,7 +10,7 @@ use skep_store::View;
 
 use crate::{
     constraint::{self, Constraint},
-    node_status,
+    feature_level, node_status,
     orchestrator::desired_slots::DesiredSlots,
     scheduler::filter,
     slot::{Slot, tasks::SlotTasks},
@@ -40,6 +40,7 @@ pub(crate) fn desired_slots<'v>(
 
 /// What a service asks of a node.
 pub(crate) struct Fitness<'a> {
+    feature_level: u32,
     constraints: Vec<Constraint>,
     placement: Option<&'a Placement>,
 }
@@ -47,12 +48,14 @@ pub(crate) struct Fitness<'a> {
 impl<'a> Fitness<'a> {
     pub(crate) fn of(spec: Option<&'a TaskSpec>) -> Self {
         let placement = spec.and_then(|spec| spec.placement.as_ref());
-        Self { constraints: constraint::of_placement(placement), placement }
+        let feature_level = spec.map_or(0, feature_level::of_task);
+        Self { feature_level, constraints: constraint::of_placement(placement), placement }
     }
 
     pub(crate) fn may_keep(&self, node: &Node) -> bool {
         !node_status::is_down(node)
             && node_status::availability(node) != Availability::Drain
+            && feature_level::is_known_to(node, self.feature_level)
             && self.constraints.iter().all(|constraint| constraint.matches(node))
             && filter::platform_fits(node, self.placement)
     }

@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use skep_common::revision::revision_id;
 use skep_proto::v1::{ObjectKind, Service, ServiceRevision, ServiceSpec, TaskState};
-use skep_store::{TxBuilder, View, revision_id};
+use skep_store::{TxBuilder, View};
 
 use crate::task::TaskExt as _;
 

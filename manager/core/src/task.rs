@@ -8,7 +8,7 @@
 use skep_common::{clock::Timestamp, id::Ids};
 use skep_proto::v1::{Endpoint, RestartState, Service, Task, TaskState, TaskStatus};
 
-use crate::slot::Slot;
+use crate::{feature_level, slot::Slot};
 
 /// Questions about a task.
 pub trait TaskExt {
@@ -103,6 +103,7 @@ pub(crate) fn specimen(service: &Service) -> Task {
     let spec = service.spec.clone().unwrap_or_default();
     Task {
         service_id: service.id.clone(),
+        feature_level: spec.task.as_deref().map_or(0, feature_level::of_task),
         spec: spec.task,
         revision: service.revision,
         service: spec.annotations,

@@ -110,14 +110,15 @@ impl Dispatcher for DispatcherService {
 
     async fn assignments(&self, request: Request<AssignmentsRequest>) -> Result<Response<AssignmentsStream>, Status> {
         let node_id = Caller::of(&request)?.node_id()?.to_owned();
+        let AssignmentsRequest { session_id, have } = request.into_inner();
         let desk = self.term()?;
-        let ended = desk.sessions.check(&node_id, &request.get_ref().session_id)?;
+        let ended = desk.sessions.check(&node_id, &session_id)?;
         // The set must hold what the node has reported so far: an agent that lost its records believes it.
         desk.reports.settled().await?;
         // Nor may it be older than what another leader has told the node: one that was replaced and has not noticed would
         // take tasks away that were assigned since.
         desk.term.raft.read_barrier().await.map_err(|error| answer::unread(&error))?;
-        Ok(Response::new(assignments::stream(desk.term.store.clone(), node_id, ended)))
+        Ok(Response::new(assignments::stream(desk.term.store.clone(), &node_id, &have, ended)))
     }
 
     async fn update_task_status(

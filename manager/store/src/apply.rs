@@ -10,13 +10,13 @@
 use std::sync::Arc;
 
 use skep_common::clock::Timestamp;
+use skep_common::revision::revision_id;
 use skep_proto::v1::{Action, AssignRaftId, ManagerStatus, Meta, ObjectKind, ObjectRef, Transaction, action};
 
 use crate::{
     change::{Change, ChangeSet, Refused},
     delta,
     kinds::{AnyObject, kind_name},
-    revision::revision_id,
     table::Row,
     view::View,
 };

@@ -89,10 +89,11 @@ fn task_change(old: &Task, new: &Task, now: i64) -> Option<TaskChange> {
         // Nothing is left out of a task of a state.
         spec_of_revision: _,
         service_of_revision: _,
+        feature_level,
     } = new;
     let stays = (service_id, slot, revision, job_iteration, cause, replaces)
         == (&old.service_id, &old.slot, &old.revision, &old.job_iteration, &old.cause, &old.replaces)
-        && (spec, service, endpoint) == (&old.spec, &old.service, &old.endpoint);
+        && (spec, service, endpoint, feature_level) == (&old.spec, &old.service, &old.endpoint, &old.feature_level);
     if !stays || is_unset(old.status.as_ref(), status.as_ref()) || is_unset(old.restart.as_ref(), restart.as_ref()) {
         return None;
     }

@@ -30,7 +30,6 @@ pub use self::{
     kinds::{AnyObject, kind_name},
     lookup::LookupError,
     object::{IntoObject, StoreObject},
-    revision::revision_id,
     snapshot::RestoreError,
     store::Store,
     transaction::TxBuilder,

@@ -6,17 +6,13 @@
 
 use std::sync::Arc;
 
+use skep_common::revision::{self, revision_id};
 use skep_proto::{
     Shared,
     v1::{Annotations, ObjectKind, Service, ServiceRevision, ServiceSpec, Task, TaskSpec},
 };
 
 use crate::{apply::ApplyError, kinds::AnyObject, view::View};
-
-/// The id of a service's revision.
-pub fn revision_id(service_id: &str, number: u64) -> String {
-    format!("{service_id}.{number}")
-}
 
 impl View {
     /// A revision of a service, if it is kept.
@@ -40,13 +36,8 @@ impl View {
     pub(crate) fn leave_out(&self, task: &mut Shared<Task>) {
         let revision = self.revision(&task.service_id, task.revision);
         let Some(spec) = revision.and_then(|revision| revision.spec.as_ref()) else { return };
-        let spec_of_revision = task.spec.is_some() && task.spec == spec.task;
-        let service_of_revision = task.service.is_some() && task.service == spec.annotations;
-        if spec_of_revision || service_of_revision {
-            let task = &mut **task;
-            task.spec.take_if(|_| spec_of_revision);
-            task.service.take_if(|_| service_of_revision);
-            (task.spec_of_revision, task.service_of_revision) = (spec_of_revision, service_of_revision);
+        if revision::is_of_revision(task, spec) != (false, false) {
+            revision::leave_out(task, spec);
         }
     }
 
@@ -73,23 +64,14 @@ impl View {
     }
 
     fn fill_in_task(&self, task: &mut Arc<Task>) -> Result<(), ApplyError> {
-        if !task.spec_of_revision && !task.service_of_revision {
+        if !revision::lacks_something(task) {
             return Ok(());
         }
-        let missing =
-            || ApplyError::NotFound { kind: ObjectKind::Revision, id: revision_id(&task.service_id, task.revision) };
-        let revision = self.revision(&task.service_id, task.revision).and_then(|revision| revision.spec.as_ref());
-        let of_revision = revision.ok_or_else(missing)?;
-        let spec = of_revision.task.as_ref().filter(|_| task.spec_of_revision).cloned();
-        let service = of_revision.annotations.as_ref().filter(|_| task.service_of_revision).cloned();
-        if (spec.is_some(), service.is_some()) != (task.spec_of_revision, task.service_of_revision) {
-            return Err(missing());
-        }
-        let task = Arc::make_mut(task);
-        (task.spec_of_revision, task.service_of_revision) = (false, false);
-        task.spec = spec.or(task.spec.take());
-        task.service = service.or(task.service.take());
-        Ok(())
+        let id = revision_id(&task.service_id, task.revision);
+        let missing = || ApplyError::NotFound { kind: ObjectKind::Revision, id: id.clone() };
+        let known = self.revision(&task.service_id, task.revision).and_then(|revision| revision.spec.as_ref());
+        let known = known.ok_or_else(missing)?;
+        revision::fill_in(Arc::make_mut(task), known).map_err(|_| missing())
     }
 
     /// What an object has of a spec becomes, where it is equal, the very message that others have: so it is in memory once,

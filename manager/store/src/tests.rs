@@ -8,12 +8,13 @@ mod transactions;
 mod watching;
 
 use skep_common::clock::Timestamp;
+use skep_common::revision::revision_id;
 use skep_proto::v1::{
     Annotations, Node, NodeDescription, NodeSpec, Service, ServiceRevision, ServiceSpec, Task, TaskSpec, TaskState,
     TaskStatus, Transaction,
 };
 
-use crate::{StoreObject, TxBuilder, View, revision_id};
+use crate::{StoreObject, TxBuilder, View};
 
 fn service(id: &str, name: &str) -> Service {
     let annotations = Annotations { name: name.into(), ..Annotations::default() };

@@ -146,7 +146,7 @@ async fn a_session_is_its_nodes_alone() {
     let mut thief = DispatcherClient::new(other.dialer.channel(&manager.addr, Expect::Manager));
     let beat = HeartbeatRequest { session_id: session_id.clone(), ..Default::default() };
     assert_eq!(thief.heartbeat(beat.clone()).await.unwrap_err().code(), Code::Aborted);
-    let assignments = AssignmentsRequest { session_id: session_id.clone() };
+    let assignments = AssignmentsRequest { session_id: session_id.clone(), have: Vec::new() };
     assert_eq!(thief.assignments(assignments).await.unwrap_err().code(), Code::Aborted);
     let report = TaskStatusUpdate { task_id: "t".into(), status: None };
     let update = UpdateTaskStatusRequest { session_id: session_id.clone(), updates: vec![report] };

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use skep_proto::v1::{AssignmentsMessage, Task, assignments_message::Kind};
+use skep_proto::v1::{AssignmentsMessage, Task};
 use skep_worker::{
     assignments::{AssignmentSet, Change},
     task_machine::Found,
@@ -180,12 +180,13 @@ impl Agent {
         self.tell_soon(context, machine);
     }
 
-    /// Asks for the complete set, and what follows it.
+    /// Asks for what the node lacks, and what changes from then on.
     fn ask(&mut self, session: String, context: &mut Context, machine: &Machine) {
-        self.set.restart();
+        let mut have = self.set.begin();
+        self.reporter.put_observed(&mut have);
         self.streams += 1;
         let connection = session.clone();
-        self.send(&connection, ToLeader::Assignments { session, stream: self.streams }, context, machine);
+        self.send(&connection, ToLeader::Assignments { session, stream: self.streams, have }, context, machine);
     }
 
     /// Nothing that ends a session touches a task.
@@ -239,7 +240,8 @@ impl Agent {
         machine: &mut Machine,
         oracle: &mut Oracle,
     ) -> Step {
-        let is_complete = message.kind() == Kind::Complete && !message.more;
+        let was_told_everything = self.set.generation().is_some();
+        let mut told = Vec::new();
         let changes = match self.set.apply(message) {
             Ok(changes) => changes,
             Err(gap) => {
@@ -262,19 +264,22 @@ impl Agent {
                     );
                     let container = self.unclaimed.remove(&task.id).unwrap_or(Found::Nothing);
                     self.begin(Task::clone(&task), container, context, machine, oracle)?;
+                    told.push(task);
                 }
-                Change::Desired(task) => {
+                Change::Told(task) => {
                     let state = task.desired_state();
                     self.drive(&task.id, context, machine, oracle, |driver, tools| driver.want(state, tools))?;
+                    told.push(task);
                 }
                 Change::Removed(task) => self.drive(&task, context, machine, oracle, Driver::forget)?,
             }
         }
-        if is_complete {
-            let known: Vec<Arc<Task>> = self.set.tasks().cloned().collect();
-            self.reporter.reconcile(known.iter().map(AsRef::as_ref));
+        if !was_told_everything {
+            self.reporter.reconcile(told.iter().map(AsRef::as_ref));
             self.tell_soon(context, machine);
-            self.remove_unclaimed(context, machine);
+            if self.set.generation().is_some() {
+                self.remove_unclaimed(context, machine);
+            }
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! A message that is lost breaks the connection it was sent on: the agent notices within two seconds, as keepalives
 //! would make it. Repeated and overtaken messages are worse than TCP's; what is built for them holds all the more.
 
-use skep_proto::v1::{AssignmentsMessage, TaskStatusUpdate};
+use skep_proto::v1::{AssignmentVersion, AssignmentsMessage, TaskStatusUpdate};
 
 use crate::{
     context::Context,
@@ -19,10 +19,11 @@ pub(crate) enum ToLeader {
     Open {
         attempt: String,
     },
-    /// Asks for the session's assignments, from the complete set on. The number tells the streams apart.
+    /// Asks for the session's assignments, but for what the node has. The number tells the streams apart.
     Assignments {
         session: String,
         stream: u64,
+        have: Vec<AssignmentVersion>,
     },
     Heartbeat {
         session: String,

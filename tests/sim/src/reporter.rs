@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skep_proto::v1::{Task, TaskStatus, TaskStatusUpdate};
+use skep_proto::v1::{AssignmentKind, AssignmentVersion, Task, TaskStatus, TaskStatusUpdate};
 
 /// The statuses of a node's tasks.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +30,13 @@ impl Reporter {
             if self.latest.get(&task.id).is_some_and(|status| Some(status.state()) > told) {
                 self.untold.insert(task.id.clone());
             }
+        }
+    }
+
+    /// Puts in the observed state of each task.
+    pub(crate) fn put_observed(&self, tasks: &mut [AssignmentVersion]) {
+        for task in tasks.iter_mut().filter(|it| it.kind() == AssignmentKind::Task) {
+            task.observed = self.latest.get(&task.id).map_or(0, |status| status.state);
         }
     }
 

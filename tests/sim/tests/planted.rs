@@ -3,7 +3,7 @@
 use skep_sim::{Bug, Config, run};
 
 /// Seeds a bug may hide for.
-const PATIENCE: u64 = 40;
+const PATIENCE: u64 = 100;
 
 #[test]
 fn every_planted_bug_is_found() {

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use sha2::{Digest as _, Sha256};
 use skep_common::{
     clock::Timestamp,
+    feature_level::FEATURE_LEVEL,
     template::{Context, TemplateError},
 };
 use skep_proto::v1::{
@@ -42,8 +43,14 @@ impl ContainerSpecification {
     /// The container of a task on `node`. Equal tasks give equal containers: the id comes from the task's.
     ///
     /// # Errors
-    /// [`RuntimeError::InvalidSpecification`]: a template in it cannot be evaluated.
+    /// [`RuntimeError::InvalidSpecification`]: a template in it cannot be evaluated, or this release does not know all of it.
     pub fn for_task(task: &Task, node: &NodeDescription) -> Result<Self, RuntimeError> {
+        if task.feature_level > FEATURE_LEVEL {
+            return Err(RuntimeError::InvalidSpecification(format!(
+                "the task needs a release of skep that knows feature level {}, and this node's knows {FEATURE_LEVEL}: upgrade it",
+                task.feature_level
+            )));
+        }
         let spec = task.spec.clone().unwrap_or_default().into_inner();
         let network = spec.network();
         let mut container = spec.container.unwrap_or_default();
@@ -225,6 +232,15 @@ mod tests {
     fn made_of(task: &Task) -> ContainerSpecification {
         let node = NodeDescription { hostname: "dk1".into(), ..NodeDescription::default() };
         ContainerSpecification::for_task(task, &node).unwrap()
+    }
+
+    #[test]
+    fn a_task_with_fields_from_a_later_release_is_not_run_without_them() {
+        let node = NodeDescription::default();
+        let of_level = |feature_level| ContainerSpecification::for_task(&Task { feature_level, ..task(1) }, &node);
+        assert!(of_level(FEATURE_LEVEL).is_ok());
+        let error = of_level(FEATURE_LEVEL + 1).unwrap_err();
+        assert!(error.is_permanent() && error.to_string().contains("upgrade it"), "{error}");
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::{future::Future, time::Duration};
 use skep_common::{
     clock::duration,
     limits::{HEARTBEAT_PERIOD, MIN_HEARTBEAT_PERIOD, MISSED_HEARTBEATS, RPC_DEADLINE},
+    net::backoff::Backoff,
 };
-use skep_proto::v1::{AssignmentsRequest, HeartbeatRequest, UpdateTaskStatusRequest, assignments_message::Kind};
+use skep_proto::v1::{AssignmentsRequest, HeartbeatRequest, UpdateTaskStatusRequest};
 use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
@@ -16,6 +17,10 @@ use tracing::{info, warn};
 
 use super::Client;
 use crate::{agent::AgentHandle, node_message::NodeMessage, reporter::Reporter};
+
+/// Waits before the assignments are asked for again after a gap.
+const FIRST_GAP: Duration = Duration::from_millis(10);
+const LAST_GAP: Duration = Duration::from_secs(1);
 
 /// The heartbeats, on a task that ends when this is dropped.
 pub(super) struct Heartbeats(JoinHandle<Status>);
@@ -77,33 +82,35 @@ fn valid_period(nanos: i64) -> Duration {
     if nanos <= 0 { HEARTBEAT_PERIOD } else { duration(nanos).max(MIN_HEARTBEAT_PERIOD) }
 }
 
-/// Hands the assignments over to the agent as they come; after a gap, from a new COMPLETE set on.
+/// Hands the assignments over to the agent as they come. After a gap the agent says anew what it has.
 pub(super) async fn assignments(mut client: Client, session_id: String, agent: AgentHandle) -> Status {
+    let mut backoff = Backoff::new(FIRST_GAP, LAST_GAP);
     loop {
-        let request = AssignmentsRequest { session_id: session_id.clone() };
+        let have = match agent.begin_stream().await {
+            Ok(have) => have,
+            Err(gone) => return Status::cancelled(gone.to_string()),
+        };
+        let request = AssignmentsRequest { session_id: session_id.clone(), have };
         let mut stream = match within(RPC_DEADLINE, client.assignments(request)).await {
             Ok(stream) => stream.into_inner(),
             Err(status) => return status,
         };
-        let mut begins = true;
         loop {
             let message = match stream.message().await {
                 Ok(Some(message)) => message,
                 Ok(None) => return Status::aborted("the manager ended the assignments"),
                 Err(status) => return status,
             };
-            if begins && message.kind() != Kind::Complete {
-                return Status::internal("the assignments did not begin with a complete set");
-            }
-            match agent.assign(message, begins).await {
-                Ok(Ok(())) => begins = false,
+            match agent.assign(message).await {
+                Ok(Ok(())) => {}
                 Ok(Err(gap)) => {
-                    info!(%gap, "asking for the complete set again");
+                    info!(%gap, "asking for the assignments again");
                     break;
                 }
                 Err(gone) => return Status::cancelled(gone.to_string()),
             }
         }
+        backoff.wait().await;
     }
 }
 

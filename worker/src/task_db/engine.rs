@@ -33,7 +33,7 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
 /// Name of the threads in which a panic of sled is expected and dealt with.
 pub(super) const THREAD_NAME: &str = "task-db";
 
-/// Records by task id; encoded.
+/// One record, encoded.
 pub(super) type Record = Arc<[u8]>;
 
 /// Writes (and, without a record, removals) to make durable together.
@@ -153,7 +153,7 @@ fn read(path: &Path) -> Result<(sled::Db, Found), Fault> {
     let mut records = Vec::new();
     for record in database.iter() {
         let (id, bytes) = record?;
-        let id = String::from_utf8(id.to_vec()).map_err(|_| Fault::Damaged("a key is not a task id".into()))?;
+        let id = String::from_utf8(id.to_vec()).map_err(|_| Fault::Damaged("a key is no text".into()))?;
         records.push((id, bytes.to_vec()));
     }
     Ok((database, records))

@@ -6,15 +6,16 @@
 use std::{io, sync::Arc, time::Duration};
 
 use skep_common::net::backoff::Backoff;
-use skep_proto::{Message as _, v1::Task};
+use skep_proto::v1::Task;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
     Shared,
-    engine::{Batch, Engine, Fault, Found},
+    engine::{Engine, Fault, Found},
     files::Files,
+    records::Records,
 };
 use crate::node_message::{NodeMessage, Subject};
 
@@ -97,12 +98,7 @@ impl Keeper {
     /// Commits the changes there are.
     pub(super) async fn commit(&mut self) {
         let Some(engine) = &self.engine else { return };
-        let (batch, last): (Batch, u64) = {
-            let mut records = self.shared.records();
-            let dirty = std::mem::take(&mut records.dirty);
-            let batch = dirty.into_iter().map(|id| (id.clone(), records.all.get(&id).cloned())).collect();
-            (batch, records.last)
-        };
+        let (batch, last) = self.shared.records().changes();
         if batch.is_empty() {
             return;
         }
@@ -118,14 +114,7 @@ impl Keeper {
             Ok(opened) => opened,
             Err(fault) => return self.cope_with(&fault).await,
         };
-        let (batch, last): (Batch, u64) = {
-            let mut records = self.shared.records();
-            records.dirty.clear();
-            let gone = old.into_iter().map(|(id, _)| id).filter(|id| !records.all.contains_key(id));
-            let gone: Batch = gone.map(|id| (id, None)).collect();
-            let kept = records.all.iter().map(|(id, record)| (id.clone(), Some(Arc::clone(record))));
-            (gone.into_iter().chain(kept).collect(), records.last)
-        };
+        let (batch, last) = self.shared.records().whole(old);
         let written = engine.commit(batch).await;
         self.engine = Some(engine);
         match written {
@@ -142,11 +131,9 @@ impl Keeper {
     /// Reads the database into the map.
     async fn read(&mut self) -> Result<Vec<Task>, Fault> {
         let (engine, found) = self.open_engine().await?;
-        let tasks: Result<Vec<Task>, Fault> =
-            found.iter().map(|(id, bytes)| decode(id, bytes).ok_or_else(|| unreadable(id))).collect();
-        match tasks {
-            Ok(tasks) => {
-                self.shared.records().all = found.into_iter().map(|(id, bytes)| (id, bytes.into())).collect();
+        match Records::restore(found) {
+            Ok((records, tasks)) => {
+                *self.shared.records() = records;
                 self.engine = Some(engine);
                 Ok(tasks)
             }
@@ -212,12 +199,4 @@ pub(super) async fn remove(files: Files) {
         Ok(Err(error)) => warn!(%error, "task.db could not be removed; remove it by hand"),
         Err(error) => warn!(%error, "task.db could not be removed; remove it by hand"),
     }
-}
-
-fn decode(id: &str, bytes: &[u8]) -> Option<Task> {
-    Task::decode(bytes).ok().filter(|task| task.id == id)
-}
-
-fn unreadable(id: &str) -> Fault {
-    Fault::Damaged(format!("the record of task {id} cannot be read"))
 }

@@ -3,7 +3,10 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use skep_proto::v1::{TaskState, TaskStatus};
+use skep_proto::{
+    Message as _,
+    v1::{TaskState, TaskStatus},
+};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -170,7 +173,7 @@ async fn a_record_that_is_no_task_spoils_the_database() {
     let disk = Disk::new();
     {
         let foreign = sled::open(disk.database()).unwrap();
-        foreign.insert("task-1", task("task-2", 0).encode_to_vec()).unwrap();
+        foreign.insert("task/task-1", task("task-2", 0).encode_to_vec()).unwrap();
         foreign.flush().unwrap();
     }
     let (_, keeper, tasks) = disk.open().await;
@@ -182,7 +185,7 @@ async fn a_record_that_is_no_task_spoils_the_database() {
 async fn a_database_somebody_else_holds_is_left_to_them() {
     let disk = Disk::new();
     let held = sled::open(disk.database()).unwrap();
-    held.insert("task-1", task("task-1", 0).encode_to_vec()).unwrap();
+    held.insert("task/task-1", task("task-1", 0).encode_to_vec()).unwrap();
     assert_usable(&disk).await;
     assert_eq!(disk.quarantined(), 1);
     held.flush().unwrap();

@@ -11,8 +11,9 @@ use skep_common::{
     net::{dial::Expect, server::ServerLimits},
 };
 use skep_proto::v1::{
-    AssignmentsMessage, ContainerSpec, LogOptions, LogStream, NodeRole, PeerManager, PingRequest, Task,
-    TaskLogsRequest, TaskSpec, TaskState, TaskStatus, assignments_message::Kind, peer_client::PeerClient,
+    Assignment, AssignmentKind, AssignmentVersion, AssignmentsMessage, ContainerSpec, LogOptions, LogStream, NodeRole,
+    PeerManager, PingRequest, ServiceRevision, ServiceSpec, Task, TaskLogsRequest, TaskSpec, TaskState, TaskStatus,
+    assignment, peer_client::PeerClient,
 };
 use skep_runtime::{
     ContainerSpecification, Status, container_id_of_task,
@@ -22,7 +23,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 use tonic::Code;
 
-use self::swarm::{Ca, LONG, Manager};
+use self::swarm::{Ca, LONG, Manager, assigned, removed_task};
 use super::*;
 use crate::{Link, remove_leftovers};
 
@@ -116,14 +117,14 @@ fn task(id: &str, desired: TaskState) -> Task {
     }
 }
 
-fn incremental(applies_to: u64, update: Vec<Task>, remove: &[&str]) -> AssignmentsMessage {
+/// A message of a stream, after which the node has everything.
+fn message(sequence: u64, update: Vec<Task>, remove: &[&str]) -> AssignmentsMessage {
+    let gone = |id: &&str| AssignmentVersion { id: (*id).into(), ..removed_task() };
     AssignmentsMessage {
-        kind: Kind::Incremental.into(),
-        applies_to,
-        generation: applies_to + 1,
-        update,
-        remove: remove.iter().map(ToString::to_string).collect(),
-        more: false,
+        sequence,
+        generation: sequence,
+        update: update.into_iter().map(assigned).collect(),
+        remove: remove.iter().map(gone).collect(),
     }
 }
 
@@ -158,10 +159,10 @@ async fn a_task_runs_stops_and_is_forgotten() {
     assert_eq!(manager.opening(0).description.unwrap().hostname, "n1");
     manager.had_beats(3).await;
 
-    manager.send(incremental(1, vec![task("t1", TaskState::Remove)], &[]));
+    manager.send(message(2, vec![task("t1", TaskState::Remove)], &[]));
     manager.reported("t1", TaskState::Shutdown).await;
     host.gone("t1").await;
-    manager.send(incremental(2, vec![], &["t1"]));
+    manager.send(message(3, vec![], &["t1"]));
 
     assert!(manager.states("t1").is_sorted());
     assert!(worker.session().borrow().is_connected());
@@ -211,7 +212,7 @@ async fn a_spoiled_task_db_restarts_nothing() {
     manager.had_sessions(2).await;
     // It answers for the task again: a wish gets through to the container it already had.
     manager.had_streams(2).await;
-    manager.send(incremental(1, vec![task("t2", TaskState::Shutdown)], &[]));
+    manager.send(message(2, vec![task("t2", TaskState::Shutdown)], &[]));
     manager.reported("t2", TaskState::Shutdown).await;
     assert_eq!(host.pid("t1").await, pids.0);
     assert_eq!((host.starts("t1"), host.starts("t2")), (1, 1));
@@ -242,7 +243,7 @@ async fn a_container_is_a_stray_only_when_the_swarm_says_so() {
     manager.had_beats(2).await;
     assert!(host.pid("stray").await.is_some(), "nobody has said anything yet");
 
-    manager.send_complete(vec![task("known", TaskState::Running)]);
+    manager.send(message(1, vec![task("known", TaskState::Running)], &[]));
     host.gone("stray").await;
     manager.reported("known", TaskState::Running).await;
     assert_eq!(host.starts("known"), 1);
@@ -251,7 +252,7 @@ async fn a_container_is_a_stray_only_when_the_swarm_says_so() {
 }
 
 #[tokio::test]
-async fn after_a_gap_the_complete_set_is_asked_for() {
+async fn after_a_gap_the_node_asks_again() {
     let ca = Ca::new();
     let manager = Manager::start(&ca, "m1").await;
     let host = Host::new(&ca);
@@ -260,7 +261,7 @@ async fn after_a_gap_the_complete_set_is_asked_for() {
 
     manager.assign(vec![task("t1", TaskState::Running), task("t2", TaskState::Running)]);
     // The message with t1 was lost; this one cannot be applied.
-    manager.send(incremental(2, vec![task("t2", TaskState::Running)], &[]));
+    manager.send(message(3, vec![task("t2", TaskState::Running)], &[]));
     manager.had_streams(2).await;
     manager.reported("t1", TaskState::Running).await;
     manager.reported("t2", TaskState::Running).await;
@@ -269,35 +270,69 @@ async fn after_a_gap_the_complete_set_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_complete_set_in_several_messages_counts_as_a_whole() {
+async fn what_a_node_said_that_it_has_is_not_told_again_and_stays() {
     let ca = Ca::new();
     let manager = Manager::start(&ca, "m1").await;
     let host = Host::new(&ca);
     let worker = host.start(&[&manager]).await;
     manager.had_streams(1).await;
-    manager.send(incremental(1, vec![task("t1", TaskState::Running)], &[]));
+    manager.send(message(2, vec![task("t1", TaskState::Running)], &[]));
     manager.reported("t1", TaskState::Running).await;
     let pid = host.pid("t1").await;
     assert!(pid.is_some());
 
-    // A gap, and a set of which t1 comes last.
     manager.assign(None);
-    manager.send(incremental(9, Vec::new(), &[]));
+    manager.send(message(10, Vec::new(), &[]));
     manager.had_streams(2).await;
-    let chunks = ["t2", "t3", "t1"].into_iter().enumerate().map(|(n, id)| AssignmentsMessage {
-        applies_to: n as u64,
-        generation: n as u64 + 1,
-        update: vec![task(id, TaskState::Running)],
-        more: n < 2,
-        ..AssignmentsMessage::default()
-    });
-    chunks.for_each(|chunk| manager.send(chunk));
+    let have = manager.have();
+    let [t1] = &have[..] else { panic!("{have:?}") };
+    assert_eq!((t1.kind(), t1.id.as_str()), (AssignmentKind::Task, "t1"));
+    assert_eq!((t1.version, t1.observed()), (TaskState::Running as u64, TaskState::Running));
+    // The difference, in two messages.
+    manager.send(AssignmentsMessage { generation: 0, ..message(1, vec![task("t2", TaskState::Running)], &[]) });
+    manager.send(message(2, vec![task("t3", TaskState::Running)], &[]));
     manager.reported("t2", TaskState::Running).await;
     manager.reported("t3", TaskState::Running).await;
-    assert_eq!((host.pid("t1").await, host.starts("t1")), (pid, 1), "the set is never taken without its end");
-    manager.send(incremental(3, vec![task("t1", TaskState::Shutdown)], &[]));
+    assert_eq!((host.pid("t1").await, host.starts("t1")), (pid, 1));
+    manager.send(message(3, vec![task("t1", TaskState::Shutdown)], &[]));
     manager.reported("t1", TaskState::Shutdown).await;
     assert_eq!(manager.streams(), 2, "there was no other gap");
+    worker.shutdown().await;
+}
+
+#[tokio::test]
+async fn tasks_come_without_what_their_revision_says_and_outlive_a_restart_with_it() {
+    let ca = Ca::new();
+    let manager = Manager::start(&ca, "m1").await;
+    manager.assign(None);
+    let host = Host::new(&ca);
+    let worker = host.start(&[&manager]).await;
+    manager.had_streams(1).await;
+    let of_revision = |id: &str| {
+        let mut task = Task { revision: 3, ..task(id, TaskState::Running) };
+        let spec = ServiceSpec { task: task.spec.clone(), ..ServiceSpec::default() };
+        skep_common::revision::leave_out(&mut task, &spec);
+        assert!(task.spec.is_none());
+        (task, spec)
+    };
+    let (t1, spec) = of_revision("t1");
+    let revision = ServiceRevision { id: "service.3".into(), number: 3, spec: Some(spec), ..Default::default() };
+    let revision = Assignment { assignment: Some(assignment::Assignment::Revision(revision)) };
+    let update = vec![revision, assigned(t1)];
+    manager.send(AssignmentsMessage { sequence: 1, generation: 1, update, remove: Vec::new() });
+    manager.reported("t1", TaskState::Running).await;
+    manager.send(message(2, vec![of_revision("t2").0], &[]));
+    manager.reported("t2", TaskState::Running).await;
+    worker.shutdown().await;
+
+    // A task is put back together from the records alone; a revision that it has not in memory has to be told again.
+    let worker = host.start(&[&manager]).await;
+    manager.had_streams(2).await;
+    let names: Vec<String> = manager.have().into_iter().map(|have| have.id).collect();
+    assert_eq!(names, ["t1", "t2"]);
+    manager.send(message(1, vec![of_revision("t3").0], &[]));
+    manager.had_streams(3).await;
+    assert_eq!((host.starts("t1"), host.starts("t2"), host.starts("t3")), (1, 1, 0));
     worker.shutdown().await;
 }
 
@@ -496,11 +531,8 @@ async fn leaving_waits_neither_for_graces_nor_for_what_does_not_end() {
     manager.reported("runs", TaskState::Running).await;
     manager.reported("stops", TaskState::Running).await;
     manager.reported("never ready", TaskState::Preparing).await;
-    manager.send_complete(vec![
-        with("runs", "demo"),
-        Task { desired_state: TaskState::Shutdown.into(), ..with("stops", "demo") },
-        with("never ready", "endless"),
-    ]);
+    let stops = Task { desired_state: TaskState::Shutdown.into(), ..with("stops", "demo") };
+    manager.send(message(2, vec![stops], &[]));
 
     timeout(LONG, worker.leave(tokio::time::Instant::now() + skep_common::limits::LEAVE_LIMIT))
         .await

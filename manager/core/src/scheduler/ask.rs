@@ -8,11 +8,15 @@ use super::{
     resources::Wanted,
     spread::Spread,
 };
-use crate::constraint::{self, Constraint};
+use crate::{
+    constraint::{self, Constraint},
+    feature_level,
+};
 
 /// What tells asks apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Shape {
+    feature_level: u32,
     wanted: Wanted,
     /// Name of the log driver; `None`: any node's own will do.
     log_driver: Option<String>,
@@ -40,6 +44,7 @@ impl Ask {
         // Only a service has other tasks to be spread away from.
         let spread_over = placement.filter(|_| !task.service_id.is_empty()).map_or(&[][..], |p| &p.spread_over);
         let shape = Shape {
+            feature_level: task.feature_level,
             wanted: Wanted::of(task),
             log_driver: driver.filter(|name| !["", "none"].contains(name)).map(str::to_owned),
             constraints: placement.map(|placement| placement.constraints.clone()).unwrap_or_default(),
@@ -74,6 +79,8 @@ impl Ask {
             Err(FilterFailure::Resources)
         } else if self.shape.log_driver.as_deref().is_some_and(|driver| !has_log_driver(node, driver)) {
             Err(FilterFailure::Plugin)
+        } else if !feature_level::is_known_to(node, self.shape.feature_level) {
+            Err(FilterFailure::FeatureLevel)
         } else if !self.constraints.iter().all(|constraint| constraint.matches(node)) {
             Err(FilterFailure::Constraints)
         } else if !platform_fits(node, self.placement.as_ref()) {

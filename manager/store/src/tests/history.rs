@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{FutureExt as _, StreamExt as _};
 use proptest::prelude::*;
+use skep_common::revision::revision_id;
 use skep_proto::{
     Message as _,
     v1::{
@@ -15,7 +16,7 @@ use skep_proto::{
 };
 
 use super::{TapVersion as _, made_from, model::Model, node, revision, service, task};
-use crate::{AnyObject, ChangeSet, Selector, Store, StoreObject, View, revision_id};
+use crate::{AnyObject, ChangeSet, Selector, Store, StoreObject, View};
 
 const STATES: [TaskState; 4] = [TaskState::New, TaskState::Pending, TaskState::Running, TaskState::Failed];
 

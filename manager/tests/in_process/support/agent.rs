@@ -1,6 +1,6 @@
 //! An agent that speaks the dispatcher's protocol and pretends: whatever it is given runs at once, and stops at once.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use skep_common::{
@@ -10,7 +10,7 @@ use skep_common::{
 };
 use skep_proto::v1::{
     AssignmentsRequest, ContainerStatus, HeartbeatRequest, NodeDescription, Platform, Resources, SessionMessage,
-    SessionRequest, Task, TaskState, TaskStatus, TaskStatusUpdate, UpdateTaskStatusRequest, assignments_message::Kind,
+    SessionRequest, Task, TaskState, TaskStatus, TaskStatusUpdate, UpdateTaskStatusRequest, assignment,
     dispatcher_client::DispatcherClient,
 };
 use tokio::{sync::watch, task::JoinHandle};
@@ -136,20 +136,18 @@ async fn heartbeats(mut client: DispatcherClient<Channel>, session_id: String, p
 
 /// Runs what is assigned and reports on it.
 async fn work(mut client: DispatcherClient<Channel>, session_id: String) -> Result<(), Status> {
-    let request = AssignmentsRequest { session_id: session_id.clone() };
+    let request = AssignmentsRequest { session_id: session_id.clone(), have: Vec::new() };
     let mut assignments = client.assignments(request).await?.into_inner();
-    let mut tasks: HashMap<String, Arc<Task>> = HashMap::new();
-    let mut generation = None;
+    let mut sequence = 0;
     while let Some(message) = assignments.next().await {
         let message = message?;
-        match message.kind() {
-            Kind::Complete if message.applies_to == 0 => tasks.clear(),
-            _ => assert_eq!(generation, Some(message.applies_to), "there is no gap"),
-        }
-        generation = Some(message.generation);
-        message.remove.iter().for_each(|id| drop(tasks.remove(id)));
-        let updates: Vec<_> = message.update.iter().flat_map(reports).collect();
-        tasks.extend(message.update.into_iter().map(|task| (task.id.clone(), Arc::new(task))));
+        sequence += 1;
+        assert_eq!(message.sequence, sequence, "there is no gap");
+        let tasks = message.update.into_iter().filter_map(|assignment| match assignment.assignment {
+            Some(assignment::Assignment::Task(task)) => Some(task),
+            _ => None,
+        });
+        let updates: Vec<_> = tasks.flat_map(|task| reports(&task)).collect();
         if !updates.is_empty() {
             client.update_task_status(UpdateTaskStatusRequest { session_id: session_id.clone(), updates }).await?;
         }

@@ -55,12 +55,12 @@ impl Leader {
                 self.sessions.insert(id.clone(), opened);
                 self.tell(context, node, &attempt.clone(), ToAgent::Opened { attempt, session });
             }
-            ToLeader::Assignments { session, stream } if self.is_live(context, id, &session) => {
+            ToLeader::Assignments { session, stream, have } if self.is_live(context, id, &session) => {
                 let may_be_replaced = !self.is_confirmed && !context.bugs.has(Bug::UnconfirmedLeader);
                 if may_be_replaced || self.inbox.borrow().has_some_of(id) {
                     // What the node is told has to hold what was taken from it, here or by a newer leader: it may have
                     // forgotten it since.
-                    let again = ToLeader::Assignments { session, stream };
+                    let again = ToLeader::Assignments { session, stream, have };
                     context.soon(2, 50, Event::AtLeader { node: id.clone(), message: again });
                     return Ok(());
                 }
@@ -69,10 +69,10 @@ impl Leader {
                 if known.stream.as_ref().is_some_and(|(newest, _)| *newest >= stream) {
                     return Ok(());
                 }
-                let (mut assignments, first) = Assignments::begin(id, view);
-                let rest: Vec<_> = std::iter::from_fn(|| assignments.next(view)).collect();
+                let mut assignments = Assignments::begin(id, view, &have);
+                let messages: Vec<_> = std::iter::from_fn(|| assignments.next(view)).collect();
                 known.stream = Some((stream, assignments));
-                for message in std::iter::once(first).chain(rest) {
+                for message in messages {
                     let session = session.clone();
                     self.tell(context, node, &session.clone(), ToAgent::Assignments { session, stream, message });
                 }
@@ -120,7 +120,11 @@ impl Leader {
         for task in tasks.into_iter().flatten() {
             let AnyObject::Task(task) = task else { continue };
             let node = task.node_id.clone();
-            if let Some(session) = self.sessions.get_mut(&node).filter(|session| !session.is_called) {
+            let Some(session) = self.sessions.get_mut(&node) else { continue };
+            if let Some((_, assignments)) = &mut session.stream {
+                assignments.note(change);
+            }
+            if !session.is_called {
                 session.is_called = true;
                 context.soon(1, 20, Event::Flush { term: self.term, node });
             }

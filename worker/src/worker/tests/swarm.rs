@@ -17,9 +17,9 @@ use skep_common::{
     secret::Secret,
 };
 use skep_proto::v1::{
-    AssignmentsMessage, AssignmentsRequest, HeartbeatReply, HeartbeatRequest, Node, NodeRole, PeerManager,
-    SessionMessage, SessionRequest, Task, TaskState, TaskStatus, UpdateTaskStatusReply, UpdateTaskStatusRequest,
-    assignments_message::Kind,
+    Assignment, AssignmentKind, AssignmentVersion, AssignmentsMessage, AssignmentsRequest, HeartbeatReply,
+    HeartbeatRequest, Node, NodeRole, PeerManager, SessionMessage, SessionRequest, Task, TaskState, TaskStatus,
+    UpdateTaskStatusReply, UpdateTaskStatusRequest, assignment,
     dispatcher_server::{Dispatcher, DispatcherServer},
 };
 use tokio::{
@@ -91,8 +91,9 @@ struct Script {
     stance: Stance,
     managers: Vec<PeerManager>,
     managers_version: u64,
-    /// What a COMPLETE set holds; `None` = the stream stays silent.
+    /// What the node is assigned; `None` = streams stay silent.
     tasks: Option<Vec<Task>>,
+    have: Vec<AssignmentVersion>,
     refuse_reports: bool,
 
     sessions: Vec<(SessionRequest, CancellationToken)>,
@@ -121,6 +122,7 @@ impl Manager {
             managers: vec![PeerManager { node_id: node_id.into(), addr: addr.clone(), leader: true }],
             managers_version: 1,
             tasks: Some(Vec::new()),
+            have: Vec::new(),
             refuse_reports: false,
             sessions: Vec::new(),
             beats: Vec::new(),
@@ -168,7 +170,7 @@ impl Manager {
         (script.managers, script.managers_version) = (managers, version);
     }
 
-    /// What the next COMPLETE sets hold; none are sent while it is `None`.
+    /// What the next streams begin with; they stay silent while it is `None`.
     pub(super) fn assign(&self, tasks: impl Into<Option<Vec<Task>>>) {
         self.script().tasks = tasks.into();
     }
@@ -178,9 +180,9 @@ impl Manager {
         self.script().streams.last().unwrap().send(message).unwrap();
     }
 
-    /// Sends the COMPLETE set over the newest assignments stream.
-    pub(super) fn send_complete(&self, tasks: Vec<Task>) {
-        self.send(complete(tasks));
+    /// What the node said that it has, the last time it asked.
+    pub(super) fn have(&self) -> Vec<AssignmentVersion> {
+        self.script().have.clone()
     }
 
     pub(super) fn refuse_reports(&self, refuse: bool) {
@@ -257,8 +259,20 @@ impl Manager {
     }
 }
 
-pub(super) fn complete(tasks: Vec<Task>) -> AssignmentsMessage {
-    AssignmentsMessage { kind: Kind::Complete.into(), generation: 1, update: tasks, ..AssignmentsMessage::default() }
+pub(super) fn assigned(task: Task) -> Assignment {
+    Assignment { assignment: Some(assignment::Assignment::Task(task)) }
+}
+
+pub(super) fn removed_task() -> AssignmentVersion {
+    AssignmentVersion { kind: AssignmentKind::Task.into(), ..AssignmentVersion::default() }
+}
+
+/// The first message to a node that has these: all of its tasks, whatever it has of them.
+fn everything(tasks: Vec<Task>, have: Vec<AssignmentVersion>) -> AssignmentsMessage {
+    let is_gone = |have: &AssignmentVersion| !tasks.iter().any(|task| task.id == have.id);
+    let remove = have.into_iter().filter(is_gone).collect();
+    let update = tasks.into_iter().map(assigned).collect();
+    AssignmentsMessage { sequence: 1, generation: 1, update, remove }
 }
 
 type Reply<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -303,12 +317,16 @@ impl Dispatcher for Manager {
         Ok(Response::new(HeartbeatReply { period: 50_000_000 }))
     }
 
-    async fn assignments(&self, _: Request<AssignmentsRequest>) -> Result<Response<Self::AssignmentsStream>, Status> {
+    async fn assignments(
+        &self,
+        request: Request<AssignmentsRequest>,
+    ) -> Result<Response<Self::AssignmentsStream>, Status> {
         let (sender, messages) = mpsc::unbounded_channel();
         {
             let mut script = self.script();
+            script.have = request.into_inner().have;
             if let Some(tasks) = script.tasks.clone() {
-                sender.send(complete(tasks)).unwrap();
+                sender.send(everything(tasks, script.have.clone())).unwrap();
             }
             script.streams.push(sender);
         }

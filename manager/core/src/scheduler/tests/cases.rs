@@ -152,6 +152,27 @@ fn a_task_waits_for_its_log_driver() {
 }
 
 #[test]
+fn a_task_goes_only_where_its_fields_are_known() {
+    let knows = |id: &str, feature_level| {
+        let mut node = node(id.into(), &plain((0, 0)));
+        node.description.as_mut().unwrap().feature_level = feature_level;
+        node
+    };
+    let wants = Task { feature_level: 3, ..task("t".into(), 0, 1, &ServiceCase::default()) };
+    let with = |nodes: Vec<Node>| {
+        let empty = View::default();
+        let mut tx = TxBuilder::new(&empty, NOW);
+        nodes.into_iter().for_each(|node| _ = tx.create(node));
+        tx.create(wants.clone());
+        empty.apply(1, &tx.build()).unwrap().0
+    };
+    let old = reason(&with(vec![knows("a", 2), knows("b", 0)]));
+    assert_eq!(old, "no suitable node (release of skep too old for the task on 2 nodes)");
+    let placed = scheduled(&with(vec![knows("a", 2), knows("b", 3), knows("c", 0)]));
+    assert_eq!(placed.task("t").unwrap().node_id, "b");
+}
+
+#[test]
 fn what_was_asked_least_lately_makes_room() {
     let view = build(&waiting(vec![plain((0, 0))], ServiceCase::default()));
     let ask =
