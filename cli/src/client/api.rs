@@ -8,8 +8,8 @@ use skep_dockerapi::{
     decode,
     filters::Filters,
     types::{
-        ContainerSummary, Created, Forecast, ImageSummary, Info, InitRequest, JobRun, JoinRequest, Move, Node,
-        NodeSpec, Revisions, Service, ServiceSpec, Swarm, SwarmSpec, Task, Updated, VersionInfo,
+        ContainerSummary, Created, DistributionInspect, Forecast, ImageSummary, Info, InitRequest, JobRun, JoinRequest,
+        Move, Node, NodeSpec, Revisions, Service, ServiceSpec, Swarm, SwarmSpec, Task, Updated, VersionInfo,
     },
 };
 
@@ -217,6 +217,11 @@ impl Client {
             }
         }
         self.get(target).await
+    }
+
+    /// Which bytes a name stands for.
+    pub(crate) async fn distribution(&self, image: &str) -> Result<DistributionInspect, ClientError> {
+        self.get(Target::new(&["distribution", image, "json"])).await
     }
 
     /// What would happen if: one of the fields of [`WhatIf`](skep_dockerapi::types::WhatIf), a spec as it was given.

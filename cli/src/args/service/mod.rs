@@ -126,6 +126,9 @@ pub(crate) struct ServiceCreateArgs {
     /// Limit of processes, repeatable
     #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
     pub(crate) ulimits: Vec<UlimitValue>,
+    /// Do not record the image's digest: each node runs what it has under the name
+    #[arg(long)]
+    pub(crate) no_resolve_image: bool,
     #[command(flatten)]
     pub(crate) schedule: ScheduleArgs,
     #[command(flatten)]

@@ -14,6 +14,9 @@ pub(crate) struct ServiceUpdateArgs {
     /// Image to run
     #[arg(long)]
     pub(crate) image: Option<String>,
+    /// Do not record the image's digest: each node runs what it has under the name
+    #[arg(long)]
+    pub(crate) no_resolve_image: bool,
     /// Arguments, as one shell word
     #[arg(long, value_name = "COMMAND")]
     pub(crate) args: Option<Words>,

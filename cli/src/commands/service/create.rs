@@ -6,13 +6,17 @@ use skep_dockerapi::types::{
     ServiceSpec,
 };
 
-use super::{super::Context, changes, converge, environment, spec};
+use super::{super::Context, changes, converge, environment, image, spec};
 use crate::args::{Mode, ServiceCreateArgs, SpecChanges, WaitArgs};
 
 pub(super) async fn run(context: &mut Context, args: ServiceCreateArgs) -> Result<()> {
     // A scheduled job has nothing to wait for before its first tick.
     let wait = WaitArgs { detach: args.wait.detach || args.schedule.schedule.is_some(), ..args.wait };
-    let spec = to_spec(args)?;
+    let resolve = !args.no_resolve_image;
+    let mut spec = to_spec(args)?;
+    if resolve {
+        image::pin(context, &mut spec.task_template).await?;
+    }
     let created = context.client.service_create(&spec).await?;
     for warning in &created.warnings {
         context.printer.error_line(warning)?;

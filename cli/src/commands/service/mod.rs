@@ -4,6 +4,7 @@ mod changes;
 mod converge;
 mod create;
 mod environment;
+mod image;
 mod list;
 mod logs;
 mod rebalance;

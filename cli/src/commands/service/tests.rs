@@ -89,7 +89,8 @@ async fn jobs_are_listed_with_what_is_done() {
 async fn a_job_is_asked_for_as_docker_asks() {
     let create = async |line: &str| {
         let daemon = FakeDaemon::new().on("POST /v1.46/services/create", json!({"ID": "s1"}));
-        let words = ["service", "create", "-d"].into_iter().chain(line.split(' ')).chain(["busybox"]);
+        let words =
+            ["service", "create", "-d", "--no-resolve-image"].into_iter().chain(line.split(' ')).chain(["busybox"]);
         let result = run(&daemon, &words.collect::<Vec<_>>()).await.1;
         result.map(|()| daemon.sent("POST /v1.46/services/create"))
     };
@@ -131,7 +132,7 @@ async fn a_job_is_asked_for_as_docker_asks() {
 #[tokio::test]
 async fn create_sends_what_was_said() {
     let daemon = FakeDaemon::new().on("POST /v1.46/services/create", json!({"ID": "s1", "Warnings": ["careful"]}));
-    let line = "service create -d --name full --label l=1 --container-label c=2 --env A=1 --constraint node.role==manager \
+    let line = "service create -d --no-resolve-image --name full --label l=1 --container-label c=2 --env A=1 --constraint node.role==manager \
         --placement-pref spread=node.labels.zone --network host --group g --host a:1.2.3.4 --cap-add net_admin --cap-drop ALL \
         --sysctl a.b=1 --ulimit nofile=1:2 --entrypoint /bin/x --hostname h --workdir /tmp --user 1:1 --tty --read-only --init \
         --stop-signal SIGINT --stop-grace-period 3s --limit-cpu 0.5 --limit-memory 64m --limit-pids 10 --reserve-cpu 0.1 \
@@ -166,7 +167,7 @@ async fn create_sends_what_was_said() {
 #[tokio::test]
 async fn nothing_said_is_one_replica_and_no_more() {
     let daemon = FakeDaemon::new().on("POST /v1.46/services/create", json!({"ID": "s1"}));
-    assert_eq!(prints(&daemon, &["service", "create", "--detach", "busybox"]).await, "s1\n");
+    assert_eq!(prints(&daemon, &["service", "create", "--detach", "--no-resolve-image", "busybox"]).await, "s1\n");
     let expected = json!({
         "Labels": {}, "TaskTemplate": {"ContainerSpec": {"Image": "busybox"}, "ForceUpdate": 0},
         "Mode": {"Replicated": {"Replicas": 1}}, "EndpointSpec": {"Mode": "vip"},
@@ -198,6 +199,7 @@ async fn a_schedule_makes_a_job_and_its_labels() {
         "2",
         "--label",
         "a=b",
+        "--no-resolve-image",
         "busybox",
     ];
     assert_eq!(prints(&daemon, &words).await, "s1\n", "nobody waits for the first tick");
@@ -209,7 +211,11 @@ async fn a_schedule_makes_a_job_and_its_labels() {
     assert_eq!(sent["Labels"], labels);
     assert_eq!(sent["Mode"], json!({"ReplicatedJob": {"MaxConcurrent": 2, "TotalCompletions": 3}}));
     let daemon = FakeDaemon::new().on("POST /v1.46/services/create", json!({"ID": "s1"}));
-    prints(&daemon, &["service", "create", "--schedule", "@daily", "--mode", "global-job", "busybox"]).await;
+    prints(
+        &daemon,
+        &["service", "create", "--schedule", "@daily", "--mode", "global-job", "--no-resolve-image", "busybox"],
+    )
+    .await;
     assert_eq!(daemon.sent("POST /v1.46/services/create")["Mode"], json!({"GlobalJob": {}}));
     let (_, result) = run(&daemon, &["service", "create", "--max-concurrent", "2", "busybox"]).await;
     assert_eq!(result, Err("max-concurrent can only be used with replicated-job mode".into()));
@@ -232,7 +238,7 @@ async fn update_changes_what_was_said_and_leaves_the_rest() {
     let daemon = daemon().on(UPDATE, json!({"Warnings": null}));
     let line = "service update -d --label-rm old --label-add new=2 --env-rm A --env-add B=3 --env-add C=4 --constraint-rm node.role==manager \
         --constraint-add node.hostname==n1 --network-rm host --host-rm a:1.2.3.4 --host-add b:::1 --cap-add CHOWN --cap-drop KILL \
-        --image skep/demo:2 --args sleep --force --update-order start-first --replicas 7 web";
+        --image skep/demo:2 --no-resolve-image --args sleep --force --update-order start-first --replicas 7 web";
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(prints(&daemon, &words).await, "web\n");
     let expected = json!({
@@ -245,6 +251,49 @@ async fn update_changes_what_was_said_and_leaves_the_rest() {
         "UpdateConfig": {"Parallelism": 3, "Monitor": 1, "FailureAction": "continue", "Order": "start-first"},
     });
     assert_eq!(daemon.sent(UPDATE), expected);
+}
+
+/// As Docker's client does it.
+#[tokio::test]
+async fn an_image_is_recorded_with_its_digest_where_the_node_has_it() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let known = json!({"Descriptor": {"digest": digest}, "Platforms": [{"architecture": "amd64", "os": "linux"}]});
+    let daemon = || {
+        daemon()
+            .on(UPDATE, json!({"Warnings": null}))
+            .on("POST /v1.46/services/create", json!({"ID": "s"}))
+            .on("GET /v1.46/distribution/skep%2Fdemo%3A2/json", known.clone())
+            .refusing("GET /v1.46/distribution/other%3Alatest/json", 404, "No such image: other:latest")
+    };
+    for (line, request, image, complains) in [
+        ("service update -d --image skep/demo:2 web", UPDATE, format!("skep/demo:2@{digest}"), false),
+        (
+            "service create -d docker.io/skep/demo:2",
+            "POST /v1.46/services/create",
+            format!("skep/demo:2@{digest}"),
+            false,
+        ),
+        ("service update -d --image other web", UPDATE, "other".to_owned(), true),
+        ("service update -d --image skep/demo:2 --no-resolve-image web", UPDATE, "skep/demo:2".to_owned(), false),
+        ("service create -d --no-resolve-image x", "POST /v1.46/services/create", "x".to_owned(), false),
+        ("service update -d --image x@sha256:1 web", UPDATE, "x@sha256:1".to_owned(), false),
+    ] {
+        let daemon = daemon();
+        let (captured, result) = run(&daemon, &line.split(' ').collect::<Vec<_>>()).await;
+        assert_eq!(result, Ok(()), "{line}");
+        let sent = daemon.sent(request);
+        assert_eq!(sent["TaskTemplate"]["ContainerSpec"]["Image"], json!(image), "{line}");
+        let platforms = &sent["TaskTemplate"]["Placement"]["Platforms"];
+        let expected =
+            if image.contains("demo:2@") { json!([{"Architecture": "amd64", "OS": "linux"}]) } else { json!(null) };
+        assert_eq!(*platforms, expected, "{line}");
+        assert_eq!(
+            captured.err().contains("its digest could not be recorded"),
+            complains,
+            "{line}: {}",
+            captured.err()
+        );
+    }
 }
 
 /// A daemon that is newer than this client has fields without a word here.

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use skep_dockerapi::types::{ContainerSpec, ServiceSpec};
 
-use super::{super::Context, changes, converge, spec};
+use super::{super::Context, changes, converge, image, spec};
 use crate::args::{ServiceUpdateArgs, SpecArgs, SpecChanges, WaitArgs};
 
 pub(super) async fn run(context: &mut Context, args: ServiceUpdateArgs) -> Result<()> {
@@ -15,6 +15,9 @@ pub(super) async fn run(context: &mut Context, args: ServiceUpdateArgs) -> Resul
     }
     let mut service = context.client.service_draft(&args.service).await?;
     apply(&args, &mut service.spec)?;
+    if args.image.is_some() && !args.no_resolve_image {
+        image::pin(context, &mut service.spec.task_template).await?;
+    }
     let updated = context.client.service_update(&service, false).await?;
     finish(context, &args.service, updated.warnings, args.wait).await
 }
@@ -59,6 +62,7 @@ pub(super) fn apply(args: &ServiceUpdateArgs, wanted: &mut ServiceSpec) -> Resul
 fn says_more(args: &ServiceUpdateArgs) -> bool {
     args.force
         || args.image.is_some()
+        || args.no_resolve_image
         || args.args.is_some()
         || args.spec != SpecArgs::default()
         || args.changes != SpecChanges::default()

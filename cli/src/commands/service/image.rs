@@ -1,0 +1,40 @@
+//! Which bytes a service's image is. The digest goes into the spec beside the name, as with Docker's client: so every node runs
+//! the same, a name that was given to other bytes is another revision, and a rollback goes back to the bytes.
+
+use anyhow::Result;
+use skep_common::validate::ImageRef;
+use skep_dockerapi::types::{ContainerSpec, Placement, Platform, TaskSpec};
+
+use super::super::Context;
+use crate::client::ClientError;
+
+/// Pins the image of a task spec to what its name stands for on the node that is asked, and to the platforms of that. Where the
+/// node does not have it, that is said, and the name alone goes into the spec.
+pub(super) async fn pin(context: &mut Context, task: &mut TaskSpec) -> Result<()> {
+    let Some(ContainerSpec { image, .. }) = &mut task.container_spec else { return Ok(()) };
+    // What is no name is the daemon's to refuse.
+    let Ok(name) = ImageRef::parse(image) else { return Ok(()) };
+    if name.digest().is_some() {
+        return Ok(());
+    }
+    let familiar = name.familiar();
+    match context.client.distribution(&familiar).await {
+        Ok(known) => {
+            *image = format!("{familiar}@{}", known.descriptor.digest);
+            let platform = |platform: skep_dockerapi::types::ImagePlatform| Platform {
+                architecture: platform.architecture,
+                os: platform.os,
+            };
+            task.placement.get_or_insert_with(Placement::default).platforms =
+                known.platforms.into_iter().map(platform).collect();
+        }
+        Err(ClientError::Api { .. }) => {
+            context.printer.error_line(format!(
+                "{familiar} is not on the node that was asked, so its digest could not be recorded: each node runs what it has \
+                 under that name, possibly different versions of it"
+            ))?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
