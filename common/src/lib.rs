@@ -1,4 +1,4 @@
-//! What every crate of the house shares: ids, time, secrets, durable files, room on disks, join tokens, validation of input,
+//! What all crates share: ids, time, secrets, durable files, disk space, join tokens, validation of input,
 //! the bounds, and the table of who may call what.
 //!
 //! The feature `net` adds [`net`]: node identity, TLS, the RPC server and the dialer. Without it nothing here

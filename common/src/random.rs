@@ -1,4 +1,4 @@
-//! The system's random source, in the few shapes the house needs. Decisions never call this: what they choose
+//! The system's random source, in the few shapes that are needed. Decisions never call this: what they choose
 //! at random comes in as an argument.
 
 /// `N` random bytes fit for keys and tokens.

@@ -1,8 +1,8 @@
-//! Room on a disk that is really there: blocks that belong to a file before anything is written to it.
+//! Space on a disk that is really there: blocks that belong to a file before anything is written to it.
 //!
 //! A [`Reserve`] is a file of its own that is given up when the disk is full, so that what must be written still can be.
-//! [`hold_room`] keeps room at the end of a file for that file alone; nobody else can take it. Both need a file system that
-//! can allocate ahead (ext4, xfs, tmpfs …); on one that copies on write (btrfs, zfs) they hold back room all the same, but
+//! [`preallocate`] reserves space at the end of a file for that file alone; nobody else can take it. Both need a file system that
+//! can allocate ahead (ext4, xfs, tmpfs …); on one that copies on write (btrfs, zfs) they reserve space all the same, but
 //! not for writes into the middle of a file.
 
 use std::{
@@ -20,7 +20,7 @@ use rustix::{
 /// Bytes of a block in `st_blocks`, whatever the file system's own block is (stat(2)).
 const STAT_BLOCK: u64 = 512;
 
-/// A file that holds room until it is needed. One per path.
+/// A file that reserves space until it is needed. One per path.
 #[derive(Debug)]
 pub struct Reserve {
     path: PathBuf,
@@ -33,7 +33,7 @@ impl Reserve {
         Self { path, bytes }
     }
 
-    /// Takes the room if it is not taken and at least as much again is left to others. Whether it is held now.
+    /// Takes the space if it is not taken and at least as much again is left to others. Whether it is held now.
     ///
     /// # Errors
     /// Anything but a full disk.
@@ -46,7 +46,7 @@ impl Reserve {
             return Ok(false);
         }
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&self.path)?;
-        match hold_room(&file, 0, self.bytes) {
+        match preallocate(&file, 0, self.bytes) {
             Ok(()) => Ok(true),
             Err(error) => {
                 self.release()?;
@@ -55,7 +55,7 @@ impl Reserve {
         }
     }
 
-    /// Gives the room back to the disk.
+    /// Gives the space back to the disk.
     ///
     /// # Errors
     /// When the file is there and cannot be removed.
@@ -66,7 +66,7 @@ impl Reserve {
         }
     }
 
-    /// Whether the room is taken.
+    /// Whether the space is taken.
     pub fn is_held(&self) -> bool {
         fs::metadata(&self.path).is_ok_and(|file| file.blocks() * STAT_BLOCK >= self.bytes)
     }
@@ -77,7 +77,7 @@ impl Reserve {
 ///
 /// # Errors
 /// When the disk is full ([`is_full`]), or cannot do it ([`io::ErrorKind::Unsupported`]).
-pub fn hold_room(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+pub fn preallocate(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
     loop {
         match fallocate(file, FallocateFlags::KEEP_SIZE, offset, bytes) {
             Err(Errno::INTR) => {}
@@ -134,7 +134,7 @@ mod tests {
         let path = directory.path().join("log");
         fs::write(&path, b"entries").unwrap();
         let file = OpenOptions::new().write(true).open(&path).unwrap();
-        hold_room(&file, 0, 1 << 20).unwrap();
+        preallocate(&file, 0, 1 << 20).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"entries");
         assert!(fs::metadata(&path).unwrap().blocks() * STAT_BLOCK >= 1 << 20);
     }

@@ -1,8 +1,7 @@
-//! A manager speaks to the others before they can speak to it: to become a member, to say where it is reached now, and
-//! to be a member no more.
+//! Client calls of a manager to the others: to join the Raft group, to announce its present address, and to leave.
 //!
-//! Owns nothing. All go to whichever manager answers; it passes them on to the leader. Joining and announcing are one round:
-//! whoever asks decides whether to ask again. Of a "no" that may pass one that is for good is told apart.
+//! Each goes to whichever manager answers, which forwards it to the leader. Joining and announcing try every manager once;
+//! the caller decides whether to try again. Permanent refusals are told apart from temporary ones.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,27 +23,27 @@ use tokio::time::timeout;
 use tonic::{Code, Request, Status, transport::Channel};
 use tracing::debug;
 
-use crate::{ManagerError, Place};
+use crate::{Joined, ManagerError};
 
 /// How long one manager may take to say whether another is a member.
 const ANNOUNCE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Asks to become a member of the managers that one of `remotes` (host:port) belongs to, and returns the place given. A
+/// Asks to become a member of the managers that one of `remotes` (host:port) belongs to, and returns what it was told. A
 /// manager with it must listen at `addr` already. Dropping the future gives it up; what was granted then lapses, because the
 /// others drop a new member that does not come.
 ///
 /// # Errors
 /// When nobody takes this node in; the words are those of the last one asked.
-pub async fn join(dialer: &Dialer, remotes: &[String], addr: &str) -> Result<Place, ManagerError> {
+pub async fn join(dialer: &Dialer, remotes: &[String], addr: &str) -> Result<Joined, ManagerError> {
     let mut last = "no manager to join is known".to_owned();
     for remote in remotes {
         let request = within(MEMBERSHIP_DEADLINE, JoinRequest { addr: addr.to_owned(), feature_level: FEATURE_LEVEL });
         match client(dialer, remote).join(request).await {
             Ok(reply) => {
                 let JoinReply { raft_id, members, version } = reply.into_inner();
-                return Ok(Place { raft_id, members: told(version, members) });
+                return Ok(Joined { raft_id, members: told(version, members) });
             }
-            // Said by the leader: nobody else would say otherwise.
+            // The leader's refusal: the other managers would answer the same.
             Err(status) if matches!(status.code(), Code::FailedPrecondition | Code::InvalidArgument) => {
                 return Err(ManagerError::Refused(status.message().to_owned()));
             }
@@ -54,18 +53,18 @@ pub async fn join(dialer: &Dialer, remotes: &[String], addr: &str) -> Result<Pla
     Err(ManagerError::Refused(format!("could not join the managers yet: {last}")))
 }
 
-/// What the others say of a manager.
+/// The other managers' answer to an announcement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Announced {
-    /// It is a member, reached under the address it named; and who the members are.
+    /// It is a member and its address is recorded; with the list of members.
     Member(ToldMembers),
-    /// It is none any more.
+    /// It was removed.
     Removed,
-    /// Nobody has answered.
+    /// No manager has answered.
     Unheard,
 }
 
-/// Says under which address the member `raft_id` is reached from now on.
+/// Announces the present address of the member `raft_id`.
 pub(crate) async fn announce(dialer: &Dialer, remotes: &[String], raft_id: u64, addr: &str) -> Announced {
     for remote in remotes {
         let request = within(ANNOUNCE_DEADLINE, AnnounceRequest { raft_id, addr: addr.to_owned() });
@@ -81,11 +80,11 @@ pub(crate) async fn announce(dialer: &Dialer, remotes: &[String], raft_id: u64, 
     Announced::Unheard
 }
 
-/// Has the managers at `remotes` (host:port) take the caller, a node with a manager's certificate, out of their consensus. All
-/// are asked at once, for any of them may be gone, and again until one of them knows.
+/// Asks the managers at `remotes` (host:port) to remove the caller, a node with a manager's certificate, from the Raft group.
+/// All are asked at once, for any of them may be gone, and again until one of them has done it.
 ///
 /// # Errors
-/// What the leader said against it, or that none of them could have it say something before [`LEAVE_CONSENT`] had passed.
+/// The leader's refusal, or that there was no answer within [`LEAVE_CONSENT`].
 pub async fn leave(dialer: &Dialer, remotes: &[String]) -> Result<(), Status> {
     if remotes.is_empty() {
         return Err(Status::unavailable("no other manager is known"));
@@ -99,7 +98,7 @@ pub async fn leave(dialer: &Dialer, remotes: &[String]) -> Result<(), Status> {
                 match answer {
                     Ok(()) => return Ok(()),
                     Err(status) if status.code() == Code::FailedPrecondition => return Err(status),
-                    // To the swarm it is no manager: an answer to that effect was lost before.
+                    // It is no manager any more: an earlier answer was lost.
                     Err(status) if status.code() == Code::PermissionDenied => {}
                     Err(status) => open = Some(status),
                 }

@@ -1,4 +1,4 @@
-//! What callers are told when a read or a write does not come about. Docker's words where Docker has some.
+//! Error answers to callers when a read or a write fails or is refused, in Docker's words where it has some.
 
 use http::HeaderMap;
 use skep_core::validate_spec::InvalidSpec;
@@ -6,7 +6,7 @@ use skep_raft::{Leadership, MembershipError, ProposeError, ReadError};
 use skep_store::{ApplyError, LookupError};
 use tonic::{Status, metadata::MetadataValue};
 
-/// What Docker says when there is nobody to decide, in the dress it gives it.
+/// Docker's error when there is no leader, with its prefix.
 pub(crate) const NO_LEADER: &str = "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are \
     online. Make sure more than half of the managers are online.";
 
@@ -15,7 +15,7 @@ const REASON: &str = "skep-reason";
 
 const NOT_LEADING: &str = "not-leading";
 
-/// The refusal of a manager that does not lead (any more). It certainly did nothing: the call may be made again.
+/// The refusal of a manager that does not lead (any more). It did nothing, so the call can be repeated safely.
 pub(crate) fn not_leading() -> Status {
     let mut status = Status::unavailable("the swarm's leader is changing; try again");
     status.metadata_mut().insert(REASON, MetadataValue::from_static(NOT_LEADING));
@@ -32,7 +32,7 @@ pub(crate) fn out_of_sequence() -> Status {
     Status::unknown("update out of sequence")
 }
 
-/// Why there was no linearizable read.
+/// A failed linearizable read.
 pub(crate) fn unread(error: &ReadError) -> Status {
     match error {
         ReadError::NotLeader { .. } => not_leading(),
@@ -41,7 +41,7 @@ pub(crate) fn unread(error: &ReadError) -> Status {
     }
 }
 
-/// Why a write did not happen, or why that is not known.
+/// A write that was refused, or whose outcome is unknown.
 pub(crate) fn unwritten(error: &ProposeError) -> Status {
     match error {
         ProposeError::NotLeader { .. } => not_leading(),
@@ -52,7 +52,7 @@ pub(crate) fn unwritten(error: &ProposeError) -> Status {
     }
 }
 
-/// Why the managers are what they were, or why that is not known.
+/// A membership change that was refused, or whose outcome is unknown.
 pub(crate) fn unchanged(error: &MembershipError) -> Status {
     match error {
         MembershipError::NotLeader { .. } => not_leading(),
@@ -102,7 +102,7 @@ const LEADER_ADDR: &str = "skep-leader-addr";
 /// Metadata beside [`LEADER_ADDR`]: the leader's node id.
 const LEADER_NODE: &str = "skep-leader-node";
 
-/// What an agent hears from a manager that does not lead: who does, or that nobody does at the moment.
+/// The answer of a manager that does not lead to an agent: who leads, or that there is no leader at the moment.
 pub(crate) fn not_the_leader(leadership: &Leadership) -> Status {
     let Some(leader) = leadership.leader.as_ref().filter(|_| !leadership.is_self) else {
         return not_leading();

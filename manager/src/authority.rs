@@ -1,6 +1,6 @@
-//! Issuing certificates from the replicated state, which holds the root and its key.
+//! Issuing certificates from the replicated state, which holds the root CA and its key.
 //!
-//! Owns nothing. Invariant: the role in a certificate is the one that was looked up in the state, or decided by a token.
+//! Invariant: the role in a certificate is the node's role in the state, or that of the join token.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(crate) enum AuthorityError {
     /// The state does not have the node as a manager.
     #[error("its state does not have this node as a manager")]
     NoManager,
-    /// Nobody would accept what it issued.
+    /// This manager's own certificate is not valid: nobody would accept what it issues.
     #[error(
         "the clock of the manager that leads says {0}, and the swarm's own certificates are valid from {1} on: set its clock right"
     )]

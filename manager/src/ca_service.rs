@@ -1,7 +1,8 @@
-//! How nodes come by certificates: the root bundle for anyone, a certificate for a join token or for a certificate.
+//! Certificate issuance: the root bundle for anyone, a first certificate for a join token, a renewal for a certificate.
+//! [`TokenGate`](skep_ca::TokenGate) decides whether a join token is accepted or refused.
 //!
-//! Writes new nodes and `Node.certificate`. Invariants: the role of a new node is the token's, the role of a renewal
-//! the state's; of the request only the key is used; the same key gets the same answer; every wrong token reads alike.
+//! Writes new nodes and `Node.certificate`. Invariants: a new node gets the token's role, a renewal the role in the state;
+//! of the request only the key is used; the same key gets the same answer; every refused token gets the same error.
 
 use std::{
     collections::HashSet,
@@ -45,12 +46,12 @@ impl CaService {
         Self { swarm, identity, gate: TokenGate::new(), issuing: Mutex::default() }
     }
 
-    /// Makes a new node of whoever holds a token; who holds the key of a node is that node, whatever has become of its
-    /// certificate.
+    /// Creates a node for a caller with a join token. A caller with the key of an existing node is that node, even if its
+    /// certificate is no longer valid.
     async fn admit(&self, caller: &Caller, request: IssueCertificateRequest) -> Result<String, Status> {
         let availability = Availability::try_from(request.availability)
             .map_err(|_| Status::invalid_argument("the availability of the node is not one there is"))?;
-        // Whoever has no token costs nothing: only for those who have one is a majority asked, below.
+        // A caller without a valid token is refused here, before a quorum is asked below.
         let role = self.role_for(caller, &request.token, &self.swarm.view())?;
         let key = public_key_of(&request.csr_pem).map_err(malformed)?;
 
@@ -84,7 +85,7 @@ impl CaService {
         Ok(given)
     }
 
-    /// The role that a token gives in the swarm as `view` has it.
+    /// The role that a join token gives, or the refusal of the token.
     fn role_for(&self, caller: &Caller, token: &str, view: &View) -> Result<NodeRole, Status> {
         let tokens = cluster(view)?.join_tokens.clone().unwrap_or_default();
         let now = self.swarm.clock.monotonic();
@@ -112,7 +113,7 @@ impl CaService {
         })
     }
 
-    /// What gives the node a certificate for `key` and its present role; nothing when it has one.
+    /// The transaction that gives the node a certificate for `key` and its present role; empty when it has one.
     fn renewal(&self, view: &View, node: &Node, key: &[u8]) -> Result<Transaction, Status> {
         let mut tx = TxBuilder::new(view, self.swarm.now());
         if !self.holds(node, key) {
@@ -163,7 +164,7 @@ fn malformed(error: CaError) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
-/// The right to issue for a key. Two requests with one key at the same moment would otherwise make two nodes.
+/// Lock on a key being certified: two requests with one key at the same moment would otherwise create two nodes.
 struct Turn<'a> {
     issuing: &'a Mutex<HashSet<Vec<u8>>>,
     key: &'a [u8],
@@ -190,7 +191,7 @@ impl Ca for CaService {
     async fn get_root_ca(&self, _: Request<GetRootCaRequest>) -> Result<Response<GetRootCaReply>, Status> {
         let view = self.swarm.view();
         let stored = view.cluster().and_then(|cluster| cluster.root_ca.as_ref());
-        // A manager that has no state yet still knows whom it trusts itself.
+        // A manager without state yet answers with the root it trusts itself.
         let certificate_pem = match stored {
             Some(root) => root.certificate_pem.clone(),
             None => self.identity.current().roots_pem().to_vec(),
@@ -218,7 +219,7 @@ impl Ca for CaService {
         let is_node = Caller::of(&request)?.node_id().is_ok();
         let CertificateStatusRequest { node_id } = request.into_inner();
         let mut node = self.swarm.view().node(&node_id).cloned();
-        // What is not known here may be known to a majority. A stranger asks again; it does not have them asked.
+        // A node that is missing here may exist on a quorum. A stranger is not worth asking them; it tries again.
         if node.is_none() && is_node {
             node = self.swarm.read().await?.node(&node_id).cloned();
         }

@@ -40,9 +40,9 @@ pub struct ManagerConfig {
     pub give_up: CancellationToken,
 }
 
-/// The place of a new member.
+/// What a new member was told when it joined.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct Joined {
     /// Its Raft id.
     pub raft_id: u64,
     /// All members: until its own log says so, nobody else may speak to it as one.
@@ -56,7 +56,7 @@ pub enum Start {
     /// Begins as the new member that [`join`](crate::join) has made of it.
     Join {
         /// What it was told.
-        place: Place,
+        joined: Joined,
         /// Managers (host:port) to ask whether it is still a member, should it hear nothing of them.
         remotes: Vec<String>,
     },

@@ -1,7 +1,7 @@
-//! Runs the leader's loops: waits, takes the state, proposes what a [`Loop`] plans, and tells it what became of that.
+//! Runs the leader's reconcile loops: waits, takes the state, proposes what a [`Loop`] plans, and reports the outcome to it.
 //!
-//! Owns nothing but the waiting; when a loop looks and at how much is decided by [`Loop`]. Invariant: what is planned is
-//! proposed in its leader's term or not at all.
+//! Only does the waiting; [`Loop`] decides when to plan, and for what. Invariant: a plan is proposed in its leader's term or
+//! not at all.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -21,14 +21,14 @@ const PIPELINE: usize = 16;
 const FIRST_RETRY: Duration = Duration::from_millis(2);
 const LAST_RETRY: Duration = Duration::from_millis(500);
 
-/// A component of the leader, with what it has to do outside the state.
+/// A component of the leader, with its side effects outside the state.
 pub(crate) trait Component: Reconciler + Send + 'static {
-    /// Completes when there is a reason to plan that is not in the state. May be dropped and called again at any time.
+    /// Completes when there is a reason to plan that is not in the state. Cancel safe.
     fn woken(&mut self) -> impl Future<Output = ()> + Send {
         std::future::pending()
     }
 
-    /// What has to happen outside the state, now that the plan is written. Says whether to plan again at once.
+    /// The side effects, now that the plan is written. Says whether to plan again at once.
     fn act(&mut self) -> impl Future<Output = bool> + Send {
         std::future::ready(false)
     }
@@ -38,7 +38,7 @@ impl Component for Allocator {}
 impl Component for Scheduler {}
 impl<P: ByService + Send + 'static> Component for Scoped<P> {}
 
-/// What leader-only code stands on.
+/// What leader-only code needs: the state, and the right to propose in this term.
 #[derive(Clone)]
 pub(crate) struct Term {
     pub(crate) number: u64,
@@ -54,7 +54,7 @@ impl Term {
         Now { wall: self.clock.now(), monotonic: self.clock.monotonic() }
     }
 
-    /// Proposes all of a plan and reports the worst that became of a part of it.
+    /// Proposes all transactions of a plan and returns the worst outcome.
     async fn carry_out(&self, name: &str, transactions: Vec<Transaction>) -> Fate {
         let signed = transactions.into_iter().map(|transaction| Transaction { by: name.to_owned(), ..transaction });
         let proposals = signed.map(|transaction| self.raft.propose_in(self.number, transaction));
@@ -96,7 +96,7 @@ async fn run<C: Component>(mut it: Loop<C>, term: &Term) {
     loop {
         let (view, news) = term.store.look(&mut changes);
         let transactions = it.plan(&view, news, term.now());
-        // As long as somebody holds a state, those after it cannot be made in its place.
+        // A view that is held makes the next entry copy what it changes.
         drop(view);
         let fate = term.carry_out(C::NAME, transactions).await;
         match it.settled(fate) {

@@ -81,7 +81,7 @@ impl Keeper {
         async move {
             stop.run_until_cancelled(self.follow(begun, &store)).await;
             let now = self.clock.now();
-            self.with(move |log| log.settle(now)).await;
+            self.with(move |log| log.catch_up(now)).await;
         }
     }
 
@@ -118,7 +118,7 @@ async fn next(watcher: &mut Watcher, patience: Duration) -> Option<Vec<Arc<Watch
 /// Writes down what happened, or that nothing did. Gives whether there may be more to say of it soon.
 fn take(log: &mut Log, view: &View, events: &[Arc<WatchEvent>], now: Timestamp) -> bool {
     if events.is_empty() {
-        log.settle(now);
+        log.catch_up(now);
     }
     for event in events {
         log.append(&journal::entries(view, event), event.version, now);

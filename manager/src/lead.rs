@@ -1,4 +1,4 @@
-//! Becoming leader and ceasing to be it.
+//! Becoming leader and stepping down.
 //!
 //! Owns the [`LeaderTerm`], the published [`ManagerStatus`] and the dispatcher's present term. Invariant: there is a
 //! leader term exactly while this member leads, and never one for a term that is over.
@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use skep_proto::v1::ObjectKind;
-use skep_raft::{Leadership, Standing};
+use skep_raft::{Leadership, MemberState};
 use skep_store::Selector;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,17 +17,17 @@ use crate::{
     swarm::Swarm,
 };
 
-/// How often the status is looked at without news.
+/// How often the status is refreshed when nothing changes.
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// Follows this member's fortunes until `stop`.
+/// Follows this member's leadership and membership until `stop`.
 pub(crate) struct Lead {
     pub(crate) swarm: Swarm,
     pub(crate) status: watch::Sender<ManagerStatus>,
     pub(crate) dispatcher: watch::Sender<Option<Arc<DispatcherTerm>>>,
-    /// What a member counts as that is not known to vote: one that has been a member before takes part in all but that.
+    /// The membership shown while this member is not known to vote: one that was a member before still counts as one.
     pub(crate) pending: Membership,
-    /// Cancelled when the others say that this member is none, which its own log may never tell it.
+    /// Cancelled when the other managers say that this one was removed, which its own log may never tell it.
     pub(crate) disowned: CancellationToken,
     pub(crate) stop: CancellationToken,
 }
@@ -35,20 +35,20 @@ pub(crate) struct Lead {
 impl Lead {
     pub(crate) async fn follow(self) {
         let mut leadership = self.swarm.raft.leadership();
-        let mut standing = self.swarm.raft.standing();
+        let mut member_state = self.swarm.raft.member_state();
         let mut nodes = self.watch_nodes();
         let mut term: Option<LeaderTerm> = None;
         loop {
             let now = leadership.borrow_and_update().clone();
-            let standing_now = *standing.borrow_and_update();
+            let state_now = *member_state.borrow_and_update();
             let disowned = self.disowned.is_cancelled();
-            let membership = match standing_now {
+            let membership = match state_now {
                 _ if disowned => Membership::Removed,
-                Standing::Pending => self.pending,
-                Standing::Voter => Membership::Member,
-                Standing::Removed => Membership::Removed,
+                MemberState::Pending => self.pending,
+                MemberState::Voter => Membership::Member,
+                MemberState::Removed => Membership::Removed,
             };
-            self.settle(&mut term, &now);
+            self.begin_or_end(&mut term, &now);
             let managers = peers::managers(&self.swarm.view(), &now);
             let status = ManagerStatus { membership, is_leader: term.is_some(), managers };
             self.status.send_if_modified(|known| {
@@ -60,7 +60,7 @@ impl Lead {
                 () = self.stop.cancelled() => break,
                 () = self.disowned.cancelled(), if !disowned => {}
                 changed = leadership.changed() => if changed.is_err() { break },
-                changed = standing.changed() => if changed.is_err() { break },
+                changed = member_state.changed() => if changed.is_err() { break },
                 events = burst(&mut nodes) => if events.is_none() { nodes = self.watch_nodes() },
                 fault = failed(&mut term) => {
                     error!(%fault, "a part of the leader has failed; another manager has to lead");
@@ -74,7 +74,7 @@ impl Lead {
     }
 
     /// Begins or ends the term, if leadership asks for it.
-    fn settle(&self, term: &mut Option<LeaderTerm>, now: &Leadership) {
+    fn begin_or_end(&self, term: &mut Option<LeaderTerm>, now: &Leadership) {
         let held = term.as_ref().map(LeaderTerm::number);
         let due = now.is_self.then_some(now.term);
         if held == due {

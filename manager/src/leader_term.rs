@@ -23,7 +23,7 @@ pub(crate) struct LeaderTerm {
 }
 
 impl LeaderTerm {
-    /// Starts all of it. Everything committed before the term must be applied.
+    /// Starts the leader's loops. Everything committed before the term must be applied.
     pub(crate) fn begin(term: Term) -> Self {
         let mut loops = JoinSet::new();
         loops.spawn(drive(Scoped::new(Cron), term.clone()));

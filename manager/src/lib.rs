@@ -1,21 +1,21 @@
 //! The manager: the services of port 2377 and, while this manager leads, one loop per component of the swarm.
 //!
-//! [`Manager`] is the way in. What decides lives in `skep-core`, what is replicated in `skep-store`, how in
-//! `skep-raft`; this crate waits, asks them and carries the answers.
+//! [`Manager`] is the entry point. Decisions are in `skep-core`, the replicated state in `skep-store`, consensus in
+//! `skep-raft`; this crate does the waiting and the I/O between them.
 //!
 //! | Module | What it does |
 //! |---|---|
 //! | `manager`, `config`, `status`, `bootstrap` | one manager, from start to shutdown |
-//! | `lead`, `leader_term` | becoming leader, everything that runs only then, and ceasing to be it |
-//! | `drive`, `loops` | the one way a component waits, plans and proposes; the components |
-//! | `dispatcher` | agents: sessions, liveness, assignments, reports |
-//! | `control` | what people ask |
-//! | `authority`, `ca_service`, `membership_service` | nodes getting certificates, managers joining and leaving consensus |
-//! | `announce` | the other side of it: asking to join, saying where one is reached, asking to leave |
-//! | `journal` | who changed what, and what became of it, kept for weeks |
-//! | `log_broker` | log lines gathered from the nodes |
-//! | `forward`, `local` | calls passed on to the leader; this node's own calls |
-//! | `swarm`, `burst`, `answer`, `role_source`, `strangers`, `peers` | reading, watching and writing the state, and what callers are told |
+//! | `lead`, `leader_term` | becoming leader and stepping down; everything that runs only on the leader |
+//! | `drive`, `loops` | the reconcile loop that runs a component: wait, plan, propose; the components |
+//! | `dispatcher` | agents: sessions, liveness, assignments, status reports |
+//! | `control` | the API of users |
+//! | `authority`, `ca_service`, `membership_service` | issuing certificates; managers joining and leaving the Raft group |
+//! | `announce` | the client side of that: asking to join, announcing an address, asking to leave |
+//! | `journal` | audit log: who changed what, and its effects, kept for weeks |
+//! | `log_broker` | task logs gathered from the nodes |
+//! | `forward`, `local` | calls forwarded to the leader; this node's own calls |
+//! | `swarm`, `burst`, `answer`, `role_source`, `strangers`, `peers` | reading, watching and writing the state; errors for callers |
 
 mod announce;
 mod answer;
@@ -44,7 +44,7 @@ mod swarm;
 mod troubles;
 
 pub use announce::{join, leave};
-pub use config::{Bootstrap, ManagerConfig, Place, Start};
+pub use config::{Bootstrap, Joined, ManagerConfig, Start};
 pub use local::{LocalControl, LocalControlClient};
 pub use log_broker::{LogSelector, LogStream, TaskLog};
 pub use manager::{Manager, ManagerError};

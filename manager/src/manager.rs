@@ -47,10 +47,10 @@ use crate::{
 /// Directory of the journal, in the manager's own.
 const JOURNAL: &str = "journal";
 
-/// A manager that has heard no leader for this long asks the others whether it is still a member.
+/// Silence of the leader after which a manager asks the others whether it is still a member.
 const LONELY: Duration = Duration::from_secs(5);
 
-/// Between two times that it asks.
+/// The pause before it asks again: the first, and the longest.
 const FIRST_ASK: Duration = Duration::from_millis(200);
 const LAST_ASK: Duration = Duration::from_secs(10);
 
@@ -73,7 +73,7 @@ struct Inner {
     /// Managers (host:port) to ask until the state names them.
     remotes: Vec<String>,
     strangers: Strangers,
-    /// Cancelled once the others have said that this manager is none of them any more.
+    /// Cancelled once the other managers have said that this one was removed.
     disowned: CancellationToken,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -145,9 +145,9 @@ impl Manager {
                 let first = bootstrap::transaction(*first, &identity, &advertise_addr, clock.now())?;
                 (Open::Create { raft_id: FIRST_RAFT_ID }, Some(first), Vec::new())
             }
-            Start::Join { place, remotes } => {
-                told = place.members;
-                (Open::Create { raft_id: place.raft_id }, None, remotes)
+            Start::Join { joined, remotes } => {
+                told = joined.members;
+                (Open::Create { raft_id: joined.raft_id }, None, remotes)
             }
             Start::Resume { remotes } => (Open::Resume, None, remotes),
         };
@@ -251,8 +251,8 @@ impl Manager {
         Ok(manager)
     }
 
-    /// Tells the others where this manager is reached, and asks them whether it is still a member whenever it hears no leader:
-    /// who leads calls members only, so one that was removed while it was away never hears of it, nor of its new address.
+    /// Announces this manager's address, and asks whether it is still a member whenever it hears no leader: the leader calls
+    /// members only, so a manager that was removed while it was away is never told.
     async fn keep_in_touch(self, returns: bool) {
         let Inner { swarm, dialer, advertise_addr, disowned, stop, .. } = &*self.inner;
         let raft = &swarm.raft;
@@ -265,7 +265,7 @@ impl Manager {
                     tokio::time::sleep(LONELY / 5).await;
                     continue;
                 }
-                // A manager may be alone; then it answers itself, once it leads.
+                // The only manager answers itself, once it leads.
                 match announce::announce(dialer, &self.managers(), raft.raft_id(), advertise_addr).await {
                     Announced::Member(members) => {
                         raft.learn_members(members);
@@ -292,8 +292,8 @@ impl Manager {
         managers
     }
 
-    /// A certificate for this node that this manager issues from the state it holds, without asking the others: for one that
-    /// cannot ask them, because its own is no longer valid. It does not live long; a proper one is to be asked for with it.
+    /// Issues this node a short-lived certificate from this manager's own state, when its certificate is no longer valid and
+    /// so it cannot ask the other managers. With it a proper one is requested.
     ///
     /// # Errors
     /// When the state does not have this node as a manager, or cannot issue.
@@ -347,7 +347,7 @@ impl Manager {
         self.inner.swarm.raft.log_bytes()
     }
 
-    /// This manager's place in the swarm, as it changes.
+    /// This manager's membership and leadership in the swarm, as it changes.
     pub fn status(&self) -> watch::Receiver<ManagerStatus> {
         self.inner.status.clone()
     }

@@ -34,17 +34,17 @@ impl MembershipService {
     }
 }
 
-/// Takes the node out of consensus and makes a worker of it. Can be repeated: whoever asked may not have heard.
+/// Removes the node from the Raft group and makes it a worker. Idempotent, for the caller may repeat it.
 async fn take_out(swarm: &Swarm, node_id: &str) -> Result<(), Status> {
     let own: Vec<_> = swarm.raft.members().into_iter().filter(|member| member.node_id == node_id).collect();
     for member in own {
         match swarm.raft.remove_member(member.raft_id).await {
-            // Somebody else has, meanwhile.
+            // It was removed meanwhile.
             Ok(()) | Err(MembershipError::NotFound(_)) => {}
             Err(error) => return Err(answer::unchanged(&error)),
         }
     }
-    // A leader that has removed itself cannot write this: it says so, and the next one is asked.
+    // A leader that has removed itself cannot write this: it refuses, and the caller asks the next one.
     let write = swarm.write(|view| {
         let mut tx = TxBuilder::new(view, swarm.now());
         if let Some(node) = view.node(node_id) {
@@ -84,7 +84,7 @@ impl Membership for MembershipService {
         let AnnounceRequest { raft_id, addr } = request.into_inner();
         check_addr(&addr)?;
         let raft = &self.swarm.raft;
-        // "No member" makes the caller forget its state: a leader that is none any more must not say it.
+        // "Removed" makes the caller delete its state: a deposed leader must not answer that.
         raft.read_barrier().await.map_err(|error| Status::unavailable(error.to_string()))?;
         if !raft.members().iter().any(|member| member.raft_id == raft_id && member.node_id == node_id) {
             return Err(Status::not_found("this manager is not a member of the swarm's consensus any more"));
@@ -96,7 +96,7 @@ impl Membership for MembershipService {
 
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveReply>, Status> {
         let node_id = Caller::of(&request)?.node_id()?.to_owned();
-        // Goes on when the caller hangs up: half of it would leave a manager on record that is no member.
+        // Not cancelled when the caller hangs up: half of it would leave a manager on record that is no member.
         let swarm = self.swarm.clone();
         let left = tokio::spawn(async move { take_out(&swarm, &node_id).await });
         left.await.unwrap_or_else(|error| Err(Status::internal(error.to_string())))?;

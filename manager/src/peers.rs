@@ -1,4 +1,4 @@
-//! The managers: as nodes and the daemon are told of them, and as decisions about roles see them.
+//! The list of managers, for nodes and for the daemon; and the Raft members, for decisions about roles.
 
 use skep_core::roles::Member;
 use skep_proto::v1::PeerManager;

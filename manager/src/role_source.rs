@@ -1,8 +1,8 @@
-//! What the RPC server asks about nodes: the roles in the replicated state this manager holds, and who the members of its
-//! consensus are.
+//! Authorization lookups for the RPC server: node roles from the replicated state on this manager, and the Raft members.
 //!
-//! Invariants: nobody is believed whom neither knows, whatever a certificate says and whether anybody leads or not; a node
-//! that this manager merely has not heard of yet is refused without being called removed, which would make it give up.
+//! Invariants: a caller that is neither a node in the state nor a member is refused, whatever its certificate says and
+//! whether there is a leader or not; a node that this manager does not know yet is refused without being called removed,
+//! which would make it leave the swarm.
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ impl<M: Members> RoleSource for StoredRoles<M> {
 }
 
 impl<M> StoredRoles<M> {
-    /// Whether the state reaches to where this manager and the present leader are part of it.
+    /// Whether the state is recent enough to contain this manager and the present leader.
     fn is_current(&self, view: &View) -> bool {
         let leadership = self.leadership.borrow();
         let manages = |id: &str| view.node(id).is_some_and(|node| node.role() == NodeRole::Manager);

@@ -1,8 +1,8 @@
-//! What a manager knows of its own place: published as a `watch`, read without asking anybody.
+//! What a manager knows of itself, its membership and whether it leads: published as a `watch`, read without asking anybody.
 
 use skep_proto::v1::PeerManager;
 
-/// This manager's place in the swarm.
+/// This manager's membership, whether it leads, and who the managers are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ManagerStatus {
     /// Whether it takes part in consensus.

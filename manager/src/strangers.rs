@@ -1,27 +1,27 @@
-//! Nodes that speak as members of consensus and are none that this member knows.
+//! Calls of Raft members that this member does not know.
 //!
-//! They are believed nothing (see docs/adr/0013). But a member that hears no leader and is called by such nodes may have been
-//! away while all those it knew were replaced: then only a person can bring it back. Owns who called last.
+//! They are refused (see docs/adr/0013). But a member that hears no leader and gets such calls may have been away while all
+//! members it knew were replaced: then only an operator can bring it back. Owns when one was last refused.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// A member that has heard no leader for this long, and a stranger since, is told of.
+/// Silence of the leader after which a refused call is reported as a problem.
 const LONG: Duration = Duration::from_secs(15);
 
-/// Who was refused as a member. Clones know the same.
+/// The last refused call. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Strangers(Arc<Mutex<Option<Instant>>>);
 
 impl Strangers {
-    /// One has called.
+    /// A call was refused.
     pub(crate) fn refused(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// What a person has to know of a member that has heard no leader for `silence`.
+    /// The problem to report of a member that has heard no leader for `silence`.
     pub(crate) fn trouble(&self, silence: Duration) -> Option<String> {
         let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let lately = last.is_some_and(|last| last.elapsed() < LONG);

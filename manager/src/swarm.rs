@@ -1,7 +1,7 @@
-//! The replicated state as this manager reads and writes it, for services: linearizable reads, and writes that are
-//! decided again when others were faster.
+//! Reads and writes of the replicated state, for this manager's services: linearizable reads, and writes with retries on
+//! conflict.
 //!
-//! Owns nothing. Invariant: an answer never calls a write failed that may still happen.
+//! Invariant: a write whose outcome is unknown is never reported as failed.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use tonic::Status;
 
 use crate::answer;
 
-/// How often a write is decided anew before the caller is told to try again.
+/// Retries of a write on conflict before the caller is told to try again.
 const ATTEMPTS: usize = 8;
 
 /// The state, and the way to change it.
@@ -30,17 +30,17 @@ pub(crate) struct Swarm {
 }
 
 impl Swarm {
-    /// The same swarm, written to in another name.
+    /// The same swarm, with another author in the journal.
     pub(crate) fn signed(&self, by: &str) -> Self {
         Self { by: by.into(), ..self.clone() }
     }
 
-    /// The same swarm, written to for whoever made a call of the control service: a person at the node it came in at.
+    /// The same swarm, with the caller of the control service as the author: a user at the node where the call came in.
     pub(crate) fn for_user(&self, caller: &Caller) -> Result<Self, Status> {
         let id = caller.node_id()?;
         let view = self.view();
         let hostname = view.node(id).and_then(|node| node.description.as_ref()).map(|known| known.hostname.as_str());
-        // A name that several nodes share says nothing.
+        // A name that several nodes share is ambiguous.
         let name = hostname.filter(|hostname| view.find_node(hostname).is_ok()).unwrap_or(id);
         Ok(self.signed(&format!("user via {name}")))
     }
@@ -61,8 +61,7 @@ impl Swarm {
         Ok(self.store.view())
     }
 
-    /// Decides on the newest state and writes the decision; decides again when the state has changed in between. What
-    /// `decide` refuses ends it.
+    /// Decides on the newest state and writes the decision; on a conflict decides again. An error of `decide` ends it.
     pub(crate) async fn write(
         &self,
         mut decide: impl FnMut(&View) -> Result<Transaction, Status>,

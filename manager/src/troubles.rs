@@ -1,9 +1,8 @@
-//! What is wrong with how a manager keeps the swarm's state on its disk, in words for whoever can mend it. Owns nothing:
-//! the facts are Raft's.
+//! Storage problems of a manager, in words for the operator. The facts are Raft's.
 
 use tokio::sync::watch;
 
-/// Keeps `told` as the facts are, for as long as there are any.
+/// Keeps `told` up to date.
 pub(crate) async fn follow(
     mut snapshot: watch::Receiver<Option<String>>,
     mut log_is_short_of_room: watch::Receiver<bool>,
@@ -25,7 +24,7 @@ pub(crate) async fn follow(
     }
 }
 
-/// A sentence for each trouble.
+/// A sentence for each problem.
 fn of(snapshot: Option<&str>, log_is_short_of_room: bool) -> Vec<String> {
     let short =
         "the disk is full: this manager writes changes of the swarm into the last room it has held back for them";

@@ -1,6 +1,6 @@
-//! What a node that is in no swarm still has of one: containers of tasks, and the records of tasks.
+//! Cleanup on a node that is in no swarm (any more): removes containers and records of tasks left from one.
 //!
-//! Owns nothing that lasts. Invariant: no agent runs meanwhile, so nobody else has a say about these containers.
+//! Invariant: no agent runs meanwhile, so nothing else manages these containers.
 
 use std::{path::Path, sync::Arc, time::Duration};
 

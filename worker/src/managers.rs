@@ -1,9 +1,8 @@
-//! The managers this node knows: whom to call, and whose calls to answer.
+//! The list of managers this node knows: which to call, and which calls to accept.
 //!
-//! Owns the list and the file it is kept in, so that a node finds its swarm again after a restart even if all
-//! managers it first knew are gone. Invariants: a known list is never replaced by an empty one, nor by an older one, which
-//! could name managers that were removed since; the file follows the list, and a spoiled file costs only what was learned
-//! since the node joined.
+//! Owns the list and its file, so that a node finds its swarm again after a restart even if all managers it first knew are
+//! gone. Invariants: a list is never replaced by an empty or an older one, which could name managers removed since; the file
+//! follows the list, and with a damaged file the node starts from the managers it joined.
 
 use std::{
     fs, io,

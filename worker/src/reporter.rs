@@ -1,8 +1,8 @@
-//! Tells the manager how the tasks fare: batched, until a manager has taken it.
+//! Status reports to the manager: batched, and repeated until they are accepted.
 //!
-//! Owns the last status of every task of this node and the mark that it still has to be told. Invariants: per task
-//! at most one status waits, the newest, so the queue is bounded by the number of tasks; a status is told again until
-//! a manager took it, over as many sessions as that takes.
+//! Owns the last status of every task of this node and whether it still has to be reported. Invariants: per task at most one
+//! status is queued, the newest, so the queue is bounded by the number of tasks; a status is sent again until a manager has
+//! accepted it, over as many sessions as that takes.
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -1,8 +1,8 @@
-//! The connection to the swarm: finds the leader, holds a session with it, and finds the next one when that ends.
+//! The agent's session with the dispatcher: finds the leader, opens a session, and reconnects when it ends.
 //!
-//! Owns [`SessionState`]. A session is four conversations at once: facts and assignments come, heartbeats and reports
-//! go; the first that fails ends them all. Invariants: heartbeats run on a task of their own, so nothing that takes
-//! long here makes the node look dead; nothing that ends a session touches a task.
+//! Owns [`SessionState`]. A session has four streams: settings and assignments from the leader, heartbeats and status
+//! reports to it; the first one that fails ends the session. Invariants: heartbeats have a task of their own, so that slow
+//! work here does not make the node look down; the end of a session touches no task.
 
 mod conversation;
 mod removal;

@@ -1,16 +1,16 @@
-//! What one task does next on this node, as a function of what happened.
+//! State machine of one task on its node.
 //!
-//! Owns the task's observed status (the one writer of it while the task lives here) and the stage its container is
-//! in. Pure: [`Event`]s in, [`Effect`]s out; whoever drives it carries the effects out in the order given, one at a
-//! time, and feeds back what came of them. Repeated, late or misplaced events change nothing.
+//! Owns the task's observed status (its only writer while the task is on the node) and the stage its container is in. Pure:
+//! [`Event`]s in, [`Effect`]s out; the runner carries the effects out in order, one at a time, and feeds back the results.
+//! Repeated, late or misplaced events change nothing.
 //!
 //! Invariants, whatever the order of events:
 //! - the observed state only grows, and so does the desired one;
 //! - a task starts at most one container, ever: [`Effect::Start`] follows only [`Event::Saved`], which says that the
 //!   record with state STARTING is safe, and a task first seen at STARTING or later is never started;
 //! - a container is stopped when it is no longer wanted, and stays (with its logs and exit code) until the swarm
-//!   wants the task removed or has forgotten it;
-//! - the record goes last, after the container.
+//!   wants the task removed or has removed it;
+//! - the record is removed last, after the container.
 
 use std::time::Duration;
 

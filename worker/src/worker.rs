@@ -1,7 +1,7 @@
-//! The agent as the daemon sees it: started, asked, stopped, or made to leave.
+//! The agent as the daemon uses it: start, query, stop, leave.
 //!
-//! Owns the lifetimes of everything in this crate. Invariants: containers outlive a [`Worker`] unless it leaves;
-//! task.db is closed last, so that no status is lost that was known.
+//! Owns the lifetimes of everything in this crate. Invariants: containers outlive a [`Worker`] unless it leaves the swarm;
+//! task.db is closed last, so that no known status is lost.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

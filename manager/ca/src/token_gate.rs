@@ -1,8 +1,8 @@
-//! The door for new nodes: which role a join token gives, and how often an address may be wrong.
+//! Join tokens: whether a token is accepted or refused, which role it gives, and rate limiting of wrong tokens.
 //!
-//! Each address may present a few wrong tokens at once and then one per second; past that it is refused unheard, the
-//! right token included, until it has been quiet. Every refusal reads the same. The memory for it is bounded: when too
-//! many addresses are wrong at a time, the least guilty is forgotten.
+//! Each address may present a few wrong tokens at once and then one per second; past that every token is refused, the right
+//! one included, until it has paused. All refusals look the same. The memory is bounded: when too many addresses present
+//! wrong tokens, the one with the fewest is forgotten.
 
 use std::{
     collections::HashMap,
@@ -14,10 +14,10 @@ use std::{
 use skep_common::{net::source::source_of, token::JoinToken};
 use skep_proto::v1::{JoinTokens, NodeRole};
 
-/// What one wrong token costs.
+/// What one wrong token costs, in the leaky bucket of its address.
 const COST: Duration = Duration::from_secs(1);
 
-/// How much may be owed: ten wrong tokens at once.
+/// Size of the bucket: ten wrong tokens at once.
 const CREDIT: Duration = Duration::from_secs(10);
 
 /// Addresses remembered at a time.
@@ -28,7 +28,7 @@ const MAX_ADDRESSES: usize = 4096;
 #[error("join token is invalid")]
 pub struct InvalidToken;
 
-/// Admits by token and counts the wrong ones.
+/// Accepts or refuses join tokens, and counts the wrong ones.
 #[derive(Debug, Default)]
 pub struct TokenGate {
     /// When each address will have paid for its wrong tokens (a leaky bucket, kept as the time it runs empty).
@@ -36,12 +36,13 @@ pub struct TokenGate {
 }
 
 impl TokenGate {
-    /// A gate that has seen nobody.
+    /// A gate without any wrong token yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The role that `token`, presented from `addr` at the monotonic time `now`, gives in the swarm with these `tokens`.
+    /// The role that `token`, presented from `addr` at the monotonic time `now`, gives in the swarm with these `tokens`; refused
+    /// when it is none of them, or too many wrong ones came from `addr`.
     pub fn admit(
         &self,
         token: &str,

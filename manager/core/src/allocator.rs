@@ -1,5 +1,5 @@
-//! NEW → PENDING: gives a task what it needs before it can be placed. Addresses and published ports will be given
-//! here; a task that needs none only moves on.
+//! NEW → PENDING: allocates what a task needs before it can be scheduled. Network addresses and published ports will be
+//! allocated here; a task that needs none only moves on.
 //!
 //! Owns the observed state from NEW to PENDING.
 

@@ -26,7 +26,7 @@ const LEAST_DELAY: Duration = Duration::from_secs(1);
 const LONG_RUN: Duration = Duration::from_secs(60);
 const LONG_RUN_DELAYS: u32 = 10;
 
-/// How many tasks of the slot have failed in a row when this one, which is over, is counted; 0 when nobody counts.
+/// How many tasks of the slot have failed in a row, this one included, which is over; 0 when the backoff is off.
 pub(crate) fn failed_in_a_row(task: &Task) -> u64 {
     if is_off(task) || !matches!(task.state(), TaskState::Failed | TaskState::Rejected) {
         return 0;
@@ -51,7 +51,7 @@ pub(crate) fn delay(task: &Task, failures: u64) -> Duration {
     delay.saturating_mul(900 + jitter(&task.id)) / 1000
 }
 
-/// How long a task that is over had been RUNNING; zero when nobody heard that it was.
+/// How long a task that is over had been RUNNING; zero when no leader was told that it was.
 pub(crate) fn ran(task: &Task) -> Duration {
     task.running_at().map_or(Duration::ZERO, |at| task.observed_at().since(at))
 }

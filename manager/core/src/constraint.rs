@@ -1,4 +1,4 @@
-//! Placement constraints: `key == value` and `key != value` over what a node is; all of them must hold.
+//! Placement constraints: `key == value` and `key != value` over attributes of a node; all of them must hold.
 //!
 //! Keys and values compare without regard to case, as in Docker. A key that names nothing is satisfied by no node; a
 //! label a node does not have is an empty one.
@@ -40,7 +40,7 @@ enum Key {
     Arch,
     NodeLabel(String),
     EngineLabel(String),
-    /// Well formed and meaningless: satisfied by no node.
+    /// Well formed, but no attribute: satisfied by no node.
     Unknown,
 }
 
@@ -110,8 +110,8 @@ impl Key {
     }
 }
 
-/// The parsed constraints of a placement. What does not parse was refused at admission; should it be here all the
-/// same, no node satisfies it.
+/// The parsed constraints of a placement. One that does not parse is refused when the spec is validated; should it get
+/// here all the same, no node satisfies it.
 pub fn of_placement(placement: Option<&Placement>) -> Vec<Constraint> {
     let constraints = placement.map_or(&[][..], |p| &p.constraints);
     let impossible = Constraint { key: Key::Unknown, equal: true, value: String::new() };
@@ -123,7 +123,7 @@ pub(crate) fn are_satisfied(node: &Node, placement: Option<&Placement>) -> bool 
     of_placement(placement).iter().all(|constraint| constraint.matches(node))
 }
 
-/// Whether two names mean the same processor: the kernel and Go have different ones.
+/// Whether two names mean the same architecture: the kernel and Go name some differently.
 pub(crate) fn same_architecture(a: &str, b: &str) -> bool {
     fn canonical(name: &str) -> String {
         match name.to_ascii_lowercase().as_str() {

@@ -1,12 +1,12 @@
-//! The runs of jobs that have a schedule: each tick is decided on once, and a run whose tasks are over is closed.
+//! Runs of scheduled jobs: each tick of a schedule begins a run or is skipped, and a run whose tasks are over is closed.
 //!
 //! Owns `Service.job` of scheduled jobs, but for the runs people ask for ([`crate::job::run_now`]) and the start of a
 //! schedule ([`crate::job::changed`]).
 //!
-//! All that is decided on a job is one write of its service, which holds only if the service is as it was seen: so of
-//! two leaders that see the same tick one decides on it. `job.last_tick` says up to where everything is decided; it
-//! only grows, so a clock that goes back repeats nothing. Of several ticks that are due the newest is decided on and
-//! the others pass without a run, as does one that is older than `skep.starting-deadline`.
+//! Every decision about a job is one write of its service, on condition that the service has not changed: if two leaders
+//! see the same tick, only one of them begins the run. `job.last_tick` is the last tick decided on; it only grows, so a
+//! clock that goes back repeats nothing. Of several ticks that are due only the newest counts and the others are skipped,
+//! as is one that is older than `skep.starting-deadline`.
 
 use std::sync::Arc;
 
@@ -53,8 +53,8 @@ fn tend(view: &View, service: &Arc<Service>, schedule: &Schedule, now: Timestamp
     }
 }
 
-/// Closes the runs that are over. One that no node is fit for may still begin somewhere until its deadline has passed;
-/// then it has failed, for nothing came of it, and it must not stand in the way of the ticks to come.
+/// Closes the runs that are over. A run that no node is eligible for may still begin until its starting deadline; then it
+/// has failed, so that it does not block the ticks to come.
 fn close_finished(view: &View, service: &Service, job: &mut JobStatus, now: Timestamp, planner: &mut Planner<'_>) {
     let StartingDeadline(deadline) = policy::of(service.spec.as_ref().and_then(policy::labels));
     for run in job.runs.iter_mut().filter(|run| job::is_open(run)) {
@@ -69,13 +69,13 @@ fn close_finished(view: &View, service: &Service, job: &mut JobStatus, now: Time
     }
 }
 
-/// Begins the run of a tick, or lets the tick pass.
+/// Begins the run of a tick, or skips the tick.
 fn decide(service: &Service, job: &mut JobStatus, tick: Timestamp, now: Timestamp) {
     let labels = service.spec.as_ref().and_then(policy::labels);
     let StartingDeadline(deadline) = policy::of(labels);
     job.last_tick = tick.as_nanos();
     if now.since(tick) <= deadline {
-        // Where the runs before leave no room for one more, the tick has passed.
+        // Where the earlier runs allow no other, the tick is skipped.
         let _ = job::begin(job, policy::of(labels), tick, now);
     }
 }

@@ -1,4 +1,4 @@
-//! What is meant by what was left out: the swarm's defaults, and the values in force.
+//! Defaults for what a spec leaves out.
 //!
 //! Specs are stored as they were given; a default is looked up where it is needed, and filled in only for display.
 

@@ -1,10 +1,10 @@
-//! Taking tasks off nodes they may not stay on without taking more from a service than it can spare.
+//! Draining: moving tasks off nodes they may not stay on, without disrupting their service more than it tolerates.
 //!
 //! A task on a node that is down or gone is lost and replaced at once. Otherwise the service's update policy says how:
-//! one that starts first gets its replacement before the task stops, `parallelism` tasks at a time; one that stops first
-//! loses its tasks at once, as in Docker, unless the node is drained at a gradual pace.
+//! with start-first order the replacement runs before the task stops, `parallelism` tasks at a time; with stop-first all
+//! tasks stop at once, as in Docker, unless the node is drained at a gradual pace.
 //!
-//! Invariant: a task of a service that starts first goes on running until its replacement does, however long that takes.
+//! Invariant: with start-first order a task goes on running until its replacement does, however long that takes.
 
 use std::collections::BTreeMap;
 
@@ -30,15 +30,15 @@ pub(crate) fn add_slots_to_drain<'v>(
 ) {
     let config = service.spec.as_ref().and_then(|spec| spec.update).unwrap_or_else(defaults::update_config);
     let is_global = is_global(service);
-    // On the same node there is no room for the new one before the old one has stopped.
+    // On one and the same node the old task has to give back its resources first.
     let order = if is_global { UpdateOrder::StopFirst } else { config.order() };
-    // What is updated in this plan is from then on the update's, and no longer on its way from a node.
+    // A slot that this plan updates no longer counts as one that is being moved.
     let others = kept.iter().filter(|kept| !to_replace.contains_key(&kept.slot));
     let mut free = free_parallelism(&config, others.filter(|kept| is_moving(nodes, service, kept)).count());
     for kept in kept.iter().filter(|kept| kept.replacement.is_none()) {
         let Some(task) = kept.current.filter(|task| !task.is_terminal()) else { continue };
         let Some(reason) = nodes.eviction_reason(service, task) else { continue };
-        // Which nodes a global service is on is seen to apart from how it is updated there.
+        // A global service does not move tasks: the slots of its other nodes are removed instead (`crate::global`).
         let is_by_desired_slots = is_global && reason != EvictionReason::Resources;
         if is_by_desired_slots || to_replace.contains_key(&kept.slot) {
             continue;
@@ -62,8 +62,8 @@ fn is_moving(nodes: &Nodes<'_>, service: &Service, kept: &KeptSlot<'_, '_>) -> b
     current.cause() == TaskCause::Drain && current.state() < TaskState::Running
 }
 
-/// Whether it matters how many tasks leave at a time. One that does not run, or gets no replacement, takes nothing from
-/// the service by being early.
+/// Whether `parallelism` applies to this task. It does not to one that does not run, or gets no replacement: nothing is
+/// gained by letting it wait.
 fn is_paced(view: &View, order: UpdateOrder, reason: EvictionReason, task: &Task) -> bool {
     if reason.is_lost() || task.state() != TaskState::Running || restart::after_move(task).is_none() {
         return false;

@@ -1,7 +1,7 @@
-//! Whether a task may stay where it is. Pure question; what follows from the answer is the orchestrator's.
+//! Evictions: whether a task may stay on its node or has to move to another, and why. The orchestrator then replaces it.
 //!
-//! As in Docker a node that is paused keeps what it has, whatever became of its labels or resources. Of the tasks of an
-//! active node that has less than it had those keep their room that were made first.
+//! As in Docker a paused node keeps its tasks, whatever became of its labels or resources. When an active node has fewer
+//! resources than before, the newest of its tasks have to move.
 
 use std::{
     cell::RefCell,
@@ -14,28 +14,28 @@ use skep_store::View;
 
 use crate::{constraint, node_status, scheduler::resources::Free, task::TaskExt, update};
 
-/// Why a task may not stay on its node.
+/// Why a task is evicted: it may not stay on its node and a replacement is made for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EvictionReason {
     /// The node was removed.
     NodeGone,
-    /// The node is down: nobody can say whether the task still runs there, and nobody is waited for.
+    /// The node is down: whether the task still runs there is unknown, and it is not waited for.
     NodeDown,
     /// The node was drained.
     Drained,
     /// The node, or its labels or role, changed and the task's constraints do not hold any more.
     Constraints,
-    /// The node has less than its tasks reserve, and others were there before.
+    /// The node has less than its tasks reserve, and the older ones take precedence.
     Resources,
 }
 
 impl EvictionReason {
-    /// Whether nobody can say what becomes of the task, so that it is of no use where it is.
+    /// Whether the task's fate is unknown, so that it counts for nothing.
     pub(crate) fn is_lost(self) -> bool {
         matches!(self, Self::NodeGone | Self::NodeDown)
     }
 
-    /// Why its replacement is made.
+    /// The cause recorded on its replacement.
     pub(crate) fn cause(self) -> TaskCause {
         match self {
             Self::NodeGone => TaskCause::NodeGone,
@@ -47,10 +47,10 @@ impl EvictionReason {
     }
 }
 
-/// The nodes as one plan sees them.
+/// The nodes of one view, with what was worked out about them.
 pub struct Nodes<'v> {
     pub(crate) view: &'v View,
-    /// Of each node that was looked at the tasks (ids) that it has no room for any more.
+    /// By node: the tasks (ids) for which it has not enough resources any more.
     crowded_out: RefCell<BTreeMap<&'v str, BTreeSet<&'v str>>>,
 }
 
@@ -88,9 +88,9 @@ impl<'v> Nodes<'v> {
     }
 }
 
-/// The tasks of a node that it has no room for.
+/// The tasks of a node for which it has not enough resources.
 fn crowded_out<'v>(view: &'v View, node: &Node) -> BTreeSet<&'v str> {
-    // A node that has not said what it has yet has not become smaller.
+    // Its resources are not known yet.
     let Some(description) = &node.description else { return BTreeSet::new() };
     let mut free = Free::all(description.resources.as_ref());
     let mut tasks: Vec<&Arc<Task>> =

@@ -1,7 +1,7 @@
-//! Why a service, a task, a node or the swarm is as it is, in one paragraph; and for a service and a task how every node
-//! stands for one more of it.
+//! `explain`: why a service, a task, a node or the swarm is in the state it is in, in one paragraph; and for a service and
+//! a task how the scheduler ranks every node for one more task.
 //!
-//! Owns nothing and decides nothing: it says what the planners have written down, in their words.
+//! Decides nothing: it reports what the planners have recorded, in their words.
 
 mod job;
 mod node;
@@ -27,12 +27,12 @@ use crate::{
 
 pub use node::{node, swarm};
 
-/// What there is to say.
+/// The answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
     /// One paragraph.
     pub text: String,
-    /// How each node stands for one more task: the best first, those that cannot last. Only for what has tasks.
+    /// How the scheduler ranks each node for one more task: the best first, unsuitable ones last. Only for what has tasks.
     pub nodes: Vec<Verdict>,
 }
 
@@ -74,8 +74,7 @@ pub fn task(view: &View, task: &Task, now: Timestamp) -> Explanation {
 /// Spans of time that are named one by one.
 const NAMED_SPANS: usize = 3;
 
-/// Says of spans of time, oldest first, that nothing is known of them: each after the first and before the second, where
-/// there is one.
+/// A sentence that the history has gaps. `spans`: from, to; oldest first.
 pub fn unseen(spans: &[(Option<Timestamp>, Option<Timestamp>)]) -> Option<String> {
     if let [.., (_, Some(until))] = spans
         && spans.len() > NAMED_SPANS
@@ -100,7 +99,7 @@ fn moment(time: Timestamp) -> String {
     known.and_then(|known| known.round(Unit::Second)).map_or_else(|_| "some time".to_owned(), |known| known.to_string())
 }
 
-/// How much of a service there is.
+/// How many replicas or tasks of a service run.
 fn size(service: &Service, tasks: &[&Task]) -> String {
     let name = names::service(service);
     let running = tasks.iter().filter(|task| task.is_wanted() && task.state() == TaskState::Running).count();
@@ -115,7 +114,7 @@ fn size(service: &Service, tasks: &[&Task]) -> String {
     }
 }
 
-/// Where an update stands that is not over.
+/// The state of an update that is not over.
 fn update(service: &Service) -> Option<String> {
     let status = service.update_status.as_ref()?;
     let what = match status.state() {
@@ -128,7 +127,7 @@ fn update(service: &Service) -> Option<String> {
     Some(if status.message.is_empty() { format!("{what}.") } else { format!("{what}: {}.", status.message) })
 }
 
-/// Replicas that no task stands for.
+/// Replicas without a task.
 fn unfilled_slots(service: &Service, tasks: &[&Task]) -> Vec<String> {
     let Some(Mode::Replicated(mode)) = service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) else {
         return Vec::new();
@@ -150,7 +149,7 @@ fn unfilled_slots(service: &Service, tasks: &[&Task]) -> Vec<String> {
     sentences
 }
 
-/// What a task is doing that is not over yet, so that "is" may stand before it; `None` when there is nothing.
+/// What a task waits for, as the end of a sentence that begins with "is"; `None` when it waits for nothing.
 fn waits(view: &View, task: &Task, now: Timestamp) -> Option<String> {
     let node = names::node_by_id(view, &task.node_id);
     if !task.is_wanted() {
@@ -164,7 +163,7 @@ fn waits(view: &View, task: &Task, now: Timestamp) -> Option<String> {
         TaskState::Pending if status.err.is_empty() => "pending: the scheduler has not looked at it yet".to_owned(),
         TaskState::Pending => format!("pending: {}", status.err),
         TaskState::Running => return None,
-        // A replacement that came to nothing while the task before it runs on: it stays as it is.
+        // A replacement that failed for good while the task before it runs on: it stays as it is.
         _ if task.is_terminal() && restart::after_end(task, now).is_none() => {
             format!("given up by the restart policy, having ended: {}", end(task))
         }
@@ -190,12 +189,12 @@ fn waits(view: &View, task: &Task, now: Timestamp) -> Option<String> {
     })
 }
 
-/// Whole seconds, the last one begun counted.
+/// Seconds, rounded up.
 fn seconds(span: std::time::Duration) -> u128 {
     span.as_millis().div_ceil(1000)
 }
 
-/// What keeps a task back that could start: who was there before it has not stopped.
+/// Why a READY task does not start: an earlier task of its slot has not stopped yet.
 fn held(view: &View, task: &Task) -> String {
     let before = view
         .tasks_of_slot(&task.service_id, task.slot)
@@ -213,13 +212,13 @@ fn held(view: &View, task: &Task) -> String {
     }
 }
 
-/// What came before a task, when that is known.
+/// Which task this one replaced, when that is known.
 fn after(view: &View, task: &Task) -> String {
     let before = view.task(&task.replaces).filter(|before| before.is_terminal());
     before.map_or(String::new(), |before| format!(", its predecessor having ended: {}", end(before)))
 }
 
-/// What is the matter with a node, to be put behind its name.
+/// The node's state, where it is not ready, to be put behind its name.
 fn condition(view: &View, node_id: &str) -> &'static str {
     match view.node(node_id) {
         None => ", which is gone",

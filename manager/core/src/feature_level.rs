@@ -1,10 +1,10 @@
-//! When the cluster's feature level rises, once every manager has said that it knows the next one; and which level a node has
-//! to know to run a task as it is meant.
+//! When the cluster's feature level rises: once every manager has reported that its release supports the next one. And which
+//! level a node has to support to run a task.
 //!
-//! Owns `Cluster.feature_level` from the second entry of the log on. Whoever may have to read the log counts: nodes that are Raft
-//! members, were let in as such, or are to be managers. One of them that is away holds the level where it is until it comes
-//! back in a newer release or is a manager no more. It never sinks, so nobody below it may become a manager
-//! ([`crate::roles::check_join`]).
+//! Owns `Cluster.feature_level` from the second entry of the log on. Every node counts that may have to read the log: Raft
+//! members, nodes admitted as such, and nodes that are to be managers. One of them that is away holds the level down until
+//! it comes back with a newer release or is no manager any more. The level never falls, so a node that supports less cannot
+//! become a manager ([`crate::roles::check_join`]).
 
 use std::sync::Arc;
 
@@ -13,17 +13,18 @@ use skep_proto::v1::{Cluster, ContainerSpec, Node, NodeRole, ObjectKind, TaskSpe
 use skep_store::View;
 
 use crate::{
+    node_status,
     plan::{Planner, Write},
-    roles::{self, Member},
+    roles::member::Member,
 };
 
-/// The level that the node's release knows, as its agent has told it.
+/// The level that the node's release supports, as its agent has reported.
 pub fn of(node: &Node) -> u32 {
     node.description.as_ref().map_or(0, |description| description.feature_level)
 }
 
-/// The level a node has to know to run such a task: that of the newest of the fields it uses. A node below it would leave out
-/// what it does not know of, and say nothing.
+/// The level a node has to support to run such a task: that of the newest field it uses. A node below it would silently
+/// ignore that field.
 pub(crate) fn of_task(spec: &TaskSpec) -> u32 {
     // All fields by name: one that is new has to name its level.
     let TaskSpec { container, resources: _, restart: _, placement: _, network: _, log_driver: _, force_update: _ } =
@@ -60,12 +61,12 @@ fn of_container(spec: &ContainerSpec) -> u32 {
     0
 }
 
-/// Whether a node knows everything that a task of this level asks.
+/// Whether a node supports everything that a task of this level uses.
 pub(crate) fn is_known_to(node: &Node, level: u32) -> bool {
     of(node) >= level
 }
 
-/// The level the cluster rises to now, if it does. `members`: as Raft has them.
+/// The level the cluster rises to now, if it does. `members`: the Raft members.
 pub fn next(view: &View, members: &[Member]) -> Option<u32> {
     let is_known = |member: &Member| view.node(&member.node_id).is_some();
     if members.is_empty() || !members.iter().all(is_known) {
@@ -75,7 +76,7 @@ pub fn next(view: &View, members: &[Member]) -> Option<u32> {
     Some(known).filter(|known| *known > view.feature_level())
 }
 
-/// Writes the level down, while the managers are as they were seen. Says which it is.
+/// Plans the rise, on condition that no manager changes meanwhile, and returns the new level.
 pub(crate) fn plan(view: &View, members: &[Member], planner: &mut Planner<'_>) -> Option<u32> {
     let (cluster, level) = (view.cluster()?, next(view, members)?);
     let raised = Cluster { feature_level: level, ..Cluster::clone(cluster) };
@@ -87,7 +88,9 @@ pub(crate) fn plan(view: &View, members: &[Member], planner: &mut Planner<'_>) -
 fn managers<'a>(view: &'a View, members: &'a [Member]) -> impl Iterator<Item = &'a Arc<Node>> {
     let is_member = |node: &Node| members.iter().any(|member| member.node_id == node.id);
     let is_manager = |node: &Node| {
-        node.manager.is_some() || roles::desired_role(node) == NodeRole::Manager || node.role() == NodeRole::Manager
+        node.manager.is_some()
+            || node_status::desired_role(node) == NodeRole::Manager
+            || node.role() == NodeRole::Manager
     };
     view.nodes().filter(move |node| is_manager(node) || is_member(node))
 }

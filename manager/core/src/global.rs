@@ -1,7 +1,7 @@
-//! Global services: one task on every node that is fit for it.
+//! Global services: one task on every eligible node.
 //!
-//! The task of a node never moves: when the node is no longer fit, its tasks go, history and all, so that a node that
-//! comes back starts afresh.
+//! A task never moves to another node: when its node is no longer eligible, the slot is removed with its history, so that
+//! a node that comes back starts afresh.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::{
     slot::{Slot, tasks::SlotTasks},
 };
 
-/// The nodes of a service.
+/// One slot for every node that is eligible for the service.
 pub(crate) fn desired_slots<'v>(
     view: &'v View,
     service: &Service,
@@ -38,7 +38,7 @@ pub(crate) fn desired_slots<'v>(
     desired
 }
 
-/// What a service asks of a node.
+/// What makes a node eligible for a service: constraints and platform.
 pub(crate) struct Fitness<'a> {
     feature_level: u32,
     constraints: Vec<Constraint>,

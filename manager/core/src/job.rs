@@ -1,13 +1,13 @@
-//! Jobs: services whose tasks run to completion. A run is one time through; its tasks carry its iteration.
+//! Jobs: services whose tasks run to completion. A run is one execution of the job; its tasks carry its iteration number.
 //!
-//! Owns `Service.job`, with [`crate::cron`], which begins the runs of a schedule and closes all runs of scheduled jobs;
-//! what the tasks of a run are is in [`tasks`].
+//! Owns `Service.job`, together with [`crate::cron`], which begins the runs of a schedule and closes all runs of scheduled
+//! jobs; the tasks of a run are planned in [`tasks`].
 //!
-//! A job without a schedule has one run, begun by its creation and anew by every change a user makes, as in Docker. It
-//! stays open: on a node that joins later a global job runs as well. A scheduled job runs at its ticks and when
-//! somebody asks, not when it is made or changed, and its runs are listed in `job.runs`.
+//! A job without a schedule has one run, begun when it is created and again by every update, as in Docker. That run stays
+//! open: a global job also runs on a node that joins later. A scheduled job runs at its ticks and on request, not when it
+//! is created or updated; its runs are listed in `job.runs`.
 //!
-//! Invariants: iterations only grow; of an iteration that is not kept ([`runs`]) no task goes on; an unfinished run is
+//! Invariants: iterations only grow; tasks of an iteration that is not kept ([`runs`]) are shut down; an unfinished run is
 //! never dropped from the list.
 
 pub(crate) mod tasks;
@@ -20,24 +20,24 @@ use crate::{
     policy::{self, Concurrency},
 };
 
-/// Unfinished runs a job may have: where runs take longer than their period, they would pile up without end.
+/// Most unfinished runs of a job: runs that take longer than their period would pile up without end.
 const MAX_OPEN_RUNS: usize = 32;
 
-/// Why a job does not begin a run although it was asked to.
+/// Why a run is not begun on request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotNow {
-    /// It is a service that runs on.
+    /// The service is no job.
     #[error("only a replicated job or a global job can be run")]
     NotAJob,
-    /// The one before is not over, and runs must not overlap.
+    /// The run before is not over, and runs must not overlap.
     #[error("the run before is not over and skep.concurrency is forbid")]
     StillRunning,
-    /// Too many are not over.
+    /// Too many runs are not over.
     #[error("{MAX_OPEN_RUNS} runs of this job are not over yet")]
     TooMany,
 }
 
-/// The job of a service that was made or whose spec was changed; changes nothing about other services.
+/// Updates `Service.job` after the service was created or its spec changed; does nothing unless the service is a job.
 pub fn changed(service: &mut Service, now: Timestamp) {
     let Some(spec) = service.spec.as_ref().filter(|spec| is_job(spec)) else { return };
     if !policy::is_scheduled(spec) {
@@ -50,16 +50,16 @@ pub fn changed(service: &mut Service, now: Timestamp) {
     let had_schedule = service.previous_spec.as_ref().is_some_and(policy::is_scheduled);
     let job = service.job.get_or_insert_default();
     if rescheduled {
-        // Moments before the schedule was given are none of its ticks, nor is what a clock that was ahead has decided on.
+        // Ticks before the schedule was set do not count, nor do those a clock that was ahead has decided on already.
         job.last_tick = job.last_tick.max(now.as_nanos());
     }
     if !had_schedule && job.iteration > 0 {
-        // The run from before it had a schedule comes to its end like any other.
+        // The run begun before the job had a schedule goes on to its end like any other.
         job.runs = vec![JobRun { iteration: job.iteration, started_at: job.last_execution, ..JobRun::default() }];
     }
 }
 
-/// Begins a run because somebody asked for it.
+/// Begins a run on request.
 ///
 /// # Errors
 /// When the service is no job, or its settings allow no run now.
@@ -105,7 +105,7 @@ pub(crate) fn begin(
 
 /// Ends a run.
 pub(crate) fn close(run: &mut JobRun, outcome: JobOutcome, now: Timestamp) {
-    // Zero would mean that it goes on.
+    // Zero means unfinished.
     run.finished_at = now.as_nanos().max(1);
     run.set_outcome(outcome);
 }
@@ -115,7 +115,7 @@ pub(crate) fn is_open(run: &JobRun) -> bool {
     run.finished_at == 0
 }
 
-/// Drops the oldest finished runs beyond so many that completed and so many that did not.
+/// Drops the oldest finished runs, but for so many that completed and so many that failed.
 pub(crate) fn forget_runs(job: &mut JobStatus, mut completed: usize, mut failed: usize) {
     let mut kept: Vec<JobRun> = std::mem::take(&mut job.runs);
     kept.reverse();

@@ -1,7 +1,7 @@
-//! What a change means, in words for a person: the entries of the journal.
+//! Journal (audit log): describes changes of the state in words for people.
 //!
-//! Owns nothing and decides nothing. Invariants: the words come from the change alone (the state only lends names); no
-//! value that may be a secret gets into them (an environment has "changed", never how); each is of bounded length.
+//! Decides nothing. Invariants: a text follows from the change alone (the state only supplies names); no value that may be a
+//! secret gets into it (an environment has "changed", never how); its length is bounded.
 
 mod node;
 mod service;
@@ -15,7 +15,7 @@ use crate::names;
 /// Longest text of an entry, in bytes.
 pub const MAX_TEXT: usize = 512;
 
-/// What a person would want to know of an event, in the order it happened. `view` is at least as new.
+/// The entries for an event, in the order its changes happened. `view` is at least as new.
 pub fn entries(view: &View, event: &WatchEvent) -> Vec<JournalEntry> {
     let entry = |(about, text)| JournalEntry {
         at: event.at.as_nanos(),
@@ -26,19 +26,19 @@ pub fn entries(view: &View, event: &WatchEvent) -> Vec<JournalEntry> {
     event.changes.iter().flat_map(|change| told(view, change)).map(entry).collect()
 }
 
-/// How an object stands whose last change nobody saw; `None` when that says nothing.
-pub fn standing(view: &View, object: &AnyObject) -> Option<JournalEntry> {
+/// An entry for the present state of an object whose last change this journal missed; `None` where that says nothing.
+pub fn current_state(view: &View, object: &AnyObject) -> Option<JournalEntry> {
     let text = match object {
-        AnyObject::Task(task) => task::standing(view, task),
-        AnyObject::Service(service) => service::standing(service),
-        AnyObject::Node(node) => node::standing(node),
+        AnyObject::Task(task) => task::current_state(view, task),
+        AnyObject::Service(service) => service::current_state(service),
+        AnyObject::Node(node) => node::current_state(node),
         AnyObject::Cluster(_) | AnyObject::Revision(_) => return None,
     };
     let at = object.meta().map_or(0, |meta| meta.updated_at);
     Some(JournalEntry { at, version: object.version(), ..entry(About::of(object), text) })
 }
 
-/// Whom an entry concerns.
+/// Which objects an entry is about.
 #[derive(Debug, Clone, Default)]
 struct About {
     service_id: String,
@@ -76,14 +76,14 @@ fn told(view: &View, change: &Change) -> Vec<(About, String)> {
         Change::Update { old: AnyObject::Task(old), new: AnyObject::Task(new) } => task::changed(view, old, new),
         Change::Create(AnyObject::Service(service)) => vec![service::created(service)],
         Change::Update { old: AnyObject::Service(old), new: AnyObject::Service(new) } => service::changed(old, new),
-        // Nobody can look up what it was called any more.
+        // Its name cannot be looked up any more.
         Change::Remove(AnyObject::Service(service)) => vec![format!("removed ({})", names::service(service))],
         Change::Create(AnyObject::Node(node)) => vec![node::joined(node)],
         Change::Update { old: AnyObject::Node(old), new: AnyObject::Node(new) } => node::changed(old, new),
         Change::Remove(AnyObject::Node(node)) => vec![format!("removed from the swarm ({})", names::node(node))],
         Change::Create(AnyObject::Cluster(_)) => vec!["the swarm was made".to_owned()],
         Change::Update { old: AnyObject::Cluster(old), new: AnyObject::Cluster(new) } => cluster_changed(old, new),
-        // The change of the service that made it says its number; that it, or a finished task, is forgotten is housekeeping.
+        // The change of the service names the revision; removal of revisions and finished tasks is housekeeping.
         Change::Create(AnyObject::Revision(_)) | Change::Remove(_) | Change::Update { .. } => Vec::new(),
     };
     let about = About::of(change.object());
@@ -118,7 +118,7 @@ fn cluster_changed(old: &Cluster, new: &Cluster) -> Vec<String> {
     texts
 }
 
-/// What became of labels, each in a few words.
+/// How labels changed, each in a few words.
 fn labels(
     old: &std::collections::BTreeMap<String, String>,
     new: &std::collections::BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! Every decision of the swarm, as pure functions: a state (and a time) in, a plan out.
+//! Every decision of the swarm, as pure functions from a view of the state and a time to a plan.
 //!
 //! | Module | Decides |
 //! |---|---|
@@ -8,18 +8,19 @@
 //! | [`job`], [`cron`], [`schedule`] | the runs of a job: which there are, what their tasks are, and when the next begins |
 //! | [`allocator`] | what a new task needs before it can be scheduled: NEW → PENDING |
 //! | [`scheduler`] | which node a task is assigned to: PENDING → ASSIGNED |
-//! | [`reaper`] | which tasks are forgotten, and which are given up for lost |
-//! | [`status`] | which of the agents' reports are taken in |
+//! | [`reaper`] | which ended tasks and old revisions are removed, and which lost tasks are orphaned |
+//! | [`status`] | which status reports of the agents are accepted |
 //! | [`liveness`] | which nodes are ready, and which are down: heartbeats |
-//! | [`reconcile`] | when each of these looks, and at how much |
-//! | [`assign`] | what a node is told |
-//! | [`feature_level`] | what may be in the log, by what every manager knows |
-//! | [`roles`] | who is a manager, and which nodes may go |
-//! | [`supervision`] | what a node does next to be what the swarm wants: certificates, and its manager's life |
-//! | [`explain`], [`what_if`] | why something waits, and what would happen if something changed |
-//! | [`journal`] | what a change means in words ([`names`]: what things are called) |
-//! | [`revision`] | what a service is called at each state of its spec, and how far it can go back |
-//! | [`validate_spec`], [`update`], [`defaults`], [`made_up_name`] | what a user may ask for, and what is meant by what was left out |
+//! | [`reconcile`] | when each planner runs, and for which services |
+//! | [`assign`] | the assignments a node is sent |
+//! | [`feature_level`] | what may be in the log, by what every manager supports |
+//! | [`roles`] | promotion, demotion, removal of nodes |
+//! | [`supervision`] | a node's own steps to its role: certificates, starting and stopping its manager |
+//! | [`explain`], [`what_if`] | why something is in its state, and what a change would do |
+//! | [`journal`], [`names`] | the audit log: changes in words |
+//! | [`revision`] | revisions of a service, and which are kept |
+//! | [`validate_spec`], [`policy`], [`update`], [`defaults`], [`made_up_name`] | what a user may ask for, what an update makes of a service, and defaults |
+//! | [`slot`], [`task`], [`mode`], [`node_status`], [`constraint`] | what the others have in common |
 //!
 //! Invariants of every planner: no clock, no randomness, no I/O; planning again on the state its plan leads to gives
 //! an empty plan; whatever a later plan needs to know is in the state.
@@ -37,10 +38,10 @@
 //! - `Service.*`: users, through the control service and [`update`]; `Service.job`: [`job`], and [`cron`] where there is a schedule
 //! - `Service.update_status`: a user's change clears it or begins a rollback ([`update`]); from there on [`rollout`], which
 //!   also takes the spec back when an update fails that is to be rolled back
-//! - `Service.rebalance_requested_at`: set by users, taken back by [`rebalance`]
+//! - `Service.rebalance_requested_at`: set by users, cleared by [`rebalance`]
 //! - `ServiceRevision`: made with the change that begins it ([`revision`]); removed by [`reaper`]
 //! - `Task`, the object: made by [`orchestrator`]; removed by [`reaper`]
-//! - `Task.desired_state`, `Task.restart`: [`orchestrator`]
+//! - `Task.desired_state`, `Task.restart`: [`orchestrator`] (`slot_planner`)
 //! - `Task.node_id`: [`scheduler`], once; of a global service's task [`orchestrator`], when it makes it
 //! - `Task.generic_resources`: [`scheduler`], once, when it assigns the task or confirms where it is
 //! - `Task.status` while NEW: [`allocator`]; while PENDING: [`scheduler`]; from ASSIGNED on: [`status`], that is the

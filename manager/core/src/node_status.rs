@@ -1,6 +1,6 @@
 //! What the state says of a node. [`crate::liveness`] decides whether it is down.
 
-use skep_proto::v1::{Availability, Node, NodeState};
+use skep_proto::v1::{Availability, Node, NodeRole, NodeState};
 use skep_store::View;
 
 /// Whether a node is down or was removed: nobody can say what became of the tasks on it, and none of them is waited for.
@@ -23,4 +23,9 @@ pub(crate) fn availability(node: &Node) -> Availability {
 /// Whether new tasks may go to a node at all.
 pub(crate) fn takes_new_tasks(node: &Node) -> bool {
     state(node) == NodeState::Ready && availability(node) == Availability::Active
+}
+
+/// The role its spec asks for; its present one is `Node.role`.
+pub(crate) fn desired_role(node: &Node) -> NodeRole {
+    node.spec.as_ref().map_or(NodeRole::Worker, |spec| spec.desired_role())
 }

@@ -1,4 +1,4 @@
-//! What a planner hands to its loop: transactions to propose, and when to look again without being asked.
+//! What a planner returns to its loop: transactions to propose, and when to plan again even if nothing changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,18 +12,17 @@ use skep_proto::{
 };
 use skep_store::{TxBuilder, View};
 
-/// What is to be done now, but for what has to wait until a change of its service is written. Propose the transactions
-/// in order; they do not depend on one another's outcome, so they may be pipelined, and a conflict in one, or in an action of
-/// an independent one, only means: plan again.
+/// Transactions to propose in order. They do not depend on one another's outcome, so they may be pipelined; a conflict in
+/// one, or in an action of an independent one, only means: plan again. What depends on a change of its service is left to
+/// the next plan.
 ///
-/// A planner must see what became of all it proposed before it plans again ([`crate::reconcile::Loop`] sees to that). And
-/// it plans only for the leadership it proposes under.
+/// A planner must know the outcome of all it proposed before it plans again ([`crate::reconcile::Loop`] ensures that), and
+/// a plan is proposed only in the leader's term it was made in.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
     /// Each within the bounds of one log entry.
     pub transactions: Vec<Transaction>,
-    /// When planning again gives something to do even if nothing else happens: for each service (id) that was planned
-    /// for and wants to be looked at again.
+    /// Deadlines: when planning a service (id) again gives something to do even if nothing changes.
     pub due: BTreeMap<String, Timestamp>,
 }
 
@@ -33,7 +32,7 @@ impl Plan {
         self.transactions.is_empty()
     }
 
-    /// When planning again for some service gives something to do.
+    /// The first of these deadlines.
     pub fn wake_at(&self) -> Option<Timestamp> {
         self.due.values().min().copied()
     }
@@ -54,10 +53,10 @@ pub(crate) enum Write {
 pub(crate) struct Planner<'a> {
     view: &'a View,
     now: Timestamp,
-    /// The service that is planned for.
+    /// The service being planned.
     about: String,
     open: TxBuilder<'a>,
-    /// Whether each step stands for itself.
+    /// Whether the steps of a transaction succeed or fail one by one.
     independent: bool,
     actions: usize,
     bytes: usize,
@@ -68,7 +67,7 @@ pub(crate) struct Planner<'a> {
     plan: Plan,
 }
 
-/// What an action costs in a transaction beside itself, and what it expects: tags and lengths.
+/// Encoding overhead of an action and its expected version in a transaction: tags and lengths.
 const ACTION_OVERHEAD: usize = 32;
 
 impl<'a> Planner<'a> {
@@ -88,7 +87,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// For steps of one change each: that one is refused says nothing of the others, also where they share a transaction.
+    /// For steps of one change each that succeed or fail one by one, also where they share a transaction.
     pub(crate) fn of_independent_steps(view: &'a View, now: Timestamp) -> Self {
         let mut planner = Self { independent: true, ..Self::new(view, now) };
         planner.open.independent();
@@ -101,13 +100,13 @@ impl<'a> Planner<'a> {
         self.guarded_step(None, writes);
     }
 
-    /// The same, and only while the service is as it was seen: a task must not be made for a service that was removed
-    /// or scaled meanwhile.
+    /// Like [`Self::step`], on condition that the service has not changed: no task must be made for a service that was
+    /// removed or scaled meanwhile.
     pub(crate) fn step_for(&mut self, service: &Service, writes: impl IntoIterator<Item = Write>) {
         self.guarded_step(Some(service), writes);
     }
 
-    /// The same, and only while these objects are as they were seen.
+    /// Like [`Self::step`], on condition that these objects have not changed.
     pub(crate) fn step_while<'o>(
         &mut self,
         seen: impl IntoIterator<Item = (ObjectKind, &'o str)>,
@@ -121,9 +120,8 @@ impl<'a> Planner<'a> {
         self.close();
     }
 
-    /// A changed service. What is planned for it from here on is planned for what it becomes, and holds only together
-    /// with the change: it goes into the same transaction. What that has no room for is left out; the change itself is
-    /// the reason to plan again.
+    /// Changes the service. What is planned for it from here on depends on the change and goes into the same transaction;
+    /// what does not fit into it is left out, for the change leads to another plan anyway.
     pub(crate) fn change_service(&mut self, service: Service) {
         let id = service.id.clone();
         self.step([Write::UpdateService(Box::new(service))]);
@@ -158,7 +156,7 @@ impl<'a> Planner<'a> {
         self.open.push(write);
     }
 
-    /// Begins another transaction when the open one cannot take so much more.
+    /// Begins another transaction when the open one has not enough space left.
     fn make_room(&mut self, actions: usize, bytes: usize) {
         let bytes = bytes + (actions + 1) * ACTION_OVERHEAD;
         if self.actions + actions > limits::MAX_TRANSACTION_ACTIONS
@@ -186,12 +184,12 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// From here on the plan is about this service.
+    /// The service planned from here on.
     pub(crate) fn about(&mut self, service_id: &str) {
         service_id.clone_into(&mut self.about);
     }
 
-    /// Something becomes due for that service at `at`.
+    /// Plan that service again at `at`.
     pub(crate) fn wake_at(&mut self, at: Timestamp) {
         let due = self.plan.due.entry(self.about.clone()).or_insert(at);
         *due = at.min(*due);

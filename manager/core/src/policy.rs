@@ -46,20 +46,20 @@ pub trait Policy: Sized {
 pub enum Subject {
     /// All.
     Services,
-    /// Those that run to completion.
+    /// Jobs.
     Jobs,
     /// Jobs that have a schedule.
     ScheduledJobs,
 }
 
-/// What happens at a tick while a run of before is not over.
+/// What happens at a tick while an earlier run is not over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Concurrency {
     /// The runs go on side by side.
     Allow,
-    /// The tick passes without a run.
+    /// The tick is skipped.
     Forbid,
-    /// The run of before is ended.
+    /// The earlier run is ended.
     Replace,
 }
 
@@ -67,27 +67,27 @@ pub enum Concurrency {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StartingDeadline(pub Duration);
 
-/// Runs that completed and are remembered, with their tasks.
+/// How many completed runs are kept, with their tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryComplete(pub usize);
 
-/// Runs that failed or were replaced and are remembered, with their tasks.
+/// How many failed or replaced runs are kept, with their tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryFailed(pub usize);
 
-/// Where the schedule's wall clock hangs: a name of the IANA's database.
+/// The schedule's time zone: a name of the IANA's database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timezone(pub String);
 
-/// Whether a task that keeps failing is restarted after longer and longer waits.
+/// Whether a task that keeps failing is restarted with exponential backoff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestartBackoff(pub bool);
 
-/// Whether running tasks are moved to spread a service evenly.
+/// Whether running tasks are moved to spread a service evenly ([`crate::rebalance`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rebalance(pub bool);
 
-/// Most runs a history can be set to: they, and their tasks, are in the memory of every manager.
+/// Largest history limit: the runs and their tasks are in the memory of every manager.
 const MAX_HISTORY: usize = 100;
 
 /// Longest starting deadline. A tick older than this says nothing about today.
@@ -149,7 +149,7 @@ impl Policy for StartingDeadline {
     const EXPECTED: &'static str = "a duration from 1s to 168h";
     const SUBJECT: Subject = Subject::ScheduledJobs;
 
-    /// Time for a swarm to lose its leader, or all of its managers for a moment.
+    /// Long enough for a change of leader, or a short outage of all managers.
     fn unset() -> Self {
         Self(Duration::from_secs(60))
     }
@@ -215,7 +215,7 @@ impl Policy for Rebalance {
     }
 }
 
-/// A line of the table: a setting as admission sees it.
+/// A line of the table: how a setting is validated.
 struct Line {
     label: &'static str,
     expected: &'static str,
@@ -267,10 +267,10 @@ enum Fault {
     NoSchedule,
 }
 
-/// Whether the settings among a service's labels can be asked for.
+/// Validates the settings among a service's labels.
 ///
 /// # Errors
-/// For the first one that cannot.
+/// For the first one that is invalid.
 pub fn check(spec: &ServiceSpec) -> Result<(), InvalidPolicy> {
     let labels = labels(spec);
     for (label, value) in labels.into_iter().flatten().filter(|(label, _)| label.starts_with(PREFIX)) {
@@ -294,7 +294,7 @@ fn fault(spec: &ServiceSpec, label: &str, value: &str) -> Option<Fault> {
     }
 }
 
-/// Whether what a spec asks for begins at the moments of a schedule.
+/// Whether a spec is that of a job with a schedule.
 pub fn is_scheduled(spec: &ServiceSpec) -> bool {
     mode::is_job(spec) && labels(spec).is_some_and(|labels| labels.contains_key(SCHEDULE))
 }

@@ -1,12 +1,12 @@
 //! Spreading the tasks of a service anew when nodes came (back) after it was placed.
 //!
-//! Only on request: for good by the label of [`Rebalance`], or once by `Service.rebalance_requested_at`, which is taken
-//! back here when nothing is left to do. One task at a time, started first at its new node: one that would stand better
-//! elsewhere by the order in which the scheduler places tasks, over all levels of the service's preferences
-//! ([`rebalancer`]).
+//! Only on request: always with the label of [`Rebalance`], or once by `Service.rebalance_requested_at`, which is cleared
+//! here when nothing is left to do. One task at a time is moved, start-first: one for which the scheduler would now choose
+//! a node where the service has fewer tasks ([`crate::scheduler::rebalancer`]).
 //!
-//! Invariants: a move leaves the spread of the service better than it was, so that no task goes back and forth; never
-//! while a task of the service is missing or an update is under way, nor within [`COOL_DOWN`] of the move before, as long as a task that was moved is on record.
+//! Invariants: every move makes the spread more even, so that no task goes back and forth; no move while a task of the
+//! service is missing or an update is under way, nor within [`COOL_DOWN`] of the move before, as far as tasks that were
+//! moved are still on record.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ use crate::{
 /// Time between two moves of a service.
 pub const COOL_DOWN: Duration = Duration::from_secs(30);
 
-/// Most moves a list names.
+/// Most moves that are listed.
 pub const MAX_MOVES: usize = 500;
 
 /// A task that would run better elsewhere.
@@ -42,20 +42,20 @@ pub struct Move {
     pub to_node: String,
 }
 
-/// What is to be done about the spread of a service.
+/// What rebalancing a service takes now.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing, or nothing now.
+    /// No move, or none now.
     Stay,
-    /// Nothing any more: the request is met.
+    /// No move any more: the request is met.
     Met,
-    /// Something, but not before this.
+    /// A move, but not before this.
     NotBefore(Timestamp),
-    /// The task of this slot is to be moved.
+    /// The task of this slot is moved.
     Move(u64),
 }
 
-/// All moves there would be, one after the other, if nothing else happened; at most [`MAX_MOVES`].
+/// Dry run: all moves, one after the other, if nothing else happened; at most [`MAX_MOVES`].
 pub fn moves(view: &View, service: &Service, now: Timestamp) -> Vec<Move> {
     let mut view = view.clone();
     let mut rebalancer = Rebalancer::default();
@@ -70,8 +70,8 @@ pub fn moves(view: &View, service: &Service, now: Timestamp) -> Vec<Move> {
     moves
 }
 
-/// What to do for a service that is not being updated and has all its slots. `stopping`: tasks that the same plan tells
-/// to stop.
+/// Whether to move a task of a service that is not being updated and misses no slot. `stopping`: tasks that the same plan
+/// shuts down.
 pub(crate) fn verdict<'a>(
     nodes: &Nodes<'_>,
     service: &Service,
@@ -118,7 +118,7 @@ fn next_move(rebalancer: &mut Rebalancer, view: &View, service: &Service, now: T
     if !matches!(service.spec.as_ref()?.mode, Some(Mode::Replicated(_))) {
         return None;
     }
-    // One that the policy wants to run once at most is not to be moved for beauty's sake.
+    // A task that the restart policy wants to run once at most is not stopped for a better spread.
     let may_move = |task: &&Arc<Task>| {
         task.is_wanted() && task.state() == TaskState::Running && restart::after_move(task).is_some()
     };

@@ -1,4 +1,4 @@
-//! Replicated services: so many slots, numbered from 1, each with one task.
+//! Replicated services: `replicas` slots, numbered from 1, each with one task.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -10,7 +10,7 @@ use crate::{
     task::TaskExt,
 };
 
-/// The slots of a service with so many `replicas`.
+/// Which slots a service with so many `replicas` keeps, misses, and has too many.
 pub(crate) fn desired_slots<'v>(slots: &BTreeMap<Slot<'v>, SlotTasks<'v>>, replicas: u64) -> DesiredSlots<'v> {
     let wanted = usize::try_from(replicas).unwrap_or(usize::MAX);
     let mut kept = by_worth(slots);
@@ -20,9 +20,9 @@ pub(crate) fn desired_slots<'v>(slots: &BTreeMap<Slot<'v>, SlotTasks<'v>>, repli
     DesiredSlots { kept, missing, surplus }
 }
 
-/// The slots in use, the ones to keep longest first: those that run before those that do not, then those whose node
-/// has fewest of the service's tasks before them, then the lower numbers. So taking from the end takes first what does
-/// not run, then from the nodes with most, and leaves the spread even.
+/// The slots in use, in the order in which they are kept when the service is scaled down: running ones first; then the
+/// first of each node, the second of each node, and so on; then by number. Removing from the end removes what does not
+/// run, then takes from the nodes with most tasks, and leaves the spread even.
 fn by_worth<'a>(slots: &BTreeMap<Slot<'a>, SlotTasks<'a>>) -> Vec<Slot<'a>> {
     let mut slots: Vec<(Reverse<bool>, Slot<'a>, &str)> = slots
         .iter()

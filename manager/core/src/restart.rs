@@ -1,15 +1,15 @@
 //! Whether a task that ended gets a replacement, and when that may start.
 //!
-//! Owns `Task.restart`: written when a task is made, from its predecessor's, so that counts survive any change of
-//! leader and do not depend on how much history is kept. Only ends count. A task that has to leave its node is moved
-//! uncounted and without delay: the delay is there for programs that crash, and a drained or dead node says nothing
-//! about the program. What is counted, is counted for one version of the spec.
+//! Owns `Task.restart`: written when a task is made, from its predecessor's, so that the counts survive a change of leader
+//! and do not depend on how much history is kept. Only tasks that ended count. A task that has to leave its node is moved
+//! without delay and does not count: the delay is there for programs that crash, and a drained or dead node says nothing
+//! about the program. The counts begin again with every revision.
 //!
-//! The attempts are counted as Docker counts them: all of them, or where the policy has a window those within it,
-//! looked at from the moment the task ended. The time by which a backoff makes a delay longer than the policy asks for
-//! does not age them, or a program that always crashes would be tried for ever.
+//! Attempts are counted as in Docker: all of them, or where the policy has a window those within it, counted back from when
+//! the task ended. Time that the backoff adds to the policy's delay does not age them, or a program that always crashes
+//! would be restarted for ever.
 //!
-//! Invariant: whether a task that is over gets a replacement follows from the task alone, and not from when one asks.
+//! Invariant: whether a task that is over gets a replacement follows from the task alone, and not from when it is asked.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ use skep_proto::v1::{NodeFailure, RestartCondition, RestartCount, RestartPolicy,
 
 use crate::{backoff, defaults, task::TaskExt};
 
-/// Failures a slot remembers.
+/// Failures remembered per slot.
 const MAX_FAILURES: usize = 32;
 
-/// Restarts within a window that are remembered one by one. Beyond these, those that follow each other within a window's
-/// share of as many are remembered as one.
+/// Restarts within a window that are remembered one by one. Beyond these, restarts that follow each other within this
+/// fraction of the window are remembered as one.
 const MAX_RESTARTS: usize = 32;
 
 /// The replacement of a task that ended: its restart state, or `None` when the policy wants no replacement.
@@ -77,8 +77,8 @@ fn note_restart(restarts: &mut Vec<RestartCount>, now: Timestamp, window: Durati
     }
 }
 
-/// What the scheduler avoids a node for: where and when the slot's tasks failed lately. A program that ended by itself has
-/// not failed anywhere in particular.
+/// Records where and when the slot's tasks failed lately, so that the scheduler avoids the node. A program that completed
+/// does not count against its node.
 fn note_failure(failures: &mut Vec<NodeFailure>, task: &Task, now: Timestamp) {
     failures.retain(|failure| now.since(Timestamp(failure.at)) < limits::NODE_FAILURE_WINDOW);
     if matches!(task.state(), TaskState::Failed | TaskState::Rejected) {
@@ -89,7 +89,7 @@ fn note_failure(failures: &mut Vec<NodeFailure>, task: &Task, now: Timestamp) {
 }
 
 /// The replacement of a task that has to leave its node: its restart state, or `None` when the policy wants every task
-/// to run once at most. One that was still waiting for its start goes on waiting.
+/// to run once at most. The replacement of a task that waited in a delay waits for the rest of it.
 pub fn after_move(task: &Task) -> Option<RestartState> {
     (condition(policy(task)) != RestartCondition::None).then(|| task.restart.clone().unwrap_or_default())
 }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_condition_decides_which_ends_have_a_successor() {
+    fn the_condition_decides_which_ends_have_a_replacement() {
         use {RestartCondition as C, TaskState as S};
         for (condition, state, expected) in [
             (C::Any, S::Complete, true),

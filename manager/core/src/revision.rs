@@ -1,8 +1,8 @@
-//! Which revisions of a service there are, what number each gets, and which are kept.
+//! Which revisions of a service there are, what number each gets, and which are kept. A revision pins the image of its
+//! tasks: its spec names the image by digest, as the client resolved it.
 //!
 //! Owns `ServiceRevision`, the object: made in the transaction of the change that begins it, removed by the reaper.
-//! Invariants: a number is never given twice; what a task is made from, and what the service may be taken back to without
-//! being told a number, is kept.
+//! Invariants: a number is never used twice; the revisions of all tasks, the current one and the one before it are kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,13 +12,13 @@ use skep_store::{TxBuilder, View};
 
 use crate::task::TaskExt as _;
 
-/// Revisions of a service that are kept although nothing names them: so far one can go back.
+/// How many of the newest revisions are kept in any case: so far back a rollback can go.
 pub const KEPT: usize = 10;
 
 /// The feature level that revisions need.
 const LEVEL: u32 = 1;
 
-/// Revisions listed at most. There are more only where as many tasks have not been updated for as long.
+/// Most revisions listed. There are more only where tasks of that many old revisions still exist.
 const MAX_LISTED: usize = 100;
 
 /// A revision as it is listed.
@@ -39,8 +39,8 @@ pub(crate) fn are_kept(view: &View) -> bool {
     view.feature_level() >= LEVEL
 }
 
-/// Gives a service whose tasks are to be others the number of a new revision. Of a service from before there were
-/// revisions the version it has now was never one: numbers go on from there.
+/// Begins a new revision of a service. One that was created before there were revisions has a log index for a number;
+/// numbers go on above it.
 pub(crate) fn begin(view: &View, service: &mut Service) {
     service.revision = match service.last_revision {
         0 => service.meta.map_or(0, |meta| meta.version),
@@ -51,7 +51,8 @@ pub(crate) fn begin(view: &View, service: &mut Service) {
     }
 }
 
-/// Makes the revisions a service names that are not there. A rollback counts on one that is: it holds only while it is kept.
+/// Creates the revisions that a service names and that do not exist yet. A rollback names one that exists, on condition that
+/// it still does.
 pub(crate) fn record(tx: &mut TxBuilder<'_>, old: Option<&Service>, new: &Service) {
     if new.last_revision == 0 || old.is_some_and(|old| old.revision == new.revision) {
         return;
@@ -60,14 +61,14 @@ pub(crate) fn record(tx: &mut TxBuilder<'_>, old: Option<&Service>, new: &Servic
         let id = revision_id(&service.id, service.revision);
         tx.expect(ObjectKind::Revision, &id);
         if tx.view().revision(&service.id, service.revision).is_none() {
-            // The service that is written before it has its spec, as the one in force or the one before.
+            // The service, written just before, has this spec, as the current or the previous one.
             let (service_id, number) = (service.id.clone(), service.revision);
             tx.create(ServiceRevision { id, meta: None, service_id, number, spec: None });
         }
     }
 }
 
-/// The revisions (ids) of a service that are not kept any longer, where its tasks name these.
+/// The revisions (ids) of a service to remove. `named`: the revisions of its tasks.
 pub(crate) fn superseded(view: &View, service_id: &str, named: &BTreeSet<u64>) -> Vec<String> {
     let service = view.service(service_id);
     let is_named = |number| {
@@ -81,8 +82,7 @@ pub(crate) fn superseded(view: &View, service_id: &str, named: &BTreeSet<u64>) -
     superseded.map(|revision| revision.id.clone()).collect()
 }
 
-/// The newest revisions of a service that are kept, newest first. The one in force is among them, also where it was not
-/// recorded.
+/// The newest revisions of a service, newest first. The current one is among them, even if it was never recorded.
 pub fn listed(view: &View, service: &Service) -> Vec<Listed> {
     let kept = view.revisions_of_service(&service.id);
     let recorded = kept.iter().map(|it| (it.number, it.meta.map_or(0, |meta| meta.created_at), it.spec.as_ref()));

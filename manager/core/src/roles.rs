@@ -1,42 +1,30 @@
-//! Who is a manager: promotion, demotion, and which nodes may be removed.
+//! Roles of nodes: promotion to manager, demotion, and which nodes may be removed.
 //!
 //! Owns `Node.role`, and clears `Node.manager` (joining Raft sets it).
 //!
-//! Promotion is one step: the role is given, the node fetches its certificate and joins Raft by itself. Demotion goes
-//! the other way round, so that no member is ever without the role: leadership moves away, the member leaves Raft,
-//! then `manager` is cleared and the role taken. Each step is decided from the state and the members alone, so any
-//! leader goes on where the last one stopped, and a member that should be none goes, however it became one.
+//! Promotion is one step: the role is set, and the node gets its certificate and joins Raft by itself. Demotion goes the
+//! other way round, so that no Raft member is ever without the role: leadership is transferred, the member is removed from
+//! Raft, then `manager` is cleared and the role set to worker. Each step is decided from the state and the members alone,
+//! so a new leader goes on where the last one stopped, and a member that should be none is removed, however it became one.
+
+pub(crate) mod member;
 
 use skep_common::clock::Timestamp;
 use skep_proto::v1::{Node, NodeRole, NodeSpec, NodeState, ObjectKind, Transaction};
 use skep_store::{TxBuilder, View};
 
+pub use self::member::Member;
 use crate::{
     Plan, feature_level, node_status,
     plan::{Planner, Write},
 };
 
-/// A Raft member as the leader sees it now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// Its Raft id.
-    pub raft_id: u64,
-    /// The node it is on.
-    pub node_id: String,
-    /// Counts in quorums (else it is a learner).
-    pub voter: bool,
-    /// Answered lately.
-    pub reachable: bool,
-    /// Leads.
-    pub leader: bool,
-}
-
-/// What has to happen in Raft before the state may say so.
+/// A change of the Raft group that has to come before the change of the state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RaftAction {
-    /// The leader itself is to go: another must lead first.
+    /// Transfer leadership: the leader itself is to be removed.
     MoveLeadership,
-    /// Take this member out.
+    /// Remove this member.
     RemoveMember {
         /// Its Raft id.
         raft_id: u64,
@@ -60,7 +48,7 @@ pub enum RoleError {
     /// There would be no manager left.
     #[error("attempting to demote the last manager of the swarm")]
     LastManager,
-    /// The rest could not decide anything.
+    /// The rest would have no quorum.
     #[error("can't remove member from the raft: this would result in a loss of quorum")]
     QuorumLoss,
     /// It still runs.
@@ -91,15 +79,15 @@ pub enum RoleError {
     NotFound(String),
 }
 
-/// Brings roles to what the specs ask for, one step at a time. `members`: as Raft has them now, never empty on a leader;
-/// without any nothing is decided.
+/// Brings roles to what the specs ask for, one step at a time. `members`: the Raft members; nothing is decided while they
+/// are not known.
 pub fn plan(view: &View, members: &[Member], now: Timestamp) -> RolePlan {
     let mut planner = Planner::new(view, now);
     let mut action = None;
     let nodes = if members.is_empty() { None } else { Some(view.nodes()) };
     for node in nodes.into_iter().flatten() {
         let member = members.iter().find(|member| member.node_id == node.id);
-        match (desired_role(node), node.role(), member) {
+        match (node_status::desired_role(node), node.role(), member) {
             (NodeRole::Manager, NodeRole::Worker, _) => {
                 planner.step([Write::UpdateNode(Node { role: NodeRole::Manager.into(), ..Node::clone(node) })]);
             }
@@ -107,25 +95,25 @@ pub fn plan(view: &View, members: &[Member], now: Timestamp) -> RolePlan {
                 let demoted = Node { role: NodeRole::Worker.into(), manager: None, ..Node::clone(node) };
                 planner.step([Write::UpdateNode(demoted)]);
             }
-            // A worker is one when it asked to be a member before its role was taken, and was let in after.
+            // A worker can be a member if it asked to join before its role was taken, and was admitted after that.
             (NodeRole::Worker, _, Some(member)) if action.is_none() => {
                 action = departure(members, member);
             }
-            // It left Raft on its own and nobody lived to note it. While it is up it may as well be just joining.
+            // It was removed from Raft and the state was not updated. While it is up it may be just joining.
             (_, _, None) if node.manager.is_some() && node_status::state(node) == NodeState::Down => {
                 planner.step([Write::UpdateNode(Node { manager: None, ..Node::clone(node) })]);
             }
             _ => {}
         }
     }
-    // The same of a node that was removed.
+    // Members whose node was removed.
     let mut strangers = members.iter().filter(|member| view.node(&member.node_id).is_none());
     let action = action.or_else(|| strangers.find_map(|member| departure(members, member)));
     let raises = feature_level::plan(view, members, &mut planner);
     RolePlan { plan: planner.finish(), action, raises }
 }
 
-/// The next step that takes a member out; `None` while the rest has to wait for others to come back.
+/// The next step of removing a member; `None` while the rest would have no quorum.
 fn departure(members: &[Member], member: &Member) -> Option<RaftAction> {
     if !can_remove_member(members, member.raft_id) {
         return None;
@@ -133,19 +121,19 @@ fn departure(members: &[Member], member: &Member) -> Option<RaftAction> {
     Some(if member.leader { RaftAction::MoveLeadership } else { RaftAction::RemoveMember { raft_id: member.raft_id } })
 }
 
-/// Whether a node's spec may be replaced by `spec`, as far as roles go; asked at admission.
+/// Validates the role in a node's new spec.
 ///
 /// # Errors
-/// When it demotes the last manager, or one the others cannot do without, or promotes a node whose release is too old.
+/// When it demotes the last manager, or one without which there is no quorum, or promotes a node whose release is too old.
 pub fn check_spec(view: &View, members: &[Member], node_id: &str, spec: &NodeSpec) -> Result<(), RoleError> {
     let node = view.node(node_id).ok_or_else(|| RoleError::NotFound(node_id.to_owned()))?;
-    match (desired_role(node), spec.desired_role()) {
+    match (node_status::desired_role(node), spec.desired_role()) {
         (NodeRole::Manager, NodeRole::Worker) => {}
         (NodeRole::Worker, NodeRole::Manager) => return check_level(view, node_id, feature_level::of(node)),
         _ => return Ok(()),
     }
-    // By what is wanted, so that of two managers only the first demotion is admitted.
-    if view.nodes().filter(|node| desired_role(node) == NodeRole::Manager).count() == 1 {
+    // By the desired role, so that of two demotions at once only the first is accepted.
+    if view.nodes().filter(|node| node_status::desired_role(node) == NodeRole::Manager).count() == 1 {
         return Err(RoleError::LastManager);
     }
     match members.iter().find(|member| member.node_id == node_id) {
@@ -154,13 +142,13 @@ pub fn check_spec(view: &View, members: &[Member], node_id: &str, spec: &NodeSpe
     }
 }
 
-/// Whether a node may become a member that says it knows that feature level. One that has just been taken out would else be
-/// back before its role is taken.
+/// Whether a node whose release knows that feature level may join Raft. Without this check a member being demoted could
+/// join again before its role is taken.
 ///
 /// # Errors
 /// When there is no such node, or it is not to be a manager, or its release is too old.
 pub fn check_join(view: &View, node_id: &str, knows: u32) -> Result<(), RoleError> {
-    match view.node(node_id).map(|node| desired_role(node)) {
+    match view.node(node_id).map(|node| node_status::desired_role(node)) {
         None => Err(RoleError::NotFound(node_id.to_owned())),
         Some(NodeRole::Worker) => Err(RoleError::NotWanted(node_id.to_owned())),
         Some(NodeRole::Manager) => check_level(view, node_id, knows),
@@ -172,7 +160,7 @@ fn check_level(view: &View, node_id: &str, knows: u32) -> Result<(), RoleError> 
     if knows >= level { Ok(()) } else { Err(RoleError::TooOld { id: node_id.to_owned(), knows, level }) }
 }
 
-/// Whether the rest can decide without this member, and all together can decide that it goes.
+/// Whether the other members have a quorum without this one, and there is a quorum to remove it.
 pub fn can_remove_member(members: &[Member], raft_id: u64) -> bool {
     let has_quorum = |of: &dyn Fn(&Member) -> bool| {
         let voters = members.iter().filter(|member| member.voter && of(member));
@@ -203,10 +191,6 @@ pub fn remove_node(
     let mut tx = TxBuilder::new(view, now);
     tx.remove(ObjectKind::Node, node_id);
     Ok(tx.build())
-}
-
-pub(crate) fn desired_role(node: &Node) -> NodeRole {
-    node.spec.as_ref().map_or(NodeRole::Worker, |spec| spec.desired_role())
 }
 
 #[cfg(test)]

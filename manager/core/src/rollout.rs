@@ -1,14 +1,15 @@
-//! Rolling updates and rollbacks: which slots get their new task now, and how the update as a whole is going.
+//! Rolling updates and rollbacks: which slots are updated now, and when the update as a whole completes, pauses or is
+//! rolled back.
 //!
 //! Owns `Service.update_status` from the moment a user's change is in the state, and, when an update fails and its
 //! policy is to roll back, `Service.{spec, revision, previous_spec, previous_revision}` at that moment.
 //!
-//! A slot is *busy* from the moment the update made a task for it until that task has run, or come to nothing, and the
-//! update's delay has passed since; at most `parallelism` slots are. What comes after that task is the restart policy's.
-//! A slot has failed when that task, or one that came after it, ended before it had run for the monitor period. It fails
-//! once, however often its tasks do, and for the whole update; and it counts against the slots the update concerns:
-//! those it has updated, and those it has yet to. What later plans need to know of a slot is in the
-//! [restart state](skep_proto::v1::RestartState) its tasks hand on.
+//! A slot is *busy* from when the update made a task for it until that task runs, or has failed, and the update's delay has
+//! passed since; at most `parallelism` slots are busy. If the task ends later, the restart policy applies.
+//! A slot has *failed* when that task, or one after it, ended before it had run for the monitor period. It counts as failed
+//! once, for the whole update; the failure ratio is that of the slots the update has updated or has yet to.
+//! What later plans need to know of a slot is in the [restart state](skep_proto::v1::RestartState) that each task of the
+//! slot takes over from the one before.
 //!
 //! Invariants: everything follows from the service, its tasks and the time; a paused update touches nothing that runs;
 //! an update that is not paused ends.
@@ -36,7 +37,7 @@ use crate::{
 pub(crate) struct Replace {
     /// Why it is replaced.
     pub(crate) cause: TaskCause,
-    /// Whether it stops before its replacement starts. One that does not run has nothing to go on for.
+    /// Whether it stops before its replacement starts; a task that does not run always does.
     pub(crate) order: UpdateOrder,
 }
 
@@ -45,25 +46,25 @@ pub(crate) struct Rollout<'v> {
     policy: UpdatePolicy,
     /// Slots the update concerns.
     slots: usize,
-    /// Slots that are not what the service asks for.
+    /// Slots that are out of date.
     unfinished: usize,
-    /// Those of them that wait for their turn: whether their task runs, and the slot. One whose task is over gets its
-    /// new task from the restart policy if that comes first.
+    /// Those of them still to be updated: whether their task runs, and the slot. Where the task is over, a restart may
+    /// come first and make the new task.
     waiting: Vec<(bool, Slot<'v>)>,
-    /// Slots of a global service that an update which is over has left out.
+    /// Slots of a global service that an update has left out that is over.
     left_out: Vec<Slot<'v>>,
     busy: usize,
     failed: usize,
     /// The task that failed last.
     culprit: String,
-    /// The last moment something happened to an updated task that is to be watched from then on.
+    /// When the monitor period of the last updated task began.
     watched_from: Timestamp,
-    /// When a busy slot will no longer be.
+    /// When the next busy slot will no longer be.
     due: Option<Timestamp>,
 }
 
 impl<'v> Rollout<'v> {
-    /// How far the slots that are kept have come.
+    /// Counts how far the slots are.
     pub(crate) fn of(nodes: &Nodes<'_>, service: &Service, kept: &[KeptSlot<'_, 'v>], now: Timestamp) -> Self {
         let mut rollout = Self {
             policy: UpdatePolicy::of(service),
@@ -89,7 +90,7 @@ impl<'v> Rollout<'v> {
                 continue;
             }
             let stays_behind = kept.replacement.is_some() && kept.current.is_some_and(|old| is_dirty(old));
-            // Once its new task has ended the slot had its turn: from then on it is the restart policy's.
+            // Once its new task has ended the slot has been updated: from then on the restart policy applies.
             rollout.unfinished += usize::from(stays_behind && is_first(newest) && !newest.is_terminal());
             let monitored = monitored_until(service, newest).filter(|_| stays_behind).unwrap_or(Timestamp::ZERO);
             rollout.watch(newest, nodes.eviction_reason(service, newest).is_some(), monitored, now);
@@ -98,9 +99,9 @@ impl<'v> Rollout<'v> {
         rollout
     }
 
-    /// Whether a slot that is not what the service asks for is not the update's business. As in Docker a global service's task
-    /// on a paused node is left as it is. Once the node is active it has its turn in the update that is under way. Where that
-    /// is over the task is replaced by itself, so that nothing the other nodes run is undone should the new one fail.
+    /// Whether the update leaves out a slot that is out of date. As in Docker a global service's task on a paused node is left
+    /// as it is. Once the node is active the update that is under way replaces it; if none is, the task is replaced by itself,
+    /// so that a failure does not roll back the other nodes.
     fn leaves_out(&mut self, nodes: &Nodes<'_>, slot: Slot<'v>) -> bool {
         let Slot::Node(id) = slot else { return false };
         if nodes.view.node(id).is_some_and(|node| node_status::availability(node) == Availability::Pause) {
@@ -111,8 +112,8 @@ impl<'v> Rollout<'v> {
         is_late
     }
 
-    /// Takes in how the newest task of a slot is doing, which is one of the version in force. One that `leaves` its node
-    /// is replaced for that, and no longer the update's business. `monitored`: until when the old task goes on beside it.
+    /// Counts in the newest task of a slot, which is up to date. `leaves`: it has to leave its node, so it is replaced for
+    /// that and not waited for. `monitored`: until when the old task goes on beside it.
     fn watch(&mut self, task: &Task, leaves: bool, monitored: Timestamp, now: Timestamp) {
         self.slots += usize::from(self.policy.concern(task));
         if let Some(end) = self.policy.failed_at(task) {
@@ -124,7 +125,7 @@ impl<'v> Rollout<'v> {
                 self.culprit.clone_from(&task.replaces);
             }
         }
-        // Also of one that is told to stop, so that the plan that tells it changes nothing about it.
+        // Also for a task that is being stopped: stopping it must not change the outcome.
         if is_first(task) && !task.replaces.is_empty() {
             self.watched_from = self.watched_from.max(task.created_at());
         }
@@ -136,14 +137,14 @@ impl<'v> Rollout<'v> {
             return;
         };
         self.watched_from = self.watched_from.max(calm);
-        // At the end of each something is to be done: when it is no longer monitored, the old task is stopped.
+        // There is something to do at the end of each: after the monitor period the old task is stopped.
         if let Some(due) = [calm, monitored].into_iter().filter(|at| *at > now).min() {
             self.busy += 1;
             self.due = Some(self.due.map_or(due, |other| other.min(due)));
         }
     }
 
-    /// Whether nothing is to be updated and nothing updated is watched.
+    /// Whether there is nothing to update and no updated task is being monitored.
     pub(crate) fn is_over(&self) -> bool {
         self.unfinished == 0 && !self.is_under_way()
     }
@@ -156,7 +157,7 @@ impl<'v> Rollout<'v> {
         self.policy.state == UpdateState::RollbackStarted
     }
 
-    /// When time alone changes how the update stands.
+    /// When the update goes on by time alone.
     pub(crate) fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
         let is_done = self.is_under_way() && self.unfinished == 0 && self.busy == 0;
         let due = self.due.filter(|_| self.is_under_way() || !self.left_out.is_empty());
@@ -167,7 +168,7 @@ impl<'v> Rollout<'v> {
         self.watched_from + self.policy.monitor()
     }
 
-    /// What the service becomes by the way its update goes; `None` when it stays what it is.
+    /// The service with its update begun, completed, paused or rolled back; `None` when nothing changes.
     pub(crate) fn next(&self, service: &Service, now: Timestamp) -> Option<Service> {
         if !self.is_under_way() {
             let is_paused = matches!(self.policy.state, UpdateState::Paused | UpdateState::RollbackPaused);

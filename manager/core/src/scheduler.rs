@@ -1,18 +1,19 @@
-//! PENDING → ASSIGNED: where tasks go.
+//! The scheduler: assigns waiting tasks to nodes, PENDING → ASSIGNED.
 //!
 //! Owns `Task.node_id` of replicated services and `Task.generic_resources` (written once, together), the observed state
 //! from PENDING to ASSIGNED, and on a task that has to wait the reason (`status.err`, in Docker's words).
 //!
-//! A node takes a task when every filter lets it. Among those the tasks of a service are spread evenly over the values
-//! of its placement preferences, outermost first; then a node where the service failed often lately comes last, then
-//! fewest tasks of the service, then fewest tasks in all, then the smaller id. By the same order a task that runs would
-//! stand better elsewhere or not ([`rebalancer`]). Tasks of one service and spec are a
-//! [`group`], and no node is looked at twice in vain: neither by a group, nor by the next group that asks the same
-//! ([`class`]), nor by the next plan ([`pool`]).
+//! A node is suitable when the task passes every [`filter`]. Among suitable nodes the tasks of a service are spread evenly
+//! over the values of its placement preferences, outermost first; then nodes where the service failed often lately come
+//! last, then fewest tasks of the service, then fewest tasks in all, then the smaller id. [`rebalancer`] moves running tasks
+//! by the same order.
+//!
+//! Cost: tasks of one service and spec are scheduled as a [`group`]. A node that was found unsuitable is not checked again
+//! by the group, nor by a later group with the same requirements ([`class`]), nor by the next plan ([`pool`]).
 //!
 //! Invariants: a task is assigned only to a node that is ready, active and satisfies its constraints in the state
-//! planned on; what tasks reserve on a node never exceeds what it has, and is free again only when an agent (or the
-//! reaper) said that the task is over.
+//! planned on; the tasks on a node never reserve more than it has, and a reservation ends only when an agent (or the
+//! reaper) reported that the task is over.
 
 mod ask;
 mod class;
@@ -46,15 +47,15 @@ use crate::{
     task::{TaskExt, advance},
 };
 
-/// Places all PENDING tasks that can be placed, and writes on the others why not.
+/// Assigns all PENDING tasks that fit somewhere, and records on the others why they do not.
 pub fn plan(view: &View, now: Timestamp) -> Plan {
     Scheduler::default().plan(view, now)
 }
 
-/// The same, for one who plans again and again: what it learnt of the nodes is kept between plans, so that a plan costs
-/// what changed and not what there is.
+/// An incremental [`plan`]: keeps what it has computed about the nodes, so that the cost of a plan is in proportion to the
+/// changes, not to the size of the swarm.
 ///
-/// It must be noted every change of a node or a task up to the view that is planned on; then its plans are those of
+/// It must be told every change of a node or a task up to the view that is planned on; then its plans equal those of
 /// [`plan`].
 #[derive(Default)]
 pub struct Scheduler {
@@ -62,17 +63,17 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Hears of a change.
+    /// Notes a change of the state.
     pub fn note(&mut self, change: &Change) {
         self.pool.note(change);
     }
 
-    /// Forgets all: changes may have been missed.
+    /// Drops everything: changes may have been missed.
     pub fn reset(&mut self) {
         self.pool = Pool::default();
     }
 
-    /// Looks at all nodes if that is still to be done: now that there is nothing to place rather than when there is.
+    /// Does the first pass over all nodes, while there is no task to assign.
     pub fn prepare(&mut self, view: &View) {
         if self.pool.is_new() {
             self.pool.sync(view);
@@ -100,7 +101,7 @@ impl Scheduler {
             !place(pool, &mut group, task, now, &mut planner)
         });
         let mut unplaced = Vec::new();
-        // Where this plan puts tasks of a service, whatever version they are of.
+        // Where this plan has put tasks of a service, of all its versions.
         let mut taken: BTreeMap<&str, Vec<Index>> = BTreeMap::new();
         for ((service_id, ..), mut tasks) in groups {
             tasks.sort_unstable_by_key(|task| (task.slot, &task.id));
@@ -113,7 +114,7 @@ impl Scheduler {
                 unplaced.push((service_id, taken.len(), group, tasks));
             }
         }
-        // Only now: a reason given while others are still being placed would not be the one found when looking again.
+        // Only now, when everything is placed: planning again must find the same reasons.
         let mut reasons = Reasons::default();
         for task in alone {
             let group = Group::of(view, task, pool, now);
@@ -127,7 +128,7 @@ impl Scheduler {
     }
 }
 
-/// Places a task; `false` when it has to wait.
+/// Assigns a task; `false` when it has to wait.
 fn place(pool: &mut Pool, group: &mut Group<'_>, task: &Arc<Task>, now: Timestamp, planner: &mut Planner<'_>) -> bool {
     let mut placed = task.clone();
     if task.node_id.is_empty() {
@@ -146,12 +147,12 @@ fn place(pool: &mut Pool, group: &mut Group<'_>, task: &Arc<Task>, now: Timestam
     true
 }
 
-/// Why tasks wait, found once for all that ask the same.
+/// Why tasks wait, computed once for all with the same requirements.
 #[derive(Default)]
 struct Reasons(BTreeMap<Shape, String>);
 
 impl Reasons {
-    /// Writes on the tasks of a group that were not placed why not.
+    /// Records on the tasks of a group that were not assigned why not.
     fn explain(&mut self, pool: &Pool, group: &Group<'_>, left: &[&Arc<Task>], planner: &mut Planner<'_>) {
         let mut reason: Option<String> = None;
         for task in left {
@@ -172,7 +173,7 @@ impl Reasons {
     }
 }
 
-/// Writes the reason on a task unless it says so already.
+/// Records the reason on a task unless it is there already.
 fn waiting(task: &Arc<Task>, reason: &str) -> Option<Write> {
     let known = task.status.as_ref().is_some_and(|status| status.err == reason);
     (!known).then(|| {

@@ -1,8 +1,8 @@
-//! Takes the agents' reports in: forward only, and only from the node that has the task.
+//! Task status reports of the agents: which are accepted. Forward only, and only from the node the task is assigned to.
 //!
 //! Owns the observed state from ACCEPTED on (`Task.status` as a whole, once a node has the task), but for ORPHANED.
-//! Invariants: whatever a node says, in whatever order, twice or late, the observed state only grows; `running_at` is the
-//! moment RUNNING was taken in, and whatever is reported later keeps it.
+//! Invariants: whatever a node reports, in whatever order, twice or late, the observed state only grows; `running_at` is
+//! when RUNNING was accepted, and later reports keep it.
 
 use std::collections::BTreeMap;
 
@@ -38,8 +38,8 @@ pub struct NotItsTask {
     pub task_id: String,
 }
 
-/// Whether a node may make these reports at all; to be asked before they are queued. Tasks the swarm has forgotten are
-/// nobody's and pass: [`plan`] leaves them out.
+/// Whether a node may make these reports at all; asked before they are queued. Reports on tasks that were removed pass
+/// here, and [`plan`] leaves them out.
 ///
 /// # Errors
 /// When a task is another node's.
@@ -51,7 +51,7 @@ pub fn check(view: &View, node_id: &str, updates: &[TaskStatusUpdate]) -> Result
         .map_or(Ok(()), |update| Err(NotItsTask { node_id: node_id.to_owned(), task_id: update.task_id.clone() }))
 }
 
-/// Takes in what is news in a batch of reports. On a conflict plan again with the same reports on a newer view.
+/// Writes what is new in a batch of reports. On a conflict plan again with the same reports on a newer view.
 pub fn plan(view: &View, reports: &[Report], now: Timestamp) -> Plan {
     let mut news: BTreeMap<&str, (&Task, &TaskStatus)> = BTreeMap::new();
     for report in reports {

@@ -1,22 +1,22 @@
-//! What a node does next to be what its swarm wants it to be: certificates, and the life of its manager.
+//! Supervises a node's role: renews its certificate, and starts, stops and removes its manager as the swarm wants.
 //!
-//! [`Supervisor::next`] compares a [`Situation`] with what is under way and says which [`Effect`]s begin and which are given
-//! up. Whoever runs them reports each one's end; nothing else is remembered, so after a crash at any point the next look goes
-//! on from what is there.
+//! [`Supervisor::next`] compares a [`Situation`] with what is under way and decides which [`Effect`]s begin and which are
+//! cancelled. The caller runs them and reports the end of each; nothing else is remembered, so after a crash at any point
+//! the supervisor goes on from what is there.
 //!
-//! Invariants: effects of the two [`Lane`]s never wait for each other, so a renewal stands in front of nothing; a lane does
-//! one thing at a time; everything has a limit ([`Effect::limit`]); the same effect begins again only after a wait that grows
-//! with how often it has begun lately, whether it failed or succeeded in vain.
+//! Invariants: effects of the two [`Lane`]s never wait for each other, so a renewal delays nothing else; a lane runs one
+//! effect at a time; every effect has a time limit ([`Effect::limit`]) and is repeated with exponential backoff, also when
+//! it succeeded and changed nothing.
 //!
-//! A certificate that is over is of no use to anybody. One that has not begun may be the others' proof that this node's clock is
-//! behind: it is kept, and a manager stands in for it with one of its own only when renewing has been in vain.
+//! An expired certificate is useless. One that is not valid yet may be the other nodes' proof that this node's clock is
+//! behind: it is kept, and a manager replaces it with one it issues itself only after renewing has failed many times.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use skep_common::clock::Timestamp;
 use skep_proto::v1::NodeRole;
 
-/// Longest time until everything is compared again when nothing is heard.
+/// Longest time until everything is compared again when nothing happens.
 const PERIOD: Duration = Duration::from_secs(30);
 
 /// The first wait before an effect begins once more, and the longest.
@@ -26,20 +26,20 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// An effect that has not been begun for this long begins without a wait.
 const FORGIVEN: Duration = Duration::from_secs(20);
 
-/// Shortest time between two renewals that only the clock asks for; of short lives a tenth. By a clock that runs ahead every
-/// new certificate is due at once.
+/// Shortest time between two renewals that are due by time alone, or a tenth of a short certificate's life: to a clock that
+/// runs ahead every new certificate is due at once.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(3600);
 
-/// After so many renewals that failed in a row nobody is expected to answer.
+/// After so many failed renewals in a row no manager is expected to answer.
 const IN_VAIN: u32 = 10;
 
-/// Something to be done outside.
+/// A side effect for the caller to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
-    /// Ask the managers for a certificate: for the role the swarm has for this node, or because its time has come.
+    /// Ask the managers for a certificate: for the role this node has now, or because renewal is due.
     Renew,
-    /// Let this node's own manager issue a certificate from the state it holds, to stand in for the one it has: that is not
-    /// valid, and the other managers may be in the same place.
+    /// Let this node's own manager issue a certificate from the state it holds: the present one is not valid, and the other
+    /// managers may be in the same situation.
     IssueOwn,
     /// Start the manager: from its state, or by joining the others.
     Start,
@@ -69,16 +69,16 @@ impl Effect {
     pub fn limit(self) -> Option<Duration> {
         match self {
             Self::Renew | Self::IssueOwn | Self::Retire => Some(Duration::from_secs(30)),
-            // Opening the state takes what it takes, and would begin anew; asking to join has limits of its own.
+            // Opening the state may take long, and would start again from the beginning; joining has limits of its own.
             Self::Start => None,
         }
     }
 }
 
-/// What the swarm wants of this node, as far as it has heard.
+/// The role the swarm wants this node to have, as far as the node knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
-    /// Nothing was heard since the start: the certificate speaks for the swarm.
+    /// No manager was heard since the start: the certificate's role counts.
     Unheard,
     /// The role the store has for it.
     Role(NodeRole),
@@ -105,15 +105,15 @@ impl Certificate {
         self.not_before <= now && now <= self.not_after
     }
 
-    /// Whether this one, newly issued, may take the place of `held`. One that begins and ends before the one that is held
-    /// was issued by a clock that is behind.
+    /// Whether this one, newly issued, may replace `held`. One that begins and ends before that was issued by a manager
+    /// whose clock is behind.
     pub fn may_replace(&self, held: &Self, now: Timestamp) -> bool {
         let is_older = self.not_before < held.not_before && self.not_after < held.not_after;
         match (held.is_valid(now), self.is_valid(now)) {
             (true, true) => self.role != held.role || !is_older,
             (true, false) => false,
             (false, true) => true,
-            // By a clock that is behind the right one has not begun either.
+            // To a clock that is behind, a proper certificate is not valid yet either.
             (false, false) => self.not_after > held.not_after,
         }
     }
@@ -173,7 +173,7 @@ impl Situation {
                 let early = now < self.certificate.not_before;
                 let expired = now > self.certificate.not_after;
                 let wrong = wanted.is_some_and(|wanted| wanted != held);
-                // By a clock that is behind also the next one will be from the future.
+                // To a clock that is behind, the next certificate will not be valid yet either.
                 let due = (now >= self.certificate.renew_at || early) && may_renew;
                 match self.manager {
                     _ if wanted.is_none() => None,
@@ -188,7 +188,8 @@ impl Situation {
                 (Some(NodeRole::Manager), ManagerState::Stopped { .. }) => {
                     (held == NodeRole::Manager).then_some(Effect::Start)
                 }
-                // What an earlier life left: it holds the swarm's secrets. Only what was heard is a reason to forget.
+                // State left from an earlier time as manager: it holds the swarm's secrets. It is removed only when a manager
+                // has said that this node is none.
                 (_, ManagerState::Stopped { has_state: true }) if self.wish != Wish::Unheard => Some(Effect::Retire),
                 (_, ManagerState::Stopped { .. }) => None,
             },
@@ -203,7 +204,7 @@ pub struct Decision {
     pub begin: Vec<Effect>,
     /// Effects under way to give up; each still reports its end.
     pub give_up: Vec<Effect>,
-    /// All that is called for, under way or waiting for its turn.
+    /// All effects that are needed, under way or waiting for their backoff.
     pub wanted: Vec<Effect>,
     /// Look again after this, when nothing happens before.
     pub look_again: Duration,
@@ -244,7 +245,7 @@ impl Supervisor {
         let Certificate { not_before, .. } = situation.certificate;
         let early = now < not_before;
         if early && self.was_valid == Some(not_before) {
-            // The clock has gone back: what was obtained before is from a time that never was.
+            // The clock was set back: the time of the last renewal means nothing any more.
             self.renewed = None;
         }
         self.was_valid = (!early).then_some(not_before);

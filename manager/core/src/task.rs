@@ -1,9 +1,8 @@
-//! One task: how far it is, what is wanted of it, and how it is made.
+//! One task: its observed and its desired state, and how it is made.
 //!
-//! Two numbers say where a task stands. The observed state (`status.state`) only grows: the allocator and the
-//! scheduler move it up to ASSIGNED, from there on the node's agent does, and the reaper ends what is lost with
-//! ORPHANED. The desired state is the orchestrator's; it only grows too: READY → RUNNING → SHUTDOWN → REMOVE, and for
-//! a task of a job READY → COMPLETE → SHUTDOWN → REMOVE.
+//! The observed state (`status.state`) only grows: the allocator and the scheduler move it up to ASSIGNED, from there on the
+//! node's agent does, and the reaper sets ORPHANED on lost tasks. The desired state is the orchestrator's and only grows
+//! too: READY → RUNNING → SHUTDOWN → REMOVE, and for a task of a job READY → COMPLETE → SHUTDOWN → REMOVE.
 
 use skep_common::{clock::Timestamp, id::Ids};
 use skep_proto::v1::{Endpoint, RestartState, Service, Task, TaskState, TaskStatus};
@@ -15,36 +14,36 @@ pub trait TaskExt {
     /// The observed state.
     fn state(&self) -> TaskState;
 
-    /// Whether the swarm wants it to run, or to be ready to. A job's task is wanted until it has completed: from then on
-    /// it is what says that its slot is done, and nothing is wanted of it any more.
+    /// Whether its desired state is to run, or to be ready to. A job's task is wanted until it has completed; from then on
+    /// it only records that its slot is done.
     fn is_wanted(&self) -> bool;
 
-    /// Whether the task is on its way out altogether: history does not keep it and its slot does not count it.
+    /// Whether the task is being removed: history does not keep it and its slot does not count it.
     fn is_leaving(&self) -> bool;
 
-    /// Whether the observed state is a last one.
+    /// Whether the observed state is final.
     fn is_terminal(&self) -> bool;
 
-    /// Whether a node was told to run it and has not said that it is over: a container may exist, and what was
-    /// reserved for it is taken.
+    /// Whether a node was told to run it and has not reported its end: a container may exist, and its reserved resources
+    /// are taken.
     fn may_run(&self) -> bool;
 
-    /// When the state in force was taken in by a leader; for what no agent reported, when it was entered.
+    /// When a leader accepted the report of the present state; for a state no agent reports, when it was entered.
     fn observed_at(&self) -> Timestamp;
 
     /// When it was made.
     fn created_at(&self) -> Timestamp;
 
-    /// When a leader took in that it runs; `None` when it never did, or ended before anybody heard.
+    /// When a leader accepted that it runs; `None` when it never ran, or ended before it was reported.
     fn running_at(&self) -> Option<Timestamp>;
 
     /// When it may become RUNNING at the earliest.
     fn not_before(&self) -> Timestamp;
 
-    /// Whether nothing was to follow it when it ended: it is what says that its slot is finished.
+    /// Whether the restart policy wanted no replacement when it ended: it marks its slot as finished.
     fn is_last(&self) -> bool;
 
-    /// Whether it follows failures in a row and its start is put off for that.
+    /// Whether its start is delayed by the restart backoff.
     fn waits_in_backoff(&self, now: Timestamp) -> bool;
 }
 
@@ -98,7 +97,7 @@ impl TaskExt for Task {
     }
 }
 
-/// What every task of a service has that is made now.
+/// A task with what all new tasks of a service have in common.
 pub(crate) fn specimen(service: &Service) -> Task {
     let spec = service.spec.clone().unwrap_or_default();
     Task {
@@ -147,17 +146,14 @@ pub fn make_task(
     }
 }
 
-/// The task one step on in its observed state: see [`advance`].
+/// The task with a later observed state: see [`advance`].
 pub(crate) fn advanced(task: &Task, state: TaskState, message: &str, now: Timestamp) -> Task {
     let mut task = task.clone();
     advance(&mut task, state, message, now);
     task
 }
 
-/// Moves a task one step on in its observed state.
-///
-/// A state behind the present one changes nothing: observed states only grow. A task in backoff goes on saying that it
-/// is: `message` would be news of something nobody waits for.
+/// Moves a task to a later observed state; an earlier one changes nothing. A task in backoff keeps its message that says so.
 pub(crate) fn advance(task: &mut Task, state: TaskState, message: &str, now: Timestamp) {
     let in_backoff = task.waits_in_backoff(now);
     if state > task.state() {
@@ -171,7 +167,7 @@ pub(crate) fn advance(task: &mut Task, state: TaskState, message: &str, now: Tim
     }
 }
 
-/// The task with more wanted of it; what is behind the present wish changes nothing.
+/// The task with a later desired state; an earlier one changes nothing.
 pub(crate) fn desired(task: &Task, desired: TaskState) -> Task {
     let mut task = task.clone();
     task.set_desired_state(desired.max(task.desired_state()));

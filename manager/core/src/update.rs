@@ -1,7 +1,7 @@
-//! What a change of a service's spec makes of the service.
+//! Creating, updating and rolling back a service: what its spec, revision and update status become.
 //!
-//! Owns `Service.{spec, previous_spec, revision, previous_revision, last_revision}`; of `Service.update_status` the moment a
-//! user asks for something: an update clears it, a rollback begins one. From there on the orchestrator writes it.
+//! Owns `Service.{spec, previous_spec, revision, previous_revision, last_revision}`; `Service.update_status` at the moment of
+//! a user's request: an update clears it, a rollback begins one. From there on [`crate::rollout`] writes it.
 //!
 //! Invariant: two specs of a service with equal revisions ask for equal tasks.
 
@@ -15,7 +15,7 @@ use skep_store::{TxBuilder, View};
 
 use crate::{constraint, job, mode, names, revision};
 
-/// Why a service does not go back to a revision.
+/// Why a rollback is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RollbackError {
     /// It has none, or none any more, of that number.
@@ -67,8 +67,8 @@ pub fn write<'a, 'b>(tx: &'b mut TxBuilder<'a>, service: Service) -> &'b mut TxB
     tx
 }
 
-/// The service with the spec it had before, so that doing it twice changes nothing; `None` when it had none. A job is not
-/// rolled back task by task: it begins anew, and there is nothing that could be under way.
+/// The service with its previous spec, so that a second rollback undoes the first; `None` when it has none. A job is not
+/// rolled back task by task: it begins a new run, and has no update status.
 pub fn rolled_back(service: &Service, now: Timestamp) -> Option<Service> {
     let spec = service.previous_spec.clone()?;
     Some(taken_back(service, spec, service.previous_revision, now))
@@ -119,15 +119,14 @@ fn listed(numbers: &[u64]) -> String {
     }
 }
 
-/// Whether tasks made from `old` are not what `new` asks for, so that they would have to be replaced.
-/// Replicas, labels of the service, and how to update or roll back do not concern tasks that exist.
+/// Whether tasks made from `old` have to be replaced to be what `new` asks for. Replicas, labels of the service, and the
+/// update and rollback policies do not concern existing tasks.
 pub fn task_changed(old: &ServiceSpec, new: &ServiceSpec) -> bool {
     old.task != new.task || !same_endpoint(old.endpoint.as_ref(), new.endpoint.as_ref())
 }
 
-/// Whether a task is not what its service asks for. One made from another revision is still as good as new
-/// when that revision asked for the same, or when they differ in the constraints alone and the task's node satisfies those
-/// in force.
+/// Whether a task is out of date (dirty) and has to be updated. One of another revision is not when that revision asked for
+/// the same, or differs in the constraints alone and the task's node satisfies the present ones.
 pub fn is_dirty(view: &View, service: &Service, task: &Task) -> bool {
     if task.revision == service.revision {
         return false;
@@ -141,7 +140,7 @@ pub fn is_dirty(view: &View, service: &Service, task: &Task) -> bool {
     wanted != made && !(same_but_for_constraints(wanted, made) && satisfied(view, wanted, &task.node_id))
 }
 
-/// The placement a task is held to: that of the spec in force, unless it waits to be updated to that.
+/// The placement that applies to a task: that of the service's spec, or of its own while it waits to be updated.
 pub(crate) fn placement_in_force<'a>(view: &View, service: &'a Service, task: &'a Task) -> Option<&'a Placement> {
     let spec = match is_dirty(view, service, task) {
         true => task.spec.as_ref(),
@@ -150,7 +149,7 @@ pub(crate) fn placement_in_force<'a>(view: &View, service: &'a Service, task: &'
     spec.and_then(|spec| spec.placement.as_ref())
 }
 
-/// Whether two endpoints ask for the same; none asks for what an empty one does.
+/// Whether two endpoints ask for the same; no endpoint equals an empty one.
 fn same_endpoint(one: Option<&EndpointSpec>, other: Option<&EndpointSpec>) -> bool {
     let none = EndpointSpec::default();
     one.unwrap_or(&none) == other.unwrap_or(&none)

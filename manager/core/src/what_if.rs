@@ -1,8 +1,9 @@
-//! What would go where if something changed: the real planners on a copy of the state.
+//! Dry run (`what-if`): which tasks would move, start or stop if a node were drained or lost, or a service deployed. Runs the
+//! real planners on a copy of the state.
 //!
-//! Owns nothing. First everything that is under way is played to its end, so that only what the change brings about is
-//! told; then the change is made and played to its end. Invariants: the state asked about stays as it is; the same
-//! question has the same answer; time passes only in the copy, and is bounded.
+//! First the copy converges without the change, so that only the effects of the change are reported; then the change is
+//! made and it converges again. Invariants: the real state is not touched; the same question has the same answer; time
+//! passes only in the copy, and is bounded.
 
 mod world;
 
@@ -26,7 +27,7 @@ use crate::{
 /// Effects listed at most; the summary counts all of them.
 pub const MAX_EFFECTS: usize = 10_000;
 
-/// What is to be imagined.
+/// The change to try.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scenario {
     /// The node (id) is drained.
@@ -97,7 +98,7 @@ pub fn play(view: &View, scenario: &Scenario, now: Timestamp) -> Forecast {
     Forecast { effects, summary: format!("If {what}, {}{rest}.", tally.words()) }
 }
 
-/// What is to be said when too few managers would be left to decide anything, so that nothing would be replaced.
+/// The answer when too few managers would be left for a quorum, so that nothing would be replaced.
 fn quorum_lost(view: &View, lost: &BTreeSet<String>) -> Option<String> {
     let managers: Vec<_> = view.nodes().filter(|node| node.manager.is_some()).collect();
     let is_left = |node: &&&std::sync::Arc<Node>| {
@@ -206,7 +207,7 @@ fn slots(view: &View) -> BTreeMap<SlotKey, Current> {
         .collect()
 }
 
-/// What a slot has come to, counted; `None` when nothing has happened to it.
+/// What would happen to a slot, counted in `tally`; `None` for nothing.
 fn effect(key: &SlotKey, old: Option<&Current>, new: Option<&Current>, tally: &mut Tally) -> Option<Effect> {
     let from = old.and_then(|current| current.node.clone());
     let to = new.and_then(|current| current.node.clone());
@@ -234,7 +235,7 @@ fn effect(key: &SlotKey, old: Option<&Current>, new: Option<&Current>, tally: &m
     Some(Effect { service: key.service.clone(), slot: key.slot, from, to, reason })
 }
 
-/// How many slots came to what.
+/// How many slots would be moved, started and so on.
 #[derive(Debug, Default)]
 struct Tally {
     moved: usize,

@@ -1,10 +1,10 @@
-//! Linearizable reads: a read waits until this member has asked a quorum, after the read came, whether it still leads, and has
-//! applied what was committed by then.
+//! Linearizable reads (ReadIndex): a read waits until a quorum has confirmed, after the read arrived, that this member still
+//! leads, and until everything committed by then is applied.
 //!
-//! The question comes behind the proposals that are under way: those of the present leader's term are then applied, and those of
-//! an earlier term are decided by the first entry of the present one, which a read waits for.
+//! The confirmation comes after the proposals under way: those of this term are applied by then, and those of an earlier
+//! term are decided by the first entry of this one, which a read waits for.
 //!
-//! Reads that come while the quorum is being asked share the next question.
+//! Reads that arrive while a quorum is being asked share the next round.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

@@ -1,4 +1,4 @@
-//! Work that blocks, away from the threads that must not.
+//! Runs blocking work on threads of its own.
 
 use std::{future::pending, panic::resume_unwind};
 

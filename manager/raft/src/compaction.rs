@@ -1,9 +1,9 @@
-//! When this member takes a snapshot and how much of its log it keeps behind one: as the cluster's spec says at the moment,
-//! or as [`Tuning`] says while there is no cluster. A snapshot is also due when the log has grown by as much as the state is large.
+//! Log compaction: when this member takes a snapshot and how much of the log it keeps, as the cluster's spec says, or
+//! [`Tuning`] while there is no cluster. A snapshot is also due when the log has grown by the size of the state.
 //!
-//! Owns nothing but what it asked for last. openraft's own policy is fixed when it starts, so it is given none, and is told here.
-//! Invariant: what a member that is reached has yet to get is not purged, nor what follows the snapshot that one is being sent, as
-//! long as that is less than `held_bytes`.
+//! openraft's own policy cannot be changed while it runs, so it has none and is driven from here. Invariant: entries that a
+//! reachable member still needs, or that follow the snapshot a member is being sent, are not purged as long as they are
+//! less than `held_bytes`.
 
 use std::{
     collections::VecDeque,

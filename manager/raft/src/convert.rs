@@ -1,5 +1,5 @@
-//! openraft's values as proto messages and back. What comes from a peer or from disk can be malformed: that is an error
-//! value here, and the caller knows what it means.
+//! Conversion between openraft's types and proto messages. Input from a peer or from disk can be malformed: that is an
+//! error here, and the caller decides what it means.
 
 use openraft::{CommittedLeaderId, EntryPayload};
 use skep_proto::{

@@ -122,11 +122,11 @@ fn start_of_log(
     match unreadable {
         None => Err(StartError::Wiped { dir: dir.to_owned(), missing: "its snapshot" }),
         Some(unreadable) => {
-            let (place, reason) = match unreadable.error {
-                SnapshotError::Damaged { place, reason } => (place, reason),
+            let (location, reason) = match unreadable.error {
+                SnapshotError::Damaged { location, reason } => (location, reason),
                 error => ("its content".into(), error.to_string()),
             };
-            Err(StartError::Damaged { file: unreadable.file, place, reason })
+            Err(StartError::Damaged { file: unreadable.file, location, reason })
         }
     }
 }
@@ -158,7 +158,7 @@ fn read_key(dir: &Path) -> Result<Option<Key>, StartError> {
         Ok(key) => Ok(Some(Secret::new(key))),
         Err(_) => {
             let reason = format!("it has {} bytes, not {KEY_BYTES}", bytes.len());
-            Err(StartError::Damaged { file: path, place: "the key".into(), reason })
+            Err(StartError::Damaged { file: path, location: "the key".into(), reason })
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong, as a caller of [`RaftNode`](crate::RaftNode) must tell it apart.
+//! Errors of [`RaftNode`](crate::RaftNode).
 
 use std::{io, path::PathBuf};
 
@@ -39,12 +39,12 @@ pub enum StartError {
         dir: PathBuf,
     },
     /// Something that was committed cannot be read back. Never skipped: skipping loses writes.
-    #[error("the Raft state in {} is damaged at {place}: {reason}", file.display())]
+    #[error("the Raft state in {} is damaged at {location}: {reason}", file.display())]
     Damaged {
         /// The file.
         file: PathBuf,
         /// The record: "entry 17", "vote", "chunk 3".
-        place: String,
+        location: String,
         /// What is wrong with it.
         reason: String,
     },

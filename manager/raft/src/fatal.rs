@@ -1,5 +1,4 @@
-//! Fail-stop: what happens when the disk refuses or contradicts itself. A member that went on would forget a vote or an
-//! acknowledged entry.
+//! Fail-stop on storage errors: a member that went on could lose a vote or an acknowledged entry.
 
 use std::{fmt, process, sync::Arc};
 

@@ -1,7 +1,7 @@
-//! What decides whether this member leads, votes or campaigns: when it last heard from a leader, whether that one's process has
-//! ended since, when a quorum last heard from this member, whether its disk answers, whether it wants to lead at all.
+//! The facts by which this member leads, votes or campaigns: when it last heard from a leader, whether that process has ended
+//! since, when a quorum last heard from this member, whether its disk responds, whether it may lead at all.
 //!
-//! Invariant: all of it is measured on the monotonic clock, so a stopped process finds on waking that much time has passed.
+//! Invariant: all times are of the monotonic clock, so a process that was suspended sees on waking that time has passed.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -1,7 +1,7 @@
-//! Who leads, and where this member stands: what loops of the manager watch.
+//! Who leads, and whether this manager is a member: published for the loops of the manager to watch.
 //!
-//! One task derives both from what openraft reports and from the member's [`Health`]. A member that leads by openraft's account
-//! but has lost its quorum or its disk is not shown as the leader: whoever relies on it should stop.
+//! One task derives both from openraft's metrics and the member's [`Health`]. A leader, in openraft's view, that has lost its
+//! quorum or its disk is not shown as the leader: leader-only work must stop.
 
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
@@ -51,9 +51,9 @@ impl Leader {
     }
 }
 
-/// A member's place in the group, by the newest membership it has on record.
+/// Whether this manager votes in the Raft group, by the newest membership it has on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Standing {
+pub enum MemberState {
     /// Not a voter yet: the leader has not reached it, or it is catching up.
     #[default]
     Pending,
@@ -67,7 +67,7 @@ pub enum Standing {
 #[derive(Default)]
 pub(crate) struct Published {
     pub(crate) leadership: watch::Sender<Leadership>,
-    pub(crate) standing: watch::Sender<Standing>,
+    pub(crate) member_state: watch::Sender<MemberState>,
 }
 
 /// Keeps [`Published`] true until `stop`.
@@ -120,8 +120,8 @@ impl Observer {
         let is_free = self.published.leadership.borrow().is_self || self.proposer.is_idle();
         let leadership = leadership(metrics, reason.is_none() && is_free);
         self.published.leadership.send_if_modified(|published| replace_if_other(published, leadership));
-        let standing = standing(metrics, *self.published.standing.borrow());
-        self.published.standing.send_if_modified(|published| replace_if_other(published, standing));
+        let member_state = member_state(metrics, *self.published.member_state.borrow());
+        self.published.member_state.send_if_modified(|published| replace_if_other(published, member_state));
         let members = metrics.membership_config.membership();
         self.contacts.keep(|raft_id| members.get_node(&raft_id).is_some());
         match &metrics.running_state {
@@ -147,19 +147,19 @@ fn leadership(metrics: &Metrics, may_lead: bool) -> Leadership {
     Leadership { term, leader, is_self }
 }
 
-fn standing(metrics: &Metrics, before: Standing) -> Standing {
+fn member_state(metrics: &Metrics, before: MemberState) -> MemberState {
     let membership = metrics.membership_config.membership();
     let votes = membership.voter_ids().any(|voter| voter == metrics.id);
     // Until the change is complete and committed the old members must all go on for it to count.
     let settled =
         membership.get_joint_config().len() == 1 && *metrics.membership_config.log_id() <= metrics.last_applied;
     match (votes, before) {
-        (true, Standing::Pending) if !settled => Standing::Pending,
-        (true, _) => Standing::Voter,
+        (true, MemberState::Pending) if !settled => MemberState::Pending,
+        (true, _) => MemberState::Voter,
         // A learner, or a membership from before this member.
-        (false, Standing::Pending) => Standing::Pending,
+        (false, MemberState::Pending) => MemberState::Pending,
         // A voter becomes a learner only on its way out.
-        (false, Standing::Voter | Standing::Removed) => Standing::Removed,
+        (false, MemberState::Voter | MemberState::Removed) => MemberState::Removed,
     }
 }
 
@@ -218,16 +218,16 @@ mod tests {
     #[test]
     fn who_was_a_voter_and_is_unknown_was_removed() {
         let mut of = metrics(ServerState::Follower, Some(2), 4);
-        assert_eq!(standing(&of, Standing::Pending), Standing::Voter);
+        assert_eq!(member_state(&of, MemberState::Pending), MemberState::Voter);
         let uncommitted = Metrics { last_applied: None, ..of.clone() };
-        assert_eq!(standing(&uncommitted, Standing::Pending), Standing::Pending);
-        assert_eq!(standing(&uncommitted, Standing::Voter), Standing::Voter);
+        assert_eq!(member_state(&uncommitted, MemberState::Pending), MemberState::Pending);
+        assert_eq!(member_state(&uncommitted, MemberState::Voter), MemberState::Voter);
         of.id = 3;
-        assert_eq!(standing(&of, Standing::Pending), Standing::Pending, "a learner");
-        assert_eq!(standing(&of, Standing::Voter), Standing::Removed, "a learner again");
+        assert_eq!(member_state(&of, MemberState::Pending), MemberState::Pending, "a learner");
+        assert_eq!(member_state(&of, MemberState::Voter), MemberState::Removed, "a learner again");
         of.id = 4;
-        assert_eq!(standing(&of, Standing::Pending), Standing::Pending, "not told yet");
-        assert_eq!(standing(&of, Standing::Voter), Standing::Removed);
-        assert_eq!(standing(&of, Standing::Removed), Standing::Removed);
+        assert_eq!(member_state(&of, MemberState::Pending), MemberState::Pending, "not told yet");
+        assert_eq!(member_state(&of, MemberState::Voter), MemberState::Removed);
+        assert_eq!(member_state(&of, MemberState::Removed), MemberState::Removed);
     }
 }

@@ -1,7 +1,7 @@
 //! Consensus: the only crate that names openraft and redb.
 //!
-//! [`RaftNode`] is one manager's part in the Raft group. What it commits it applies to the [`Store`](skep_store::Store)
-//! it was started with, on every member in the same order. Everything it keeps on disk is sealed with a key of its own.
+//! [`RaftNode`] is one member of the Raft group. Committed entries are applied to its [`Store`](skep_store::Store), on every
+//! member in the same order. Everything it keeps on disk is encrypted with a key of its own.
 
 mod barrier;
 mod blocking;
@@ -31,7 +31,7 @@ mod types;
 pub use config::{FIRST_RAFT_ID, Open, RaftConfig, Tuning};
 pub use error::{MembershipError, ProposeError, ReadError, StartError};
 pub use fatal::OnFatal;
-pub use leadership::{Leader, Leadership, Standing};
+pub use leadership::{Leader, Leadership, MemberState};
 pub use membership::MemberHealth;
 pub use network::{RaftService, Roster, ToldMembers};
 pub use node::{Applied, RaftNode};

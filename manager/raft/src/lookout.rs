@@ -1,7 +1,7 @@
-//! Whether the process of the leader has ended.
+//! Failure detector: whether the leader's process has ended.
 //!
-//! A closed connection is a reason to look; that nobody listens at the leader's address is the proof. A process that listens
-//! may be slow or about to start, and gets the time that its silence is given.
+//! A closed connection is a reason to check; a refused connection to the leader's address is the proof. A process that
+//! still listens may be slow or starting, and gets the whole election timeout.
 
 use std::{io, sync::Arc, time::Duration};
 

@@ -1,8 +1,8 @@
-//! Who is a member: adding, removing, new addresses, and tidying up after what was interrupted.
+//! Raft membership: adding and removing members, new addresses, and finishing changes that were interrupted.
 //!
-//! openraft leaves a half-made change when its leader dies, and can be led astray by two changes at once. So changes go one
-//! at a time, and a leader keeps looking at what is there: it finishes a joint configuration, makes a learner that has caught
-//! up a voter, drops one that cannot be reached, and keeps `Node.manager` in the store as the membership is.
+//! openraft leaves a change half done when its leader dies, and does not handle two changes at once. So changes are made one
+//! at a time, and the leader reconciles the membership: it finishes a joint configuration, promotes a learner that has
+//! caught up to a voter, drops one that cannot be reached, and keeps `Node.manager` in the store equal to the membership.
 //!
 //! Owns `Node.manager`.
 
@@ -85,7 +85,7 @@ impl Members {
     pub(crate) async fn add(&self, node_id: &str, addr: &str) -> Result<u64, MembershipError> {
         let _turn = self.turn.lock().await;
         let term = self.check_lead()?;
-        self.settle().await?;
+        self.finish_joint_change().await?;
         for (old, _) in self.membership().nodes().filter(|(_, member)| member.node_id == node_id) {
             if *old == self.raft_id {
                 return Err(MembershipError::Leads);
@@ -107,7 +107,7 @@ impl Members {
     pub(crate) async fn remove(&self, raft_id: u64) -> Result<(), MembershipError> {
         let _turn = self.turn.lock().await;
         self.check_lead()?;
-        self.settle().await?;
+        self.finish_joint_change().await?;
         let membership = self.membership();
         if membership.get_node(&raft_id).is_none() {
             return Err(MembershipError::NotFound(raft_id));
@@ -136,7 +136,7 @@ impl Members {
     pub(crate) async fn update_addr(&self, raft_id: u64, addr: &str) -> Result<(), MembershipError> {
         let _turn = self.turn.lock().await;
         self.check_lead()?;
-        self.settle().await?;
+        self.finish_joint_change().await?;
         let mut member = self.membership().get_node(&raft_id).cloned().ok_or(MembershipError::NotFound(raft_id))?;
         if member.addr == addr {
             return Ok(());
@@ -201,7 +201,7 @@ impl Members {
     async fn tidy(&self, learners: &mut Learners) -> Result<(), MembershipError> {
         // Somebody changes it right now.
         let Ok(_turn) = self.turn.try_lock() else { return Ok(()) };
-        self.settle().await?;
+        self.finish_joint_change().await?;
         let membership = self.membership();
         for (raft_id, member) in membership.nodes().filter(|(_, member)| member.leaving) {
             if self.check_quorum_without(*raft_id).is_ok() {
@@ -229,7 +229,7 @@ impl Members {
     }
 
     /// Finishes what a former leader began.
-    async fn settle(&self) -> Result<(), MembershipError> {
+    async fn finish_joint_change(&self) -> Result<(), MembershipError> {
         match self.membership().get_joint_config().as_slice() {
             [_, .., goal] => self.change(Change::ReplaceAllVoters(goal.clone())).await,
             _ => Ok(()),

@@ -21,7 +21,7 @@ use tokio_util::{
 use tracing::info;
 
 use crate::{
-    Leadership, MemberHealth, MembershipError, Open, ProposeError, RaftConfig, RaftService, ReadError, Standing,
+    Leadership, MemberHealth, MemberState, MembershipError, Open, ProposeError, RaftConfig, RaftService, ReadError,
     StartError, Tuning, Vault,
     barrier::Barrier,
     compaction::Compaction,
@@ -166,7 +166,7 @@ impl RaftNode {
             tuning: tuning.clone(),
         };
         tasks.spawn(compaction.run(stop.clone()));
-        tasks.spawn(log.clone().keep_room(stop.clone()));
+        tasks.spawn(log.clone().keep_space_reserved(stop.clone()));
         let snapshot_trouble = snapshots.trouble();
         let members = Arc::new(Members {
             raft: raft.clone(),
@@ -276,8 +276,8 @@ impl RaftNode {
     }
 
     /// Where this member stands, as it changes.
-    pub fn standing(&self) -> watch::Receiver<Standing> {
-        self.0.published.standing.subscribe()
+    pub fn member_state(&self) -> watch::Receiver<MemberState> {
+        self.0.published.member_state.subscribe()
     }
 
     /// This member's id.
@@ -287,7 +287,7 @@ impl RaftNode {
 
     /// Makes a node a member and returns its new id, never used before. An older member of the same node is removed first.
     /// Returns as soon as the group knows the new one, so that the node can start under its id; the leader makes it a
-    /// voter once it has caught up (its [`standing`](Self::standing) says so), or drops it when it cannot be reached.
+    /// voter once it has caught up (its [`member_state`](Self::member_state) says so), or drops it when it cannot be reached.
     ///
     /// The node must be in the store; its `manager` is set to the new id and `addr`.
     ///
@@ -333,7 +333,7 @@ impl RaftNode {
         self.0.snapshot_trouble.clone()
     }
 
-    /// Whether the disk is full and the log lives on the room that was held back for it.
+    /// Whether the disk is full and the log lives on the space reserved for it.
     pub fn log_is_short_of_room(&self) -> watch::Receiver<bool> {
         self.0.log.is_short()
     }

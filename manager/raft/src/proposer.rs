@@ -1,12 +1,11 @@
-//! Proposals on their way into the log.
+//! Batching of proposals into log entries.
 //!
-//! openraft makes every write durable before it looks at the next, so entries cost an fsync each. Proposals that arrive
-//! while earlier entries are under way therefore share the next entry. Few entries are under way at a time; the more there
-//! is to do, the more share one.
+//! openraft makes every write durable before the next, so each entry costs an fsync. Proposals that arrive while earlier
+//! entries are in flight therefore share the next entry. Few entries are in flight at a time, so batches grow with the load.
 //!
-//! Owns what is under way. Invariants: what nobody waits for any more is not proposed; an entry counts as under way from before
-//! its proposals are chosen until the group has decided on it or the term it was written in is over, so who gave a proposal up
-//! finds it under way, or it is never proposed.
+//! Owns the entries in flight. Invariants: a proposal whose caller has given up is not proposed; an entry counts as in flight
+//! from before its proposals are chosen until the group has decided on it or its term is over, so a proposal that was given up
+//! is either in flight or never proposed.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -95,8 +94,8 @@ impl Proposer {
     ) -> (Self, impl Future<Output = ()>) {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let (entries, _) = watch::channel(Entries::default());
-        let places = Arc::new(Semaphore::new(UNDER_WAY));
-        let submitter = Submitter { raft, waiting, left_over: None, places, entries: entries.clone(), deadline };
+        let permits = Arc::new(Semaphore::new(UNDER_WAY));
+        let submitter = Submitter { raft, waiting, left_over: None, permits, entries: entries.clone(), deadline };
         let run = async move {
             stop.run_until_cancelled(submitter.run()).await;
         };
@@ -149,7 +148,7 @@ struct Submitter {
     waiting: mpsc::Receiver<Waiting>,
     /// What did not fit into the entry before.
     left_over: Option<Waiting>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     entries: watch::Sender<Entries>,
     deadline: Duration,
 }
@@ -157,8 +156,8 @@ struct Submitter {
 impl Submitter {
     async fn run(mut self) {
         loop {
-            // First a place, then the proposals: what arrives while there is none goes into the same entry.
-            let Ok(place) = self.places.clone().acquire_owned().await else { return };
+            // First a permit, then the proposals: what arrives while there is none goes into the same entry.
+            let Ok(permit) = self.permits.clone().acquire_owned().await else { return };
             let Some(first) = (match self.left_over.take() {
                 Some(waiting) => Some(waiting),
                 None => self.waiting.recv().await,
@@ -166,7 +165,7 @@ impl Submitter {
                 return;
             };
             let mut batch = self.gather(first);
-            let under_way = self.begin(&mut batch, place);
+            let under_way = self.begin(&mut batch, permit);
             if !batch.is_empty() {
                 self.submit(batch, under_way).await;
             }
@@ -189,7 +188,7 @@ impl Submitter {
     }
 
     /// Makes an entry of what somebody still waits for.
-    fn begin(&self, batch: &mut Vec<Waiting>, place: OwnedSemaphorePermit) -> UnderWay {
+    fn begin(&self, batch: &mut Vec<Waiting>, permit: OwnedSemaphorePermit) -> UnderWay {
         let mut number = 0;
         // Both under the lock: who gives up before it is not proposed, who gives up after it and then looks finds the entry.
         self.entries.send_modify(|entries| {
@@ -198,7 +197,7 @@ impl Submitter {
             entries.under_way.insert(number);
             batch.retain(|waiting| !waiting.answer.is_closed());
         });
-        UnderWay { number, entries: self.entries.clone(), _permit: place }
+        UnderWay { number, entries: self.entries.clone(), _permit: permit }
     }
 
     async fn submit(&self, waiting: Vec<Waiting>, under_way: UnderWay) {

@@ -1,9 +1,9 @@
 //! tokio as openraft's runtime, with one difference: openraft's own timeouts are never shorter than [`SHORTEST_TIMEOUT`].
 //!
-//! openraft knows one time, its election timeout, for three things: how long it votes for nobody else after it has heard from
-//! a leader, how long a vote may take to come back, and when it campaigns by itself. Only the second is left to it: when to
-//! campaign is decided in `timers`, and whom to vote for in `network::service`, which knows more than when the leader was heard
-//! last. So that time is set to almost nothing, and the wait for a vote, which has to reach a disk, gets its bound here.
+//! openraft uses its election timeout for three things: how long it grants no vote after it has heard from a leader, how long
+//! a vote request may take, and when it campaigns by itself. Only the second is left to it: `timers` decides when to campaign,
+//! and `network::service` whom to vote for. So that timeout is set to almost nothing, and the wait for a vote, which has to
+//! reach a disk, gets its bound here.
 
 use std::{future::Future, time::Duration};
 

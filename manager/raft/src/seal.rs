@@ -1,7 +1,8 @@
-//! Sealing what is kept on disk: AES-256-GCM-SIV under the member's own data key (DEK).
+//! Encryption at rest: AES-256-GCM-SIV under the member's own data key (DEK).
 //!
-//! Each value is bound to its place, so that none can be moved to another: an entry to its index, a chunk to its snapshot
-//! and number. What the manager keeps beside the log it seals through a [`Vault`], in places of their own. A sealed value is nonce (12 bytes), ciphertext, tag (16 bytes).
+//! Each value is bound to its location (the associated data), so that none can be moved to another: an entry to its index, a
+//! chunk to its snapshot and number. What the manager keeps beside the log is sealed through a [`Vault`], under locations of
+//! its own. A sealed value is nonce (12 bytes), ciphertext, tag (16 bytes).
 
 use std::{fmt, sync::Arc};
 
@@ -24,7 +25,7 @@ pub(crate) fn new_key() -> Key {
 
 /// Where a value is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place<'a> {
+pub(crate) enum Location<'a> {
     /// A log entry, by index.
     Entry(u64),
     /// A single record of the log file.
@@ -37,8 +38,8 @@ pub(crate) enum Place<'a> {
     Kept(&'a str, u64),
 }
 
-impl Place<'_> {
-    /// Different for every place.
+impl Location<'_> {
+    /// Different for every location.
     fn bytes(&self) -> Vec<u8> {
         let (kind, text, number) = match self {
             Self::Entry(index) => (0, "", *index),
@@ -54,7 +55,7 @@ impl Place<'_> {
     }
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for Location<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Entry(index) => write!(f, "entry {index}"),
@@ -83,19 +84,20 @@ impl Seal {
     }
 
     #[expect(clippy::expect_used, reason = "fails only for values of many gigabytes")]
-    pub(crate) fn seal(&self, place: Place<'_>, value: &[u8]) -> Vec<u8> {
+    pub(crate) fn seal(&self, location: Location<'_>, value: &[u8]) -> Vec<u8> {
         let mut text = Vec::with_capacity(value.len() + OVERHEAD);
         text.extend_from_slice(value);
-        let nonce = self.key.seal_in_place_append_tag(Aad::from(place.bytes()), &mut text).expect("sealing a value");
+        let nonce = self.key.seal_in_place_append_tag(Aad::from(location.bytes()), &mut text).expect("sealing a value");
         text.splice(0..0, *nonce.as_ref());
         text
     }
 
-    pub(crate) fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
+    pub(crate) fn open(&self, location: Location<'_>, sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
         let (nonce, text) = sealed.split_at_checked(NONCE_LEN).ok_or(Unsealable)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Unsealable)?;
         let mut text = text.to_vec();
-        let length = self.key.open_in_place(nonce, Aad::from(place.bytes()), &mut text).map_err(|_| Unsealable)?.len();
+        let length =
+            self.key.open_in_place(nonce, Aad::from(location.bytes()), &mut text).map_err(|_| Unsealable)?.len();
         text.truncate(length);
         Ok(text)
     }
@@ -119,15 +121,15 @@ impl Vault {
 
     /// Seals the value that is to be the `number`th of a file.
     pub fn seal(&self, file: &str, number: u64, value: &[u8]) -> Vec<u8> {
-        self.0.seal(Place::Kept(file, number), value)
+        self.0.seal(Location::Kept(file, number), value)
     }
 
     /// Opens the `number`th value of a file.
     ///
     /// # Errors
-    /// When it is not what was sealed for this place.
+    /// When it is not what was sealed for this location.
     pub fn open(&self, file: &str, number: u64, sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
-        self.0.open(Place::Kept(file, number), sealed)
+        self.0.open(Location::Kept(file, number), sealed)
     }
 }
 
@@ -138,35 +140,35 @@ mod tests {
     #[test]
     fn opens_only_unchanged_in_its_place_with_its_key() {
         let seal = Seal::new(&new_key());
-        let place = Place::Chunk("snapshot", 3);
-        let sealed = seal.seal(place, b"value");
+        let location = Location::Chunk("snapshot", 3);
+        let sealed = seal.seal(location, b"value");
         assert_eq!(sealed.len(), 5 + OVERHEAD);
-        assert_eq!(seal.open(place, &sealed).unwrap(), b"value");
-        assert_ne!(sealed, seal.seal(place, b"value"), "no two are alike");
+        assert_eq!(seal.open(location, &sealed).unwrap(), b"value");
+        assert_ne!(sealed, seal.seal(location, b"value"), "no two are alike");
 
         for bit in 0..sealed.len() * 8 {
             let mut changed = sealed.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(seal.open(place, &changed), Err(Unsealable));
+            assert_eq!(seal.open(location, &changed), Err(Unsealable));
         }
         for elsewhere in [
-            Place::Chunk("snapshot", 4),
-            Place::Chunk("other", 3),
-            Place::Entry(3),
-            Place::Record("snapshot"),
-            Place::Kept("snapshot", 3),
+            Location::Chunk("snapshot", 4),
+            Location::Chunk("other", 3),
+            Location::Entry(3),
+            Location::Record("snapshot"),
+            Location::Kept("snapshot", 3),
         ] {
             assert_eq!(seal.open(elsewhere, &sealed), Err(Unsealable), "{elsewhere}");
         }
         for cut in 0..sealed.len() {
-            assert_eq!(seal.open(place, &sealed[..cut]), Err(Unsealable));
+            assert_eq!(seal.open(location, &sealed[..cut]), Err(Unsealable));
         }
-        assert_eq!(Seal::new(&new_key()).open(place, &sealed), Err(Unsealable));
+        assert_eq!(Seal::new(&new_key()).open(location, &sealed), Err(Unsealable));
     }
 
     #[test]
     fn empty_values_are_values() {
         let seal = Seal::new(&new_key());
-        assert_eq!(seal.open(Place::Entry(0), &seal.seal(Place::Entry(0), b"")).unwrap(), b"");
+        assert_eq!(seal.open(Location::Entry(0), &seal.seal(Location::Entry(0), b"")).unwrap(), b"");
     }
 }

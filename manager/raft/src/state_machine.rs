@@ -1,12 +1,12 @@
 //! The log applied to the store, and the store kept as snapshots.
 //!
-//! The state lives in memory; on disk there are only snapshots and the log since. Applying is total: a transaction that the
-//! store refuses is an answer, an entry that cannot be decoded ends the process, since going on without it would be
-//! another state than the other members'; so does a feature level that this release does not know. A snapshot that cannot be
-//! written breaks no promise: it is told, and tried again.
+//! The state is in memory; on disk there are only snapshots and the log since. Applying is total: a transaction that the
+//! store refuses is a normal answer. An entry that cannot be decoded ends the process, since skipping it would make this
+//! member's state differ from the others'; so does a feature level that this release does not support. A snapshot that
+//! cannot be written loses nothing: it is reported and tried again.
 //!
 //! Versions: each transaction gets the index of its entry, or one more than the version before it when a batch has used that
-//! number already. So versions only grow, are the same on every member, and never run below the log.
+//! number already. So versions only grow, are the same on every member, and are never below the log index.
 
 use std::sync::{
     Arc,

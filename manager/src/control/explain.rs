@@ -1,4 +1,4 @@
-//! Why something is as it is, and what happened to it. Only reads.
+//! `explain` and `history`: why an object is in its state, and what happened to it. Read-only.
 
 use std::io;
 
@@ -85,7 +85,7 @@ impl Subject {
             Self::Object(AnyObject::Service(service)) => About::Service(service.id.clone()),
             Self::Object(AnyObject::Task(task)) => match (task.slot, task.node_id.as_str()) {
                 (0, "") => About::Task(task.id.clone()),
-                (slot, node) => About::Place { service: task.service_id.clone(), slot, node: node.to_owned() },
+                (slot, node) => About::Slot { service: task.service_id.clone(), slot, node: node.to_owned() },
             },
             Self::Object(AnyObject::Node(node)) => About::Node(node.id.clone()),
             Self::Object(AnyObject::Cluster(_) | AnyObject::Revision(_)) | Self::Swarm => About::Swarm,
@@ -120,7 +120,7 @@ impl History {
         let mut found = journal.newest(about, self.oldest, self.limit)?;
         let mut gaps = journal.gaps()?;
         gaps.retain(|gap| gap.until.is_none_or(|until| until > self.oldest.max(self.begun)));
-        found.extend(standing(view, about, &gaps).into_iter().filter(|entry| entry.at >= self.oldest.as_nanos()));
+        found.extend(current_states(view, about, &gaps).into_iter().filter(|entry| entry.at >= self.oldest.as_nanos()));
         found.sort_by_key(|entry| std::cmp::Reverse(entry.version));
         found.truncate(self.limit);
         // Where the list is cut off before a gap, the gap is no news.
@@ -133,7 +133,7 @@ impl History {
 }
 
 /// How everything stands whose last change is in a gap.
-fn standing(view: &View, about: &About, gaps: &[Gap]) -> Vec<JournalEntry> {
+fn current_states(view: &View, about: &About, gaps: &[Gap]) -> Vec<JournalEntry> {
     if gaps.is_empty() {
         return Vec::new();
     }
@@ -142,7 +142,7 @@ fn standing(view: &View, about: &About, gaps: &[Gap]) -> Vec<JournalEntry> {
         view.object(ObjectKind::Service, id).into_iter().chain(tasks).collect()
     };
     let objects = match about {
-        About::Service(service) | About::Place { service, .. } => of_service(service),
+        About::Service(service) | About::Slot { service, .. } => of_service(service),
         About::Task(task) => view.object(ObjectKind::Task, task).into_iter().collect(),
         About::Node(node) => view.object(ObjectKind::Node, node).into_iter().collect(),
         About::Swarm => {
@@ -151,7 +151,7 @@ fn standing(view: &View, about: &About, gaps: &[Gap]) -> Vec<JournalEntry> {
         }
     };
     let in_gap = |object: &&AnyObject| gaps.iter().any(|gap| gap.includes(object.version()));
-    let entries = objects.iter().filter(in_gap).filter_map(|object| journal::standing(view, object));
+    let entries = objects.iter().filter(in_gap).filter_map(|object| journal::current_state(view, object));
     entries.filter(|entry| about.includes(entry)).collect()
 }
 

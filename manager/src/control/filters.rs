@@ -1,6 +1,6 @@
-//! Which objects a list call asks for.
+//! Filters of list calls. Pure.
 //!
-//! Owns nothing; pure. An empty list is no condition, the values of one field are alternatives, fields are ANDed.
+//! An empty list is no condition, the values of one field are alternatives, fields are ANDed.
 //! Labels are the exception, as in Docker: an object must carry every label that is named.
 
 use std::collections::BTreeMap;

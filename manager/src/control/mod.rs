@@ -1,7 +1,8 @@
-//! What people ask of the swarm. Always answered by the leader; see [`OnLeader`](crate::forward::OnLeader).
+//! The control API: what users ask of the swarm. Always answered by the leader; see
+//! [`OnLeader`](crate::forward::OnLeader).
 //!
-//! Invariants: reads are linearizable; nothing is proposed that was not checked; an update names the version it was
-//! made from and is refused when the object has moved on; secrets of the cluster's root never leave.
+//! Invariants: reads are linearizable; every spec is validated before it is proposed; an update names the version it was
+//! made from and is refused when the object has changed since; the root CA's secrets are never returned.
 
 mod cluster;
 mod explain;

@@ -1,4 +1,4 @@
-//! Nodes, as people see and change them. Writes `Node.spec`; removes nodes.
+//! Nodes: list, inspect, update, remove. Writes `Node.spec`; removes nodes.
 
 use skep_core::{roles, validate_spec};
 use skep_proto::v1::{

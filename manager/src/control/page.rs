@@ -1,7 +1,7 @@
 //! Lists in pages: no answer is larger than a client takes, however large the objects are.
 //!
-//! Invariant: pages go by id, so that what comes and goes between two of them is missed or shown, and never anything
-//! else twice or not at all.
+//! Invariant: pages go by id. An object created or removed between two pages may be missing or shown; every other one is
+//! listed exactly once.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Services, as people make, change and remove them. Writes `Service`.
+//! Services: create, update, roll back, remove. Writes `Service`.
 
 use std::sync::Arc;
 

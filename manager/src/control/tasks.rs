@@ -1,4 +1,4 @@
-//! Tasks, as people see them. Nobody writes tasks by hand.
+//! Tasks: list and inspect. Read-only.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What would go where if something changed. Plays on a copy of the state; nothing is proposed.
+//! `what-if`: a dry run on a copy of the state; nothing is proposed.
 
 use std::sync::Arc;
 

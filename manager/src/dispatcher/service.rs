@@ -73,52 +73,52 @@ impl Dispatcher for DispatcherService {
             return Err(Status::invalid_argument("the description of the node is too large"));
         }
         check_message(&message)?;
-        let desk = self.term()?;
-        let view = desk.term.store.view();
+        let dispatcher = self.term()?;
+        let view = dispatcher.term.store.view();
         let node = view.node(&node_id).cloned().ok_or_else(|| unknown_node(&node_id))?;
         let opening = Opening {
             node,
             addr,
             description,
             message,
-            at: desk.term.clock.monotonic(),
+            at: dispatcher.term.clock.monotonic(),
             live_for: defaults::heartbeat_period(&view).saturating_mul(MISSED_HEARTBEATS),
         };
-        let opened = desk.sessions.open(opening, &mut RandomIds).map_err(|held| {
+        let opened = dispatcher.sessions.open(opening, &mut RandomIds).map_err(|held| {
             error!(node = node_id, at = %addr, held_by = %held.held_by, "two machines use the identity of one node: \
                 take one of them out of the swarm and let it join anew");
             Status::already_exists(held.to_string())
         })?;
         info!(node = node_id, %addr, session = opened.id, "session opened");
         // The node may have changed between the look at it and the session's place in the table.
-        match desk.term.store.view().node(&node_id) {
-            Some(node) => desk.sessions.tell(node),
-            None => desk.sessions.remove(&node_id),
+        match dispatcher.term.store.view().node(&node_id) {
+            Some(node) => dispatcher.sessions.tell(node),
+            None => dispatcher.sessions.remove(&node_id),
         }
-        Ok(Response::new(session::stream(opened, node_id, desk.facts.clone(), desk.sessions.clone())))
+        Ok(Response::new(session::stream(opened, node_id, dispatcher.facts.clone(), dispatcher.sessions.clone())))
     }
 
     async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Result<Response<HeartbeatReply>, Status> {
         let caller = Caller::of(&request)?;
         let HeartbeatRequest { session_id, message } = request.get_ref();
         check_message(message)?;
-        let desk = self.term()?;
-        let at = desk.term.clock.monotonic();
-        let period: Duration = desk.sessions.beat(caller.node_id()?, session_id, message, at)?;
+        let dispatcher = self.term()?;
+        let at = dispatcher.term.clock.monotonic();
+        let period: Duration = dispatcher.sessions.beat(caller.node_id()?, session_id, message, at)?;
         Ok(Response::new(HeartbeatReply { period: clock::nanos(period) }))
     }
 
     async fn assignments(&self, request: Request<AssignmentsRequest>) -> Result<Response<AssignmentsStream>, Status> {
         let node_id = Caller::of(&request)?.node_id()?.to_owned();
         let AssignmentsRequest { session_id, have } = request.into_inner();
-        let desk = self.term()?;
-        let ended = desk.sessions.check(&node_id, &session_id)?;
+        let dispatcher = self.term()?;
+        let ended = dispatcher.sessions.check(&node_id, &session_id)?;
         // The set must hold what the node has reported so far: an agent that lost its records believes it.
-        desk.reports.settled().await?;
+        dispatcher.reports.settled().await?;
         // Nor may it be older than what another leader has told the node: one that was replaced and has not noticed would
         // take tasks away that were assigned since.
-        desk.term.raft.read_barrier().await.map_err(|error| answer::unread(&error))?;
-        Ok(Response::new(assignments::stream(desk.term.store.clone(), &node_id, &have, ended)))
+        dispatcher.term.raft.read_barrier().await.map_err(|error| answer::unread(&error))?;
+        Ok(Response::new(assignments::stream(dispatcher.term.store.clone(), &node_id, &have, ended)))
     }
 
     async fn update_task_status(
@@ -130,11 +130,11 @@ impl Dispatcher for DispatcherService {
         if updates.len() > MAX_STATUS_BATCH {
             return Err(Status::invalid_argument(format!("more than {MAX_STATUS_BATCH} reports in one call")));
         }
-        let desk = self.term()?;
-        desk.sessions.check(&node_id, &session_id)?;
-        status::check(&desk.term.store.view(), &node_id, &updates)
+        let dispatcher = self.term()?;
+        dispatcher.sessions.check(&node_id, &session_id)?;
+        status::check(&dispatcher.term.store.view(), &node_id, &updates)
             .map_err(|error| Status::permission_denied(error.to_string()))?;
-        desk.reports.deliver(&node_id, updates).await?;
+        dispatcher.reports.deliver(&node_id, updates).await?;
         Ok(Response::new(UpdateTaskStatusReply {}))
     }
 }

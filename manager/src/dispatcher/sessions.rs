@@ -206,13 +206,13 @@ mod tests {
     const HOME: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
     const AWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
-    struct Desk {
+    struct Dispatcher {
         sessions: Sessions,
         term: CancellationToken,
         ids: SeededIds,
     }
 
-    impl Desk {
+    impl Dispatcher {
         fn new() -> Self {
             let term = CancellationToken::new();
             let sessions = Sessions::new(term.clone(), &View::default(), Duration::ZERO);
@@ -234,62 +234,62 @@ mod tests {
 
     #[test]
     fn the_same_machine_replaces_its_session() {
-        let mut desk = Desk::new();
-        let first = desk.open(HOME, 0).unwrap();
-        let second = desk.open(HOME, 1).unwrap();
+        let mut dispatcher = Dispatcher::new();
+        let first = dispatcher.open(HOME, 0).unwrap();
+        let second = dispatcher.open(HOME, 1).unwrap();
         assert!(first.ended.is_cancelled() && !second.ended.is_cancelled());
-        assert!(desk.sessions.check("node", &first.id).is_err());
-        assert!(desk.sessions.check("node", &second.id).is_ok());
+        assert!(dispatcher.sessions.check("node", &first.id).is_err());
+        assert!(dispatcher.sessions.check("node", &second.id).is_ok());
     }
 
     #[test]
     fn a_live_session_keeps_another_machine_out() {
-        let mut desk = Desk::new();
-        let first = desk.open(HOME, 0).unwrap();
-        desk.sessions.beat("node", &first.id, "", Duration::from_secs(2)).unwrap();
-        assert_eq!(desk.open(AWAY, 5).unwrap_err(), HeldElsewhere { held_by: HOME });
+        let mut dispatcher = Dispatcher::new();
+        let first = dispatcher.open(HOME, 0).unwrap();
+        dispatcher.sessions.beat("node", &first.id, "", Duration::from_secs(2)).unwrap();
+        assert_eq!(dispatcher.open(AWAY, 5).unwrap_err(), HeldElsewhere { held_by: HOME });
         assert!(!first.ended.is_cancelled());
     }
 
     #[test]
     fn a_silent_or_closed_session_keeps_nobody_out() {
-        let mut desk = Desk::new();
-        let first = desk.open(HOME, 0).unwrap();
-        let second = desk.open(AWAY, 4).unwrap();
+        let mut dispatcher = Dispatcher::new();
+        let first = dispatcher.open(HOME, 0).unwrap();
+        let second = dispatcher.open(AWAY, 4).unwrap();
         assert!(first.ended.is_cancelled());
-        desk.sessions.close("node", &second.id);
-        assert!(desk.open(HOME, 4).is_ok());
+        dispatcher.sessions.close("node", &second.id);
+        assert!(dispatcher.open(HOME, 4).is_ok());
     }
 
     #[test]
     fn closing_an_old_session_leaves_the_new_one_alone() {
-        let mut desk = Desk::new();
-        let first = desk.open(HOME, 0).unwrap();
-        let second = desk.open(HOME, 0).unwrap();
-        desk.sessions.close("node", &first.id);
-        assert!(desk.sessions.check("node", &second.id).is_ok());
+        let mut dispatcher = Dispatcher::new();
+        let first = dispatcher.open(HOME, 0).unwrap();
+        let second = dispatcher.open(HOME, 0).unwrap();
+        dispatcher.sessions.close("node", &first.id);
+        assert!(dispatcher.sessions.check("node", &second.id).is_ok());
     }
 
     #[test]
     fn a_session_hears_of_its_node_and_ends_with_it() {
-        let mut desk = Desk::new();
-        let mut opened = desk.open(HOME, 0).unwrap();
+        let mut dispatcher = Dispatcher::new();
+        let mut opened = dispatcher.open(HOME, 0).unwrap();
         opened.node.mark_unchanged();
-        desk.sessions.tell(&Arc::new(Node { id: "other".into(), ..Node::default() }));
+        dispatcher.sessions.tell(&Arc::new(Node { id: "other".into(), ..Node::default() }));
         assert!(!opened.node.has_changed().unwrap());
-        desk.sessions.tell(&Arc::new(Node { id: "node".into(), role: 1, ..Node::default() }));
+        dispatcher.sessions.tell(&Arc::new(Node { id: "node".into(), role: 1, ..Node::default() }));
         assert_eq!(opened.node.borrow_and_update().role, 1);
-        desk.sessions.remove("node");
+        dispatcher.sessions.remove("node");
         assert!(opened.ended.is_cancelled());
     }
 
     #[test]
     fn sessions_belong_to_their_node_and_end_with_the_term() {
-        let mut desk = Desk::new();
-        let opened = desk.open(HOME, 0).unwrap();
-        assert!(desk.sessions.check("other", &opened.id).is_err());
-        desk.term.cancel();
+        let mut dispatcher = Dispatcher::new();
+        let opened = dispatcher.open(HOME, 0).unwrap();
+        assert!(dispatcher.sessions.check("other", &opened.id).is_err());
+        dispatcher.term.cancel();
         assert!(opened.ended.is_cancelled());
-        assert_eq!(desk.sessions.beat("node", &opened.id, "", Duration::ZERO), Err(SessionOver));
+        assert_eq!(dispatcher.sessions.beat("node", &opened.id, "", Duration::ZERO), Err(SessionOver));
     }
 }

@@ -1,7 +1,7 @@
-//! Asking the other managers for what is missing.
+//! Fills gaps of the journal from the other managers.
 //!
-//! Owns nothing; what it is given goes through the writing end. Invariants: nothing waits for it; one page is under way at a
-//! time; what a manager sends is looked at before it is kept; what nobody has is asked for ever more seldom.
+//! Invariants: nothing waits for it; one page is requested at a time; what a manager sends is validated before it is written;
+//! what no manager has is asked for less and less often.
 
 use std::{future::Future, sync::Arc, time::Duration};
 

@@ -1,8 +1,8 @@
-//! The writing end of the journal.
+//! Writer of the journal.
 //!
-//! Invariants: no file is continued behind something that cannot be read; versions only grow from record to record and from
-//! file to file; a record claims a version only when all there is to tell of it is in it, so what is missing is always a
-//! gap between two records; an error of the disk is said once, until writing goes well again.
+//! Invariants: no file is appended to after an unreadable record; versions only grow from record to record and from file to
+//! file; a record covers a version only with all its entries, so what is missing is always a gap between two records; a disk
+//! error is logged once, until writing succeeds again.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -127,8 +127,8 @@ impl Log {
         self.seen = upto;
     }
 
-    /// Writes down that there is nothing more to tell of what was seen.
-    pub(crate) fn settle(&mut self, now: Timestamp) {
+    /// Records that everything seen so far is written, also where it had no entries.
+    pub(crate) fn catch_up(&mut self, now: Timestamp) {
         if self.is_behind() {
             let record = JournalRecord { after: self.written, upto: self.seen, ..JournalRecord::default() };
             let written = self.write(&record, now);
@@ -143,7 +143,7 @@ impl Log {
         if version <= self.seen {
             return false;
         }
-        self.settle(now);
+        self.catch_up(now);
         self.give_up(version);
         let record = JournalRecord { after: version, upto: version, ..JournalRecord::default() };
         // When it is not written, the next record that is shows the gap as well.

@@ -1,7 +1,7 @@
-//! Finding entries again, newest first, one file in memory at a time; and what is missing.
+//! Reader of the journal: entries, newest first, one file in memory at a time; and gaps.
 //!
-//! Reads what is on disk without asking the writer: a record that is just being written looks like a torn one. What a file
-//! covers is remembered once the file is closed.
+//! Reads the files without synchronising with the writer: a record just being written looks like a torn one. Which versions
+//! a file covers is cached once the file is closed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,8 +42,8 @@ struct Known {
 pub(crate) enum About {
     /// A service (id) and all its tasks.
     Service(String),
-    /// A place of a service (id): a slot, or of a global service a node (id).
-    Place {
+    /// A slot of a service (id): its number, or of a global service a node (id).
+    Slot {
         /// The service's id.
         service: String,
         /// The slot; 0 = the node says which.
@@ -65,7 +65,7 @@ impl About {
         match self {
             Self::Service(service) => entry.service_id == *service,
             Self::Task(task) => entry.task_id == *task,
-            Self::Place { service, slot, node } => {
+            Self::Slot { service, slot, node } => {
                 let here = if *slot == 0 { entry.node_id == *node } else { entry.slot == *slot };
                 entry.service_id == *service && !entry.task_id.is_empty() && here
             }

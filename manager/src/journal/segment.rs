@@ -1,11 +1,11 @@
 //! One file of the journal: records one after the other, each its length (4 bytes, big-endian) and a sealed
 //! [`JournalRecord`]. A record is bound to its file and its number there.
 //!
-//! The writer may be cut off anywhere, so a file may end in a part of a record. That is how such files are, and no damage.
-//! A file that fills a gap is put there whole.
+//! A crash of the writer may leave a torn record at the end of a file, which is not treated as damage. A file that fills a gap
+//! is written atomically.
 //!
-//! Files are ordered by number as what is in them is by version. Between two that were begun one after the other many
-//! numbers are left free, for what may turn out to be missing there.
+//! File numbers are in the order of the versions in the files. Between two consecutive files many numbers are left free, for
+//! files that fill a gap later.
 
 use std::{
     fs::{self, File, OpenOptions},

@@ -1,4 +1,4 @@
-//! Answering other managers that miss something. Only reads; each answer is one page.
+//! Serves the journal to other managers that fill their gaps. Read-only; each answer is one page.
 
 use std::{io, sync::Arc};
 
@@ -33,7 +33,7 @@ impl journal_server::Journal for JournalService {
         let now = self.keeper.clock.now();
         // What was seen to be nothing worth telling is known as well.
         let journal = self.keeper.with(move |log: &mut Log| {
-            log.settle(now);
+            log.catch_up(now);
             log.journal().clone()
         });
         let journal = journal.await.ok_or_else(|| Status::internal("the journal failed"))?;

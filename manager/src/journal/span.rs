@@ -1,4 +1,4 @@
-//! Which versions the journal knows everything of, and which it does not: its gaps. Pure.
+//! Which versions the journal covers, and its gaps. Pure.
 
 use skep_common::clock::Timestamp;
 use skep_proto::v1::JournalRecord;

@@ -106,9 +106,9 @@ fn entries_come_back_newest_first_and_only_those_asked_for() {
     };
     assert_eq!(asked(About::Service("s".into()), 3), [9, 8, 7]);
     assert_eq!(asked(About::Task("t4".into()), 3), [4]);
-    let place = |slot, node: &str| About::Place { service: "s".into(), slot, node: node.into() };
-    assert_eq!(asked(place(2, ""), 9), [8, 5, 2]);
-    assert_eq!(asked(place(0, "n1"), 9), [9, 7, 5, 3, 1]);
+    let of_slot = |slot, node: &str| About::Slot { service: "s".into(), slot, node: node.into() };
+    assert_eq!(asked(of_slot(2, ""), 9), [8, 5, 2]);
+    assert_eq!(asked(of_slot(0, "n1"), 9), [9, 7, 5, 3, 1]);
     let later = home.journal().newest(&About::Service("s".into()), NOW + Duration::from_secs(1), 9).unwrap();
     assert_eq!(later, [], "what is too old is not shown");
 }
@@ -235,7 +235,7 @@ fn what_was_not_worth_telling_is_no_gap() {
     append(&mut log, &entries(8..=8));
     log.append(&[], 20, NOW);
     assert!(log.is_behind());
-    log.settle(NOW);
+    log.catch_up(NOW);
     assert!(!log.is_behind());
     let mut log = home.open();
     assert!(!log.skip_to(20, NOW), "nothing was missed");

@@ -1,4 +1,4 @@
-//! One reader's log: a tail for each task that has one, and with follow for those that come later.
+//! The log stream of one reader: a tail for each of its tasks, and with follow for those that come later.
 
 use std::{collections::HashSet, sync::Arc};
 

@@ -1,7 +1,7 @@
 //! Log lines of services and tasks, gathered from the nodes that hold them.
 //!
-//! Owns nothing but the gathering of each reader, which ends when the reader lets its stream go. Invariants: what waits for
-//! a slow reader is bounded; a node that cannot be reached costs one note and holds nobody up; each line says whose it is.
+//! Each reader has a gathering of its own, which ends when the reader drops its stream. Invariants: what is buffered for a
+//! slow reader is bounded; a node that cannot be reached costs one message and delays nothing; each line names its task.
 
 mod gather;
 mod tail;

@@ -1,11 +1,11 @@
 //! Applying a log entry: total, deterministic, all or nothing.
 //!
-//! A transaction says which version of each object its proposer saw. An object that is at another version now was changed
-//! in between, and the whole transaction is refused; the proposer looks again and plans anew. Changes that a transaction
-//! makes to one object see each other, so all of them carry the version from before it.
+//! Optimistic concurrency: a transaction names the version of each object that its proposer read. If an object has another
+//! version by now, the whole transaction is refused, and the proposer plans again on the new state. Several actions on one
+//! object in a transaction see each other's changes, and all name the version from before the transaction.
 //!
-//! The actions of an independent transaction are as good as transactions of their own, one after the other, but for the
-//! version, which is the same: what one of them has changed no other one of them has read.
+//! The actions of an independent transaction are applied like transactions of their own, one after the other: each is
+//! refused alone. They share one log index, so no two of them may touch the same object.
 
 use std::sync::Arc;
 
@@ -78,8 +78,8 @@ impl View {
         Ok((next, changes))
     }
 
-    /// Makes this state the one after the entry at `index`; says what changed. What no other view shares is changed in
-    /// place, and the transaction's objects become those of the state without a copy.
+    /// Makes this the state after the entry at `index` and returns the changes. What no other view shares is changed in
+    /// place, and the transaction's objects are taken over without a copy.
     ///
     /// # Errors
     /// A refused transaction changes nothing, not even the version. Of an independent one the refused actions are in the
@@ -131,7 +131,7 @@ fn known_kind(object: &ObjectRef) -> Result<ObjectKind, ApplyError> {
     ObjectKind::try_from(object.kind).map_err(|_| ApplyError::Malformed("unknown kind of object"))
 }
 
-/// A transaction half applied.
+/// A transaction being applied.
 struct Run<'a> {
     after: &'a mut View,
     index: u64,
@@ -145,7 +145,7 @@ struct Run<'a> {
     independent: bool,
 }
 
-/// What a transaction made of an object; `None` is: not there.
+/// An object before and after the transaction; `None`: it does not exist.
 struct Touched {
     before: Option<AnyObject>,
     after: Option<AnyObject>,
@@ -161,7 +161,7 @@ struct Found {
 }
 
 impl Run<'_> {
-    /// The object as who proposed an action must have read it.
+    /// The object as the proposer of an action must have read it.
     fn read<'f>(&self, found: &'f Found) -> Option<&'f AnyObject> {
         if self.independent { found.after.as_ref() } else { found.before.as_ref() }
     }
@@ -221,7 +221,7 @@ impl Run<'_> {
         self.put(found, object, created_at)
     }
 
-    /// An update told as what is different from the version that was read.
+    /// An update given as the difference to the version that was read.
     fn change(
         &mut self,
         kind: ObjectKind,
@@ -274,7 +274,7 @@ impl Run<'_> {
     fn find(&self, kind: ObjectKind, id: &str) -> Found {
         let row = self.after.tables().row(kind, id);
         let after = row.and_then(|row| self.after.tables().at(kind, row));
-        // Whatever is as it was has an earlier entry's version.
+        // An unchanged object has the version of an earlier entry.
         let is_new = after.as_ref().map_or(self.removed, |object| object.version() == self.index);
         let is_it = |object: &AnyObject| object.kind() == kind && object.id() == id;
         let same = |touched: &Touched| touched.before.as_ref().or(touched.after.as_ref()).is_some_and(is_it);
@@ -302,7 +302,7 @@ impl Run<'_> {
         }
     }
 
-    /// Puts everything back. Names first: one may have gone from one object to another.
+    /// Undoes all changes. Names first: one may have passed from one object to another.
     fn undo(self) {
         for Touched { after, .. } in &self.touched {
             if let Some(after) = after {

@@ -1,4 +1,4 @@
-//! What a transaction did, one change for every object it touched.
+//! The changes a transaction made: one for every object it touched.
 
 use std::sync::Arc;
 
@@ -10,28 +10,28 @@ use crate::{ApplyError, kinds::AnyObject};
 /// The net change of one object.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// It is new.
+    /// Created.
     Create(AnyObject),
-    /// It is different.
+    /// Updated.
     Update {
-        /// As it was.
+        /// Before.
         old: AnyObject,
-        /// As it is.
+        /// After.
         new: AnyObject,
     },
-    /// It is gone.
+    /// Removed.
     Remove(AnyObject),
 }
 
 impl Change {
-    /// The object as it is, or was last.
+    /// The object after the change, or before its removal.
     pub fn object(&self) -> &AnyObject {
         match self {
             Self::Create(object) | Self::Update { new: object, .. } | Self::Remove(object) => object,
         }
     }
 
-    /// The object as it was, if it was there.
+    /// The object before the change, if it existed.
     pub fn before(&self) -> Option<&AnyObject> {
         match self {
             Self::Create(_) => None,
@@ -39,7 +39,7 @@ impl Change {
         }
     }
 
-    /// The object as it is, if it is there.
+    /// The object after the change, if it still exists.
     pub fn after(&self) -> Option<&AnyObject> {
         match self {
             Self::Create(new) | Self::Update { new, .. } => Some(new),
@@ -75,7 +75,7 @@ pub struct ChangeSet {
     pub at: Timestamp,
     /// Who proposed it; empty when that is not known.
     pub by: Arc<str>,
-    /// One for each object that is not as it was, by kind and id.
+    /// One for each changed object, by kind and id.
     pub changes: Vec<Change>,
     /// Actions of an independent transaction that changed nothing, in their order.
     pub refused: Vec<Refused>,
@@ -84,7 +84,7 @@ pub struct ChangeSet {
 /// An action that was refused on its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// Its place in the transaction.
+    /// Its index in the transaction.
     pub action: usize,
     /// Why.
     pub error: ApplyError,

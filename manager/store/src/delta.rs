@@ -1,7 +1,7 @@
-//! Updates without what stays as it was: most changes of a task are its next state, and its spec is far longer than that.
+//! Delta encoding of updates: most changes of a task are only its next state, and its spec is far longer than that.
 //!
-//! Invariant: a change made of two versions of an object, carried out on the first, gives the second but for its meta. What
-//! cannot be said this way is an update of the whole object.
+//! Invariant: the delta of two versions of an object, applied to the first, gives the second but for its meta. A change that
+//! no delta can express is an update of the whole object.
 
 use std::sync::Arc;
 
@@ -36,8 +36,8 @@ fn small_update(view: &View, object: &Object, now: i64) -> Option<Action> {
 }
 
 impl View {
-    /// Makes every small change in a transaction the update of the whole object that it stands for. One that would be refused
-    /// stays as it is.
+    /// Replaces every delta in a transaction by the equivalent update of the whole object. One that would be refused stays a
+    /// delta.
     pub fn spell_out(&self, transaction: &mut Transaction) {
         for action in &mut transaction.actions {
             match action.action.take() {
@@ -68,7 +68,7 @@ impl View {
 }
 
 fn task_change(old: &Task, new: &Task, now: i64) -> Option<TaskChange> {
-    // All fields by name: one that is new has to be told of or compared.
+    // All fields by name: a new one does not compile until it is handled here.
     let Task {
         id,
         meta: _,
@@ -113,7 +113,7 @@ fn task_change(old: &Task, new: &Task, now: i64) -> Option<TaskChange> {
     })
 }
 
-/// Carries it out on the task as it was read.
+/// Applies a delta to the task it was made from.
 pub(crate) fn change_task(task: &mut Task, change: TaskChange, now: i64) {
     let TaskChange { id: _, version: _, status, desired_state, assignment, restart } = change;
     if let Some(change) = status {
@@ -179,7 +179,7 @@ fn node_change(old: &Node, new: &Node) -> Option<NodeChange> {
     })
 }
 
-/// Carries it out on the node as it was read.
+/// Applies a delta to the node it was made from.
 pub(crate) fn change_node(node: &mut Node, change: NodeChange) {
     let NodeChange { id: _, version: _, status, description } = change;
     if status.is_some() {
@@ -190,7 +190,7 @@ pub(crate) fn change_node(node: &mut Node, change: NodeChange) {
     }
 }
 
-/// A message that is to be there no more: no change says that.
+/// Whether a message is removed: no delta expresses that.
 fn is_unset<T>(old: Option<&T>, new: Option<&T>) -> bool {
     old.is_some() && new.is_none()
 }

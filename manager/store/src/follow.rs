@@ -1,8 +1,8 @@
-//! What a loop has yet to take in: the net change of every object since it last looked.
+//! Followers: a backlog of changes for a reader that polls the state now and then, merged per object.
 //!
-//! Owns the changes between two looks of one follower. Invariants: a look gives a state and exactly the changes that led
-//! to it from the state of the look before; however long a follower does not look, it holds at most about twice as many
-//! changes as there are objects that changed, so it never falls behind and need not begin anew for being slow.
+//! Owns the backlog of one follower. Invariants: a look gives a state and exactly the changes that led to it from the state
+//! of the look before; a backlog holds at most about twice as many changes as objects changed, so a slow follower never
+//! overflows and need not read the whole state again.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -25,11 +25,11 @@ const LOOSE: usize = 1024;
 pub enum News {
     /// These changes, in their order; several of one object may have become one.
     Changes(Vec<Change>),
-    /// Anything: the whole state was replaced, or this is the first look.
+    /// Anything may have changed: the whole state was replaced, or this is the first look.
     Everything,
 }
 
-/// Gathers what a follower has yet to take in.
+/// The changes a follower has not seen yet.
 #[derive(Debug)]
 pub struct Backlog {
     news: News,
@@ -50,7 +50,7 @@ impl Backlog {
         Self { news: News::Everything, merge_at: loose, loose }
     }
 
-    /// Adds what happened next.
+    /// Adds changes.
     pub fn push(&mut self, changes: impl IntoIterator<Item = Change>) {
         let News::Changes(known) = &mut self.news else { return };
         known.extend(changes);
@@ -65,19 +65,19 @@ impl Backlog {
         self.news = News::Everything;
     }
 
-    /// Whether there is nothing to take in.
+    /// Whether nothing has changed.
     pub fn is_empty(&self) -> bool {
         matches!(&self.news, News::Changes(changes) if changes.is_empty())
     }
 
-    /// All of it; nothing is left.
+    /// Takes all of it out.
     pub fn take(&mut self) -> News {
         self.merge_at = self.loose;
         mem::replace(&mut self.news, News::Changes(Vec::new()))
     }
 }
 
-/// The net changes, where each object was last touched.
+/// The net change of each object, in the order in which they were last touched.
 fn merged(changes: Vec<Change>) -> Vec<Change> {
     let mut positions: BTreeMap<(ObjectKind, String), usize> = BTreeMap::new();
     let mut net: Vec<Option<Change>> = Vec::new();
@@ -108,7 +108,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Waits until there is something to take in. May be dropped and called again at any time.
+    /// Waits until something has changed. Cancel safe.
     pub async fn changed(&mut self) {
         poll_fn(|cx| {
             self.shared.waker.register(cx.waker());

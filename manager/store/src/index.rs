@@ -59,7 +59,7 @@ impl<K: IndexKey, T: StoreObject> Index<K, T> {
         Self { key, entries: OrdMap::new() }
     }
 
-    /// Follows the object in a row from `old` to `new`, which share an id; `None` is: not there.
+    /// Updates the index for the object in a row; `old` and `new` have the same id, `None`: it does not exist.
     pub(crate) fn change(&mut self, row: Row, old: Option<&T>, new: Option<&T>) {
         let (from, to) = (old.and_then(self.key), new.and_then(self.key));
         if from == to {

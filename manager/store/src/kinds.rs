@@ -1,8 +1,9 @@
-//! The kinds of object there are: a row for each, and what follows from the rows.
+//! The kinds of object, defined by one table: [`AnyObject`], the store's tables, their order in snapshots and their names
+//! follow from it.
 //!
-//! A new kind is a message in objects.proto that `Object` and `ObjectKind` name, and a row here. Its table, its place in
-//! snapshots, its name and [`AnyObject`] follow. Whoever has something of its own to say about each kind matches
-//! [`AnyObject`] without a default, and so does not compile before it has a word for the new one.
+//! To add a kind, define a message in objects.proto, name it in `Object` and `ObjectKind`, and add a row here. Code that
+//! treats each kind in its own way matches [`AnyObject`] without a default arm, so it does not compile until it handles the
+//! new one.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ macro_rules! kinds {
             $($(#[$doc])* $kind(Arc<$message>),)*
         }
 
-        /// How people call the kind: "service".
+        /// The kind's name in messages: "service".
         pub fn kind_name(kind: ObjectKind) -> &'static str {
             match kind { $(ObjectKind::$kind => $name,)* }
         }

@@ -1,8 +1,9 @@
 //! The replicated state of a swarm, as pure data.
 //!
-//! A [`View`] is an immutable state of everything; [`View::apply`] makes the next one from a log entry, totally and
-//! deterministically. [`TxBuilder`] writes the entries. [`Store`] holds the present view of a manager and tells
-//! [`Watcher`]s what changes, each only what it asked for; a [`Follower`] takes in at once whatever changed since it last looked. Nothing here waits, reads a clock or draws a number.
+//! A [`View`] is one immutable version of the state; [`View::apply`] makes the next one from a log entry, totally and
+//! deterministically. [`TxBuilder`] builds transactions. [`Store`] holds the present view of a manager and notifies
+//! [`Watcher`]s of the changes they selected; a [`Follower`] polls for everything that changed since its last look. Nothing
+//! here does I/O, reads a clock or uses randomness.
 
 mod apply;
 mod change;

@@ -1,4 +1,4 @@
-//! Finding the object a user means: by its full id, else its exact name, else an id prefix that fits it alone.
+//! Lookup of an object by what a user gives: its full id, else its exact name, else an unambiguous id prefix.
 
 use std::sync::Arc;
 

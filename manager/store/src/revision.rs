@@ -1,8 +1,8 @@
-//! Revisions of services: how they are found, and what tasks have of them.
+//! Revisions of services: lookup, and how tasks share their spec.
 //!
-//! A task of a state has its spec, and its service's name and labels. In memory they are the revision's own, and where a task
-//! is written, into the log when it is made and into snapshots, they are left out and only said to be the revision's.
-//! Invariant: what was left out comes back the same; a task that differs from its revision, or has none, carries its own.
+//! Every task in the state has its spec and its service's name and labels. In memory they are shared with the revision; in
+//! the log and in snapshots they are left out of the task and marked as being those of the revision. Invariant: what is left
+//! out is restored unchanged; a task that differs from its revision, or has none, carries its own.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ impl View {
         revisions
     }
 
-    /// Leaves out of a task that is written what its revision says as well.
+    /// Leaves out of a task that is written what is equal in its revision.
     pub(crate) fn leave_out(&self, task: &mut Shared<Task>) {
         let revision = self.revision(&task.service_id, task.revision);
         let Some(spec) = revision.and_then(|revision| revision.spec.as_ref()) else { return };
@@ -41,10 +41,10 @@ impl View {
         }
     }
 
-    /// Puts in what was left out: of a task that its revision has, and of a revision that its service has.
+    /// Restores what was left out: of a task from its revision, of a revision from its service.
     ///
     /// # Errors
-    /// When they do not.
+    /// When those do not have it.
     pub(crate) fn fill_in(&self, object: &mut AnyObject) -> Result<(), ApplyError> {
         match object {
             AnyObject::Task(task) => self.fill_in_task(task),
@@ -74,8 +74,8 @@ impl View {
         revision::fill_in(Arc::make_mut(task), known).map_err(|_| missing())
     }
 
-    /// What an object has of a spec becomes, where it is equal, the very message that others have: so it is in memory once,
-    /// and not for every task and version. It came apart on its way through the log.
+    /// Deduplicates specs: where an object's spec equals that of its service, revision or earlier version, it shares that
+    /// message, so that it is in memory once and not per task and version.
     pub(crate) fn share(&self, object: &mut AnyObject, before: Option<&AnyObject>) {
         match (object, before) {
             (AnyObject::Task(task), Some(AnyObject::Task(before))) => {
@@ -136,7 +136,7 @@ fn share_specs<'a, const N: usize>(
     }
 }
 
-/// The other message, where it says the same and is not the same in memory.
+/// The other message, if it is equal and not shared yet.
 fn other<'a, T: PartialEq>(mine: Option<&Shared<T>>, other: Option<&'a Shared<T>>) -> Option<&'a Shared<T>> {
     other.filter(|other| mine.is_some_and(|mine| !mine.is_same(other) && mine == *other))
 }

@@ -1,4 +1,4 @@
-//! The present state of one manager, and who watches it.
+//! The present state of one manager, and its watchers.
 //!
 //! Invariant: state and watchers change under one lock, so a view and a watch taken together have no gap between them.
 
@@ -41,7 +41,7 @@ impl Store {
         self.commit_owned(index, transaction.clone())
     }
 
-    /// [`Store::commit`] of a transaction that nobody else needs.
+    /// [`Store::commit`] without a copy of the transaction.
     ///
     /// # Errors
     /// The same.
@@ -71,7 +71,7 @@ impl Store {
         hub.lag_all();
     }
 
-    /// Hears of changes from now on.
+    /// Watches changes from now on.
     pub fn watch(&self, selector: Selector) -> Watcher {
         self.hub().register(selector)
     }
@@ -82,7 +82,7 @@ impl Store {
         (self.view(), hub.register(selector))
     }
 
-    /// Gathers changes for one who looks now and then. Its first look has everything before it.
+    /// A follower that polls for changes. Its first look gives the whole state.
     pub fn follow(&self, selector: Selector) -> Follower {
         self.hub().follow(selector)
     }

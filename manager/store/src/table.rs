@@ -1,10 +1,9 @@
 //! The objects of one kind, by id and by name.
 //!
-//! An object has a row for as long as it exists, and everything that leads to it (ids, names, indexes) leads to the
-//! row: a changed object is put into it and nothing else has to know. Rows say nothing to the outside, for they are
-//! not the same on every manager.
+//! An object keeps its row for as long as it exists, and ids, names and indexes point to the row: an update replaces the
+//! object there and touches nothing else. Row numbers never leave the store, for they differ between managers.
 //!
-//! Invariants: an object is under each of its names, and under nothing else; a row is used or free, never both.
+//! Invariants: an object is listed under each of its names, and under no other; a row is used or free, never both.
 
 use std::sync::Arc;
 

@@ -28,14 +28,14 @@ impl<'a> TxBuilder<'a> {
         self.view
     }
 
-    /// A new object. Its meta is set when it is applied. Of a task is left out what its revision says.
+    /// Creates an object. Its meta is set when it is applied. A task is written without what its revision says.
     pub fn create(&mut self, object: impl IntoObject) -> &mut Self {
         let create = self.creating(object);
         self.push(create)
     }
 
-    /// A changed object; the version in its meta is the one that was read. Where the view has it at this version only what is
-    /// different is written.
+    /// Updates an object; the version in its meta is the one that was read. Only the difference is written if the view has
+    /// that version.
     pub fn update(&mut self, object: impl IntoObject) -> &mut Self {
         let update = self.updating(object);
         self.push(update)
@@ -47,7 +47,8 @@ impl<'a> TxBuilder<'a> {
         self.push(remove)
     }
 
-    /// The transaction holds only if this object is still as the view has it, or still not there.
+    /// Makes the transaction conditional: refused unless the object still has the version in the view, or still does not
+    /// exist.
     pub fn expect(&mut self, kind: ObjectKind, id: &str) -> &mut Self {
         let seen = self.seen(kind, id);
         self.transaction.expect.push(seen);
@@ -79,8 +80,8 @@ impl<'a> TxBuilder<'a> {
         self
     }
 
-    /// Its changes have nothing to do with each other: one that is refused takes no other with it. No two may be of one object.
-    /// Below feature level 1 they are refused together all the same.
+    /// Its actions are independent: each is refused alone. No two may be of one object. Below feature level 1 they are
+    /// still refused together.
     pub fn independent(&mut self) -> &mut Self {
         self.transaction.independent = self.view.feature_level() >= INDEPENDENT;
         self

@@ -1,4 +1,4 @@
-//! One state of everything, immutable, shared by whoever looks at it.
+//! One version of the replicated state: immutable and shared.
 //!
 //! Invariant: the indexes say exactly what the tables hold; [`View::put`] and [`View::take`] are the only writers.
 
@@ -31,8 +31,8 @@ struct Indexes {
     tasks_of_service: Index<Key, Task>,
     tasks_of_node: Index<Key, Task>,
     tasks_of_slot: Index<(Key, u64), Task>,
-    /// Only those that no node was told of: the managers look for these to move them on. There are few, and a task that
-    /// runs changes nothing here.
+    /// Tasks in NEW and PENDING only, which the managers look for. There are few, and a running task's changes do not
+    /// touch this index.
     early_tasks: Index<TaskState, Task>,
 }
 
@@ -108,7 +108,7 @@ impl View {
         self.tasks_at(self.state.indexes.tasks_of_node.get(node_id))
     }
 
-    /// The tasks a slot has had that are not yet forgotten, by id.
+    /// The tasks of a slot, with those kept as history, by id.
     pub fn tasks_of_slot(&self, service_id: &str, slot: u64) -> impl Iterator<Item = &Arc<Task>> {
         self.tasks_at(self.state.indexes.tasks_of_slot.get((service_id, slot)))
     }
@@ -177,7 +177,7 @@ fn state(task: &Task) -> TaskState {
     task.status.as_ref().map_or(TaskState::New, |status| status.state())
 }
 
-/// Whether a task in this state is the managers' to move on.
+/// Whether the managers move on a task in this state.
 fn is_early(state: TaskState) -> bool {
     state < TaskState::Assigned
 }
@@ -188,7 +188,7 @@ fn named(id: &str) -> Option<&str> {
 }
 
 impl Indexes {
-    /// Follows an object in a row of its table from `old` to `new`.
+    /// Updates the indexes for an object in a row of its table.
     fn change(&mut self, row: Row, old: Option<&AnyObject>, new: Option<&AnyObject>) {
         if let (None | Some(AnyObject::Task(_)), None | Some(AnyObject::Task(_))) = (old, new) {
             let (old, new) = (task(old), task(new));

@@ -1,7 +1,7 @@
-//! Telling watchers what changed: each hears only of what it selected, found by index.
+//! Watches: streams of changes, each with a selector; matching watchers are found by index.
 //!
 //! Invariants: a watcher misses nothing between its view and its first event; its queue is bounded, and one that does not
-//! keep up hears [`WatchError::Lagged`] once and nothing more.
+//! keep up gets [`WatchError::Lagged`] once and nothing more.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +29,7 @@ use crate::{
 /// Entries a watcher may be behind.
 const QUEUE: usize = 1024;
 
-/// What a watcher wants to hear of.
+/// Which changes a watcher gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selector {
     /// Every change.
@@ -55,7 +55,7 @@ pub struct WatchEvent {
     pub changes: Vec<Change>,
 }
 
-/// Why a watcher hears nothing more.
+/// Why a watch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WatchError {
     /// It fell behind, or the state was replaced: it must begin again with a view.
@@ -100,7 +100,7 @@ pub(crate) struct Hub {
     by_kind: BTreeMap<ObjectKind, BTreeSet<u64>>,
     by_node: BTreeMap<String, BTreeSet<u64>>,
     by_service: BTreeMap<String, BTreeSet<u64>>,
-    /// Watchers there may be before those that were dropped are looked for.
+    /// Number of watchers from which on dropped ones are swept out.
     sweep_at: usize,
 }
 
@@ -143,7 +143,7 @@ impl Ear {
 
 impl Hub {
     pub(crate) fn register(&mut self, selector: Selector) -> Watcher {
-        // The channel adds one place for its sender.
+        // The channel adds one for its sender.
         let (sender, events) = channel(QUEUE - 1);
         let lagged = Arc::new(AtomicBool::new(false));
         self.add(selector, Ear::Events { events: sender, lagged: lagged.clone() });

@@ -14,7 +14,7 @@ use skep_proto::v1::{
 use skep_runtime::Runtime;
 use tower::{Service, ServiceExt as _, util::BoxCloneSyncService};
 
-/// The node's place in a swarm, as `docker info` words it.
+/// The state of the node in a swarm, as `docker info` words it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LocalNodeState {
     /// Not part of a swarm.
@@ -31,7 +31,7 @@ pub enum LocalNodeState {
 /// What this node knows of itself, without asking anybody.
 #[derive(Debug, Clone, Default)]
 pub struct LocalStatus {
-    /// The place in a swarm.
+    /// Whether it is part of a swarm.
     pub state: LocalNodeState,
     /// The swarm node id; empty while there is none.
     pub node_id: String,

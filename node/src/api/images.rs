@@ -120,8 +120,9 @@ async fn inspect(
     }))
 }
 
-/// `GET /distribution/{name}/json`: which bytes a name stands for. Without a registry to ask, this node's own answer
-/// is the swarm's.
+/// `GET /distribution/{name}/json`: the digest that a name stands for. With it the client pins the image of a service when
+/// it creates or updates it: `name:tag@digest` in the spec, and so in the revision. There is no registry to ask, so the
+/// answer is that of this node's image store.
 async fn resolve(
     State(api): State<Api>,
     Path(name): Path<String>,

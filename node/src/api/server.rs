@@ -10,7 +10,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use skep_common::{
     limits::STOP_REQUESTS,
-    net::{backoff::Backoff, places::Places},
+    net::{backoff::Backoff, permits::Permits},
 };
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -49,7 +49,7 @@ pub(super) async fn serve_at_most(limit: usize, listener: &UnixListener, state: 
         tasks.spawn(async move { events.collect(swarm, stop).await });
     }
     let router = router(api);
-    let places = Places::new(limit);
+    let permits = Permits::new(limit);
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
     loop {
         let accepted = tokio::select! {
@@ -59,16 +59,16 @@ pub(super) async fn serve_at_most(limit: usize, listener: &UnixListener, state: 
         match accepted {
             Ok((connection, _)) => {
                 backoff.reset();
-                let place = places.take(process_of(&connection));
-                let lost = place.lost();
+                let permit = permits.acquire(process_of(&connection));
+                let revoked = permit.revoked();
                 let (router, stop, abort) = (router.clone(), stop.clone(), abort.clone());
                 tasks.spawn(async move {
                     tokio::select! {
                         () = converse(connection, router, stop) => {}
                         () = abort.cancelled() => {}
-                        () = lost.cancelled() => debug!("a connection to the API made room for another"),
+                        () = revoked.cancelled() => debug!("a connection to the API made room for another"),
                     }
-                    drop(place);
+                    drop(permit);
                 });
             }
             Err(error) => {

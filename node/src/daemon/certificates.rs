@@ -1,7 +1,7 @@
-//! The certificate this node holds, and the one it shows.
+//! The node's certificates: the one issued by the swarm, on disk, and the one in use.
 //!
-//! Owns the identity files and the identity in force. Invariant: what is on disk is what the swarm issued. A certificate that
-//! this node's own manager has issued only stands in for it, in memory, for as long as that one is not valid.
+//! Owns the identity files and the identity in use. Invariant: the certificate on disk is the one the swarm issued. One that
+//! this node's own manager issued is only used instead of it, in memory, while that one is not valid.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,10 +19,10 @@ use super::{enroll::EnrollError, record::SwarmDir};
 pub(super) struct Certificates {
     dir: SwarmDir,
     shown: IdentityHandle,
-    held: Mutex<Held>,
+    in_use: Mutex<InUse>,
 }
 
-struct Held {
+struct InUse {
     issued: Arc<Identity>,
     renew_at: Timestamp,
     /// What stands in for it.
@@ -34,8 +34,8 @@ impl Certificates {
     pub(super) fn new(dir: SwarmDir, issued: Identity) -> Self {
         let renew_at = renewal(&issued);
         let shown = IdentityHandle::new(issued);
-        let held = Mutex::new(Held { issued: shown.current(), renew_at, own: None });
-        Self { dir, shown, held }
+        let in_use = Mutex::new(InUse { issued: shown.current(), renew_at, own: None });
+        Self { dir, shown, in_use }
     }
 
     /// The identity in force.
@@ -43,11 +43,11 @@ impl Certificates {
         &self.shown
     }
 
-    /// The certificate in force, once that is the right one for `now`.
-    pub(super) fn settle(&self, now: Timestamp) -> Certificate {
-        let mut held = self.held();
-        let issued = of(&held.issued, held.renew_at);
-        match &held.own {
+    /// Switches to the right certificate for `now`, and returns it.
+    pub(super) fn refresh(&self, now: Timestamp) -> Certificate {
+        let mut in_use = self.in_use();
+        let issued = of(&in_use.issued, in_use.renew_at);
+        match &in_use.own {
             Some(own) => {
                 // It has served its time as soon as it is there: a proper one is to be asked for.
                 let own = of(own, own.certificate().not_before);
@@ -55,8 +55,8 @@ impl Certificates {
                     return own;
                 }
                 info!("the certificate that the swarm issued to this node is in force again");
-                held.own = None;
-                self.shown.replace(Arc::clone(&held.issued));
+                in_use.own = None;
+                self.shown.replace(Arc::clone(&in_use.issued));
                 issued
             }
             None => issued,
@@ -68,15 +68,15 @@ impl Certificates {
     /// # Errors
     /// When it is worse than the one there is, or cannot be kept.
     pub(super) fn install(&self, issued: Identity) -> Result<(), EnrollError> {
-        let (mut held, now) = (self.held(), SystemClock::new().now());
+        let (mut in_use, now) = (self.in_use(), SystemClock::new().now());
         let renew_at = renewal(&issued);
-        if !of(&issued, renew_at).may_replace(&of(&held.issued, held.renew_at), now) {
+        if !of(&issued, renew_at).may_replace(&of(&in_use.issued, in_use.renew_at), now) {
             let validity = issued.certificate();
             return Err(EnrollError::Untimely(date(validity.not_before), date(validity.not_after), date(now)));
         }
         issued.save(&self.dir.identity())?;
         let issued = Arc::new(issued);
-        *held = Held { issued: Arc::clone(&issued), renew_at, own: None };
+        *in_use = InUse { issued: Arc::clone(&issued), renew_at, own: None };
         self.shown.replace(issued);
         self.dir.forget_next_key();
         Ok(())
@@ -84,15 +84,15 @@ impl Certificates {
 
     /// Shows what this node's manager has issued, until the one that is held is valid or renewed.
     pub(super) fn stand_in(&self, own: Identity) {
-        let mut held = self.held();
+        let mut in_use = self.in_use();
         let own = Arc::new(own);
-        held.own = Some(Arc::clone(&own));
+        in_use.own = Some(Arc::clone(&own));
         self.shown.replace(own);
     }
 
     /// What is wrong with this node's clock or certificate, in a sentence.
     pub(super) fn trouble(&self) -> Option<String> {
-        let (issued, now) = (Arc::clone(&self.held().issued), SystemClock::new().now());
+        let (issued, now) = (Arc::clone(&self.in_use().issued), SystemClock::new().now());
         let validity = issued.certificate();
         if now < validity.not_before {
             let (from, now) = (date(validity.not_before), date(now));
@@ -106,8 +106,8 @@ impl Certificates {
         })
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_use(&self) -> MutexGuard<'_, InUse> {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -154,9 +154,9 @@ mod tests {
         // The clock was behind for a while.
         let behind = now - DAY * 100;
         certificates.stand_in(issued(&ca, behind));
-        assert!(certificates.settle(behind).not_before < behind);
+        assert!(certificates.refresh(behind).not_before < behind);
         assert_eq!(Identity::load(&dir.identity()).unwrap().certificate().not_before, not_before);
-        assert_eq!(certificates.settle(now).not_before, not_before);
+        assert_eq!(certificates.refresh(now).not_before, not_before);
         assert_eq!(certificates.shown().current().certificate().not_before, not_before);
 
         // What the swarm issues takes its place, unless that was dated by a clock that is wrong.

@@ -1,5 +1,5 @@
-//! How a node comes by its certificate: the first one with a join token, later ones with the one it has, and with a join
-//! token again when that one is no longer valid.
+//! Enrolment: how a node gets its certificate. The first one with a join token, later ones with the present certificate, or
+//! with a join token again when that is no longer valid.
 //!
 //! Owns the order of the first enrolment (see docs/adr/0004): the root bundle is fetched from a server nobody vouches for,
 //! checked against the digest inside the token, and only then, over a connection that this root vouches for, is the token sent.

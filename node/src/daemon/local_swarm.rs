@@ -1,7 +1,7 @@
 //! This node's membership as the API sees it: `swarm init`, `join`, `leave`, and what `info` says.
 //!
-//! Owns the phase the node is in and the membership record. One change at a time; reading the status waits for nobody.
-//! [`bring_up`] goes on with a membership that is on record.
+//! Owns the phase the node is in and the membership record. One change at a time; reading the status never blocks.
+//! [`bring_up`] resumes a recorded membership at the start.
 
 mod bring_up;
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The loop that makes a node what its swarm wants: asks [`Supervisor`] and runs what it says.
+//! The loop that runs the [`Supervisor`]'s effects: renewing certificates, starting and stopping the node's manager.
 //!
-//! Owns the life of the node's manager. Every effect is a task of its own that can be given up; none
-//! waits for another, and the end of supervising ends them all.
+//! Owns the lifetime of the node's manager. Every effect is a task of its own that can be cancelled; none waits for another,
+//! and the end of this loop ends them all.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -64,7 +64,7 @@ impl Shared {
             let mut status = manager.as_ref().map(Manager::status);
             let situation = Situation {
                 wish,
-                certificate: self.certificates.settle(now),
+                certificate: self.certificates.refresh(now),
                 manager: match status.as_mut().map(|status| status.borrow_and_update().membership) {
                     None => ManagerState::Stopped { has_state: self.dir.manager().exists() },
                     Some(Membership::Removed) => ManagerState::Disowned,
@@ -172,8 +172,8 @@ impl Shared {
         let listen = listen().await?;
         let (addr, remotes) = (self.record.advertise_addr.to_string(), self.other_managers());
         let joined = given_up.run_until_cancelled(skep_manager::join(&self.dialer, &remotes, &addr)).await;
-        let place = joined.ok_or(EffectError::GivenUp)??;
-        let started = self.start_manager(listen, Start::Join { place, remotes }, given_up).await;
+        let joined = joined.ok_or(EffectError::GivenUp)??;
+        let started = self.start_manager(listen, Start::Join { joined, remotes }, given_up).await;
         if started.is_err() {
             self.wipe_manager().await;
         }

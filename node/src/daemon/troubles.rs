@@ -1,5 +1,4 @@
-//! What is wrong with this node's manager, as one sentence that the agent tells the swarm like everything else that is wrong with
-//! the node. Owns nothing: the troubles are the manager's, and a node without one has none.
+//! Problems of this node's manager, as one sentence that the agent reports to the swarm like the node's other problems.
 
 use tokio::sync::watch;
 

@@ -83,8 +83,8 @@ async fn start(dir: &Path, join: Option<String>) -> Result<Manager> {
         Some(remote) => {
             let identity = IdentityHandle::new(Identity::load(&dir.join(IDENTITY))?);
             let remotes = vec![remote];
-            let place = skep_manager::join(&Dialer::new(identity.clone()), &remotes, &addr).await?;
-            (identity, Start::Join { place, remotes })
+            let joined = skep_manager::join(&Dialer::new(identity.clone()), &remotes, &addr).await?;
+            (identity, Start::Join { joined, remotes })
         }
     };
     let current = identity.current();

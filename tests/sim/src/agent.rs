@@ -10,7 +10,7 @@ use skep_worker::{
 };
 
 use crate::{
-    Bug,
+    Mutant,
     context::{Context, Step, must},
     driver::{Driver, Tools},
     event::AgentEvent,
@@ -59,7 +59,7 @@ pub(crate) fn start(context: &mut Context, node: &mut Node, oracle: &mut Oracle)
     let records: Vec<Task> = machine.disk.values().cloned().collect();
     let containers = machine.runtime.all().map(|(task, container)| (task.clone(), container.found()));
     let mut found: BTreeMap<String, Found> = containers.collect();
-    if context.bugs.has(Bug::ForgetfulAgent) {
+    if context.mutant.has(Mutant::ForgetfulAgent) {
         found.clear();
     }
     let mut agent = Agent {
@@ -246,7 +246,7 @@ impl Agent {
             Ok(changes) => changes,
             Err(gap) => {
                 context.log(format_args!("{}: {gap}", machine.id));
-                if !context.bugs.has(Bug::IgnoredGap) {
+                if !context.mutant.has(Mutant::IgnoredGap) {
                     self.ask(session, context, machine);
                 }
                 return Ok(());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Bug;
+use crate::Mutant;
 
 /// A run.
 #[derive(Debug, Clone)]
@@ -13,8 +13,8 @@ pub struct Config {
     pub chaos: Duration,
     /// How long the swarm then has to become what was asked for.
     pub healing: Duration,
-    /// A bug to plant.
-    pub bug: Option<Bug>,
+    /// A mutant to switch on.
+    pub mutant: Option<Mutant>,
     /// Keep every line of the trace.
     pub keep_trace: bool,
 }
@@ -22,19 +22,19 @@ pub struct Config {
 impl Config {
     /// The usual run.
     pub fn new(seed: u64) -> Self {
-        Self { seed, chaos: Duration::from_secs(60), healing: Duration::from_secs(60), bug: None, keep_trace: false }
+        Self { seed, chaos: Duration::from_secs(60), healing: Duration::from_secs(60), mutant: None, keep_trace: false }
     }
 
     /// The command that plays this run again.
     pub fn replay(&self) -> String {
-        let features = if self.bug.is_some() { "--features planted-bugs " } else { "" };
-        let bug = self.bug.map(|bug| format!(" --bug {}", name(bug))).unwrap_or_default();
+        let features = if self.mutant.is_some() { "--features mutants " } else { "" };
+        let mutant = self.mutant.map(|mutant| format!(" --mutant {}", name(mutant))).unwrap_or_default();
         let defaults = Self::new(self.seed);
         let chaos = (self.chaos != defaults.chaos).then(|| format!(" --chaos {}", self.chaos.as_secs()));
-        format!("cargo run -p skep-sim {features}-- --seed {}{}{bug} --trace", self.seed, chaos.unwrap_or_default())
+        format!("cargo run -p skep-sim {features}-- --seed {}{}{mutant} --trace", self.seed, chaos.unwrap_or_default())
     }
 }
 
-fn name(bug: Bug) -> String {
-    clap::ValueEnum::to_possible_value(&bug).map(|value| value.get_name().to_owned()).unwrap_or_default()
+fn name(mutant: Mutant) -> String {
+    clap::ValueEnum::to_possible_value(&mutant).map(|value| value.get_name().to_owned()).unwrap_or_default()
 }

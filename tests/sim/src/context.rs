@@ -5,9 +5,9 @@ use std::{fmt, time::Duration};
 use skep_common::clock::Timestamp;
 
 use crate::{
-    bugs::Planted,
     chaos::Temper,
     event::{AgentEvent, Event, Queue},
+    mutants::ActiveMutant,
     rng::Rng,
     tally::Tally,
     trace::Trace,
@@ -39,7 +39,7 @@ pub(crate) struct Context {
     pub(crate) rng: Rng,
     pub(crate) trace: Trace,
     pub(crate) tally: Tally,
-    pub(crate) bugs: Planted,
+    pub(crate) mutant: ActiveMutant,
     pub(crate) temper: Temper,
     /// When nothing will break any more.
     pub(crate) chaos: Duration,
@@ -49,7 +49,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(seed: u64, bugs: Planted, keep_trace: bool, chaos: Duration) -> Self {
+    pub(crate) fn new(seed: u64, mutant: ActiveMutant, keep_trace: bool, chaos: Duration) -> Self {
         let mut rng = Rng::new(seed);
         let temper = Temper::draw(&mut rng);
         Self {
@@ -57,7 +57,7 @@ impl Context {
             rng,
             trace: Trace::new(keep_trace),
             tally: Tally::default(),
-            bugs,
+            mutant,
             temper,
             chaos,
             calm_since: None,

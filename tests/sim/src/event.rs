@@ -138,11 +138,11 @@ pub(crate) enum AgentEvent {
 /// What is yet to happen.
 #[derive(Default)]
 pub(crate) struct Queue {
-    heap: BinaryHeap<Entry>,
+    heap: BinaryHeap<QueuedEvent>,
     asked: u64,
 }
 
-struct Entry {
+struct QueuedEvent {
     at: Duration,
     number: u64,
     event: Event,
@@ -151,7 +151,7 @@ struct Entry {
 impl Queue {
     pub(crate) fn push(&mut self, at: Duration, event: Event) {
         self.asked += 1;
-        self.heap.push(Entry { at, number: self.asked, event });
+        self.heap.push(QueuedEvent { at, number: self.asked, event });
     }
 
     pub(crate) fn pop(&mut self) -> Option<(Duration, Event)> {
@@ -159,29 +159,29 @@ impl Queue {
     }
 }
 
-impl Entry {
+impl QueuedEvent {
     fn key(&self) -> (Duration, u64) {
         (self.at, self.number)
     }
 }
 
 /// The heap gives the greatest first: that is the earliest.
-impl Ord for Entry {
+impl Ord for QueuedEvent {
     fn cmp(&self, other: &Self) -> Ordering {
         other.key().cmp(&self.key())
     }
 }
 
-impl PartialOrd for Entry {
+impl PartialOrd for QueuedEvent {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Entry {
+impl PartialEq for QueuedEvent {
     fn eq(&self, other: &Self) -> bool {
         self.key() == other.key()
     }
 }
 
-impl Eq for Entry {}
+impl Eq for QueuedEvent {}

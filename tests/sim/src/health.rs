@@ -66,7 +66,7 @@ fn excused(tally: &mut Tally, excuse: Excuse, holds: bool) -> bool {
     holds
 }
 
-/// Every service holds as many slots as it has replicas, or a place on every node that may have one, and no other.
+/// Every service holds as many slots as it has replicas, or a slot on every node that may have one, and no other.
 fn services_are_whole(view: &View) -> Step {
     for service in view.services() {
         let spec = service.spec.as_ref();
@@ -188,13 +188,13 @@ fn fits_somewhere(view: &View, task: &Task) -> bool {
 fn history_is_short(view: &View) -> Step {
     let limit = view.cluster().and_then(|cluster| cluster.spec.as_ref()).map_or(0, |spec| spec.task_history_limit);
     let limit = usize::try_from(limit).unwrap_or(0).max(1);
-    let mut places: BTreeMap<(&str, u64, &str), usize> = BTreeMap::new();
+    let mut slots: BTreeMap<(&str, u64, &str), usize> = BTreeMap::new();
     for task in view.tasks().filter(|task| task.job_iteration == 0 && !task.service_id.is_empty()) {
         let node = if task.slot == 0 { task.node_id.as_str() } else { "" };
-        *places.entry((task.service_id.as_str(), task.slot, node)).or_default() += 1;
+        *slots.entry((task.service_id.as_str(), task.slot, node)).or_default() += 1;
     }
     // The one that was told to stop last, and the ones that are tried beside it, come on top.
-    let long = places.iter().find(|(_, kept)| **kept > limit + 2);
+    let long = slots.iter().find(|(_, kept)| **kept > limit + 2);
     must!(long.is_none(), "of {long:?} tasks more than {limit} are kept");
     Ok(())
 }

@@ -7,7 +7,7 @@
 
 mod component;
 mod dispatcher;
-pub(crate) mod planted;
+pub(crate) mod mutations;
 
 use std::{cell::RefCell, collections::BTreeMap, mem, rc::Rc, sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ use skep_store::{Backlog, Change, ChangeSet, News, Selector, View};
 
 use self::component::Component;
 use crate::{
-    Bug,
+    Mutant,
     context::{Context, Step, must},
     event::Event,
     network::ToAgent,
@@ -219,7 +219,7 @@ impl Leader {
             let backlog = Backlog::merging_at(loose);
             let running = Running { machine, selector, backlog, stage: Stage::Waits(0), serial: 0, looked: None };
             leader.loops.insert(which, running);
-            if context.bugs.has(Bug::NoFirstLook) {
+            if context.mutant.has(Mutant::NoFirstLook) {
                 context.after(Duration::from_secs(10), Event::Due { term, which, wait: 0 });
             } else {
                 leader.call(context, which);
@@ -230,7 +230,7 @@ impl Leader {
 
     fn component(&mut self, context: &mut Context, which: Loop) -> Component {
         let ids = SeededIds::new(context.rng.next());
-        Component::new(context.bugs, which, ids, &self.liveness, &self.inbox)
+        Component::new(context.mutant, which, ids, &self.liveness, &self.inbox)
     }
 
     pub(crate) fn term(&self) -> u64 {
@@ -246,7 +246,7 @@ impl Leader {
     /// There is something for a loop.
     fn call(&mut self, context: &mut Context, which: Loop) {
         let Some(running) = self.loops.get_mut(&which) else { return };
-        let is_impatient = context.bugs.has(Bug::ImpatientLoop) && matches!(running.stage, Stage::Proposed { .. });
+        let is_impatient = context.mutant.has(Mutant::ImpatientLoop) && matches!(running.stage, Stage::Proposed { .. });
         if matches!(running.stage, Stage::Waits(_)) || is_impatient {
             running.stage = Stage::Called;
             let slow = if which == Loop::Liveness { 500 } else { 2000 };
@@ -342,7 +342,7 @@ impl Leader {
             Next::Barrier => {
                 context.tally.count(Kind::Unknown);
                 running.stage = Stage::Barrier;
-                if context.bugs.has(Bug::HastyBarrier) {
+                if context.mutant.has(Mutant::HastyBarrier) {
                     self.passed(context, which);
                 } else {
                     context.soon(1, 50, Event::Barrier { term: self.term, which, behind: None });
@@ -395,7 +395,7 @@ impl Leader {
         for (which, running) in &mut self.loops {
             let heard: Vec<Change> = changes.changes.iter().filter(|change| running.hears(change)).cloned().collect();
             if !heard.is_empty() {
-                if !context.bugs.has(Bug::LostChanges) || running.backlog.is_empty() {
+                if !context.mutant.has(Mutant::LostChanges) || running.backlog.is_empty() {
                     running.backlog.push(heard);
                 }
                 called.push(*which);

@@ -15,7 +15,6 @@
 //! together have it all, which their [`Tally`] proves.
 
 mod agent;
-mod bugs;
 mod campaign;
 mod chaos;
 mod config;
@@ -26,6 +25,7 @@ mod fitness;
 mod health;
 mod leader;
 mod lifecycle;
+mod mutants;
 mod network;
 mod node;
 mod oracle;
@@ -38,9 +38,9 @@ mod tally;
 mod trace;
 mod users;
 
-pub use bugs::Bug;
 pub use campaign::{Outcome, play};
 pub use config::Config;
 pub use lifecycle::{Troubles, run_lifecycle};
+pub use mutants::Mutant;
 pub use simulation::{Failure, Report, run};
 pub use tally::{Excuse, Kind, Tally};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::Parser;
-use skep_sim::{Bug, Config, Outcome, play, run};
+use skep_sim::{Config, Mutant, Outcome, play, run};
 
 /// Lines of progress a long run prints.
 const PROGRESS: u64 = 50;
@@ -50,15 +50,15 @@ struct Options {
     /// Print what happened (with --seed).
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// Plant a bug (with the feature `planted-bugs`).
+    /// Switch a mutant on: a known bug (with the feature `mutants`).
     #[arg(long)]
-    bug: Option<Bug>,
+    mutant: Option<Mutant>,
 }
 
 impl Options {
     fn config(&self, seed: u64) -> Config {
         let chaos = Duration::from_secs(self.chaos);
-        Config { chaos, bug: self.bug, keep_trace: self.trace, ..Config::new(seed) }
+        Config { chaos, mutant: self.mutant, keep_trace: self.trace, ..Config::new(seed) }
     }
 }
 

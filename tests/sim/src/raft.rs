@@ -16,7 +16,7 @@ use skep_store::{ApplyError, ChangeSet, View};
 pub(crate) use self::members::Member;
 use self::members::Members;
 use crate::{
-    Bug,
+    Mutant,
     context::{Context, Step, Violation, must},
     event::Event,
     leader::Origin,
@@ -35,7 +35,7 @@ const MAX_LAG: u64 = 50;
 /// How long a leader that was asked to step down does not stand again.
 const ABDICATION: Duration = Duration::from_secs(3);
 
-struct Entry {
+struct LogEntry {
     content: Content,
     origin: Origin,
     /// The state it was planned in, until the entry has been looked at.
@@ -78,7 +78,7 @@ pub(crate) struct Applied {
 
 /// The managers and their log.
 pub(crate) struct Raft {
-    log: Vec<Entry>,
+    log: Vec<LogEntry>,
     committed: usize,
     /// The replicas of all members, by Raft id.
     pub(crate) managers: BTreeMap<u64, Manager>,
@@ -119,7 +119,7 @@ impl Raft {
 
     /// The first entry of all.
     pub(crate) fn found(&mut self, transaction: Transaction) {
-        self.log.push(Entry { content: Content::Write(transaction), origin: Origin::User, seen: None });
+        self.log.push(LogEntry { content: Content::Write(transaction), origin: Origin::User, seen: None });
         self.committed = self.log.len();
     }
 
@@ -148,7 +148,7 @@ impl Raft {
         seen: &View,
         transactions: Vec<Transaction>,
     ) {
-        let write = |transaction| Entry { content: Content::Write(transaction), origin, seen: Some(seen.clone()) };
+        let write = |transaction| LogEntry { content: Content::Write(transaction), origin, seen: Some(seen.clone()) };
         self.log.extend(transactions.into_iter().map(write));
         self.commit_soon(context);
     }
@@ -228,7 +228,7 @@ impl Raft {
         };
         // What was not committed is in the new leader's log or is not.
         let open = self.fork.take().unwrap_or(self.log.len()).min(self.log.len()) - self.committed;
-        let lost = usize::from(context.bugs.has(Bug::ForgetfulLog)).min(self.committed);
+        let lost = usize::from(context.mutant.has(Mutant::ForgetfulLog)).min(self.committed);
         self.log.truncate(self.committed + context.rng.below(open + 1) - lost);
         self.commit_up_to(context, self.log.len());
         self.term += 1;

@@ -13,11 +13,11 @@ use skep_store::{TxBuilder, View};
 
 use crate::{
     Config, agent,
-    bugs::Planted,
     context::{Context, Step, Violation, must},
     event::{AgentEvent, Ending, Event},
     health,
     leader::{Around, Leader, Origin},
+    mutants::ActiveMutant,
     network::{self, ToLeader},
     node::{self, Node, Reach},
     oracle::{Oracle, Sight},
@@ -120,7 +120,7 @@ struct Simulation {
 
 impl Simulation {
     fn new(config: &Config) -> Self {
-        let mut context = Context::new(config.seed, Planted::new(config.bug), config.keep_trace, config.chaos);
+        let mut context = Context::new(config.seed, ActiveMutant::new(config.mutant), config.keep_trace, config.chaos);
         let mut nodes = BTreeMap::new();
         for number in 1..=context.rng.between(2, 5) {
             let node = Node::new(&format!("n{number}"), 1 + context.rng.between(0, 3), &mut context.rng);
@@ -334,15 +334,15 @@ impl Simulation {
     /// Does something as the leader of a term, as long as it believes it leads, on the state it has.
     fn lead(&mut self, term: u64, act: impl FnOnce(&mut Leader, &View, &mut Self) -> Step) -> Step {
         let is_current = self.leader.as_ref().is_some_and(|leader| leader.term() == term);
-        let place = if is_current { &mut self.leader } else { &mut self.stale };
-        let Some(mut leader) = place.take_if(|leader| leader.term() == term) else { return Ok(()) };
+        let held = if is_current { &mut self.leader } else { &mut self.stale };
+        let Some(mut leader) = held.take_if(|leader| leader.term() == term) else { return Ok(()) };
         // One that was taken out meanwhile is none any more.
         let Some(view) = self.raft.managers.get(&leader.manager).map(|manager| manager.view.clone()) else {
             return Ok(());
         };
         let outcome = act(&mut leader, &view, self);
-        let place = if is_current { &mut self.leader } else { &mut self.stale };
-        *place = Some(leader);
+        let held = if is_current { &mut self.leader } else { &mut self.stale };
+        *held = Some(leader);
         outcome
     }
 

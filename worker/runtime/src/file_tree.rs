@@ -165,7 +165,7 @@ pub(crate) fn visit(path: &Path, mut show: impl FnMut(&Stat)) -> io::Result<()> 
             match above.pop() {
                 None => return Ok(()),
                 Some(Level::Held(dir)) => here = dir,
-                Some(Level::Left(place)) => match place.back_from(&here)? {
+                Some(Level::Left(position)) => match position.back_from(&here)? {
                     Some(dir) => here = dir,
                     None => above.truncate(HELD),
                 },
@@ -190,25 +190,25 @@ pub(crate) fn visit(path: &Path, mut show: impl FnMut(&Stat)) -> io::Result<()> 
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
             child => Dir::new(child?)?,
         };
-        let place = Place { offset: entry.offset(), identity: identity(&here.stat()?) };
+        let position = DirPosition { offset: entry.offset(), identity: identity(&here.stat()?) };
         let parent = std::mem::replace(&mut here, child);
-        above.push(if above.len() < HELD { Level::Held(parent) } else { Level::Left(place) });
+        above.push(if above.len() < HELD { Level::Held(parent) } else { Level::Left(position) });
     }
 }
 
 /// A directory that is looked through, above the present one.
 enum Level {
     Held(Dir),
-    Left(Place),
+    Left(DirPosition),
 }
 
 /// How far a directory was read before it was closed.
-struct Place {
+struct DirPosition {
     offset: i64,
     identity: (u64, u64),
 }
 
-impl Place {
+impl DirPosition {
     /// The directory again, unless the one below has been moved out of it.
     fn back_from(&self, below: &Dir) -> io::Result<Option<Dir>> {
         let parent = openat(below.fd()?, c"..", DIRECTORY, Mode::empty())?;

@@ -54,7 +54,7 @@ impl Default for Behaviour {
     }
 }
 
-struct Held {
+struct MockContainer {
     state: ContainerState,
     behaviour: Behaviour,
     log: Vec<LogRecord>,
@@ -64,7 +64,7 @@ struct Held {
 struct World {
     default: Behaviour,
     by_image: BTreeMap<String, Behaviour>,
-    containers: BTreeMap<String, Held>,
+    containers: BTreeMap<String, MockContainer>,
     images: BTreeMap<String, Image>,
     image_config: Vec<u8>,
     starts: BTreeMap<String, u32>,
@@ -196,7 +196,7 @@ impl Runtime for MockRuntime {
             }
             Some(_) => {}
             None => {
-                world.containers.insert(container.id.clone(), Held { state, behaviour, log: Vec::new() });
+                world.containers.insert(container.id.clone(), MockContainer { state, behaviour, log: Vec::new() });
             }
         }
         drop(world);

@@ -1,4 +1,4 @@
-//! Tables of what follows what, and laws that hold for any order of events.
+//! Tables of what follows what, and properties that hold for any order of events.
 
 use proptest::prelude::*;
 use skep_proto::v1::{ContainerSpec, TaskSpec};

@@ -36,7 +36,7 @@ struct File {
 }
 
 /// The options to run with, and the log level.
-pub(super) fn settle(args: DaemonArgs) -> Result<(DaemonOptions, String)> {
+pub(super) fn resolve(args: DaemonArgs) -> Result<(DaemonOptions, String)> {
     let required = args.config_file.is_some();
     let path = args.config_file.clone().unwrap_or_else(|| DEFAULT_FILE.into());
     let file = read(&path, required)?;
@@ -205,8 +205,8 @@ mod tests {
             error(DaemonArgs { log_level: Some("loud".into()), ..DaemonArgs::default() })
                 .contains("unknown log level \"loud\"")
         );
-        let settled = settle(DaemonArgs { log_level: Some("loud".into()), ..DaemonArgs::default() });
-        let blames_a_file = format!("{:#}", settled.unwrap_err()).contains(DEFAULT_FILE);
+        let resolved = resolve(DaemonArgs { log_level: Some("loud".into()), ..DaemonArgs::default() });
+        let blames_a_file = format!("{:#}", resolved.unwrap_err()).contains(DEFAULT_FILE);
         assert_eq!(blames_a_file, Path::new(DEFAULT_FILE).exists());
         assert!(serde_json::from_str::<File>(r#"{"dataroot": "/x"}"#).is_err());
         assert!(read(Path::new("/nonexistent/daemon.json"), true).is_err());

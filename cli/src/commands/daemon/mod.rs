@@ -14,7 +14,7 @@ use crate::{args::DaemonArgs, files};
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(args: DaemonArgs) -> Result<()> {
-    let (mut options, log_level) = config::settle(args)?;
+    let (mut options, log_level) = config::resolve(args)?;
     let raised = files::raise();
     let filter = EnvFilter::try_from_env("SKEP_LOG").or_else(|_| EnvFilter::try_new(filter(&log_level)))?;
     tracing_subscriber::fmt()

@@ -1,11 +1,11 @@
 //! Serving calls on 2377 and 7946: TLS handshake, caps, HTTP/2 limits, authorization.
 //!
 //! One task per connection does it all in a row: handshake under a deadline, then HTTP/2 until the peer goes, the
-//! server stops, its place goes to somebody else, or what the connection stands on runs out: a certificate's validity,
+//! server stops, its permit is revoked, or what the connection stands on runs out: a certificate's validity,
 //! or the little time a stranger has. Dropping that task ends everything it carries.
 //!
-//! A connection begins among the strangers and moves to the nodes' places when it shows a certificate of a node that is
-//! part of the swarm. Nobody is turned away: a newcomer takes the place of whoever holds most (see [`super::places`]), so
+//! A connection begins among the strangers and gets one of the nodes' permits when it shows a certificate of a node that is
+//! part of the swarm. Nobody is turned away: a newcomer takes over the oldest permit of whoever has most (see [`super::permits`]), so
 //! strangers, however many they are, keep no node out.
 //!
 //! Invariants: the accept loop ends only by the shutdown token; no connection outlives [`RpcServer::serve`]; no
@@ -49,7 +49,7 @@ use self::{connection::Connected, gate::Gate};
 use super::{
     backoff::Backoff,
     identity::{IdentityHandle, NodeCertificate},
-    places::{Place, Places},
+    permits::{Permit, Permits},
     source::source_of,
     tls::ServerTls,
 };
@@ -76,8 +76,8 @@ struct Shared {
     roles: Arc<dyn RoleSource>,
     routes: Routes,
     limits: ServerLimits,
-    strangers: Arc<Places<IpAddr>>,
-    nodes: Arc<Places<String>>,
+    strangers: Arc<Permits<IpAddr>>,
+    nodes: Arc<Permits<String>>,
 }
 
 impl RpcServer {
@@ -89,8 +89,8 @@ impl RpcServer {
             roles,
             routes: routes.prepare(),
             limits,
-            strangers: Places::new(limits.stranger_connections),
-            nodes: Places::new(limits.node_connections),
+            strangers: Permits::new(limits.stranger_connections),
+            nodes: Permits::new(limits.node_connections),
         };
         Self { listener, shared }
     }
@@ -98,8 +98,8 @@ impl RpcServer {
     /// Other limits than the default ones.
     pub fn with_limits(mut self, limits: ServerLimits) -> Self {
         self.shared.limits = limits;
-        self.shared.strangers = Places::new(limits.stranger_connections);
-        self.shared.nodes = Places::new(limits.node_connections);
+        self.shared.strangers = Permits::new(limits.stranger_connections);
+        self.shared.nodes = Permits::new(limits.node_connections);
         self
     }
 
@@ -119,8 +119,8 @@ impl RpcServer {
             match accepted {
                 Ok((stream, addr)) => {
                     backoff.reset();
-                    let place = shared.strangers.take(source_of(addr.ip()));
-                    connections.spawn(shared.clone().connection(stream, addr, place, stop.clone()));
+                    let permit = shared.strangers.acquire(source_of(addr.ip()));
+                    connections.spawn(shared.clone().connection(stream, addr, permit, stop.clone()));
                 }
                 // A peer that hung up before we got to it, or no file descriptors left: neither ends the server.
                 Err(error) => {
@@ -142,10 +142,10 @@ impl Shared {
         self: Arc<Self>,
         stream: TcpStream,
         addr: SocketAddr,
-        place: Place<IpAddr>,
+        permit: Permit<IpAddr>,
         stop: CancellationToken,
     ) {
-        let pushed_out = place.lost();
+        let pushed_out = permit.revoked();
         let handshake = tokio::select! {
             handshake = timeout(self.limits.handshake_timeout, self.handshake(stream)) => handshake,
             () = pushed_out.cancelled() => return debug!(%addr, "a newcomer takes the place of this connection"),
@@ -159,14 +159,14 @@ impl Shared {
         let settings = if certificate.is_some() { http2_settings(NODE) } else { http2_settings(STRANGER) };
         let gate = Connected::new(Gate::new(self.routes.clone(), self.roles.clone(), certificate.as_ref(), addr));
         let mut http = pin!(settings.serve_connection(TokioIo::new(stream), gate));
-        let mut seat = Seat::Stranger(place);
+        let mut permit = ConnectionPermit::Stranger(permit);
         let mut lifetime = self.limits.stranger_lifetime;
         loop {
-            if let Some(node) = certificate.as_ref().filter(|node| seat.is_strangers() && self.knows(node)) {
-                seat = Seat::Node(self.nodes.take(node.node_id.clone()));
+            if let Some(node) = certificate.as_ref().filter(|node| permit.is_strangers() && self.knows(node)) {
+                permit = ConnectionPermit::Node(self.nodes.acquire(node.node_id.clone()));
                 lifetime = node.not_after.since(SystemClock::new().now());
             }
-            let pushed_out = seat.lost();
+            let pushed_out = permit.revoked();
             tokio::select! {
                 ended = http.as_mut() => {
                     if let Err(error) = ended {
@@ -178,7 +178,7 @@ impl Shared {
                 () = stop.cancelled() => break,
                 () = sleep(lifetime) => {
                     // It may have become a part of the swarm since it came.
-                    let is_known = certificate.as_ref().is_some_and(|node| seat.is_strangers() && self.knows(node));
+                    let is_known = certificate.as_ref().is_some_and(|node| permit.is_strangers() && self.knows(node));
                     if !is_known {
                         break;
                     }
@@ -207,21 +207,21 @@ impl Shared {
     }
 }
 
-/// The place a connection has.
-enum Seat {
-    Stranger(Place<IpAddr>),
-    Node(Place<String>),
+/// The permit a connection has.
+enum ConnectionPermit {
+    Stranger(Permit<IpAddr>),
+    Node(Permit<String>),
 }
 
-impl Seat {
+impl ConnectionPermit {
     fn is_strangers(&self) -> bool {
         matches!(self, Self::Stranger(_))
     }
 
-    fn lost(&self) -> CancellationToken {
+    fn revoked(&self) -> CancellationToken {
         match self {
-            Self::Stranger(place) => place.lost(),
-            Self::Node(place) => place.lost(),
+            Self::Stranger(permit) => permit.revoked(),
+            Self::Node(permit) => permit.revoked(),
         }
     }
 }

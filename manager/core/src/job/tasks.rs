@@ -1,14 +1,14 @@
 //! The tasks of a job's runs.
 //!
-//! A replicated job has slots numbered from 0, as Docker's has; in each one task has to complete, so many of them at a
-//! time. A global job has a slot on every node that is fit. A slot whose task has completed is done for good,
-//! whatever becomes of the node; one whose task failed and gets no replacement from the restart policy is over as well.
-//! The task of a node that goes down or is drained is given up and begins anew when the node is back. Until then, or until
-//! it is known that the task has stopped, the run is not over: who knows what it still does there.
+//! A replicated job has slots numbered from 0, as in Docker; in each of them one task has to complete, `max_concurrent` at
+//! a time. A global job has a slot on every eligible node. A slot whose task has completed is done for good, whatever
+//! becomes of the node; one whose task failed and is not restarted by the policy is over as well. When a node goes down or
+//! is drained, a global job's task there is given up and begins again once the node is back. The run is not over before
+//! that, or before the task is known to have stopped: it may still be running there.
 //!
-//! Invariants: at most one task of a slot is wanted; no more tasks are wanted at a time than the spec allows, unless
-//! it was changed to less; nothing is wanted of a run that was closed. Of a run that is not kept no task goes on: what
-//! had ended is the history of its slot, as in Docker, unless the schedule's own history has dropped it.
+//! Invariants: at most one task of a slot is wanted; no more tasks are wanted at a time than the spec allows, unless the
+//! number was lowered; no task of a closed run is wanted. Tasks of a run that is no longer kept are shut down; those that
+//! had ended stay as their slot's history, as in Docker, unless the schedule's own history has dropped the run.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -36,13 +36,13 @@ use crate::{
 /// How far a slot has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SlotProgress {
-    /// Nothing was begun, or what was is being forgotten.
+    /// No task yet, or all are being removed.
     Empty,
-    /// A task is to complete there.
+    /// A task is to complete.
     Active,
-    /// One has.
+    /// A task has completed.
     Done,
-    /// None has, and none will.
+    /// The last task failed and is not restarted.
     Failed,
 }
 
@@ -87,11 +87,11 @@ pub(crate) fn plan(planner: &mut SlotPlanner<'_, '_>) {
 /// How far a run has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// There is something left to do.
+    /// Some slot is neither done nor failed.
     Open,
-    /// There is nothing to do and nothing was done: the job has a slot per node, and no node is fit.
+    /// No slot at all: the job has one per node, and no node is eligible.
     Nowhere,
-    /// All is done or given up.
+    /// Every slot is done or failed.
     Over(JobOutcome),
 }
 
@@ -108,12 +108,12 @@ pub(crate) fn progress(view: &View, service: &Service, run: u64) -> Progress {
                 return Progress::Open;
             }
             let fitness = Fitness::of(service.spec.as_ref().and_then(|spec| spec.task.as_deref()));
-            // Also one that a new leader has not heard of yet.
+            // Also a node that has not connected to a new leader yet.
             let is_asked = |node: &Node| node_status::availability(node) == Availability::Active;
             let open = view.nodes().filter(|node| fitness.may_keep(node) && is_asked(node));
             let open = open.map(|node| SlotProgress::of(slots.get(&Slot::Node(&node.id))));
             let begun = slots.values().map(|tasks| SlotProgress::of(Some(tasks)));
-            // What is being forgotten on a node that is no longer fit is none of it.
+            // Slots being removed from nodes that are no longer eligible do not count.
             let progress: Vec<_> = open.chain(begun.filter(|slot| *slot != SlotProgress::Empty)).collect();
             if progress.is_empty() {
                 return Progress::Nowhere;
@@ -188,7 +188,7 @@ fn global(planner: &mut SlotPlanner<'_, '_>) {
     }
 }
 
-/// A slot is done: whoever else was to complete there, because the first was thought lost, need not.
+/// Shuts down the other tasks of a slot that is done: replacements of a task that was thought lost and completed after all.
 fn stop_the_rest(planner: &mut SlotPlanner<'_, '_>, tasks: &SlotTasks<'_>) {
     for task in tasks.staying.iter().filter(|task| task.is_wanted()) {
         planner.set_desired(task, TaskState::Shutdown);

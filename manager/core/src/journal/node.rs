@@ -12,7 +12,7 @@ pub(super) fn joined(node: &Node) -> String {
 }
 
 /// How a node stands.
-pub(super) fn standing(node: &Node) -> String {
+pub(super) fn current_state(node: &Node) -> String {
     let message = node.status.as_ref().map_or("", |status| status.message.as_str());
     let state = match state(node) {
         NodeState::Ready => "ready",
@@ -27,7 +27,7 @@ pub(super) fn changed(old: &Node, new: &Node) -> Vec<String> {
     let mut texts = Vec::new();
     // Every new leader begins by knowing of nobody, which says nothing about the node.
     if state(old) != state(new) && state(new) != NodeState::Unknown {
-        texts.push(standing(new));
+        texts.push(current_state(new));
     }
     if availability(old) != availability(new) {
         texts.push(match availability(new) {

@@ -13,7 +13,7 @@ pub(super) fn created(service: &Service) -> String {
 }
 
 /// How a service stands that changed while nobody looked.
-pub(super) fn standing(service: &Service) -> String {
+pub(super) fn current_state(service: &Service) -> String {
     match service.meta {
         Some(meta) if meta.created_at != meta.updated_at => "changed; how and by whom was not seen".to_owned(),
         _ => created(service),

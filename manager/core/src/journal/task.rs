@@ -45,12 +45,12 @@ pub(super) fn changed(view: &View, old: &Task, new: &Task) -> Vec<String> {
         texts.push(format!("assigned to {}", names::node_by_id(view, &new.node_id)));
     }
     if waits_for(new).is_some_and(|reason| waits_for(old) != Some(reason)) {
-        texts.push(standing(view, new));
+        texts.push(current_state(view, new));
     }
     let arrived = old.state() != new.state() && new.state() == TaskState::Running;
     let ended = !old.is_terminal() && new.is_terminal();
     if arrived || ended {
-        texts.push(standing(view, new));
+        texts.push(current_state(view, new));
     }
     if old.desired_state() != new.desired_state() && !new.is_terminal() {
         texts.extend(match new.desired_state() {
@@ -70,7 +70,7 @@ fn waits_for(task: &Task) -> Option<&str> {
 }
 
 /// How a task stands.
-pub(super) fn standing(view: &View, task: &Task) -> String {
+pub(super) fn current_state(view: &View, task: &Task) -> String {
     let node = names::node_by_id(view, &task.node_id);
     match task.state() {
         TaskState::New | TaskState::Pending => match waits_for(task) {

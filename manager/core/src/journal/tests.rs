@@ -341,15 +341,15 @@ fn what_nobody_saw_is_told_by_how_it_stands() {
     let told: Vec<_> = view
         .objects()
         .filter(|object| object.version() > 1)
-        .map(|object| standing(&view, &object).map(|entry| (entry.version, entry.at, entry.text)).unwrap())
+        .map(|object| current_state(&view, &object).map(|entry| (entry.version, entry.at, entry.text)).unwrap())
         .collect();
     assert_eq!(told, [(4, 7, "created: 3 replicas of a".into()), (4, 7, "running on host".into())]);
-    assert_eq!(standing(&view, &Cluster::default().into()), None);
+    assert_eq!(current_state(&view, &Cluster::default().into()), None);
 
     let mut tx = TxBuilder::new(&view, Timestamp(8));
     tx.update(Service { meta: view.service("s").unwrap().meta, ..service(5, "a") });
     let view = view.apply(5, &tx.build()).unwrap().0;
-    let said = standing(&view, &view.service("s").unwrap().clone().into()).unwrap().text;
+    let said = current_state(&view, &view.service("s").unwrap().clone().into()).unwrap().text;
     assert_eq!(said, "changed; how and by whom was not seen");
 }
 

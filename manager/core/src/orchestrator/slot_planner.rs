@@ -46,7 +46,7 @@ pub const STOP_PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct SlotPlanner<'p, 'v> {
     pub(crate) view: &'v View,
     pub(crate) nodes: &'p Nodes<'v>,
-    /// As it is to be when the plan is carried out.
+    /// As this plan leaves it.
     pub(crate) service: &'p Service,
     /// The run of a job whose tasks are planned; 0 where the service is none.
     pub(crate) run: u64,
@@ -68,7 +68,7 @@ impl<'v> SlotPlanner<'_, 'v> {
         }
     }
 
-    /// Makes a task for a slot where none is wanted. What may still run there from before has to stop first.
+    /// Makes a task for a slot without a wanted one. An earlier task that may still run has to stop first.
     pub(crate) fn fill(&mut self, slot: Slot<'_>, tasks: Option<&SlotTasks<'v>>, cause: TaskCause) {
         let is_free = tasks.is_none_or(|tasks| self.is_free(tasks, None));
         let last = tasks.and_then(SlotTasks::last).map(|task| task.id.clone());
@@ -102,8 +102,7 @@ impl<'v> SlotPlanner<'_, 'v> {
     /// task is still wanted.
     fn keep(&mut self, kept: &KeptSlot<'_, 'v>, task: &Task, beside: Option<&Task>) -> bool {
         if task.is_terminal() && task.not_before() > self.now {
-            // It failed while it was prepared, before its own start was due. To go on at once would be to try, and
-            // fail, without any delay.
+            // It failed while it was prepared, before its own start was due: going on at once would skip the delay.
             self.planner.wake_at(task.not_before());
         } else if task.is_terminal() {
             if beside.is_none() || !is_given_up(task, self.now) {
@@ -136,7 +135,7 @@ impl<'v> SlotPlanner<'_, 'v> {
         }
     }
 
-    /// Shuts a task down and, unless `next` is `None`, makes the one after it, in one step. Says whether there is one.
+    /// Shuts a task down and makes the one after it in one step; none if `next` is `None`. Says whether there is one.
     fn shut_down_and_replace(
         &mut self,
         kept: &KeptSlot<'_, 'v>,
@@ -165,7 +164,7 @@ impl<'v> SlotPlanner<'_, 'v> {
 
     /// READY → RUNNING: lets a waiting task start when it may.
     fn promote(&mut self, tasks: &SlotTasks<'v>, task: &Task, beside: Option<&Task>) {
-        // Whatever runs there was told to stop when this task was made, or before.
+        // The other tasks of the slot were told to stop when this one was made, or before.
         let others = self.running(tasks, beside).filter(|other| other.id != task.id);
         let patience_ends = others.map(|other| task.created_at() + stop_grace(other) + STOP_PATIENCE).max();
         match patience_ends.into_iter().chain([task.not_before()]).max().filter(|until| *until > self.now) {
@@ -179,7 +178,7 @@ impl<'v> SlotPlanner<'_, 'v> {
         if self.run == 0 { TaskState::Running } else { TaskState::Complete }
     }
 
-    /// Those of the tasks that may still run, as far as anybody can tell, but for the one started beside.
+    /// The tasks that may still run, as far as is known, but for the one this is started beside.
     fn running(&self, tasks: &SlotTasks<'v>, beside: Option<&Task>) -> impl Iterator<Item = &'v Arc<Task>> {
         let may_run = |task: &&Arc<Task>| task.may_run() && !node_status::is_down_or_gone(self.view, &task.node_id);
         tasks.all().filter(may_run).filter(move |task| beside.is_none_or(|beside| beside.id != task.id))
@@ -202,8 +201,8 @@ impl<'v> SlotPlanner<'_, 'v> {
         Some(self.after(task, next, not_before))
     }
 
-    /// The restart state of the one after a task: `next`, and `not_before` alone after one of another version, of which
-    /// nothing is held against it.
+    /// The restart state of the task after this one: `next`; if this one is out of date only `not_before`, since the counts
+    /// begin again with a new version.
     fn after(&self, task: &Task, next: RestartState, not_before: i64) -> RestartState {
         match is_dirty(self.view, self.service, task) {
             true => RestartState { not_before, ..self.updated() },
@@ -211,7 +210,7 @@ impl<'v> SlotPlanner<'_, 'v> {
         }
     }
 
-    /// The restart state of the first of its version in a slot that had another.
+    /// The restart state of the first task of a new version in its slot.
     fn updated(&self) -> RestartState {
         RestartState { updated_at: self.now.as_nanos(), ..RestartState::default() }
     }

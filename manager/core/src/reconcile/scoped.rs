@@ -1,4 +1,4 @@
-//! What the loops that go service by service have in common.
+//! What the loops have in common that plan service by service.
 //!
 //! Owns which services a loop has yet to look at, and when each wants to be looked at again. Invariants: a service leaves
 //! the scope only once what was planned for it is written; that time has passed for one service says nothing of the

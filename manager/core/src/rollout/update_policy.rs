@@ -100,13 +100,13 @@ pub(super) fn ended_itself(task: &Task) -> bool {
     matches!(task.state(), TaskState::Complete | TaskState::Failed | TaskState::Rejected)
 }
 
-/// Whether an update made the task, or one it comes after.
+/// Whether an update made the task, or an earlier one of its revision in the slot.
 pub(super) fn is_by_update(task: &Task) -> bool {
     is_update(task.cause()) || task.restart.as_ref().is_some_and(|restart| restart.settled_at != 0)
 }
 
-/// When the task an update made for a slot ran or came to nothing; `None` when neither is so yet. One that has to leave,
-/// or to stop, before it ran counts from when it was made: whether it has done so yet is to change nothing.
+/// When the task an update made for a slot began to run, or failed; `None` when neither has happened yet. One that has to
+/// leave its node, or to stop, before it ran counts from when it was made, whether it has stopped or not.
 pub(super) fn settled_at(task: &Task, leaves: bool) -> Option<Timestamp> {
     let before = Timestamp(task.restart.as_ref().map_or(0, |restart| restart.settled_at));
     if before > Timestamp::ZERO {

@@ -1,4 +1,5 @@
-//! What a task asks of a node, whatever else its service has: tasks with equal asks fit on the same nodes.
+//! A task's requirements on a node, apart from where its service has other tasks: tasks with equal asks fit on the same
+//! nodes.
 
 use skep_proto::v1::{Node, Placement, Task};
 
@@ -13,7 +14,7 @@ use crate::{
     feature_level,
 };
 
-/// What tells asks apart.
+/// The requirements as a key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Shape {
     feature_level: u32,
@@ -26,7 +27,7 @@ pub(super) struct Shape {
     spread_over: Vec<String>,
 }
 
-/// A shape and what it means.
+/// A shape, parsed.
 #[derive(Clone)]
 pub(super) struct Ask {
     shape: Shape,

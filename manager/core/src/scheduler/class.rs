@@ -1,10 +1,10 @@
 //! The nodes that can take tasks of one shape, emptiest first.
 //!
 //! One list for every combination of values the shape's preferences tell apart; without preferences that is one list.
-//! Nodes only get fuller while a plan is made, so a list is put right where it is read and nowhere else: a node found
-//! under fewer tasks than it has by now is moved back, one found unfit leaves the list until something about it changes.
+//! Nodes only get fuller while a plan is made, so a list is corrected lazily, when it is read: a node listed with fewer tasks
+//! than it has by now is moved back, and an unsuitable one is removed until something about it changes.
 //!
-//! Invariant: a node that could take a task is in the list of its values, under no more tasks than it has.
+//! Invariant: a node that could take a task is in the list of its values, with no more tasks than it has.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

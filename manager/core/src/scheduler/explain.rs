@@ -1,4 +1,4 @@
-//! Why a task goes where it goes: every node as the planner sees it for this task.
+//! Why a task is scheduled where it is: how the scheduler ranks every node for it.
 
 use skep_common::clock::Timestamp;
 use skep_proto::v1::{Availability, Node, NodeState, Task, TaskState, TaskStatus};
@@ -7,7 +7,7 @@ use skep_store::{TxBuilder, View};
 use super::{filter::FilterFailure, group::Demand, pool::Pool, tree::Preference};
 use crate::node_status;
 
-/// What the planner makes of one node.
+/// The scheduler's verdict on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// Which node (id).
@@ -26,11 +26,10 @@ pub struct Verdict {
     pub spread: Vec<(String, u64)>,
 }
 
-/// What the planner goes by: what fits first, then the branches on the way, then the nodes themselves.
+/// The scheduler's order: suitable nodes first, then by the branches on the way, then by the nodes themselves.
 type NodeRank = (bool, Vec<u64>, Preference);
 
-/// A verdict on every node, for a task that waits or is to be made, or for one that has its place as if it had none:
-/// the nodes that fit first, each ahead of what the planner likes less.
+/// A verdict on every node, best first. A task that is assigned already is judged as if it were not.
 pub fn verdicts(view: &View, task: &Task, now: Timestamp) -> Vec<Verdict> {
     let view = without(view, task, now);
     let mut pool = Pool::default();
@@ -59,7 +58,7 @@ pub fn verdicts(view: &View, task: &Task, now: Timestamp) -> Vec<Verdict> {
     ranked.into_iter().map(|(_, verdict)| verdict).collect()
 }
 
-/// The state in which a task waits for its place: it takes up nothing, and where it failed is still held against nodes.
+/// The state in which the task still waits: it takes no resources, and its failures still count against nodes.
 fn without(view: &View, task: &Task, now: Timestamp) -> View {
     let Some(placed) = view.task(&task.id).filter(|task| !task.node_id.is_empty()) else { return view.clone() };
     let status = TaskStatus { state: TaskState::Pending.into(), ..TaskStatus::default() };
@@ -71,7 +70,7 @@ fn without(view: &View, task: &Task, now: Timestamp) -> View {
     view.apply(view.version() + 1, &tx).map_or_else(|_| view.clone(), |(view, _)| view)
 }
 
-/// What is said of a node by itself: where Docker's words leave open why it takes no tasks, more than those.
+/// The reason for a single node, with more detail than Docker's where that only says that it is not available.
 fn words(failure: FilterFailure, node: &Node) -> String {
     if failure != FilterFailure::Unavailable {
         return failure.explain(1).trim_end_matches(" on 1 node").to_owned();

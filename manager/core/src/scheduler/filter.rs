@@ -1,4 +1,4 @@
-//! Whether a node can take a task, and the words for why not.
+//! Filters: whether a node can take a task, and Docker's words for a filter failure.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use skep_proto::v1::{Node, Placement, PortConfig, PublishMode, Task};
 
 use crate::constraint::same_architecture;
 
-/// Why a node cannot take a task, in the order the questions are asked.
+/// Why a node cannot take a task, in the order in which it is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum FilterFailure {
     Unavailable,
@@ -20,7 +20,7 @@ pub(super) enum FilterFailure {
 }
 
 impl FilterFailure {
-    /// Whether it follows from what the task asks and the node has, whatever the service has there.
+    /// Whether it follows from the requirements alone, wherever the service has other tasks.
     pub(super) fn is_of_ask(self) -> bool {
         !matches!(self, Self::HostPort | Self::MaxReplicas)
     }

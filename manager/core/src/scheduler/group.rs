@@ -1,10 +1,10 @@
-//! Tasks of one service and one spec, while they are placed one after the other.
+//! Scheduling of the tasks of one service and one spec, one after the other.
 //!
-//! The nodes are split in two: those the service has nothing on, in the order of a class, which a cursor goes through
-//! once; and the *known* ones, where it has tasks or failed often, ordered by how many. While one group is placed a
-//! node only ever gets fuller, so a node that cannot take one task of the group cannot take a later one either and is
-//! passed over for good. A group looks for itself among all nodes first; when that leads past too many in vain, the
-//! class of its ask is opened, which the next group with the same ask finds as it was left.
+//! The nodes are in two parts: those without tasks of the service, in the order of a class, passed once with a cursor; and
+//! the *known* ones, where it has tasks or failed often, ordered by how many. While a group is scheduled nodes only get
+//! fuller, so a node that cannot take one task of the group cannot take a later one either and is skipped for good. A group
+//! walks over all nodes first; after too many unsuitable ones the class of its requirements is opened, which a later group
+//! with the same requirements finds as it was left.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::task::TaskExt;
 
-/// Nodes a group looks at in vain before it asks for a class of its own.
+/// Unsuitable nodes after which a group opens a class of its own.
 const IN_VAIN: usize = 64;
 
 /// What a service has on a node.
@@ -35,18 +35,18 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// What sends the node to the end: the failures, when they are many.
+    /// What ranks the node last: the failures, when they are many.
     fn penalty(self) -> u64 {
         if self.failures < limits::NODE_FAILURES as u64 { 0 } else { self.failures }
     }
 
-    /// Whether the node counts as one that the service has nothing on.
+    /// Whether the node counts as one without tasks of the service.
     fn is_nothing(self) -> bool {
         self.penalty() == 0 && self.tasks == 0
     }
 }
 
-/// What a group's tasks ask, and where their service is.
+/// The requirements of a group's tasks, and where their service has tasks already.
 pub(super) struct Demand<'a> {
     view: &'a View,
     ask: Ask,
@@ -54,12 +54,12 @@ pub(super) struct Demand<'a> {
     /// Per node; 0 = no limit.
     max_replicas: u64,
     known: BTreeMap<Index, Known>,
-    /// Where the task runs that is moved. It is not among the known ones, for it will be gone.
+    /// The node of the task being moved by a rebalance; that task does not count.
     leaves: Option<Index>,
     of_service: bool,
 }
 
-/// The placing of one group.
+/// A group being scheduled.
 pub(super) struct Group<'a> {
     demand: Demand<'a>,
     walk: Walk,
@@ -68,7 +68,7 @@ pub(super) struct Group<'a> {
     taken: Vec<Index>,
 }
 
-/// Which list of nodes a group goes along.
+/// Which list of nodes a group walks.
 #[derive(Clone, Copy)]
 struct Walk {
     class: ClassId,
@@ -216,7 +216,7 @@ impl<'a> Group<'a> {
         Self { demand, walk, tree: None, taken: Vec::new() }
     }
 
-    /// Takes in where other tasks of the service were put that the state does not show yet.
+    /// Counts tasks of the service that this plan has assigned already.
     pub(super) fn also(&mut self, others: &[Index]) {
         for node in others {
             self.demand.known.entry(*node).or_default().tasks += 1;
@@ -228,7 +228,7 @@ impl<'a> Group<'a> {
         &self.taken
     }
 
-    /// Finds a node for the next task of the group. It takes the task: says which node, and what the task is given.
+    /// Assigns the next task of the group: the node, and the generic resources it is given.
     pub(super) fn place(&mut self, pool: &mut Pool) -> Option<(Index, Vec<GenericResource>)> {
         let Self { demand, walk, tree, taken } = self;
         if !demand.of_service {
@@ -252,9 +252,9 @@ impl<'a> Group<'a> {
         Some((node, given))
     }
 
-    /// A task that was made for its node runs there if it fits; what it is given.
+    /// Confirms a task that was created for a node if it fits there; the generic resources it is given.
     pub(super) fn confirm(&self, pool: &mut Pool, node_id: &str) -> Option<Vec<GenericResource>> {
-        // The orchestrator takes a task away when its node is gone.
+        // The orchestrator removes a task whose node is gone.
         let node = pool.find(node_id).filter(|node| self.demand.fits_preassigned(pool, *node).is_ok())?;
         Some(pool.reserve(node, self.demand.ask.wanted(), &self.demand.ports))
     }
@@ -277,7 +277,7 @@ impl<'a> Group<'a> {
     }
 }
 
-/// The task (id) that runs until this one does, somewhere else for a better spread; empty: there is none.
+/// The task (id) that this one replaces by a rebalance; empty: none.
 pub(super) fn moved(task: &Task) -> &str {
     if task.cause() == TaskCause::Rebalance { &task.replaces } else { "" }
 }

@@ -1,7 +1,7 @@
 //! The nodes as the scheduler sees them: how many tasks each has and what is left of it.
 //!
 //! A pool is kept from plan to plan. It is a cache of the view: [`Pool::note`] marks what a change made stale, and
-//! [`Pool::sync`] looks at that again, so a plan costs what changed and what it places, and not what there is.
+//! [`Pool::sync`] refreshes it, so the cost of a plan is in proportion to what changed and what it assigns.
 //!
 //! Nodes are numbered in the order of their ids. Invariant: after `sync` a pool that heard of every change is equal to
 //! one made of the view alone; only which nodes were already found unfit for what differs.
@@ -48,7 +48,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Hears of a change in the state.
+    /// Notes a change of the state.
     pub(super) fn note(&mut self, change: &Change) {
         if self.is_new() {
             return;

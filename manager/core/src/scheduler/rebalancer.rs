@@ -1,9 +1,9 @@
-//! Which task would stand better elsewhere, by the order in which the scheduler places tasks.
+//! Which running task to move for a more even spread, by the scheduler's own order.
 //!
-//! A task is thought away and placed anew: it would stand better where the branches of its service's spread, outermost
-//! first, and at last the node, have fewer tasks of the service than those it left. So a move makes the outermost level
-//! it touches more even and none further out less: moving on and on ends, and ends where one task more or less is all
-//! that any two branches differ by, as far as nodes are fit.
+//! A task is taken out and scheduled again: a move is better if the branches of the service's spread, outermost first, and
+//! last the node, have fewer tasks of the service than those it leaves. So every move makes the outermost level it touches
+//! more even and none further out less even: repeated moves end, with branches that differ by at most one task, as far as
+//! suitable nodes allow.
 
 use std::{
     cmp::Reverse,
@@ -21,7 +21,7 @@ use super::{group::Demand, node_info::Index, pool::Pool, spread::Values, tree::P
 struct Branch<'v> {
     /// Tasks of the service on the way here, outermost level first.
     tasks: Vec<u64>,
-    /// The best node that is fit.
+    /// The best suitable node.
     best: Option<Preference>,
     /// The task to be moved away first: one of the fullest node.
     first: Option<Source<'v>>,
@@ -37,21 +37,21 @@ struct Source<'v> {
     id: &'v str,
 }
 
-/// Looks for moves, in one state after the other.
+/// Finds moves, in one state after the other.
 #[derive(Default)]
 pub(crate) struct Rebalancer(Pool);
 
 impl Rebalancer {
-    /// Hears how the state it is asked about next differs from the one before.
+    /// Notes how the next state differs from the one before.
     pub(crate) fn note(&mut self, changes: &[Change]) {
         for change in changes {
             self.0.note(change);
         }
     }
 
-    /// Of tasks that may be moved the first for which there is a better node, and that node (ids). `specimen` is what
-    /// all of them are like. The scheduler puts there what is made to replace the task by way of a
-    /// [move](skep_proto::v1::TaskCause::Rebalance).
+    /// The first movable task for which there is a better node, and that node (ids). `specimen`: a new task of the service.
+    /// The scheduler will assign the replacement, made with the cause [`Rebalance`](skep_proto::v1::TaskCause::Rebalance),
+    /// to the same node.
     pub(crate) fn next_move<'v>(
         &mut self,
         view: &View,
@@ -114,8 +114,8 @@ fn branches<'v>(
     branches
 }
 
-/// How a branch compares, and its best node, when a task of another or its own is thought away; `None` when none of its
-/// nodes is fit.
+/// The rank of a branch, and its best node, without a task that is in this or another branch; `None` when none of its nodes
+/// is suitable.
 fn without(
     demand: &Demand<'_>,
     pool: &Pool,

@@ -1,4 +1,4 @@
-//! Where in a service's spread the next task belongs.
+//! The spread tree of a service: which branch gets the next task.
 //!
 //! A branch for every value of the first preference, in each a branch for every value of the next, and at the ends the
 //! lists of nodes. A task goes down the branch with fewest tasks of the service that has a fit node at all; of equal
@@ -84,7 +84,7 @@ impl Tree {
         self.branches[at].leaf.as_mut()
     }
 
-    /// Looks at every list for its best node.
+    /// Ranks all branches by the best node of each list.
     pub(super) fn rank_all(&mut self, mut best: impl FnMut(&mut Leaf) -> Option<Preference>) {
         // Branches come after what they grow from.
         for at in (0..self.branches.len()).rev() {
@@ -101,8 +101,7 @@ impl Tree {
         Some((at, self.branches[at].rank.as_ref()?.1))
     }
 
-    /// A node of a list took a task, and how it compares went from one to the other; or it cannot take one. The list is
-    /// looked at again.
+    /// Ranks a list and its branches again, after a node took a task (its preference before and after), or cannot take one.
     pub(super) fn changed(
         &mut self,
         at: usize,
@@ -121,7 +120,7 @@ impl Tree {
         }
     }
 
-    /// Puts a branch where it belongs among its like.
+    /// Sorts a branch in among its siblings.
     fn rank(&mut self, at: usize, best: &mut impl FnMut(&mut Leaf) -> Option<Preference>) {
         let branch = &mut self.branches[at];
         let below = match &mut branch.leaf {

@@ -90,7 +90,7 @@ impl Stays {
         }
         let runs = replacement.state() == TaskState::Running;
         if is_dirty(view, service, replacement) {
-            // What was asked for has changed again; a current task that is what is asked for now stays.
+            // The spec has changed again; a current task that is up to date stays.
             return if runs && is_dirty(view, service, current) { Self::Replacement } else { Self::Current };
         }
         let must_leave = nodes.eviction_reason(service, current).is_some();
@@ -102,22 +102,22 @@ impl Stays {
             let is_retried = must_leave && replacement.observed_at() + RETRY <= now;
             return match replacement.state() {
                 TaskState::Complete => Self::Replacement,
-                // A new attempt is due.
+                // Another replacement is due.
                 _ if is_retried || began_after(service, replacement) => Self::Current,
-                // The policy wants none.
+                // The restart policy wants none.
                 _ if must_leave && restart::after_move(current).is_none() => Self::Replacement,
                 _ => Self::Both,
             };
         }
-        // The policy wants every task to run once at most, so nothing would come of it.
+        // The restart policy wants every task to run once at most, so a moved replacement would never start.
         let is_stranded =
             nodes.eviction_reason(service, replacement).is_some() && restart::after_move(replacement).is_none();
         if is_stranded && !replacement.is_terminal() { Self::Current } else { Self::Both }
     }
 }
 
-/// Whether a task is over and the restart policy wants no other. Beside a current task that still runs such a task stays, for
-/// it is what says that the update of the slot has come to nothing.
+/// Whether a task is over and the restart policy wants no other. Beside a current task that still runs such a task is kept:
+/// it records that the update of the slot has failed.
 pub(crate) fn is_given_up(task: &Task, now: Timestamp) -> bool {
     task.is_terminal() && task.not_before() <= now && restart::after_end(task, now).is_none()
 }

@@ -25,20 +25,20 @@ pub(crate) fn slots_of<'v>(
 /// The tasks of one slot of a service.
 #[derive(Debug, Default)]
 pub(crate) struct SlotTasks<'a> {
-    /// Those the slot counts, by id.
+    /// Tasks that count, also ended ones that are kept as history; by id.
     pub(crate) staying: Vec<&'a Arc<Task>>,
-    /// Those that are on their way out for good.
+    /// Tasks being removed.
     pub(crate) leaving: Vec<&'a Arc<Task>>,
 }
 
 impl<'a> SlotTasks<'a> {
-    /// The wanted task. Should there be several, the one that is furthest.
+    /// The wanted task; of several the one with the latest state.
     pub(crate) fn wanted(&self) -> Option<&'a Arc<Task>> {
         let wanted = self.staying.iter().copied().filter(|task| task.is_wanted());
         wanted.max_by_key(|task| (!task.is_terminal(), task.state(), Reverse(&task.id)))
     }
 
-    /// The task a finished slot ended with. What was tried beside it and came to nothing does not count, however late.
+    /// The last task of a finished slot. A replacement that failed beside it does not count, even if it was made later.
     pub(crate) fn last(&self) -> Option<&'a Arc<Task>> {
         let is_replaced = |task: &Task| self.staying.iter().any(|other| other.replaces == task.id);
         let lateness = |task: &Task| (task.is_last(), !is_replaced(task), task.created_at());

@@ -1,8 +1,7 @@
-//! Whether what a user asks for can be asked for, before anything is proposed. Docker's texts where it has one.
+//! Validation of specs before anything is proposed, with Docker's error texts where it has one.
 //!
-//! Asked by the control service of every spec it is given, whoever converted it; so nothing else in core has to doubt
-//! a spec it finds in the state. Here are nodes, the cluster and what all specs share; the parts of a service's spec
-//! have a file each.
+//! The control service validates every spec it is given, so all specs in the state are valid. This file has the specs of
+//! nodes and of the cluster and what all specs share; the parts of a service's spec have a file each.
 
 mod container;
 mod error;

@@ -1,7 +1,6 @@
-//! A copy of the swarm in which planners and nodes act until all is at rest, as fast as they can be asked.
+//! A copy of the swarm in which planners and nodes act until it has converged.
 //!
-//! Nodes are the best there could be: what is assigned runs at once, what is to stop stops at once. A node that is down
-//! does nothing.
+//! Its nodes are ideal: an assigned task runs at once, and stops at once when it is to. A node that is down does nothing.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -15,7 +14,7 @@ use crate::{
     task::TaskExt,
 };
 
-/// Rounds of everybody acting once.
+/// Most rounds; in each every planner and node acts once.
 const ROUNDS: usize = 5000;
 
 /// How far the copy's time may run ahead.
@@ -62,7 +61,7 @@ impl World {
         self.commit(&tx.build());
     }
 
-    /// Lets everybody act until nobody has anything to do, now or within the horizon. Says whether that was reached.
+    /// Lets planners and nodes act until none has anything to do, now or within the horizon. Whether that was reached.
     pub(super) fn converge(&mut self) -> bool {
         let horizon = self.now + HORIZON;
         for _ in 0..ROUNDS {
@@ -96,7 +95,7 @@ impl World {
     }
 
     fn commit(&mut self, transaction: &Transaction) {
-        // Nobody else writes here, so a refusal can only be a plan's own fault; the next round plans anew.
+        // There is no other writer, so a refusal can only be a fault of the plan; the next round plans again.
         let Ok((view, changes)) = self.view.apply(self.view.version() + 1, transaction) else { return };
         self.view = view;
         for change in &changes.changes {
@@ -121,7 +120,7 @@ impl World {
     }
 }
 
-/// The next state of a task on the best of nodes.
+/// The next state of a task on an ideal node.
 fn obey(task: &Task) -> Option<TaskState> {
     match (task.desired_state(), task.state()) {
         (TaskState::Shutdown | TaskState::Remove, _) => Some(TaskState::Shutdown),

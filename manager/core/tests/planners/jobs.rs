@@ -1,4 +1,4 @@
-//! Jobs from their first task to their last run, and the one law of schedules: whatever happens to clocks and leaders,
+//! Jobs from their first task to their last run, and the one property of schedules: whatever happens to clocks and leaders,
 //! a tick has one run at most, and exactly one when it is seen in time and nothing forbids it.
 
 use std::{
@@ -66,8 +66,8 @@ fn tasks(world: &World) -> Vec<String> {
         matches!(world.view.service_by_name("job").unwrap().spec.as_ref().unwrap().mode, Some(Mode::GlobalJob(_)));
     let mut tasks: Vec<&std::sync::Arc<Task>> = world.view.tasks().collect();
     tasks.sort_by_key(|task| (task.job_iteration, task.slot, &task.node_id, task.created_at()));
-    let place = |task: &Task| if global { task.node_id.clone() } else { task.slot.to_string() };
-    tasks.iter().map(|task| format!("{}.{} {}", task.job_iteration, place(task), word(task.state()))).collect()
+    let slot = |task: &Task| if global { task.node_id.clone() } else { task.slot.to_string() };
+    tasks.iter().map(|task| format!("{}.{} {}", task.job_iteration, slot(task), word(task.state()))).collect()
 }
 
 #[test]

@@ -199,7 +199,7 @@ impl Scenario {
         std::iter::successors(self.world.view.task(&task.id).cloned(), before).count()
     }
 
-    /// The tasks by place, each place's in the order they were made.
+    /// The tasks by slot, each slot's in the order they were made.
     fn tasks(&mut self) -> Vec<Arc<Task>> {
         self.name_tasks();
         let mut tasks: Vec<_> = self.world.view.tasks().cloned().collect();
@@ -221,7 +221,7 @@ impl Scenario {
         let name = |id: &str| self.names.get(id).map_or_else(|| "-".to_owned(), |number| format!("t{number}"));
         let row = |task: &Arc<Task>| {
             let cause = task.cause().as_str_name().trim_start_matches("TASK_CAUSE_").to_lowercase();
-            [name(&task.id), self.place(task), cause.replace('_', "-"), name(&task.replaces)]
+            [name(&task.id), self.slot_of(task), cause.replace('_', "-"), name(&task.replaces)]
         };
         let header = ["TASK", "PLACE", "CAUSE", "REPLACES"].map(str::to_owned);
         table(&std::iter::once(header).chain(tasks.iter().map(row)).collect::<Vec<_>>())
@@ -250,7 +250,7 @@ impl Scenario {
         let node = if task.node_id.is_empty() { "-" } else { &task.node_id };
         [
             format!("t{}", self.names[&task.id]),
-            self.place(task),
+            self.slot_of(task),
             node.to_owned(),
             name(task.desired_state()),
             name(task.state()),
@@ -258,7 +258,7 @@ impl Scenario {
         ]
     }
 
-    fn place(&self, task: &Task) -> String {
+    fn slot_of(&self, task: &Task) -> String {
         match task.slot {
             0 => format!("{}.{}", task.service_id, task.node_id),
             slot => format!("{}.{slot}", task.service_id),

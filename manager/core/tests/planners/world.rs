@@ -41,7 +41,7 @@ impl Planner {
     pub(crate) const ALL: [Self; 5] = [Self::Cron, Self::Orchestrator, Self::Allocator, Self::Scheduler, Self::Reaper];
 }
 
-/// What became of the task an update made for a place.
+/// What became of the task an update made for a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Turn {
     task: String,
@@ -64,7 +64,7 @@ pub(crate) struct World {
     /// By service: the places updates were made in, and how that went.
     pub(crate) turns: BTreeMap<String, BTreeMap<(u64, String), Turn>>,
     /// Asked after every plan that was carried out, with the state it was made on.
-    pub(crate) law: fn(&World, Planner, &View),
+    pub(crate) check: fn(&World, Planner, &View),
     ids: SeededIds,
     wake_at: Option<Timestamp>,
     /// The highest number of a revision, by service id.
@@ -84,7 +84,7 @@ impl World {
             images: BTreeMap::new(),
             cursed: BTreeSet::new(),
             turns: BTreeMap::new(),
-            law: |_, _, _| {},
+            check: |_, _, _| {},
             ids: SeededIds::new(seed),
             wake_at: None,
             numbers: BTreeMap::new(),
@@ -252,7 +252,7 @@ impl World {
         for transaction in &plan.transactions {
             self.commit(transaction);
         }
-        (self.law)(self, planner, &before);
+        (self.check)(self, planner, &before);
         if !plan.is_empty() {
             let again = self.plan(planner);
             assert!(again.is_empty(), "{planner:?} is not done with what it did: {again:?}");
@@ -343,19 +343,19 @@ impl World {
         let AnyObject::Task(task) = change.object() else { return };
         let turns = self.turns.entry(task.service_id.clone()).or_default();
         let node = if task.slot == 0 { task.node_id.clone() } else { String::new() };
-        let place = (task.slot, node);
+        let slot = (task.slot, node);
         if matches!(change, Change::Create(_)) {
             match task.cause() {
                 TaskCause::Update | TaskCause::Rollback => {
                     let turn = Turn { task: task.id.clone(), made: self.now, version: task.revision, settled: None };
-                    turns.insert(place, turn);
+                    turns.insert(slot, turn);
                 }
-                TaskCause::Replica => drop(turns.remove(&place)),
+                TaskCause::Replica => drop(turns.remove(&slot)),
                 _ => {}
             }
             return;
         }
-        let Some(turn) = turns.get_mut(&place).filter(|turn| turn.task == task.id && turn.settled.is_none()) else {
+        let Some(turn) = turns.get_mut(&slot).filter(|turn| turn.task == task.id && turn.settled.is_none()) else {
             return;
         };
         let came_to_nothing = matches!(change, Change::Remove(_)) || !task.is_wanted();

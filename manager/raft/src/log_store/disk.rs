@@ -1,11 +1,11 @@
 //! The log file: one redb database with two tables, every value sealed.
 //!
 //! `log` maps an index to its entry; `records` holds the owner, the vote, and how far the log is committed and purged.
-//! A commit of the database is all or nothing, whatever happens to the machine. What cannot be read back is an error,
-//! never skipped: the entry may have been acknowledged.
+//! A commit of the database is atomic, whatever happens to the machine. An entry that cannot be read back is an error,
+//! never skipped: it may have been acknowledged.
 //!
-//! A purge only records up to where the log is gone. The entries themselves go a few at a time with the commits that follow,
-//! since the commit that removed thousands at once, or many megabytes, would keep everybody waiting.
+//! A purge only records up to which index the log is gone. The entries are removed a few at a time with the commits that
+//! follow, since removing thousands of them, or many megabytes, in one commit would delay the appends behind it.
 
 use std::{
     collections::VecDeque,
@@ -28,12 +28,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     known::{TAIL_BYTES, size_of_entry},
-    room::Room,
+    reserved_space::ReservedSpace,
 };
 use crate::{
     convert::{decode_entry, encode_entry, log_id_from_proto, log_id_to_proto, vote_from_proto, vote_to_proto},
     error::StartError,
-    seal::{Place, Seal},
+    seal::{Location, Seal},
     types::{Entry, LogId, Vote},
 };
 
@@ -69,8 +69,8 @@ pub(crate) struct Owner {
 pub(crate) enum DiskError {
     #[error("{0}")]
     Redb(#[from] redb::Error),
-    #[error("{place}: {reason}")]
-    Damaged { place: String, reason: String },
+    #[error("{location}: {reason}")]
+    Damaged { location: String, reason: String },
     #[error("the log is closed")]
     Closed,
     #[error("nobody wants it any more")]
@@ -78,16 +78,16 @@ pub(crate) enum DiskError {
 }
 
 impl DiskError {
-    fn damaged(place: impl ToString, reason: impl ToString) -> Self {
-        Self::Damaged { place: place.to_string(), reason: reason.to_string() }
+    fn damaged(location: impl ToString, reason: impl ToString) -> Self {
+        Self::Damaged { location: location.to_string(), reason: reason.to_string() }
     }
 
     /// The same, for a member that starts.
     pub(crate) fn at_start(self, file: &Path) -> StartError {
         let dir = file.parent().unwrap_or(file).to_owned();
-        let damaged = |place, reason| StartError::Damaged { file: file.to_owned(), place, reason };
+        let damaged = |location, reason| StartError::Damaged { file: file.to_owned(), location, reason };
         match self {
-            Self::Damaged { place, reason } => damaged(place, reason),
+            Self::Damaged { location, reason } => damaged(location, reason),
             Self::GivenUp => StartError::GivenUp,
             Self::Redb(redb::Error::DatabaseAlreadyOpen) => StartError::InUse { dir },
             Self::Redb(redb::Error::Io(source)) => StartError::Io { dir, source },
@@ -153,7 +153,7 @@ pub(crate) struct Disk {
     unswept: AtomicBool,
     /// Bytes of the entries that were appended since the file was opened.
     appended: AtomicU64,
-    room: Option<Room>,
+    reserved: Option<ReservedSpace>,
 }
 
 impl Disk {
@@ -178,33 +178,33 @@ impl Disk {
             other => DiskError::Redb(other.into()),
         })?;
         let (first, unswept, appended) = (AtomicU64::new(0), AtomicBool::new(false), AtomicU64::new(0));
-        Ok(Self { file, seal, database: RwLock::new(Some(database)), first, unswept, appended, room: None })
+        Ok(Self { file, seal, database: RwLock::new(Some(database)), first, unswept, appended, reserved: None })
     }
 
-    /// Opens the database in an open file that is at `path`, and holds back room for it.
+    /// Opens the database in an open file that is at `path`, and reserves space for it.
     pub(crate) fn open_file(
         file: File,
         path: PathBuf,
         seal: Arc<Seal>,
         give_up: &CancellationToken,
     ) -> Result<Self, DiskError> {
-        let room = Room::new(file.try_clone().map_err(|error| DiskError::Redb(error.into()))?);
+        let reserved = ReservedSpace::new(file.try_clone().map_err(|error| DiskError::Redb(error.into()))?);
         let backend = FileBackend::new(file).map_err(|error| DiskError::Redb(error.into()))?;
-        let disk = Self { room: Some(room), ..Self::open(backend, path, seal, give_up)? };
-        disk.hold_room();
+        let disk = Self { reserved: Some(reserved), ..Self::open(backend, path, seal, give_up)? };
+        disk.reserve_space();
         Ok(disk)
     }
 
-    /// Takes back what was used of the room for the log.
-    pub(super) fn hold_room(&self) {
-        if let Some(room) = &self.room {
-            room.hold();
+    /// Reserves again what was used of the space for the log.
+    pub(super) fn reserve_space(&self) {
+        if let Some(reserved) = &self.reserved {
+            reserved.hold();
         }
     }
 
-    /// Whether the disk is full and the log lives on its room.
+    /// Whether the disk is full and the log lives on its reserved space.
     pub(super) fn is_short(&self) -> Option<watch::Receiver<bool>> {
-        self.room.as_ref().map(Room::is_short)
+        self.reserved.as_ref().map(ReservedSpace::is_short)
     }
 
     pub(crate) fn file(&self) -> &Path {
@@ -242,10 +242,10 @@ impl Disk {
             let before = contents.last.or(contents.purged);
             let next = before.map_or(0, |log_id| log_id.index + 1);
             if entry.log_id.index != next {
-                return Err(DiskError::damaged(Place::Entry(next), "it is missing"));
+                return Err(DiskError::damaged(Location::Entry(next), "it is missing"));
             }
             if Some(entry.log_id) <= before {
-                return Err(DiskError::damaged(Place::Entry(next), "its term is older than the one before"));
+                return Err(DiskError::damaged(Location::Entry(next), "its term is older than the one before"));
             }
             contents.push(entry);
             Ok(true)
@@ -309,12 +309,12 @@ impl Disk {
     }
 
     fn entry(&self, index: u64, sealed: &[u8]) -> Result<Entry, DiskError> {
-        let place = Place::Entry(index);
-        let bytes = self.seal.open(place, sealed).map_err(|error| DiskError::damaged(place, error))?;
-        let entry = decode_entry(&bytes).map_err(|error| DiskError::damaged(place, error))?;
+        let location = Location::Entry(index);
+        let bytes = self.seal.open(location, sealed).map_err(|error| DiskError::damaged(location, error))?;
+        let entry = decode_entry(&bytes).map_err(|error| DiskError::damaged(location, error))?;
         match entry.log_id.index == index {
             true => Ok(entry),
-            false => Err(DiskError::damaged(place, "it is another entry")),
+            false => Err(DiskError::damaged(location, "it is another entry")),
         }
     }
 
@@ -330,9 +330,10 @@ impl Disk {
                 table => table.map_err(redb::Error::from)?,
             };
             let Some(sealed) = table.get(name).map_err(redb::Error::from)? else { return Ok(None) };
-            let place = Place::Record(name);
-            let bytes = self.seal.open(place, sealed.value()).map_err(|error| DiskError::damaged(place, error))?;
-            decode(bytes).map(Some).map_err(|error| DiskError::damaged(place, error))
+            let location = Location::Record(name);
+            let bytes =
+                self.seal.open(location, sealed.value()).map_err(|error| DiskError::damaged(location, error))?;
+            decode(bytes).map(Some).map_err(|error| DiskError::damaged(location, error))
         })
     }
 
@@ -345,7 +346,7 @@ impl Disk {
             }
             self.sweep(&transaction)?;
             transaction.commit().map_err(redb::Error::from)?;
-            self.hold_room();
+            self.reserve_space();
             Ok(())
         })
     }
@@ -378,13 +379,13 @@ impl Disk {
         let mut log = transaction.open_table(LOG)?;
         let mut records = transaction.open_table(RECORDS)?;
         let mut record = |name: &'static str, value: Vec<u8>| {
-            records.insert(name, self.seal.seal(Place::Record(name), &value).as_slice()).map(|_| ())
+            records.insert(name, self.seal.seal(Location::Record(name), &value).as_slice()).map(|_| ())
         };
         match op {
             Op::Append(entries) => {
                 for entry in entries {
                     let index = entry.log_id.index;
-                    let sealed = self.seal.seal(Place::Entry(index), &encode_entry(entry));
+                    let sealed = self.seal.seal(Location::Entry(index), &encode_entry(entry));
                     log.insert(index, sealed.as_slice())?;
                     self.appended.fetch_add(sealed.len() as u64, Ordering::Relaxed);
                 }

@@ -1,7 +1,7 @@
-//! What is known of the log without asking the disk: vote, bounds, and the newest entries.
+//! In-memory cache of the log: vote, bounds, and the newest entries.
 //!
-//! Invariant: the cached entries are the end of the log without a gap, and every entry that is not durable yet is among
-//! them; so whatever is older than the cache can be read from disk.
+//! Invariant: the cached entries are the end of the log without a gap, with every entry that is not durable yet; so
+//! everything older than the cache can be read from disk.
 
 use std::{
     collections::BTreeMap,

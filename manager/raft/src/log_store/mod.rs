@@ -1,13 +1,13 @@
-//! Log and vote on disk, as openraft wants them.
+//! openraft's log storage: log and vote on disk.
 //!
-//! Writing is the business of one thread ([`writer`]) on one file ([`disk`]); reading goes by what is known in memory
-//! ([`known`]) and by the file for what is older. openraft waits for each append, truncation and vote before it asks for
-//! the next write; that order is what the durable mark of the cache relies on.
+//! One thread ([`writer`]) writes one file ([`disk`]); reads are served from a cache of the newest entries ([`known`]) and
+//! from the file for older ones. openraft waits for each append, truncation and vote before the next write; the cache's mark
+//! of what is durable relies on that order.
 
 mod disk;
 mod known;
 mod pulse;
-mod room;
+mod reserved_space;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -87,7 +87,7 @@ impl LogStore {
         self.disk.close();
     }
 
-    /// Whether the disk is full and the log lives on the room that was held back for it.
+    /// Whether the disk is full and the log lives on the space reserved for it.
     pub(crate) fn is_short(&self) -> watch::Receiver<bool> {
         self.disk.is_short().unwrap_or_else(|| watch::Sender::new(false).subscribe())
     }
@@ -97,14 +97,14 @@ impl LogStore {
         self.disk.appended_bytes()
     }
 
-    /// Takes the room for the log again, until `stop`, when the disk has it.
-    pub(crate) async fn keep_room(self, stop: CancellationToken) {
+    /// Reserves the space for the log again, until `stop`, when the disk has it.
+    pub(crate) async fn keep_space_reserved(self, stop: CancellationToken) {
         let mut short = self.is_short();
         let keep = async {
             while short.wait_for(|short| *short).await.is_ok() {
-                sleep(room::AGAIN).await;
+                sleep(reserved_space::AGAIN).await;
                 let disk = self.disk.clone();
-                blocking(move || disk.hold_room()).await;
+                blocking(move || disk.reserve_space()).await;
             }
         };
         stop.run_until_cancelled(keep).await;

@@ -1,4 +1,4 @@
-//! Whether the disk still answers: how long the present write has been under way.
+//! Whether the disk still responds: how long the present write has taken.
 
 use std::{
     sync::{

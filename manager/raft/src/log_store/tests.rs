@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::*;
 use crate::{
     error::StartError,
-    seal::{Key, Place, Seal, new_key},
+    seal::{Key, Location, Seal, new_key},
     snapshot::Snapshots,
     state_machine::StateMachine,
     testing::{Fault, FaultDisk, Survives, batch, create_node, entry, entry_with, log_id},
@@ -481,11 +481,11 @@ async fn a_record_that_cannot_be_read_is_named_and_never_skipped() {
         complaint(&|log| drop(log.insert(19, b"no sealed value, though long enough for one".as_slice()).unwrap()));
     assert_eq!(spoiled, format!("{at}it was changed, or sealed with another key"));
     let junk = complaint(&|log| {
-        drop(log.insert(19, seal.seal(Place::Entry(19), b"\xff\xff").as_slice()).unwrap());
+        drop(log.insert(19, seal.seal(Location::Entry(19), b"\xff\xff").as_slice()).unwrap());
     });
     assert_eq!(junk, format!("{at}malformed message: not a log entry"));
     let other = complaint(&|log| {
-        let moved = seal.seal(Place::Entry(19), &crate::convert::encode_entry(&entry(2, 3)));
+        let moved = seal.seal(Location::Entry(19), &crate::convert::encode_entry(&entry(2, 3)));
         drop(log.insert(19, moved.as_slice()).unwrap());
     });
     assert_eq!(other, format!("{at}it is another entry"));

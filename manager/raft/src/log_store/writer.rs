@@ -1,9 +1,9 @@
-//! The one thread that writes the log file. openraft waits for each append before it asks for the next write, so a commit holds
-//! one append or vote, and what was put off until then; that many proposals share one fsync is the proposer's doing.
-//! With nothing to do the thread removes what has been purged.
+//! The thread that writes the log file. openraft waits for each append before the next write, so a commit holds one append
+//! or vote, and removals that were deferred; the proposer batches proposals so that they share an fsync. When idle the
+//! thread removes purged entries.
 //!
-//! Invariants: changes reach the disk in the order they were asked for; nobody is answered before the commit that holds
-//! the change is durable; after the first error nobody is answered well any more, and the process is told to end.
+//! Invariants: writes reach the disk in the order they were requested; a write is acknowledged only when its commit is
+//! durable; after the first error no write succeeds any more, and the process is told to end.
 
 use std::{
     io, iter,

@@ -1,5 +1,4 @@
-//! Members talking to each other: what openraft wants to say, over the node's own mTLS channels, and the service that hears
-//! it.
+//! Network of the Raft group: openraft's RPCs over the node's mTLS channels, and the service that receives them.
 
 mod contacts;
 mod peer;

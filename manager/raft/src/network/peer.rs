@@ -1,4 +1,4 @@
-//! One member as this one calls it.
+//! Calls to one other member.
 
 use std::{future::Future, iter, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Receiving a snapshot: one at a time, on disk as it comes, gone on with after a break, checked as a whole before openraft
-//! hears of it.
+//! Receiving a snapshot: one at a time, written to disk as it arrives, resumable, and verified as a whole before openraft
+//! gets it.
 //!
 //! Invariant: when openraft is told to install a snapshot, the snapshot is already one of the directory's, durably. openraft
 //! drops the log that a snapshot covers without waiting for it to be stored.

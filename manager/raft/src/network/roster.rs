@@ -1,17 +1,17 @@
-//! Who may speak as a member: the nodes of the membership, each under its own Raft id, and nobody else.
+//! Authorization of Raft RPCs: only members may call, each under its own Raft id.
 //!
-//! A certificate says which node calls, and the membership which Raft id that node has. What role the certificate was
-//! issued for plays no part, nor does it matter whether anybody leads.
+//! The certificate says which node calls, and the membership which Raft id that node has. The role in the certificate does
+//! not matter, nor whether there is a leader.
 //!
-//! The membership is the one in this member's log, or the one that the leader has told it of, whichever is newer. A member
-//! that is new, or was away while others came and went, does not have those in its log yet who could bring it up to date; it
-//! asks the managers it knows (they pass it on to the leader), and believes their answer.
+//! The membership is the one in this member's log, or the one the leader has told it, whichever is newer. A member that is
+//! new, or was away while others were replaced, does not have the members in its log yet that could bring it up to date; it
+//! asks the managers it knows (they forward it to the leader), and trusts their answer.
 //!
-//! A removal counts once it is committed: until then the members before it may speak as well, or a leader that takes itself
-//! out could not tell the others that it is out. A follower learns of that commit only from who made it, so the removed leader
-//! has heard all it was waiting for by then, and needs no say any more; what its removal entails, the next leader does.
+//! A removal counts once it is committed: until then the removed member may call as well, or a leader that removes itself
+//! could not replicate the removal. A follower learns of that commit only from the removed leader itself, which needs nothing
+//! more by then; what follows from the removal is done by the next leader.
 //!
-//! Owns what was told last, and the membership that was committed last.
+//! Owns the membership that was told last, and the one that was committed last.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! Sending a snapshot: offer it, hear how much of it is there already, stream the rest in checked chunks.
+//! Sending a snapshot: offer it, learn how much of it the receiver has already, stream the rest in checksummed chunks.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! The service that the other members call.
+//! The RPC service that the other members call.
 //!
-//! The authorization table lets only members in. Here it is checked that a message is meant for this member, and that who
-//! speaks as a member is the node which the membership has it be: a certificate speaks for no other member.
+//! The authorization table admits only members. Here it is checked that a message is meant for this member, and that the
+//! caller is the node which the membership has under the Raft id it names.
 
 use std::sync::{
     Arc,

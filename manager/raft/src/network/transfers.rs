@@ -1,7 +1,7 @@
-//! Snapshots on their way to other members, and what those will need of the log once they have them.
+//! Snapshots being sent to other members, and which log entries those will need afterwards.
 //!
-//! A member that is being sent a snapshot goes on from the entry after it. If the log were purged beyond that in the meantime, it
-//! would be sent the next snapshot, and so on for ever.
+//! A member that has received a snapshot goes on from the entry after it. If the log were purged beyond that in the meantime,
+//! it would be sent the next snapshot, and so on for ever.
 
 use std::{
     collections::BTreeMap,

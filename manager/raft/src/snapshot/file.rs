@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{SnapshotError, codec, pace::Pace};
 use crate::{
     convert::{Malformed, snapshot_meta_from_proto},
-    seal::{OVERHEAD, Place, Seal},
+    seal::{Location, OVERHEAD, Seal},
     types::SnapshotMeta,
 };
 
@@ -113,20 +113,20 @@ pub(super) fn read_chunk(
     description: &Description,
     number: u64,
 ) -> Result<Vec<u8>, SnapshotError> {
-    let place = Place::Chunk(description.id(), number);
+    let location = Location::Chunk(description.id(), number);
     let plain = description.chunk_len(number * CHUNK);
     let mut sealed = vec![0; plain as usize + OVERHEAD];
     file.read_exact_at(&mut sealed, number * SEALED_CHUNK).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => SnapshotError::damaged(place, "it is cut off"),
+        io::ErrorKind::UnexpectedEof => SnapshotError::damaged(location, "it is cut off"),
         _ => SnapshotError::Io(error),
     })?;
-    seal.open(place, &sealed).map_err(|error| SnapshotError::damaged(place, error))
+    seal.open(location, &sealed).map_err(|error| SnapshotError::damaged(location, error))
 }
 
 /// Writes the chunk at plain offset `offset` of the snapshot `id`.
 pub(super) fn write_chunk(file: &File, seal: &Seal, id: &str, offset: u64, plain: &[u8]) -> io::Result<()> {
     let number = offset / CHUNK;
-    file.write_all_at(&seal.seal(Place::Chunk(id, number), plain), number * SEALED_CHUNK)
+    file.write_all_at(&seal.seal(Location::Chunk(id, number), plain), number * SEALED_CHUNK)
 }
 
 /// How many whole chunks of a snapshot can be in a file of this length, and the plain bytes they hold.

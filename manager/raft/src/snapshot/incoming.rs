@@ -1,5 +1,5 @@
-//! A snapshot on its way in. What has arrived is kept, sealed, under a name made of its digest; when the transfer breaks off,
-//! the next one of the same snapshot goes on from there.
+//! A snapshot being received. What has arrived is kept, sealed, under a name made of its digest, so that an interrupted
+//! transfer of the same snapshot resumes from there.
 
 use std::{
     fs::{File, OpenOptions},

@@ -4,8 +4,8 @@
 //! without it there is no snapshot. NAME begins with the index of the last entry, so names sort by age. Files ending in
 //! `.part` are still being written or received.
 //!
-//! Invariants: one snapshot at a time is put into its place, and nothing is removed meanwhile; none goes behind a newer one. One
-//! that cannot be written leaves nothing behind, is told, and can be written again: the log has all of it still.
+//! Invariants: one snapshot at a time is installed, and none is removed meanwhile; an older one never replaces a newer one. A
+//! snapshot that cannot be written leaves nothing behind, is reported, and can be tried again: the log still has all of it.
 
 mod codec;
 mod crc32c;
@@ -38,7 +38,7 @@ pub(crate) use self::{
 };
 use crate::{
     convert::snapshot_meta_to_proto,
-    seal::{Place, Seal},
+    seal::{Location, Seal},
     types::{LogId, SnapshotMeta},
 };
 
@@ -60,19 +60,19 @@ const INCOMING: &str = "incoming-";
 pub(crate) enum SnapshotError {
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("{place}: {reason}")]
-    Damaged { place: String, reason: String },
+    #[error("{location}: {reason}")]
+    Damaged { location: String, reason: String },
     #[error("nobody wants it any more")]
     GivenUp,
 }
 
 impl SnapshotError {
-    fn damaged(place: Place<'_>, reason: impl ToString) -> Self {
-        Self::Damaged { place: place.to_string(), reason: reason.to_string() }
+    fn damaged(location: Location<'_>, reason: impl ToString) -> Self {
+        Self::Damaged { location: location.to_string(), reason: reason.to_string() }
     }
 
     pub(crate) fn content(reason: impl ToString) -> Self {
-        Self::Damaged { place: "content".into(), reason: reason.to_string() }
+        Self::Damaged { location: "content".into(), reason: reason.to_string() }
     }
 }
 
@@ -234,7 +234,7 @@ impl Snapshots {
             sha256: description.sha256.to_vec(),
             ..v1::SnapshotOffer::default()
         };
-        let sealed = self.seal.seal(Place::Description(&name), &meta.encode_to_vec());
+        let sealed = self.seal.seal(Location::Description(&name), &meta.encode_to_vec());
         // Makes the rename durable as well.
         if let Err(error) = write_atomic(&self.path(&name, META), &sealed, 0o600) {
             let _ = fs::remove_file(self.path(&name, DATA));
@@ -276,12 +276,12 @@ impl Snapshots {
     }
 
     fn open_file(&self, name: &str) -> Result<SnapshotFile, SnapshotError> {
-        let place = Place::Description(name);
+        let location = Location::Description(name);
         let sealed = fs::read(self.path(name, META))?;
-        let bytes = self.seal.open(place, &sealed).map_err(|error| SnapshotError::damaged(place, error))?;
+        let bytes = self.seal.open(location, &sealed).map_err(|error| SnapshotError::damaged(location, error))?;
         let offer =
-            v1::SnapshotOffer::decode(bytes.as_slice()).map_err(|error| SnapshotError::damaged(place, error))?;
-        let description = Description::try_from(&offer).map_err(|error| SnapshotError::damaged(place, error))?;
+            v1::SnapshotOffer::decode(bytes.as_slice()).map_err(|error| SnapshotError::damaged(location, error))?;
+        let description = Description::try_from(&offer).map_err(|error| SnapshotError::damaged(location, error))?;
         let file = File::open(self.path(name, DATA))?;
         Ok(SnapshotFile { description: Arc::new(description), file: Arc::new(file), seal: self.seal.clone() })
     }

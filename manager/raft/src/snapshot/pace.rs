@@ -1,6 +1,5 @@
-//! The pace at which snapshots go to disk. A state of a gigabyte that is left to one final sync keeps the disk busy for many
-//! seconds, and the log's own syncs wait behind it. So it is synced a little at a time, and after each time the disk is left to
-//! others for as long as that took.
+//! Throttling of snapshot writes. One final sync of a gigabyte keeps the disk busy for many seconds, and the log's own syncs
+//! wait behind it. So a snapshot is synced in small pieces, with a pause after each for as long as it took.
 
 use std::{fs::File, io, thread, time::Instant};
 

@@ -1,14 +1,14 @@
-//! Heartbeats and elections. openraft's own timers are off: they campaign without asking, so that a member which merely
-//! could not hear for a while topples a healthy leader.
+//! Heartbeats and elections, with pre-vote. openraft's own timers are off: they campaign without a pre-vote, so that a member
+//! that was cut off for a while deposes a healthy leader.
 //!
-//! Here a member that misses its leader first asks the others whether they miss it too and would vote for it (a pre-vote: Ongaro,
-//! "Consensus: bridging theory and practice", section 9.6). Only with a quorum's word does it have openraft campaign.
+//! A member that misses its leader first asks the others whether they miss it too and would vote for it (pre-vote: Ongaro,
+//! "Consensus: bridging theory and practice", section 9.6). Only with the consent of a quorum it has openraft campaign.
 //!
-//! Silence alone has to last for a good while, since a leader may merely be slow. But when nobody listens at the leader's address
-//! any more, its process has ended, and nobody waits: a process that has ended leads nothing, and no read relies on a lease. A
-//! closed connection is what makes the members look.
+//! The election timeout is long, since a leader may merely be slow. But when connections to the leader's address are refused,
+//! its process has ended, and the election begins at once: no read relies on a lease. A closed connection makes the members
+//! check.
 //!
-//! What to do when is decided in [`pacing`]; here it is done.
+//! [`pacing`] decides what to do when; this module does it.
 
 mod pacing;
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! When a member beats, looks for its leader, or campaigns: pure decisions on what it has seen, for the loop in `timers` to
-//! carry out and for a simulation to run by the thousand.
+//! When a member sends heartbeats, checks for its leader, or campaigns: pure decisions, carried out by the loop in `timers`
+//! and run by the thousand in a simulation.
 //!
-//! Owns the patience that was drawn, when the last look was, and until when no campaign is due. Times are of the monotonic clock.
+//! Owns the randomised election timeout, the time of the last check, and until when not to campaign. Times are of the
+//! monotonic clock.
 
 use std::time::Duration;
 

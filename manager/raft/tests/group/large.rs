@@ -14,7 +14,7 @@ use std::{
 
 use skep_common::clock::Timestamp;
 use skep_proto::v1::{Annotations, Cluster, ClusterSpec, Node, NodeSpec, Transaction};
-use skep_raft::{Standing, Tuning};
+use skep_raft::{MemberState, Tuning};
 use skep_store::{TxBuilder, View};
 use tokio::{task::JoinSet, time::sleep};
 
@@ -151,8 +151,8 @@ async fn a_leader_with_a_gigabyte_of_state_goes_on_leading() {
     writes.tell("the last snapshot");
 
     let fourth = swarm.join_as_learner(&managers[0], "n4", None).await;
-    let mut standing = fourth.raft.standing();
-    standing.wait_for(|standing| *standing == Standing::Voter).await.unwrap();
+    let mut member_state = fourth.raft.member_state();
+    member_state.wait_for(|member_state| *member_state == MemberState::Voter).await.unwrap();
     writes.tell("an empty manager catches up");
 
     let mut third = managers.pop().unwrap();

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use skep_common::{clock::Timestamp, feature_level::FEATURE_LEVEL, net::dial::Expect};
 use skep_proto::v1::{AppendRequest, Cluster, RaftVote, VoteRequest, raft_client::RaftClient};
 use skep_raft::{
-    FIRST_RAFT_ID, MemberHealth, MembershipError, Open, ProposeError, Standing, StartError, ToldMembers, Tuning,
+    FIRST_RAFT_ID, MemberHealth, MemberState, MembershipError, Open, ProposeError, StartError, ToldMembers, Tuning,
 };
 use skep_store::{TxBuilder, View};
 use tokio::time::{sleep, timeout};
@@ -57,7 +57,7 @@ async fn a_wiped_manager_does_not_come_back_under_its_id_but_as_a_new_member() {
         assert!(matches!(refused, StartError::Wiped { .. }), "{refused}");
 
         let back = swarm.join_as_learner(&managers[0], &name, Some(&addr)).await;
-        back.wait_standing(Standing::Voter).await;
+        back.wait_member_state(MemberState::Voter).await;
         assert!(back.raft.raft_id() > old_id);
         assert!(managers[0].raft.members().iter().all(|member| member.raft_id != old_id));
         back.wait_same_state(&managers[0]).await;
@@ -140,7 +140,7 @@ async fn a_removed_follower_knows_and_the_rest_goes_on() {
     let removed = managers.pop().unwrap();
     let raft_id = removed.raft.raft_id();
     managers[0].raft.remove_member(raft_id).await.unwrap();
-    removed.wait_standing(Standing::Removed).await;
+    removed.wait_member_state(MemberState::Removed).await;
     assert_eq!(voters(&managers[0]), ["n1", "n2"]);
     assert_eq!(manager_of(&managers[0], "n3"), None);
     assert_eq!(managers[0].raft.remove_member(raft_id).await, Err(MembershipError::NotFound(raft_id)));
@@ -155,7 +155,7 @@ async fn a_leader_can_remove_itself() {
     let swarm = Swarm::new();
     let mut managers = swarm.three().await;
     managers[0].raft.remove_member(FIRST_RAFT_ID).await.unwrap();
-    managers[0].wait_standing(Standing::Removed).await;
+    managers[0].wait_member_state(MemberState::Removed).await;
     managers.remove(0).stop().await;
     let leader = leader_of(&managers).await;
     managers[leader].propose(create("x")).await.unwrap();
@@ -278,7 +278,7 @@ async fn who_is_no_member_has_no_say_whether_anybody_leads_or_not() {
     let removed = managers.pop().unwrap();
     let removed_id = removed.raft.raft_id();
     managers[0].raft.remove_member(removed_id).await.unwrap();
-    removed.wait_standing(Standing::Removed).await;
+    removed.wait_member_state(MemberState::Removed).await;
     managers[1].wait_same_state(&managers[0]).await;
     let (_, never_was) = swarm.dialer("n9");
 
@@ -319,7 +319,7 @@ async fn a_new_member_hears_only_those_it_was_told_of_until_its_own_log_names_th
     assert_eq!(client.vote(asked).await.unwrap_err().code(), Code::PermissionDenied);
 
     joining.raft.learn_members(told);
-    joining.wait_standing(Standing::Voter).await;
+    joining.wait_member_state(MemberState::Voter).await;
     assert!(client.vote(asked).await.is_ok());
     // Now its log says who the members are, whatever it is told.
     joining.raft.learn_members(ToldMembers { version: 1, nodes: [(9, "n9".to_owned())].into() });

@@ -20,7 +20,7 @@ use skep_common::{
 };
 use skep_proto::v1::{Annotations, Node, NodeRole, NodeSpec, Transaction};
 use skep_raft::{
-    Applied, FIRST_RAFT_ID, Leadership, OnFatal, Open, ProposeError, RaftConfig, RaftNode, Roster, Standing,
+    Applied, FIRST_RAFT_ID, Leadership, MemberState, OnFatal, Open, ProposeError, RaftConfig, RaftNode, Roster,
     StartError, ToldMembers, Tuning,
 };
 use skep_store::{Store, TxBuilder, View};
@@ -142,7 +142,7 @@ impl Swarm {
     /// Starts a new manager and waits until it votes.
     pub(crate) async fn join(&self, leader: &Manager, name: &str) -> Manager {
         let manager = self.join_as_learner(leader, name, None).await;
-        manager.wait_standing(Standing::Voter).await;
+        manager.wait_member_state(MemberState::Voter).await;
         manager
     }
 
@@ -174,7 +174,7 @@ impl Swarm {
         let raft_id = leader.raft.add_member(name, &line.addr).await.unwrap();
         let told = leader.raft.tell_members();
         let manager = self.start_with(name, Open::Create { raft_id }, Some(&own), told).await.unwrap();
-        manager.wait_standing(Standing::Voter).await;
+        manager.wait_member_state(MemberState::Voter).await;
         (line, manager)
     }
 
@@ -265,9 +265,12 @@ impl Manager {
         timeout(PATIENCE, leadership.wait_for(is)).await.expect("leadership in time").unwrap().clone()
     }
 
-    pub(crate) async fn wait_standing(&self, wanted: Standing) {
-        let mut standing = self.raft.standing();
-        timeout(PATIENCE, standing.wait_for(|standing| *standing == wanted)).await.expect("standing in time").unwrap();
+    pub(crate) async fn wait_member_state(&self, wanted: MemberState) {
+        let mut member_state = self.raft.member_state();
+        timeout(PATIENCE, member_state.wait_for(|member_state| *member_state == wanted))
+            .await
+            .expect("member_state in time")
+            .unwrap();
     }
 
     /// Waits until its state is the other's.

@@ -193,6 +193,6 @@ async fn age_is_bounded_after_filling_as_well() {
     // What was taken over grows old like everything else, from when it happened.
     let mut log = home.open();
     log.append(&[], 6, NOW + 2 * DAY);
-    log.settle(NOW + 2 * DAY);
+    log.catch_up(NOW + 2 * DAY);
     assert_eq!(home.versions(), [5, 4]);
 }

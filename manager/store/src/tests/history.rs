@@ -1,4 +1,4 @@
-//! Laws over random histories: the store says what the naive model says, replicas stay equal byte by byte, a
+//! Property tests over random histories: the store says what the naive model says, replicas stay equal byte by byte, a
 //! snapshot and the rest of the log are the log, and a watcher can rebuild the state from what it hears.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -96,12 +96,12 @@ fn task_change() -> impl Strategy<Value = TaskChange> {
 
 /// A random transaction. With `right` its versions are made those of the view it meets, so that many are taken.
 #[derive(Debug, Clone)]
-struct Entry {
+struct RandomTransaction {
     transaction: Transaction,
     right: bool,
 }
 
-fn entry() -> impl Strategy<Value = Entry> {
+fn entry() -> impl Strategy<Value = RandomTransaction> {
     let step = prop_oneof![
         4 => object().prop_map(Step::Create),
         4 => object().prop_map(Step::Update),
@@ -118,14 +118,14 @@ fn entry() -> impl Strategy<Value = Entry> {
     let actions = prop::collection::vec(step.prop_map(|step| Action { action: Some(step) }), 1..4);
     let expect = prop::collection::vec(reference(), 0..2);
     (actions, expect, 0..100i64, prop::bool::weighted(0.8), prop::bool::weighted(0.3)).prop_map(
-        |(actions, expect, now, right, independent)| Entry {
+        |(actions, expect, now, right, independent)| RandomTransaction {
             transaction: Transaction { now, actions, expect, independent, ..Transaction::default() },
             right,
         },
     )
 }
 
-impl Entry {
+impl RandomTransaction {
     /// The transaction as a proposer that saw `view` would write it.
     fn meet(&self, view: &View) -> Transaction {
         let mut transaction = self.transaction.clone();

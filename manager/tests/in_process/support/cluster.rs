@@ -15,7 +15,7 @@ use skep_common::{
     },
     secret::Secret,
 };
-use skep_manager::{Bootstrap, LocalControlClient, Manager, ManagerConfig, Membership, Place, Start};
+use skep_manager::{Bootstrap, Joined, LocalControlClient, Manager, ManagerConfig, Membership, Start};
 use skep_proto::v1::{
     Annotations, Availability, CertificateStatusRequest, Cluster, ClusterSpec, ContainerSpec, CreateServiceRequest,
     GetClusterRequest, GetObjectRequest, GetRootCaRequest, IssueCertificateRequest, ListTasksRequest, Node,
@@ -143,15 +143,15 @@ impl TestManager {
     pub(crate) async fn enter(member: Member, remotes: Vec<String>) -> Self {
         let (listen, addr) = Self::listen().await;
         let join = || async { skep_manager::join(&member.dialer, &remotes, &addr).await.ok() };
-        let place = eventually("the managers take a new one in", join).await;
+        let joined = eventually("the managers take a new one in", join).await;
         let dir = tempfile::tempdir().unwrap();
-        Self::start_at(member, Start::Join { place, remotes }, dir, listen, addr).await
+        Self::start_at(member, Start::Join { joined, remotes }, dir, listen, addr).await
     }
 
     /// A manager that believes it was given this Raft id.
     pub(crate) async fn start_as(member: Member, raft_id: u64, remotes: Vec<String>) -> Self {
-        let place = Place { raft_id, members: ToldMembers::default() };
-        Self::start(member, Start::Join { place, remotes }, tempfile::tempdir().unwrap()).await
+        let joined = Joined { raft_id, members: ToldMembers::default() };
+        Self::start(member, Start::Join { joined, remotes }, tempfile::tempdir().unwrap()).await
     }
 
     async fn listen() -> (TcpListener, String) {

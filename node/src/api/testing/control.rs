@@ -84,7 +84,7 @@ impl State {
     }
 
     /// Makes the tasks of a service what its spec says.
-    fn settle(&mut self, service: &Service) {
+    fn converge(&mut self, service: &Service) {
         let spec = service.spec.clone().unwrap_or_default();
         let wanted = match spec.mode {
             Some(Mode::Replicated(replicated)) => replicated.replicas,
@@ -269,7 +269,7 @@ impl Control for SharedState {
             ..Service::default()
         };
         state.services.insert(service.id.clone(), service.clone());
-        state.settle(&service);
+        state.converge(&service);
         state.tell(Action::Create, service.clone(), None);
         Ok(Response::new(service))
     }
@@ -315,7 +315,7 @@ impl Control for SharedState {
             ..old.clone()
         };
         state.services.insert(service.id.clone(), service.clone());
-        state.settle(&service);
+        state.converge(&service);
         state.tell(Action::Update, service.clone(), Some(old));
         Ok(Response::new(service))
     }

@@ -41,7 +41,7 @@ pub(super) const NODE: &str = "node1aaaaaaaaaaaaaaaaaaaa";
 
 /// What the node is to be at first.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum SwarmRole {
     Outside,
     Worker,
     /// A manager that is not up yet.
@@ -52,7 +52,7 @@ pub(super) enum Place {
 /// The fake swarm. Clones are the same.
 #[derive(Clone)]
 pub(super) struct FakeSwarm {
-    place: Arc<Mutex<Place>>,
+    role: Arc<Mutex<SwarmRole>>,
     pub(super) state: SharedState,
     /// Whether the log of a task ends in an error.
     pub(super) break_logs: Arc<AtomicBool>,
@@ -63,42 +63,42 @@ pub(super) struct FakeSwarm {
 }
 
 impl FakeSwarm {
-    fn place(&self) -> Place {
-        *self.place.lock().unwrap()
+    fn role(&self) -> SwarmRole {
+        *self.role.lock().unwrap()
     }
 }
 
 #[async_trait]
 impl Swarm for FakeSwarm {
     fn status(&self) -> LocalStatus {
-        match self.place() {
-            Place::Outside => LocalStatus::default(),
-            place => LocalStatus {
+        match self.role() {
+            SwarmRole::Outside => LocalStatus::default(),
+            role => LocalStatus {
                 state: LocalNodeState::Active,
                 node_id: NODE.into(),
                 node_addr: "10.0.0.1".into(),
                 error: String::new(),
-                is_manager: place != Place::Worker,
+                is_manager: role != SwarmRole::Worker,
                 remote_managers: vec![PeerManager { node_id: NODE.into(), addr: "10.0.0.1:2377".into(), leader: true }],
             },
         }
     }
 
     fn manager(&self) -> Option<Arc<dyn Manager>> {
-        (self.place() == Place::Manager).then(|| Arc::new(self.clone()) as Arc<dyn Manager>)
+        (self.role() == SwarmRole::Manager).then(|| Arc::new(self.clone()) as Arc<dyn Manager>)
     }
 
     async fn init(&self, options: InitOptions) -> Result<String, SwarmError> {
-        if self.place() != Place::Outside {
+        if self.role() != SwarmRole::Outside {
             return Err(SwarmError::AlreadyInSwarm);
         }
-        *self.place.lock().unwrap() = Place::Manager;
+        *self.role.lock().unwrap() = SwarmRole::Manager;
         *self.started.lock().unwrap() = Some(options);
         Ok(NODE.into())
     }
 
     async fn join(&self, options: JoinOptions) -> Result<(), SwarmError> {
-        if self.place() != Place::Outside {
+        if self.role() != SwarmRole::Outside {
             return Err(SwarmError::AlreadyInSwarm);
         }
         if options.remote_addrs[0].starts_with("10.255.") {
@@ -107,23 +107,23 @@ impl Swarm for FakeSwarm {
         if !options.token.starts_with("SWMTKN-1-") {
             return Err(SwarmError::Invalid("invalid join token".into()));
         }
-        *self.place.lock().unwrap() = Place::Worker;
+        *self.role.lock().unwrap() = SwarmRole::Worker;
         *self.joined.lock().unwrap() = Some(options);
         Ok(())
     }
 
     async fn leave(&self, force: bool) -> Result<(), SwarmError> {
-        match self.place() {
-            Place::Outside => return Err(SwarmError::NotInSwarm),
-            Place::Manager if !force => {
+        match self.role() {
+            SwarmRole::Outside => return Err(SwarmError::NotInSwarm),
+            SwarmRole::Manager if !force => {
                 let text = "You are attempting to leave the swarm on a node that is participating as a manager. \
                     Removing the last manager erases all current state of the swarm. Use `--force` to ignore this \
                     message. ";
                 return Err(SwarmError::LeaveNeedsForce(text.into()));
             }
-            Place::Worker | Place::Starting | Place::Manager => {}
+            SwarmRole::Worker | SwarmRole::Starting | SwarmRole::Manager => {}
         }
-        *self.place.lock().unwrap() = Place::Outside;
+        *self.role.lock().unwrap() = SwarmRole::Outside;
         Ok(())
     }
 }
@@ -180,7 +180,7 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    pub(super) fn new(place: Place) -> Self {
+    pub(super) fn new(role: SwarmRole) -> Self {
         let description = NodeDescription {
             hostname: "dk1".into(),
             platform: Some(Platform { architecture: "x86_64".into(), os: "linux".into() }),
@@ -197,7 +197,7 @@ impl Bench {
             feature_level: 0,
         };
         let swarm = FakeSwarm {
-            place: Arc::new(Mutex::new(place)),
+            role: Arc::new(Mutex::new(role)),
             state: SharedState::new(State::new(cluster, description.clone())),
             break_logs: Arc::default(),
             troubles: Arc::default(),

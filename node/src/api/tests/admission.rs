@@ -9,7 +9,7 @@ use skep_dockerapi::{
     types::{NodeSpec, ServiceSpec, SwarmSpec},
 };
 
-use super::super::testing::{Bench, Place};
+use super::super::testing::{Bench, SwarmRole};
 
 /// What the engine takes and skep refuses: it is not there yet, or every task would fail on its node for it. Beside
 /// each, a part of the sentence.
@@ -166,7 +166,7 @@ const LISTS_DIFFER: &[(&str, u16, &str)] = &[
 
 #[tokio::test]
 async fn a_list_is_filtered_where_the_engine_filters_it() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     let mut wrong = Vec::new();
     let cases = recorded("admission-filters");
     for (name, case) in cases.as_object().unwrap() {

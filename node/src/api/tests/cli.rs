@@ -5,7 +5,7 @@ use std::{path::Path, process::Stdio, time::Duration};
 use tokio::{process::Command, time::timeout};
 
 use super::{
-    super::testing::{Bench, NODE, Place},
+    super::testing::{Bench, NODE, SwarmRole},
     server::Served,
 };
 
@@ -38,7 +38,7 @@ fn words(text: &str) -> Vec<&str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_with_the_docker_cli() {
     for cli in installed() {
-        let bench = Bench::new(Place::Outside);
+        let bench = Bench::new(SwarmRole::Outside);
         let served = Served::new(&bench);
         let socket = served.socket();
         let run = async |args: &[&str]| {

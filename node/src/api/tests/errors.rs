@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::{
     router,
-    testing::{Bench, NODE, Place},
+    testing::{Bench, NODE, SwarmRole},
 };
 
 fn golden(name: &str) -> Value {
@@ -32,7 +32,7 @@ async fn replay(bench: &Bench, name: &str) {
 
 #[tokio::test]
 async fn outside_a_swarm() {
-    let bench = Bench::new(Place::Outside);
+    let bench = Bench::new(SwarmRole::Outside);
     for name in [
         "outside-swarm-inspect",
         "outside-swarm-leave",
@@ -57,7 +57,7 @@ async fn outside_a_swarm() {
 /// Who starts a manager again and asks too early is not told to ask another node.
 #[tokio::test]
 async fn on_a_manager_that_is_starting() {
-    let (status, body) = Bench::new(Place::Starting).get("/services").await;
+    let (status, body) = Bench::new(SwarmRole::Starting).get("/services").await;
     let prepared =
         "This node is not a swarm manager. Manager is being prepared or has trouble connecting to the cluster.";
     assert_eq!((status, &body["message"]), (503, &json!(prepared)));
@@ -65,7 +65,7 @@ async fn on_a_manager_that_is_starting() {
 
 #[tokio::test]
 async fn on_a_worker() {
-    let bench = Bench::new(Place::Worker);
+    let bench = Bench::new(SwarmRole::Worker);
     for name in [
         "worker-swarm-inspect",
         "worker-swarm-update",
@@ -86,7 +86,7 @@ async fn on_a_worker() {
 
 #[tokio::test]
 async fn on_a_manager() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     bench.service("web", 1).await;
     for name in [
         "swarm-leave-last",
@@ -119,7 +119,7 @@ async fn on_a_manager() {
 /// (this engine writes "Invalid filter"), and Go's talk of its types is left out.
 #[tokio::test]
 async fn answers_of_our_own() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     bench.service("web", 1).await;
     let filter = |path: &str, json: &str| {
         format!(
@@ -272,7 +272,7 @@ const ENDPOINTS: &str = "
 
 #[tokio::test]
 async fn an_endpoint_of_dockers_is_there_or_named_as_not_yet_there() {
-    let bench = Bench::new(Place::Outside);
+    let bench = Bench::new(SwarmRole::Outside);
     for endpoint in ENDPOINTS.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (method, path) = endpoint.split_once(' ').unwrap();
         for path in [path.to_owned(), format!("/v1.41{path}")] {
@@ -292,7 +292,7 @@ async fn an_endpoint_of_dockers_is_there_or_named_as_not_yet_there() {
 
 #[tokio::test]
 async fn a_stale_or_wrong_update_changes_nothing() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     let id = bench.service("web", 1).await;
     let (_, before) = bench.get("/services/web").await;
     let version = before["Version"]["Index"].as_u64().unwrap();
@@ -322,7 +322,7 @@ async fn a_stale_or_wrong_update_changes_nothing() {
 
 #[tokio::test]
 async fn bodies_that_cannot_be_used() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     let huge = format!(r#"{{"Name":"{}"}}"#, "x".repeat(2 << 20));
     for (body, code, text) in [
         ("", 400, "got EOF while reading request body"),
@@ -344,7 +344,7 @@ async fn bodies_that_cannot_be_used() {
 
 #[tokio::test]
 async fn what_a_swarm_cannot_start_with() {
-    let bench = Bench::new(Place::Outside);
+    let bench = Bench::new(SwarmRole::Outside);
     for (request, message) in [
         (json!({"ForceNewCluster": true}), "not supported yet: ForceNewCluster"),
         (json!({"AutoLockManagers": true}), "not supported yet: AutoLockManagers"),
@@ -372,7 +372,7 @@ async fn what_a_swarm_cannot_start_with() {
 
 #[tokio::test]
 async fn credentials_that_cannot_be_used_are_refused() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     let send = async |auth: &'static str| {
         let spec =
             json!({ "Name": "web", "TaskTemplate": { "ContainerSpec": { "Image": "a" } }, "Mode": { "Global": {} } });

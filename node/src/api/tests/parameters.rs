@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use skep_proto::v1::ContainerSpec;
 use skep_runtime::{ContainerSpecification, Runtime as _, container_id_of_task};
 
-use super::super::testing::{Bench, NODE, Place};
+use super::super::testing::{Bench, NODE, SwarmRole};
 
 /// A true flag.
 const YES: &str = "1";
@@ -95,11 +95,11 @@ async fn refusal(bench: &Bench, method: &Method, path: &str, name: &str, value: 
 async fn a_parameter_is_honoured_or_refused_by_its_name() {
     for (method, path, honoured, refused) in TABLE {
         for name in honoured.iter().chain(&["nobody-defined-this"]) {
-            let bench = Bench::new(Place::Manager);
+            let bench = Bench::new(SwarmRole::Manager);
             assert_eq!(refusal(&bench, method, path, name, YES).await, None, "{method} {path}?{name}");
         }
         for (name, value, nothing) in *refused {
-            let bench = Bench::new(Place::Manager);
+            let bench = Bench::new(SwarmRole::Manager);
             let expected = Some(format!("not supported yet: {name}"));
             assert_eq!(refusal(&bench, method, path, name, value).await, expected, "{method} {path}?{name}");
             for nothing in *nothing {
@@ -115,7 +115,7 @@ async fn a_parameter_is_honoured_or_refused_by_its_name() {
 
 #[tokio::test]
 async fn endpoints_of_our_own_know_all_their_parameters() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     bench.service("web", 1).await;
     for (method, path, known) in [
         (Method::POST, "/services/web/run", &[][..]),
@@ -140,7 +140,7 @@ async fn endpoints_of_our_own_know_all_their_parameters() {
 
 #[tokio::test]
 async fn a_network_is_found_in_its_scope() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     for (query, status) in
         [("", 200), ("?scope=", 200), ("?scope=swarm&verbose=true", 200), ("?scope=local", 200), ("?scope=global", 404)]
     {
@@ -150,7 +150,7 @@ async fn a_network_is_found_in_its_scope() {
 
 #[tokio::test]
 async fn sizes_are_shown_when_they_are_asked_for() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     let id = container_id_of_task("t1");
     let specification = ContainerSpecification {
         id: id.clone(),

@@ -5,18 +5,18 @@ use serde_json::{Value, json};
 use skep_proto::v1::{Availability, ContainerSpec};
 use skep_runtime::{ContainerSpecification, Runtime as _, container_id_of_task};
 
-use super::super::testing::{Bench, NODE, Place};
+use super::super::testing::{Bench, NODE, SwarmRole};
 
 #[tokio::test]
 async fn ping_names_the_version_and_the_place() {
-    for (place, swarm) in [
-        (Place::Outside, "inactive"),
-        (Place::Worker, "active/worker"),
-        (Place::Starting, "active/worker"),
-        (Place::Manager, "active/manager"),
+    for (role, swarm) in [
+        (SwarmRole::Outside, "inactive"),
+        (SwarmRole::Worker, "active/worker"),
+        (SwarmRole::Starting, "active/worker"),
+        (SwarmRole::Manager, "active/manager"),
     ] {
         for (method, body) in [(Method::GET, "OK"), (Method::HEAD, "")] {
-            let bench = Bench::new(place);
+            let bench = Bench::new(role);
             let response = bench.exchange(method.clone(), "/_ping", String::new()).await;
             let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
             assert_eq!(response.status(), 200);
@@ -32,7 +32,7 @@ async fn ping_names_the_version_and_the_place() {
 
 #[tokio::test]
 async fn version_and_info() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     bench.service("web", 2).await;
     let (status, version) = bench.get("/v1.24/version").await;
     assert_eq!((status, &version["ApiVersion"], &version["MinAPIVersion"]), (200, &json!("1.46"), &json!("1.24")));
@@ -49,7 +49,7 @@ async fn version_and_info() {
     let text = info.to_string();
     assert!(!text.contains("SWMTKN") && !text.contains("canary"));
 
-    let (_, info) = Bench::new(Place::Outside).get("/info").await;
+    let (_, info) = Bench::new(SwarmRole::Outside).get("/info").await;
     assert_eq!(info["Swarm"]["LocalNodeState"], json!("inactive"));
     assert_eq!(info["Swarm"].get("Cluster"), None);
 }
@@ -57,7 +57,7 @@ async fn version_and_info() {
 /// On the manager that has them only, also when the swarm cannot be asked.
 #[tokio::test]
 async fn troubles_of_a_manager_are_warned_of() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     let warned = async || bench.get("/info").await.1["Warnings"].to_string();
     assert!(!warned().await.contains("no snapshot"));
     bench.swarm.troubles.lock().unwrap().push("no snapshot".into());
@@ -66,7 +66,7 @@ async fn troubles_of_a_manager_are_warned_of() {
 
 #[tokio::test]
 async fn a_swarm_starts_is_shown_is_changed_and_left() {
-    let bench = Bench::new(Place::Outside);
+    let bench = Bench::new(SwarmRole::Outside);
     let init = json!({
         "ListenAddr": "", "AdvertiseAddr": "10.0.0.1", "DataPathAddr": "10.0.0.1", "Availability": "drain", "SubnetSize": 24,
         "Spec": { "Orchestration": { "TaskHistoryRetentionLimit": 3 } },
@@ -97,7 +97,7 @@ async fn a_swarm_starts_is_shown_is_changed_and_left() {
 
 #[tokio::test]
 async fn a_service_is_made_shown_changed_and_removed() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     let id = bench.service("web", 2).await;
     bench.service("api", 1).await;
 
@@ -134,7 +134,7 @@ async fn a_service_is_made_shown_changed_and_removed() {
 
 #[tokio::test]
 async fn a_job_is_run_and_its_runs_are_listed() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     bench.service("web", 1).await;
     let (_, mut spec) = bench.get("/services/web").await;
     spec = spec["Spec"].take();
@@ -156,7 +156,7 @@ async fn a_job_is_run_and_its_runs_are_listed() {
 
 #[tokio::test]
 async fn a_service_is_spread_anew_or_only_asked_about() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     bench.service("web", 1).await;
     for (query, to) in [("?dry-run=1", "asked"), ("", "moved")] {
         let (status, moves) = bench.ask(Method::POST, &format!("/services/web/rebalance{query}"), String::new()).await;
@@ -167,7 +167,7 @@ async fn a_service_is_spread_anew_or_only_asked_about() {
 
 #[tokio::test]
 async fn revisions_are_listed_and_gone_back_to() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     bench.service("web", 1).await;
     let (_, service) = bench.get("/services/web").await;
     let rollback = |version: &Value, to: &str| format!("/services/web/rollback?version={version}&to={to}");
@@ -188,7 +188,7 @@ async fn revisions_are_listed_and_gone_back_to() {
 
 #[tokio::test]
 async fn a_node_is_shown_and_changed() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     let (_, nodes) = bench.get("/nodes?filters=%7B%22role%22%3A%5B%22manager%22%5D%7D").await;
     let (_, node) = bench.get("/nodes/dk1").await;
     assert_eq!(nodes, json!([node]));
@@ -204,7 +204,7 @@ async fn a_node_is_shown_and_changed() {
 
 #[tokio::test]
 async fn the_host_network_is_there() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     let (_, host) = bench.get("/networks/host?scope=swarm").await;
     assert_eq!((&host["Name"], &host["Scope"], &host["Driver"]), (&json!("host"), &json!("swarm"), &json!("host")));
     let (_, list) = bench.get("/networks").await;
@@ -227,7 +227,7 @@ async fn the_host_network_is_there() {
 
 #[tokio::test]
 async fn images_are_loaded_and_shown() {
-    let bench = Bench::new(Place::Outside);
+    let bench = Bench::new(SwarmRole::Outside);
     let (status, line) = bench.ask(Method::POST, "/images/load?quiet=1", "skep/demo:1\n").await;
     assert_eq!((status, line), (200, json!({ "stream": "Loaded image: skep/demo:1\n" })));
     bench.ask(Method::POST, "/images/load?quiet=1", "busybox:1.35\n").await;
@@ -253,7 +253,7 @@ async fn images_are_loaded_and_shown() {
 
 #[tokio::test]
 async fn containers_are_shown() {
-    let bench = Bench::new(Place::Outside);
+    let bench = Bench::new(SwarmRole::Outside);
     let mut ids = Vec::new();
     for task in ["t1", "t2"] {
         let id = container_id_of_task(task);
@@ -297,7 +297,7 @@ async fn containers_are_shown() {
 
 #[tokio::test]
 async fn reasons_are_given_and_changes_imagined() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     let id = bench.service("web", 1).await;
     let expected = json!({
         "Text": "web",
@@ -325,7 +325,7 @@ async fn reasons_are_given_and_changes_imagined() {
         let (status, _) = bench.post("/skep/what-if", &wrong).await;
         assert_eq!(status, 400, "{wrong}");
     }
-    let (status, _) = Bench::new(Place::Worker).get("/skep/services/web/explain").await;
+    let (status, _) = Bench::new(SwarmRole::Worker).get("/skep/services/web/explain").await;
     assert_eq!(status, 503);
 }
 
@@ -360,7 +360,7 @@ fn missing(theirs: &Value, ours: &Value, at: &str) -> Vec<String> {
 /// Clients written in Go follow objects without asking whether they are there.
 #[tokio::test]
 async fn what_an_engine_shows_of_a_container_is_shown() {
-    let bench = Bench::new(Place::Outside);
+    let bench = Bench::new(SwarmRole::Outside);
     let strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let specification = ContainerSpecification {
         id: container_id_of_task("t1"),
@@ -431,7 +431,7 @@ async fn what_an_engine_shows_of_a_container_is_shown() {
 
 #[tokio::test]
 async fn what_an_engine_shows_of_an_image_is_shown() {
-    let bench = Bench::new(Place::Outside);
+    let bench = Bench::new(SwarmRole::Outside);
     bench.runtime.configure_images(
         json!({
             "architecture": "amd64", "os": "linux", "author": "somebody", "created": "2024-05-06T07:08:09Z",
@@ -453,7 +453,7 @@ async fn what_an_engine_shows_of_an_image_is_shown() {
 
 #[tokio::test]
 async fn filters_find_what_they_name() {
-    let bench = Bench::new(Place::Outside);
+    let bench = Bench::new(SwarmRole::Outside);
     bench.ask(Method::POST, "/images/load", "skep/demo:1\nskep/other:1").await;
     let filter = |name: &str, value: &str| format!("filters=%7B%22{name}%22%3A%5B%22{value}%22%5D%7D");
     let (_, images) = bench.get(&format!("/images/json?{}", filter("reference", "skep/d*"))).await;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{
     server::serve_at_most,
-    testing::{Bench, Place},
+    testing::{Bench, SwarmRole},
 };
 
 pub(super) struct Served {
@@ -66,7 +66,7 @@ async fn until(stream: &mut UnixStream, end: &str) -> String {
 
 #[tokio::test]
 async fn connections_are_kept_and_garbage_hurts_nobody() {
-    let served = Served::new(&Bench::new(Place::Outside));
+    let served = Served::new(&Bench::new(SwarmRole::Outside));
     let mut garbage = connect(&served.socket()).await;
     garbage.write_all(b"\x16\x03\x01\0\0garbage\r\n\r\n").await.unwrap();
     let mut huge = connect(&served.socket()).await;
@@ -83,7 +83,7 @@ async fn connections_are_kept_and_garbage_hurts_nobody() {
 
 #[tokio::test]
 async fn a_stopping_server_ends_its_streams() {
-    let served = Served::new(&Bench::new(Place::Manager));
+    let served = Served::new(&Bench::new(SwarmRole::Manager));
     let mut stream = connect(&served.socket()).await;
     stream.write_all(b"GET /events HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     until(&mut stream, "\r\n\r\n").await;
@@ -99,7 +99,7 @@ async fn a_stopping_server_ends_its_streams() {
 #[tokio::test]
 async fn streams_without_end_keep_nobody_out() {
     const LIMIT: usize = 3;
-    let served = Served::at_most(LIMIT, &Bench::new(Place::Manager));
+    let served = Served::at_most(LIMIT, &Bench::new(SwarmRole::Manager));
     let mut streams = Vec::new();
     for _ in 0..LIMIT {
         let mut stream = connect(&served.socket()).await;
@@ -120,7 +120,7 @@ async fn streams_without_end_keep_nobody_out() {
 #[tokio::test]
 async fn a_body_nobody_wants_is_read_before_the_answer_goes() {
     const BODY: usize = 8 << 20;
-    let served = Served::new(&Bench::new(Place::Outside));
+    let served = Served::new(&Bench::new(SwarmRole::Outside));
     for (path, answer) in [
         ("/nonsense", "404 Not Found"),
         ("/v1.99/services/create", "400 Bad Request"),

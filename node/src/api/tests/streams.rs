@@ -10,7 +10,7 @@ use serde_json::Value;
 use skep_common::clock::{Clock as _, SystemClock};
 use tokio::time::timeout;
 
-use super::super::testing::{Bench, Place};
+use super::super::testing::{Bench, SwarmRole};
 
 async fn bytes(bench: &Bench, path: &str) -> (String, Bytes) {
     let response = bench.exchange(Method::GET, path, Body::empty()).await;
@@ -22,7 +22,7 @@ async fn bytes(bench: &Bench, path: &str) -> (String, Bytes) {
 
 #[tokio::test]
 async fn logs_of_a_service_come_in_frames() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     bench.service("web", 2).await;
     let (kind, plain) = bytes(&bench, "/v1.42/services/web/logs?stdout=1&stderr=1").await;
     assert_eq!(kind, "application/vnd.docker.multiplexed-stream");
@@ -44,7 +44,7 @@ async fn logs_of_a_service_come_in_frames() {
 
 #[tokio::test]
 async fn a_log_that_breaks_off_says_why() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     bench.service("web", 1).await;
     bench.swarm.break_logs.store(true, Ordering::Relaxed);
     let (_, body) = bytes(&bench, "/services/web/logs?stdout=1").await;
@@ -54,7 +54,7 @@ async fn a_log_that_breaks_off_says_why() {
 
 #[tokio::test]
 async fn logs_of_a_terminal_are_bare() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     let spec = serde_json::json!({ "Name": "tty", "TaskTemplate": { "ContainerSpec": { "Image": "x", "TTY": true } } });
     assert_eq!(bench.post("/services/create", &spec).await.0, 201);
     let (kind, body) = bytes(&bench, "/services/tty/logs?stdout=1").await;
@@ -68,7 +68,7 @@ async fn next(lines: &mut axum::body::BodyDataStream) -> Value {
 
 #[tokio::test]
 async fn events_past_and_present() {
-    let bench = Bench::new(Place::Manager);
+    let bench = Bench::new(SwarmRole::Manager);
     let (events, swarm, stop) = (bench.api.events.clone(), bench.api.backend.cluster.clone(), bench.api.stop.clone());
     let collector = tokio::spawn(async move { events.collect(swarm, stop).await });
     let everything = bench.exchange(Method::GET, "/events?since=1", Body::empty()).await;
@@ -107,7 +107,7 @@ async fn events_past_and_present() {
 
 #[tokio::test]
 async fn a_load_tells_how_far_it_is_and_why_it_failed() {
-    let bench = Bench::new(Place::Outside);
+    let bench = Bench::new(SwarmRole::Outside);
     let archive = format!("{}\n", "x".repeat(3 << 20));
     let chunks = archive
         .into_bytes()

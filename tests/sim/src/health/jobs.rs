@@ -138,7 +138,7 @@ fn waits(view: &View, task: &Task, now: Timestamp, tally: &mut Tally) -> bool {
     excused(tally, Excuse::Delayed, is_delayed(task, now)) || excused(tally, Excuse::NoRoom, has_no_room(view, task))
 }
 
-/// Whether a run of a job has no places, as no node is fit.
+/// Whether a run of a job has no slots, as no node is fit.
 fn is_nowhere(view: &View, service: &Service) -> bool {
     let spec = service.spec.as_ref();
     let is_global = matches!(spec.and_then(|spec| spec.mode.as_ref()), Some(Mode::GlobalJob(_)));

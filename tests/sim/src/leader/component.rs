@@ -1,4 +1,4 @@
-//! The leader's components, with the mistakes that can be planted in them.
+//! The leader's components, with the mutants that can be switched on in them.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -13,31 +13,31 @@ use skep_core::{
 use skep_proto::v1::{ObjectKind, TaskStatusUpdate};
 use skep_store::{Change, Selector, View};
 
-use super::{Delivery, Inbox, Loop, planted};
-use crate::{Bug, bugs::Planted};
+use super::{Delivery, Inbox, Loop, mutations};
+use crate::{Mutant, mutants::ActiveMutant};
 
 /// A planner with its mistakes.
 pub(super) struct Flawed<P> {
     planner: P,
-    bugs: Planted,
-    spoil: fn(Planted, &View, Plan, Timestamp) -> Plan,
+    mutant: ActiveMutant,
+    spoil: fn(ActiveMutant, &View, Plan, Timestamp) -> Plan,
 }
 
 impl<P: ByService> ByService for Flawed<P> {
     const NAME: &'static str = P::NAME;
 
     fn plan(&mut self, view: &View, scope: &Scope, now: Timestamp) -> Plan {
-        (self.spoil)(self.bugs, view, self.planner.plan(view, scope, now), now)
+        (self.spoil)(self.mutant, view, self.planner.plan(view, scope, now), now)
     }
 }
 
 fn scoped<P: ByService>(
-    bugs: Planted,
+    mutant: ActiveMutant,
     planner: P,
-    spoil: fn(Planted, &View, Plan, Timestamp) -> Plan,
+    spoil: fn(ActiveMutant, &View, Plan, Timestamp) -> Plan,
 ) -> Scoped<Flawed<P>> {
-    let mut scoped = Scoped::new(Flawed { planner, bugs, spoil });
-    if bugs.has(Bug::NoFirstLook) {
+    let mut scoped = Scoped::new(Flawed { planner, mutant, spoil });
+    if mutant.has(Mutant::NoFirstLook) {
         scoped.done();
     }
     scoped
@@ -58,28 +58,28 @@ pub(super) enum Part {
 /// One of them.
 pub(super) struct Component {
     part: Part,
-    bugs: Planted,
+    mutant: ActiveMutant,
 }
 
 impl Component {
     pub(super) fn new(
-        bugs: Planted,
+        mutant: ActiveMutant,
         which: Loop,
         ids: SeededIds,
         liveness: &Rc<RefCell<Liveness>>,
         inbox: &Rc<RefCell<Inbox>>,
     ) -> Self {
         let part = match which {
-            Loop::Cron => Part::Cron(scoped(bugs, Cron, planted::cron)),
-            Loop::Orchestrator => Part::Orchestrator(scoped(bugs, Orchestrator(ids), planted::orchestrator)),
-            Loop::Reaper => Part::Reaper(scoped(bugs, Reaper, planted::reaper)),
+            Loop::Cron => Part::Cron(scoped(mutant, Cron, mutations::cron)),
+            Loop::Orchestrator => Part::Orchestrator(scoped(mutant, Orchestrator(ids), mutations::orchestrator)),
+            Loop::Reaper => Part::Reaper(scoped(mutant, Reaper, mutations::reaper)),
             Loop::Allocator => Part::Allocator(Allocator),
             Loop::Scheduler => Part::Scheduler(Box::default()),
             Loop::Roles => Part::Roles { members: Vec::new(), action: None },
             Loop::Liveness => Part::Liveness(liveness.clone()),
             Loop::Statuses => Part::Statuses(inbox.clone()),
         };
-        Self { part, bugs }
+        Self { part, mutant }
     }
 
     /// The members as they are now.
@@ -123,7 +123,7 @@ impl Reconciler for Component {
     }
 
     fn period(&self) -> Duration {
-        if self.bugs.has(Bug::NoFullLook) {
+        if self.mutant.has(Mutant::NoFullLook) {
             return Duration::from_secs(3600);
         }
         with!(&self.part, it => it.period(), else match self.part {
@@ -138,24 +138,24 @@ impl Reconciler for Component {
     }
 
     fn reset(&mut self) {
-        if !self.bugs.has(Bug::NoFirstLook) {
+        if !self.mutant.has(Mutant::NoFirstLook) {
             with!(&mut self.part, it => it.reset(), else ());
         }
     }
 
     fn plan(&mut self, view: &View, now: Now) -> Plan {
-        let bugs = self.bugs;
+        let mutant = self.mutant;
         if let Part::Scheduler(scheduler) = &mut self.part {
-            return planted::scheduler(bugs, view, scheduler.plan(view, now));
+            return mutations::scheduler(mutant, view, scheduler.plan(view, now));
         }
         with!(&mut self.part, it => it.plan(view, now), else match &mut self.part {
             Part::Roles { members, action } => {
-                let next = roles::plan(view, &planted::members(bugs, view, members), now.wall);
+                let next = roles::plan(view, &mutations::members(mutant, view, members), now.wall);
                 *action = next.action;
                 next.plan
             }
-            Part::Liveness(liveness) => planted::liveness(bugs, &mut liveness.borrow_mut(), view, now),
-            Part::Statuses(inbox) => statuses(bugs, &mut inbox.borrow_mut(), view, now.wall),
+            Part::Liveness(liveness) => mutations::liveness(mutant, &mut liveness.borrow_mut(), view, now),
+            Part::Statuses(inbox) => statuses(mutant, &mut inbox.borrow_mut(), view, now.wall),
             _ => Plan::default(),
         })
     }
@@ -168,11 +168,15 @@ impl Reconciler for Component {
     }
 }
 
-fn statuses(bugs: Planted, inbox: &mut Inbox, view: &View, now: Timestamp) -> Plan {
+fn statuses(mutant: ActiveMutant, inbox: &mut Inbox, view: &View, now: Timestamp) -> Plan {
     let Inbox { taken, reports, .. } = inbox;
     taken.append(reports);
     let report = |node: &String, update: &TaskStatusUpdate| Report { node_id: node.clone(), update: update.clone() };
     let all = taken.iter().flat_map(|Delivery { node, updates, .. }| updates.iter().map(move |it| report(node, it)));
     let all: Vec<Report> = all.collect();
-    if bugs.has(Bug::BackwardStatus) { planted::take_all(view, &all, now) } else { status::plan(view, &all, now) }
+    if mutant.has(Mutant::BackwardStatus) {
+        mutations::take_all(view, &all, now)
+    } else {
+        status::plan(view, &all, now)
+    }
 }

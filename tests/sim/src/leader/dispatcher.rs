@@ -9,7 +9,7 @@ use skep_store::{AnyObject, Change, View};
 
 use super::{Delivery, Leader, Loop, Session};
 use crate::{
-    Bug,
+    Mutant,
     context::{Context, Step, must},
     event::Event,
     network::{self, ToAgent, ToLeader},
@@ -56,7 +56,7 @@ impl Leader {
                 self.tell(context, node, &attempt.clone(), ToAgent::Opened { attempt, session });
             }
             ToLeader::Assignments { session, stream, have } if self.is_live(context, id, &session) => {
-                let may_be_replaced = !self.is_confirmed && !context.bugs.has(Bug::UnconfirmedLeader);
+                let may_be_replaced = !self.is_confirmed && !context.mutant.has(Mutant::UnconfirmedLeader);
                 if may_be_replaced || self.inbox.borrow().has_some_of(id) {
                     // What the node is told has to hold what was taken from it, here or by a newer leader: it may have
                     // forgotten it since.
@@ -108,7 +108,7 @@ impl Leader {
     }
 
     fn is_live(&self, context: &Context, node: &str, session: &str) -> bool {
-        context.bugs.has(Bug::UnfencedSession) || self.liveness.borrow().check(node, session).is_ok()
+        context.mutant.has(Mutant::UnfencedSession) || self.liveness.borrow().check(node, session).is_ok()
     }
 
     /// The streams of the nodes whose tasks a change concerns have something to say.

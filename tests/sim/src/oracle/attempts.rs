@@ -1,7 +1,7 @@
 //! Restarts: a program is not tried more often than its policy says, whoever leads.
 //!
 //! Counted here from the tasks that were made, and not from what the tasks say of themselves. Attempts count for what
-//! was asked for: the first task of another version in a place is no attempt of its own, whatever made room for it.
+//! was asked for: the first task of another version in a slot is no attempt of its own, whatever made room for it.
 
 use std::{collections::BTreeMap, time::Duration};
 

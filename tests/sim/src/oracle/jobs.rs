@@ -179,14 +179,14 @@ fn closed_rightly(view: &View, old: &Service, new: &Service) -> Step {
 #[derive(Debug)]
 struct Stand {
     /// Places there are.
-    places: u64,
+    all_slots: u64,
     /// Those in which there is a task, whatever became of it.
     begun: u64,
     /// Those in which one has completed.
     done: u64,
     /// Those in which none has and one is to.
     active: u64,
-    /// Whether it has waited for a place as long as it may.
+    /// Whether it has waited for a slot as long as it may.
     has_waited: bool,
 }
 
@@ -200,18 +200,18 @@ impl Stand {
         };
         let is_asked = |task: &Task| slots.is_none_or(|slots| task.slot < slots);
         let tasks = view.tasks_of_service(&service.id).filter(|task| task.job_iteration == run.iteration);
-        // Of each place whether it is done, and whether it is to be.
+        // Of each slot whether it is done, and whether it is to be.
         let mut found: BTreeMap<(u64, &str), (bool, bool)> = BTreeMap::new();
         for task in tasks.filter(|task| !task.is_leaving() && is_asked(task)) {
             let name = if is_global(service) { (0, task.node_id.as_str()) } else { (task.slot, "") };
-            let place = found.entry(name).or_default();
-            place.0 |= task.state() == TaskState::Complete;
-            place.1 |= task.is_wanted();
+            let slot = found.entry(name).or_default();
+            slot.0 |= task.state() == TaskState::Complete;
+            slot.1 |= task.is_wanted();
         }
         let idle = view.nodes().filter(|node| may_run(node, spec) && !found.contains_key(&(0, node.id.as_str())));
-        let places = slots.unwrap_or_else(|| (found.len() + idle.count()) as u64);
+        let all_slots = slots.unwrap_or_else(|| (found.len() + idle.count()) as u64);
         Self {
-            places,
+            all_slots,
             begun: found.len() as u64,
             done: found.values().filter(|(done, _)| *done).count() as u64,
             active: found.values().filter(|(done, active)| *active && !done).count() as u64,
@@ -220,17 +220,17 @@ impl Stand {
     }
 
     fn allows(&self, outcome: JobOutcome) -> bool {
-        let is_over = self.active == 0 && self.begun == self.places;
+        let is_over = self.active == 0 && self.begun == self.all_slots;
         match outcome {
             JobOutcome::Running => false,
             JobOutcome::Replaced => true,
-            JobOutcome::Complete => is_over && self.done > 0 && self.done == self.places,
-            JobOutcome::Failed => is_over && (self.done < self.places || self.places == 0 && self.has_waited),
+            JobOutcome::Complete => is_over && self.done > 0 && self.done == self.all_slots,
+            JobOutcome::Failed => is_over && (self.done < self.all_slots || self.all_slots == 0 && self.has_waited),
         }
     }
 }
 
-/// A task is made for an open run, in a place where none has completed, and only so many at a time.
+/// A task is made for an open run, in a slot where none has completed, and only so many at a time.
 fn begun_rightly(sight: &Sight<'_>, task: &Task) -> Step {
     let view = sight.after;
     let Some(service) = view.service(&task.service_id) else { return Ok(()) };

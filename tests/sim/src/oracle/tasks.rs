@@ -119,7 +119,7 @@ impl Tasks {
     }
 }
 
-/// A task is to run only when what was in its place before has stopped, cannot be asked, or had time enough; but for
+/// A task is to run only when what was in its slot before has stopped, cannot be asked, or had time enough; but for
 /// the one it is started beside. That it may be was looked at when it was made, whatever users have changed since.
 fn place_is_free(sight: &Sight<'_>, old: Option<&Task>, new: &Task, tally: &mut Tally) -> Step {
     let view = sight.after;
@@ -137,7 +137,7 @@ fn place_is_free(sight: &Sight<'_>, old: Option<&Task>, new: &Task, tally: &mut 
     for other in others.filter(|other| same_place(view, other, new) && !is_beside(other)) {
         must!(
             !sight.is_running(other) || had_time || is_excused(sight, &other.node_id, tally),
-            "{} is to run while {} still runs in its place, on {}; on record it is {:?}, and to be {:?}",
+            "{} is to run while {} still runs in its slot, on {}; on record it is {:?}, and to be {:?}",
             new.id,
             other.id,
             other.node_id,
@@ -162,7 +162,7 @@ fn is_excused(sight: &Sight<'_>, node: &str, tally: &mut Tally) -> bool {
     was_down
 }
 
-/// At most one task of a place is wanted, or two while one starts before the other stops.
+/// At most one task of a slot is wanted, or two while one starts before the other stops.
 fn alone_in_its_place(view: &View, task: &Task) -> Step {
     let others = view.tasks_of_service(&task.service_id);
     let rivals: Vec<&str> = others
@@ -250,7 +250,7 @@ fn not_overcommitted(view: &View, node_id: &str) -> Step {
     Ok(())
 }
 
-/// Whether two tasks of a service are in one place: a slot, or a node, of one run of a job.
+/// Whether two tasks of a service are in one slot, numbered or by node, of one run of a job.
 fn same_place(view: &View, a: &Task, b: &Task) -> bool {
     let on_nodes = || view.service(&a.service_id).map_or(a.slot == 0, |service| is_global(service));
     a.job_iteration == b.job_iteration && a.slot == b.slot && (a.node_id == b.node_id || !on_nodes())

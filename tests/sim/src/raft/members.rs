@@ -6,9 +6,9 @@ use skep_common::clock::Timestamp;
 use skep_core::roles;
 use skep_store::{TxBuilder, View};
 
-use super::{Content, Entry, Manager, Raft, copy};
+use super::{Content, LogEntry, Manager, Raft, copy};
 use crate::{
-    Bug,
+    Mutant,
     context::{Context, Step, must},
     event::Event,
     leader::Origin,
@@ -120,7 +120,7 @@ impl Raft {
     /// Takes a member out, unless things have changed since that was decided.
     pub(crate) fn remove_member(&mut self, context: &mut Context, id: u64) -> Step {
         let rest = roles::can_remove_member(&self.members(), id);
-        if self.is_changing() || self.leader == Some(id) || !rest && !context.bugs.has(Bug::BlindDemotion) {
+        if self.is_changing() || self.leader == Some(id) || !rest && !context.mutant.has(Mutant::BlindDemotion) {
             return Ok(());
         }
         must!(rest, "m{id} is taken out, and the others are no quorum: {:?}", self.members());
@@ -135,7 +135,7 @@ impl Raft {
     }
 
     fn change(&mut self, context: &mut Context, members: Members) {
-        self.log.push(Entry { content: Content::Members(members), origin: Origin::Raft, seen: None });
+        self.log.push(LogEntry { content: Content::Members(members), origin: Origin::Raft, seen: None });
         self.commit_soon(context);
     }
 

@@ -10,7 +10,7 @@ use crate::{
     chaos::{self, Fault},
     context::Step,
     event::{AgentEvent, Event},
-    leader::{Origin, planted},
+    leader::{Origin, mutations},
     node::Reach,
     tally::Kind,
     users,
@@ -47,7 +47,7 @@ impl Simulation {
             return self.join();
         }
         let is_thin = self.raft.members().iter().any(|member| !member.reachable);
-        let members = planted::members_as_seen(self.context.bugs, self.raft.members());
+        let members = mutations::members_as_seen(self.context.mutant, self.raft.members());
         if let Some(view) = self.raft.leader_view()
             && let Some(transaction) = users::whim(&mut self.context, &view, &members, is_thin, &mut self.ids)
         {

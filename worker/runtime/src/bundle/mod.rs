@@ -17,7 +17,7 @@ pub(crate) use self::{
     accounts::Accounts,
     filters::Filters,
     process::Process,
-    write::{BundleFiles, ETC_FILES, Host, LOG, Place},
+    write::{BundleFiles, BundlePaths, ETC_FILES, Host, LOG},
 };
 
 use crate::RuntimeError;

@@ -10,7 +10,7 @@ use skep_shim::plan;
 use super::{
     process::Process,
     resources,
-    write::{ETC_FILES, Host, Place},
+    write::{BundlePaths, ETC_FILES, Host},
 };
 use crate::{ContainerSpecification, RuntimeError};
 
@@ -38,7 +38,7 @@ pub(super) fn config(
     container: &ContainerSpecification,
     process: &Process,
     hostname: &str,
-    place: &Place<'_>,
+    paths: &BundlePaths<'_>,
     host: &Host,
 ) -> Result<Value, RuntimeError> {
     let spec = &container.container;
@@ -48,7 +48,7 @@ pub(super) fn config(
     namespaces.extend(["uts", "ipc", "pid"].map(|kind| json!({ "type": kind })));
     if own_network {
         // Made by the shim, which brings its loopback up.
-        namespaces.push(json!({ "type": "network", "path": place.shim.join(plan::NETWORK) }));
+        namespaces.push(json!({ "type": "network", "path": paths.shim.join(plan::NETWORK) }));
     }
     if host.unified_cgroups {
         namespaces.push(json!({ "type": "cgroup" }));
@@ -75,9 +75,9 @@ pub(super) fn config(
             "rlimits": resources::rlimits(&spec.ulimits)?,
             "oomScoreAdj": spec.oom_score_adj.clamp(-1000, 1000),
         },
-        "mounts": mounts(place, host.unified_cgroups, spec.read_only),
+        "mounts": mounts(paths, host.unified_cgroups, spec.read_only),
         "linux": {
-            "cgroupsPath": place.cgroup,
+            "cgroupsPath": paths.cgroup,
             "namespaces": namespaces,
             "resources": resources::limits(&container.resources, host.swap_is_counted)?,
             "maskedPaths": MASKED,
@@ -87,13 +87,13 @@ pub(super) fn config(
     }))
 }
 
-fn mounts(place: &Place<'_>, unified_cgroups: bool, read_only: bool) -> Vec<Value> {
+fn mounts(paths: &BundlePaths<'_>, unified_cgroups: bool, read_only: bool) -> Vec<Value> {
     let mount = |target: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": target, "type": kind, "source": source, "options": options });
     let cgroups = if unified_cgroups {
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev", "relatime"])
     } else {
         // Put together by the shim.
-        mount("/sys/fs/cgroup", "bind", &place.shim.join(plan::CGROUP_VIEW).to_string_lossy(), &["rbind", "rprivate"])
+        mount("/sys/fs/cgroup", "bind", &paths.shim.join(plan::CGROUP_VIEW).to_string_lossy(), &["rbind", "rprivate"])
     };
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
@@ -111,7 +111,7 @@ fn mounts(place: &Place<'_>, unified_cgroups: bool, read_only: bool) -> Vec<Valu
     ];
     let file_options: &[&str] = if read_only { &["rbind", "rprivate", "ro"] } else { &["rbind", "rprivate"] };
     mounts.extend(ETC_FILES.map(|file| {
-        let source = place.bundle.join(file);
+        let source = paths.bundle.join(file);
         mount(&format!("/etc/{file}"), "bind", &source.to_string_lossy(), file_options)
     }));
     mounts
@@ -144,9 +144,9 @@ mod tests {
             identity: Identity::default(),
             stop_signal: Signal::TERM,
         };
-        let place = Place { bundle: Path::new("/b"), shim: Path::new("/s"), cgroup: "/skep/c" };
+        let paths = BundlePaths { bundle: Path::new("/b"), shim: Path::new("/s"), cgroup: "/skep/c" };
         let host = Host { last_capability: 40, swap_is_counted: true, unified_cgroups: false };
-        let value = config(&container, &process, "box", &place, &host).unwrap();
+        let value = config(&container, &process, "box", &paths, &host).unwrap();
         serde_json::from_value(value).unwrap()
     }
 

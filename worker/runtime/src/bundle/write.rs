@@ -39,9 +39,9 @@ impl Host {
     }
 }
 
-/// Where a container will be.
+/// Where a container's files and cgroup will be.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct BundlePaths<'a> {
     /// The directory of its bundle.
     pub(crate) bundle: &'a Path,
     /// The directory of its shim, where it finds its network namespace and its view of cgroups.
@@ -67,7 +67,7 @@ impl BundleFiles {
         process: &Process,
         hostname: String,
         rootfs: Overlay,
-        place: &Place<'_>,
+        paths: &BundlePaths<'_>,
         host: &Host,
         filters: &Filters,
     ) -> Result<Self, RuntimeError> {
@@ -75,7 +75,7 @@ impl BundleFiles {
         let plan = Plan {
             version: plan::VERSION,
             id: container.id.clone(),
-            cgroup: place.cgroup.to_owned(),
+            cgroup: paths.cgroup.to_owned(),
             rootfs,
             workdir: process.workdir.clone(),
             network: if own_network { Network::Own } else { Network::Host },
@@ -83,11 +83,11 @@ impl BundleFiles {
             init: container.container.init.unwrap_or(false),
             open_stdin: container.container.open_stdin,
             terminal: container.container.tty,
-            log: log(container, place.bundle)?,
+            log: log(container, paths.bundle)?,
         };
         let host_hosts = if own_network { None } else { fs::read_to_string("/etc/hosts").ok() };
         Ok(Self {
-            config: spec::config(container, process, &hostname, place, host)?,
+            config: spec::config(container, process, &hostname, paths, host)?,
             plan,
             hosts: etc::hosts(host_hosts.as_deref(), &container.container.hosts, &hostname),
             resolv_conf: fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::{
     Inner,
-    entry::{Entry, Phase, exit_of},
+    entry::{ContainerEntry, Phase, exit_of},
     finished,
     paths::is_id,
     prepare::STARTED,
@@ -37,7 +37,7 @@ pub(super) async fn adopt(inner: &Arc<Inner>) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-fn scan(inner: &Inner) -> io::Result<Vec<Arc<Entry>>> {
+fn scan(inner: &Inner) -> io::Result<Vec<Arc<ContainerEntry>>> {
     let mut entries = Vec::new();
     for (id, bundle) in directories(&inner.paths.containers())? {
         let dir = inner.paths.shim(&id);
@@ -62,7 +62,7 @@ fn scan(inner: &Inner) -> io::Result<Vec<Arc<Entry>>> {
                 Phase::Starting
             }
         };
-        entries.push(Arc::new(Entry::new(record, phase)));
+        entries.push(Arc::new(ContainerEntry::new(record, phase)));
     }
     clear_shims(inner, &entries)?;
     Ok(entries)
@@ -100,7 +100,7 @@ fn clear(inner: &Inner, id: &str, bundle: &Path) -> io::Result<()> {
 }
 
 /// Shims of containers nobody knows any more: what runs in them is nobody's.
-fn clear_shims(inner: &Inner, entries: &[Arc<Entry>]) -> io::Result<()> {
+fn clear_shims(inner: &Inner, entries: &[Arc<ContainerEntry>]) -> io::Result<()> {
     for (id, dir) in directories(&inner.paths.shims())? {
         if entries.iter().any(|entry| entry.record.id == id) {
             continue;

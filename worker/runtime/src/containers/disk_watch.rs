@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use super::{
     Inner,
-    entry::{Entry, Phase},
+    entry::{ContainerEntry, Phase},
     finished,
     prepare::UPPER,
 };
@@ -89,8 +89,8 @@ async fn relieve(inner: &Arc<Inner>, level: DiskLevel, room_until: SystemTime) -
 impl Inner {
     /// The running container that has the most bytes in files it changed since then, and how many. Its log does not
     /// count: that has stopped by itself.
-    fn largest_writer(&self, since: SystemTime) -> Option<(Arc<Entry>, u64)> {
-        let running: Vec<Arc<Entry>> =
+    fn largest_writer(&self, since: SystemTime) -> Option<(Arc<ContainerEntry>, u64)> {
+        let running: Vec<Arc<ContainerEntry>> =
             self.entries().values().filter(|entry| matches!(entry.phase(), Phase::Running(_))).cloned().collect();
         running
             .into_iter()
@@ -130,7 +130,7 @@ impl Inner {
     }
 
     /// Kills a container, and has that reason told as its end.
-    async fn evict(&self, entry: &Entry, bytes: u64) -> Result<(), RuntimeError> {
+    async fn evict(&self, entry: &ContainerEntry, bytes: u64) -> Result<(), RuntimeError> {
         let id = &entry.record.id;
         warn!(
             container = id,
@@ -156,7 +156,7 @@ impl Inner {
     }
 }
 
-impl Entry {
+impl ContainerEntry {
     /// The end of a container, with the reason this runtime gave for it if it did.
     pub(super) fn explained(&self, exit: Exit) -> Exit {
         let blamed = self.blamed.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -23,14 +23,14 @@ pub(super) enum Phase {
 
 /// A container: facts that stay and the phase it is in.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct ContainerEntry {
     pub(super) record: Record,
     phase: watch::Sender<Phase>,
     /// Why the runtime itself ended it.
     pub(super) blamed: Mutex<Option<String>>,
 }
 
-impl Entry {
+impl ContainerEntry {
     pub(super) fn new(record: Record, phase: Phase) -> Self {
         Self { record, phase: watch::Sender::new(phase), blamed: Mutex::default() }
     }

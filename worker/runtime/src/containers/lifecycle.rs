@@ -25,7 +25,7 @@ use tracing::{debug, warn};
 
 use super::{
     Inner,
-    entry::{Entry, Phase, exit_of},
+    entry::{ContainerEntry, Phase, exit_of},
     finished,
     prepare::STARTED,
     record::Record,
@@ -190,7 +190,7 @@ impl Inner {
             .map_err(|error| storage("cannot remove the container", &error))
     }
 
-    fn delete(&self, id: &str, entry: &Entry) -> io::Result<()> {
+    fn delete(&self, id: &str, entry: &ContainerEntry) -> io::Result<()> {
         let bundle = self.paths.bundle(id);
         // Its shim may have given up on it.
         Cgroup::of(&entry.record.cgroup)?.destroy(CGROUP_PATIENCE)?;

@@ -24,7 +24,7 @@ use skep_shim::program::Program;
 use tokio::sync::{Semaphore, watch::Sender};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::{entry::Entry, paths::Paths};
+use self::{entry::ContainerEntry, paths::Paths};
 use crate::{
     RuntimeConfig, RuntimeError,
     bundle::{Accounts, Filters, Host},
@@ -53,7 +53,7 @@ struct Inner {
     images: Arc<ImageStore>,
     /// By image ID; what an image says never changes.
     accounts: Mutex<HashMap<String, Arc<Accounts>>>,
-    entries: Mutex<BTreeMap<String, Arc<Entry>>>,
+    entries: Mutex<BTreeMap<String, Arc<ContainerEntry>>>,
     stripes: Vec<tokio::sync::Mutex<()>>,
     starts: Semaphore,
     disk: Sender<DiskLevel>,
@@ -96,11 +96,11 @@ impl Containers {
 }
 
 impl Inner {
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Entry>>> {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Arc<ContainerEntry>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn entry(&self, id: &str) -> Result<Arc<Entry>, RuntimeError> {
+    fn entry(&self, id: &str) -> Result<Arc<ContainerEntry>, RuntimeError> {
         self.entries().get(id).cloned().ok_or_else(|| RuntimeError::NoSuchContainer(id.to_owned()))
     }
 

@@ -16,14 +16,14 @@ use skep_shim::plan::Overlay;
 
 use super::{
     Inner,
-    entry::{Entry, Phase},
+    entry::{ContainerEntry, Phase},
     paths::is_id,
     record::Record,
     storage,
 };
 use crate::{
     ContainerSpecification, Details, RuntimeError,
-    bundle::{Accounts, BundleFiles, Place, Process},
+    bundle::{Accounts, BundleFiles, BundlePaths, Process},
     file_tree::remove_tree,
     image::{Defaults, StoredImage},
 };
@@ -61,13 +61,13 @@ impl Inner {
         let bundle = self.paths.bundle(id);
         let cgroup = self.cgroup(id);
         let shim = self.paths.shim(id);
-        let place = Place { bundle: &bundle, shim: &shim, cgroup: &cgroup };
+        let paths = BundlePaths { bundle: &bundle, shim: &shim, cgroup: &cgroup };
         let files = BundleFiles::new(
             container,
             &process,
             hostname,
             self.overlay(id, &image),
-            &place,
+            &paths,
             &self.host,
             &self.filters,
         )?;
@@ -92,7 +92,7 @@ impl Inner {
             let _ = remove_tree(&bundle);
             storage("cannot make the container", &error)
         })?;
-        self.entries().insert(id.clone(), Arc::new(Entry::new(record, Phase::Created)));
+        self.entries().insert(id.clone(), Arc::new(ContainerEntry::new(record, Phase::Created)));
         Ok(())
     }
 

@@ -23,7 +23,7 @@ use tracing::warn;
 
 use super::{
     Inner,
-    entry::{Entry, Phase, exit_of},
+    entry::{ContainerEntry, Phase, exit_of},
     record::Record,
     shim_client::ShimClient,
 };
@@ -34,7 +34,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// How long the processes of a lost container may take to die before somebody is told.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// Follows a container until it has ended. `shim` is its process where this one started it.
-pub(super) fn spawn(inner: &Arc<Inner>, entry: &Arc<Entry>, shim: Option<Child>) {
+pub(super) fn spawn(inner: &Arc<Inner>, entry: &Arc<ContainerEntry>, shim: Option<Child>) {
     let (inner, entry, stop) = (Arc::clone(inner), Arc::clone(entry), inner.stop.clone());
     tokio::spawn(async move {
         let over = stop.run_until_cancelled(async {
@@ -48,7 +48,7 @@ pub(super) fn spawn(inner: &Arc<Inner>, entry: &Arc<Entry>, shim: Option<Child>)
     });
 }
 
-async fn follow(inner: &Inner, entry: &Entry) {
+async fn follow(inner: &Inner, entry: &ContainerEntry) {
     let mut pause = PAUSE;
     while entry.phase() != Phase::Removed {
         match look(inner, entry).await {
@@ -67,7 +67,7 @@ async fn follow(inner: &Inner, entry: &Entry) {
 }
 
 /// The container's end; `None` when its shim lives and did not tell it yet.
-async fn look(inner: &Inner, entry: &Entry) -> io::Result<Option<ExitRecord>> {
+async fn look(inner: &Inner, entry: &ContainerEntry) -> io::Result<Option<ExitRecord>> {
     let (bundle, dir) = (inner.paths.bundle(&entry.record.id), inner.paths.shim(&entry.record.id));
     let record = entry.record.clone();
     let ended = spawn_blocking(move || match end(&dir, &bundle)? {

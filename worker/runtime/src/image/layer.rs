@@ -21,7 +21,7 @@ use super::{
     disk, entries,
     reader::decompressed,
     shown,
-    tree::{Attributes, Node, Place, Tree},
+    tree::{Attributes, DirEntry, Node, Tree},
     unreadable,
 };
 use crate::RuntimeError;
@@ -74,25 +74,25 @@ impl Unpacker<'_> {
         if self.whiteout(&path).map_err(refused)? {
             return Ok(());
         }
-        let place = self.tree.place(&path).map_err(refused)?;
+        let made = self.tree.entry(&path).map_err(refused)?;
         match kind {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 let (size, what) = (entry.size(), shown(&path));
-                let mut file = place.make_file().map_err(refused)?;
+                let mut file = made.make_file().map_err(refused)?;
                 self.size += entries::copy(&mut *entry, size, &what, &mut file, self.budget, |_| {})?;
             }
-            EntryType::Directory => place.make_directory().map_err(refused)?,
+            EntryType::Directory => made.make_directory().map_err(refused)?,
             EntryType::Symlink => {
                 let target = target(entry, &path)?;
                 if target.components().count() > MAX_PARTS {
                     return Err(bad(format!("{} is a link of more than {MAX_PARTS} parts", shown(&path))));
                 }
-                place.make_symlink(&target).map_err(refused)?;
+                made.make_symlink(&target).map_err(refused)?;
             }
             EntryType::Link => {
                 let target = inside(&target(entry, &path)?)?;
-                let source = self.tree.place(&target).map_err(refused)?;
-                return place.make_link(&source).map_err(|error| match error.kind() {
+                let source = self.tree.entry(&target).map_err(refused)?;
+                return made.make_link(&source).map_err(|error| match error.kind() {
                     io::ErrorKind::NotFound => {
                         bad(format!("{} is a link to {}, which is not there", shown(&path), shown(&target)))
                     }
@@ -100,17 +100,17 @@ impl Unpacker<'_> {
                 });
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
-                place.make_node(node(entry, kind)?).map_err(refused)?;
+                made.make_node(node(entry, kind)?).map_err(refused)?;
             }
             _ => return Err(bad(format!("{} is of a kind no layer has", shown(&path)))),
         }
         let attributes = attributes(entry)?;
-        place.set_attributes(attributes).map_err(refused)?;
+        made.set_attributes(attributes).map_err(refused)?;
         if matches!(kind, EntryType::Directory) {
             self.directories.push((path.clone(), attributes.mtime));
         }
         if matches!(kind, EntryType::Regular | EntryType::Directory) {
-            xattrs(entry, &place).map_err(refused)?;
+            xattrs(entry, &made).map_err(refused)?;
         }
         Ok(())
     }
@@ -120,8 +120,8 @@ impl Unpacker<'_> {
         let name = path.file_name().unwrap_or_default().as_bytes();
         let parent = path.parent().unwrap_or(Path::new(""));
         if name == OPAQUE {
-            self.tree.place(&parent.join(".opaque"))?; // makes the directory
-            self.tree.place(parent)?.set_xattr("trusted.overlay.opaque", b"y")?;
+            self.tree.entry(&parent.join(".opaque"))?; // makes the directory
+            self.tree.entry(parent)?.set_xattr("trusted.overlay.opaque", b"y")?;
             return Ok(true);
         }
         if name.starts_with(NOTE) {
@@ -131,7 +131,7 @@ impl Unpacker<'_> {
         if matches!(hidden, b"" | b"." | b"..") {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        self.tree.place(&parent.join(std::ffi::OsStr::from_bytes(hidden)))?.make_node(Node::Character(0, 0))?;
+        self.tree.entry(&parent.join(std::ffi::OsStr::from_bytes(hidden)))?.make_node(Node::Character(0, 0))?;
         Ok(true)
     }
 
@@ -139,7 +139,7 @@ impl Unpacker<'_> {
         for (path, mtime) in self.directories.iter().rev() {
             self.budget.step()?;
             // Later entries may have put something else there.
-            let _ = self.tree.place(path).and_then(|place| place.set_mtime(*mtime));
+            let _ = self.tree.entry(path).and_then(|made| made.set_mtime(*mtime));
         }
         Ok(self.size)
     }
@@ -216,13 +216,13 @@ fn attributes(entry: &Entry<'_, impl Read>) -> Result<Attributes, RuntimeError> 
 
 /// Takes over file capabilities and the attributes users set. Others steer the host's file systems and security
 /// modules, overlayfs among them: those are not an image's to set.
-fn xattrs(entry: &mut Entry<'_, impl Read>, place: &Place) -> io::Result<()> {
+fn xattrs(entry: &mut Entry<'_, impl Read>, made: &DirEntry) -> io::Result<()> {
     let Some(extensions) = entry.pax_extensions()? else { return Ok(()) };
     for extension in extensions {
         let extension = extension?;
         let name = extension.key().ok().and_then(|key| key.strip_prefix(XATTR));
         if let Some(name) = name.filter(|name| *name == "security.capability" || name.starts_with("user.")) {
-            place.set_xattr(name, extension.value_bytes())?;
+            made.set_xattr(name, extension.value_bytes())?;
         }
     }
     Ok(())

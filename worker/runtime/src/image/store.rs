@@ -121,12 +121,12 @@ impl ImageStore {
     /// Takes in every image of an archive, or none. What was begun is given up when nobody waits for it any more.
     pub(crate) async fn load(self: Arc<Self>, archive: ArchiveReader<'_>) -> Result<Vec<LoadedImage>, RuntimeError> {
         // It is never closed.
-        let place = Arc::clone(&self.loads).acquire_owned().await.ok();
+        let permit = Arc::clone(&self.loads).acquire_owned().await.ok();
         let (sender, receiver) = mpsc::channel(QUEUE);
         let unwanted = CancellationToken::new();
         let _unwanted_with_this = unwanted.clone().drop_guard();
         let loading = spawn_blocking(move || {
-            let _place = place;
+            let _permit = permit;
             let work = Rc::new(Work::begin(Arc::clone(&self.turns), unwanted));
             self.take_in(ChannelReader::new(receiver, Rc::clone(&work)), work)
         });
@@ -295,7 +295,7 @@ mod tests {
         assert!(futures::poll!(&mut load).is_pending());
         drop(load);
         drop(turns);
-        // It has its place for as long as it is under way.
+        // It has its permit for as long as it is under way.
         drop(store.loads.acquire_many(LOADS.try_into().unwrap()).await.unwrap());
         assert!(store.list().is_empty());
 

@@ -33,7 +33,7 @@ pub(super) struct Tree {
 
 /// A name in a directory of the tree.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct DirEntry {
     parent: OwnedFd,
     name: OsString,
 }
@@ -60,11 +60,11 @@ impl Tree {
         Ok(Self { root: open(root, DIRECTORY, Mode::empty())? })
     }
 
-    /// The place of a path of normal parts; its parents are made where they are missing. The root itself is `.`.
-    pub(super) fn place(&self, path: &Path) -> io::Result<Place> {
+    /// The directory entry of a path of normal parts; its parents are made where they are missing. The root itself is `.`.
+    pub(super) fn entry(&self, path: &Path) -> io::Result<DirEntry> {
         let name = path.file_name().unwrap_or(OsStr::new(".")).to_owned();
         let parent = self.directory(path.parent().unwrap_or(Path::new("")))?;
-        Ok(Place { parent, name })
+        Ok(DirEntry { parent, name })
     }
 
     fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
@@ -99,7 +99,7 @@ impl Tree {
     }
 }
 
-impl Place {
+impl DirEntry {
     /// A directory; one that is there stays with what is in it.
     pub(super) fn make_directory(&self) -> io::Result<()> {
         if self.kind()? == Some(FileType::Directory) {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn write(tree: &Tree, path: &str) -> io::Result<()> {
-        tree.place(Path::new(path))?.make_file()?.write_all(b"inside")
+        tree.entry(Path::new(path))?.make_file()?.write_all(b"inside")
     }
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
                     }
                 })
                 .collect();
-            tree.place(&through.join("file")).unwrap().make_file().unwrap();
+            tree.entry(&through.join("file")).unwrap().make_file().unwrap();
             assert!(root.join(path(parts)).join("file").is_file(), "{there} of {parts}");
         }
     }
@@ -263,11 +263,11 @@ mod tests {
         let (outer, tree) = tree();
         let root = outer.path().join("root");
         symlink("../secret", root.join("link")).unwrap();
-        let source = tree.place(Path::new("link")).unwrap();
-        tree.place(Path::new("copy")).unwrap().make_link(&source).unwrap();
+        let source = tree.entry(Path::new("link")).unwrap();
+        tree.entry(Path::new("copy")).unwrap().make_link(&source).unwrap();
         assert!(fs::symlink_metadata(root.join("copy")).unwrap().is_symlink());
-        let missing = tree.place(Path::new("none")).unwrap();
-        assert!(tree.place(Path::new("copy")).unwrap().make_link(&missing).is_err());
+        let missing = tree.entry(Path::new("none")).unwrap();
+        assert!(tree.entry(Path::new("copy")).unwrap().make_link(&missing).is_err());
         assert!(root.join("copy").symlink_metadata().is_ok(), "a failed link leaves what was there");
     }
 
@@ -276,10 +276,10 @@ mod tests {
         let (outer, tree) = tree();
         let root = outer.path().join("root");
         write(&tree, "dir/file").unwrap();
-        tree.place(Path::new("dir")).unwrap().make_directory().unwrap();
+        tree.entry(Path::new("dir")).unwrap().make_directory().unwrap();
         assert!(root.join("dir/file").exists());
         write(&tree, "dir").unwrap();
         assert!(root.join("dir").is_file());
-        assert!(tree.place(Path::new("")).unwrap().make_file().is_err());
+        assert!(tree.entry(Path::new("")).unwrap().make_file().is_err());
     }
 }

@@ -55,12 +55,12 @@ impl JobTally {
         ];
         if total <= MAX_TASK_LINES {
             if !self.begun && !global {
-                lines.extend((1..=total).map(|place| line(format!("{place}/{total}"), " ")));
+                lines.extend((1..=total).map(|position| line(format!("{position}/{total}"), " ")));
             }
-            // Of the tasks of a place the one that has come furthest.
+            // Of the tasks of a slot the one that has come furthest.
             let mut named: Vec<(String, &Task)> = Vec::new();
             for task in tasks {
-                let name = if global { short_id(&task.node_id).to_owned() } else { place(task, total) };
+                let name = if global { short_id(&task.node_id).to_owned() } else { position(task, total) };
                 match named.iter_mut().find(|(known, _)| *known == name) {
                     Some((_, known)) if is_done(known) || known.created_at > task.created_at => {}
                     Some((_, known)) => *known = task,
@@ -79,7 +79,7 @@ impl JobTally {
 }
 
 /// Docker counts the slots of a job from 0.
-fn place(task: &Task, total: usize) -> String {
+fn position(task: &Task, total: usize) -> String {
     format!("{}/{total}", task.slot + 1)
 }
 

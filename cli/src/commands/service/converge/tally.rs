@@ -65,7 +65,7 @@ pub(super) struct Seen {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     /// Line of each slot, in the order they appeared: slots may have gaps, lines have none.
-    places: BTreeMap<u64, usize>,
+    positions: BTreeMap<u64, usize>,
     begun: bool,
     done: bool,
     /// Whether it is a rollback that is watched.
@@ -98,17 +98,17 @@ impl Tally {
             self.begun = true;
             lines.push(self.overall(0, total));
             if total <= MAX_TASK_LINES {
-                lines.extend((1..=total).map(|place| line(format!("{place}/{total}"), " ")));
+                lines.extend((1..=total).map(|position| line(format!("{position}/{total}"), " ")));
             }
         }
         for slot in current.keys() {
-            let next = self.places.len() + 1;
-            self.places.entry(*slot).or_insert(next);
+            let next = self.positions.len() + 1;
+            self.positions.entry(*slot).or_insert(next);
         }
-        let places = &self.places;
+        let positions = &self.positions;
         let named = current.iter().filter_map(|(slot, task)| {
-            let place = places[slot];
-            (place <= total).then(|| (format!("{place}/{total}"), *task))
+            let position = positions[slot];
+            (position <= total).then(|| (format!("{position}/{total}"), *task))
         });
         let named: Vec<(String, &Task)> = named.collect();
         let running = current.values().filter(|task| is_running(task)).count();

@@ -1,8 +1,8 @@
-//! Room for the log that nobody else can take: blocks behind the end of its file, allocated before they are needed.
+//! Disk space reserved for the log: blocks behind the end of its file, allocated before they are needed.
 //!
-//! redb writes in place and into pages it has freed; what it needs from the disk is the growth of its file. With the room for
-//! that already the file's own, a disk that something else has filled takes no commit away: who may stop what fills it can still
-//! write that down. What is used up is taken again as soon as the disk has it.
+//! redb writes in place and into pages it has freed, so all it needs from the disk is space for its file to grow. With that
+//! reserved, commits still succeed on a disk that something else has filled, so that the swarm can still be told to stop
+//! what fills it. What was used is reserved again as soon as the disk has space.
 
 use std::{
     fs::File,
@@ -11,12 +11,12 @@ use std::{
     time::Duration,
 };
 
-use skep_common::reserve::{hold_room, is_full};
+use skep_common::reserve::{is_full, preallocate};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 /// Held behind the end of the file: thousands of entries.
-const ROOM: u64 = 16 << 20;
+const RESERVED: u64 = 16 << 20;
 
 /// Taken at a time. What a full disk cannot give in one piece it may give in part, and a tmpfs that cannot give all of a piece
 /// takes back what it had given of it before.
@@ -25,9 +25,9 @@ const PIECE: u64 = 1 << 20;
 /// How often to ask a full disk again.
 pub(super) const AGAIN: Duration = Duration::from_secs(5);
 
-/// The room of one file.
+/// The space reserved behind the end of one file.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct ReservedSpace {
     file: File,
     /// Bytes from the start of the file that are surely allocated.
     held: AtomicU64,
@@ -36,12 +36,12 @@ pub(super) struct Room {
     is_short: watch::Sender<bool>,
 }
 
-impl Room {
+impl ReservedSpace {
     pub(super) fn new(file: File) -> Self {
         Self { file, held: AtomicU64::new(0), length: AtomicU64::new(0), is_short: watch::Sender::new(false) }
     }
 
-    /// Whether the disk has no room to hold.
+    /// Whether the disk has no space left to reserve.
     pub(super) fn is_short(&self) -> watch::Receiver<bool> {
         self.is_short.subscribe()
     }
@@ -69,16 +69,16 @@ impl Room {
 
     fn try_hold(&self) -> io::Result<()> {
         let length = self.file.metadata()?.len();
-        let wanted = length + ROOM;
+        let wanted = length + RESERVED;
         if length < self.length.swap(length, Ordering::Relaxed) {
             self.held.store(length, Ordering::Relaxed);
         }
         // Half of it may be used up before it is filled up again.
-        if self.held.load(Ordering::Relaxed) < length + ROOM / 2 {
+        if self.held.load(Ordering::Relaxed) < length + RESERVED / 2 {
             let mut held = self.held.load(Ordering::Relaxed);
             while held < wanted {
                 let end = (held / PIECE + 1).saturating_mul(PIECE).min(wanted);
-                hold_room(&self.file, held, end - held)?;
+                preallocate(&self.file, held, end - held)?;
                 held = end;
                 self.held.store(held, Ordering::Relaxed);
             }
@@ -94,20 +94,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_grows_has_its_room_before_it() {
+    fn a_file_that_grows_has_its_space_before_it() {
         let file = tempfile::tempfile().unwrap();
-        let room = Room::new(file.try_clone().unwrap());
+        let reserved = ReservedSpace::new(file.try_clone().unwrap());
         let allocated = || file.metadata().unwrap().blocks() * 512;
-        room.hold();
-        assert!(allocated() >= ROOM && file.metadata().unwrap().len() == 0);
-        file.set_len(3 * ROOM).unwrap();
-        room.hold();
-        assert!(allocated() >= 4 * ROOM, "{}", allocated());
-        file.set_len(ROOM).unwrap();
-        assert!(allocated() < 2 * ROOM, "what was behind the end is gone");
-        room.hold();
-        assert!(allocated() >= 2 * ROOM, "{}", allocated());
-        assert!(!*room.is_short().borrow());
+        reserved.hold();
+        assert!(allocated() >= RESERVED && file.metadata().unwrap().len() == 0);
+        file.set_len(3 * RESERVED).unwrap();
+        reserved.hold();
+        assert!(allocated() >= 4 * RESERVED, "{}", allocated());
+        file.set_len(RESERVED).unwrap();
+        assert!(allocated() < 2 * RESERVED, "what was behind the end is gone");
+        reserved.hold();
+        assert!(allocated() >= 2 * RESERVED, "{}", allocated());
+        assert!(!*reserved.is_short().borrow());
     }
 
     /// A tmpfs until it is dropped; making one needs root.
@@ -138,20 +138,20 @@ mod tests {
     fn a_disk_that_gives_no_more_takes_nothing_back() {
         let disk = Tmpfs::new("size=32m");
         let mut file = fs::File::create(disk.path().join("log")).unwrap();
-        let room = Room::new(file.try_clone().unwrap());
-        room.hold();
-        assert!(!*room.is_short().borrow());
+        let reserved = ReservedSpace::new(file.try_clone().unwrap());
+        reserved.hold();
+        assert!(!*reserved.is_short().borrow());
         let mut others = fs::File::create(disk.path().join("others")).unwrap();
         while others.write_all(&[1; 4096]).is_ok() {}
         // More than half of the room is used: it is asked for again, in vain.
-        file.write_all(&vec![1; usize::try_from(ROOM).unwrap() * 3 / 4]).unwrap();
-        room.hold();
-        assert!(*room.is_short().borrow());
+        file.write_all(&vec![1; usize::try_from(RESERVED).unwrap() * 3 / 4]).unwrap();
+        reserved.hold();
+        assert!(*reserved.is_short().borrow());
         assert!(others.write_all(&[1; 4096]).is_err(), "somebody else has the room");
         // Nor does a process that begins now, and does not know what it has.
-        let next = Room::new(file.try_clone().unwrap());
+        let next = ReservedSpace::new(file.try_clone().unwrap());
         next.hold();
         let allocated = file.metadata().unwrap().blocks() * 512;
-        assert!(*next.is_short().borrow() && allocated > ROOM - PIECE, "{allocated}");
+        assert!(*next.is_short().borrow() && allocated > RESERVED - PIECE, "{allocated}");
     }
 }

@@ -29,7 +29,7 @@ use self::{
 use crate::world::{Planner, Program, World};
 
 /// Holds what a planner decided against the state it decided on.
-fn the_law(world: &World, planner: Planner, before: &View) {
+fn check_properties(world: &World, planner: Planner, before: &View) {
     let (after, now) = (&world.view, world.now);
     tasks_are_what_their_revisions_say(after);
     match planner {
@@ -299,12 +299,12 @@ fn is_calm(view: &View, service: &Service) -> bool {
     is_replicated && wanted.len() == slots.len() && wanted.iter().all(|task| task.state() == TaskState::Running)
 }
 
-/// A history of a small swarm: the laws hold all the way, and at its end it heals.
+/// A history of a small swarm: the properties hold all the way, and at its end it heals.
 fn live_through(seed: u64, events: &[Event]) {
     let mut world = World::new(seed);
     let images = IMAGES.iter().filter_map(|(image, program)| Some(((*image).to_owned(), (*program)?)));
     world.images.extend(images);
-    world.law = the_law;
+    world.check = check_properties;
     add_node(&mut world, 0);
     for event in events {
         happen(&mut world, event);
@@ -376,7 +376,7 @@ fn an_update_is_not_over_sooner_because_its_task_has_to_stop() {
 }
 
 /// How many histories, and which. Without being told otherwise the same ones every time, so that whoever sees a failure
-/// sees what others see. `SKEP_LAWS_CASES=20000` is so many new ones; with `SKEP_LAWS_SEED` they are those of that seed,
+/// sees what others see. `SKEP_PROPERTY_CASES=20000` is so many new ones; with `SKEP_PROPERTY_SEED` they are those of that seed,
 /// as a failure says.
 #[expect(clippy::print_stdout, reason = "only a test that fails shows it")]
 fn histories() -> ProptestConfig {
@@ -384,14 +384,14 @@ fn histories() -> ProptestConfig {
         let value = env::var(name).ok()?;
         Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
     };
-    let asked: Option<u64> = number("SKEP_LAWS_CASES");
-    let seed = number("SKEP_LAWS_SEED").unwrap_or_else(|| match asked {
+    let asked: Option<u64> = number("SKEP_PROPERTY_CASES");
+    let seed = number("SKEP_PROPERTY_SEED").unwrap_or_else(|| match asked {
         // Nothing but a hasher's keys is random in the standard library.
         Some(_) => RandomState::new().hash_one(()) >> 32,
         None => 1,
     });
     let cases = u32::try_from(asked.unwrap_or(400)).unwrap_or(u32::MAX);
-    println!("again: SKEP_LAWS_SEED={seed} SKEP_LAWS_CASES={cases} cargo nextest run -p skep-core laws");
+    println!("again: SKEP_PROPERTY_SEED={seed} SKEP_PROPERTY_CASES={cases} cargo nextest run -p skep-core properties");
     ProptestConfig { cases, rng_seed: RngSeed::Fixed(seed), failure_persistence: None, ..ProptestConfig::default() }
 }
 
@@ -399,12 +399,12 @@ proptest! {
     #![proptest_config(histories())]
 
     #[test]
-    fn the_laws_hold_in_every_state(seed: u64, events in vec(event(), 1..80)) {
+    fn the_properties_hold_in_every_state(seed: u64, events in vec(event(), 1..80)) {
         live_through(seed, &events);
     }
 
     #[test]
-    fn an_update_pauses_when_more_places_fail_than_it_tolerates(
+    fn an_update_pauses_when_more_slots_fail_than_it_tolerates(
         seed: u64,
         replicas in 1..9u64,
         parallelism in 0..4u64,

@@ -55,7 +55,7 @@ pub(super) fn moves_cost_nothing(before: &View, after: &View) {
         if !is_stopped || old.state() != TaskState::Running || !is_heard_of(after, old) {
             continue;
         }
-        // What is done for another reason is another law's matter.
+        // What is done for another reason is another property's matter.
         let is_other = made(before, after).any(|task| task.replaces == old.id);
         assert!(is_other || replacement.state() == TaskState::Running, "{old:?} stops before {replacement:?} runs");
     }

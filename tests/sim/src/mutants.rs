@@ -1,9 +1,9 @@
-//! Bugs that can be planted, to show that the simulation would find them. Without the feature `planted-bugs` none is
+//! Mutants: known bugs that can be switched on, to show that the simulation would find them. Without the feature `mutants` none is
 //! there, whatever is asked for.
 
 /// A known mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Bug {
+pub enum Mutant {
     /// The leader takes every report as it comes, also one that is behind.
     BackwardStatus,
     /// The leader does not ask whether a session is the live one.
@@ -49,7 +49,7 @@ pub enum Bug {
     /// Silence is measured by a clock that jumps.
     WallClock,
     /// A task starts beside one that does not stop long before its patience has ended.
-    ImpatientSuccessor,
+    ImpatientReplacement,
     /// Every task goes to the first node, whatever that has.
     BlindScheduler,
     /// Nothing is ever forgotten.
@@ -62,7 +62,7 @@ pub enum Bug {
     UnevenSpread,
 }
 
-impl Bug {
+impl Mutant {
     /// All of them.
     pub const ALL: [Self; 28] = [
         Self::BackwardStatus,
@@ -87,7 +87,7 @@ impl Bug {
         Self::UnconfirmedLeader,
         Self::SleepIsSilence,
         Self::WallClock,
-        Self::ImpatientSuccessor,
+        Self::ImpatientReplacement,
         Self::BlindScheduler,
         Self::EndlessHistory,
         Self::LostChanges,
@@ -96,16 +96,16 @@ impl Bug {
     ];
 }
 
-/// Which bug is planted in a run.
+/// Which mutant is on in a run.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Planted(Option<Bug>);
+pub(crate) struct ActiveMutant(Option<Mutant>);
 
-impl Planted {
-    pub(crate) fn new(bug: Option<Bug>) -> Self {
-        Self(bug)
+impl ActiveMutant {
+    pub(crate) fn new(mutant: Option<Mutant>) -> Self {
+        Self(mutant)
     }
 
-    pub(crate) fn has(self, bug: Bug) -> bool {
-        cfg!(feature = "planted-bugs") && self.0 == Some(bug)
+    pub(crate) fn has(self, mutant: Mutant) -> bool {
+        cfg!(feature = "mutants") && self.0 == Some(mutant)
     }
 }

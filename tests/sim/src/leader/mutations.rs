@@ -1,4 +1,4 @@
-//! What the planted bugs do to the plans of the leader's loops.
+//! What the mutants do to the plans of the leader's loops.
 
 use std::collections::BTreeMap;
 
@@ -13,40 +13,40 @@ use skep_proto::v1::{
 use skep_store::{TxBuilder, View};
 
 use crate::{
-    Bug,
-    bugs::Planted,
+    Mutant,
     context::EPOCH,
     fitness::{has_room, is_allowed, is_available, zone_of},
+    mutants::ActiveMutant,
 };
 
 /// The cron loop's.
-pub(super) fn cron(bugs: Planted, view: &View, mut plan: Plan, _now: Timestamp) -> Plan {
+pub(super) fn cron(mutant: ActiveMutant, view: &View, mut plan: Plan, _now: Timestamp) -> Plan {
     let services = plan.transactions.iter_mut().flat_map(|transaction| &mut transaction.actions);
     for action in services {
         if let Some(Action::Update(Object { object: Some(Kind::Service(service)) })) = &mut action.action {
-            change_job(bugs, view.service(&service.id).and_then(|old| old.job.as_ref()), service);
+            change_job(mutant, view.service(&service.id).and_then(|old| old.job.as_ref()), service);
         }
     }
     plan
 }
 
-fn change_job(bugs: Planted, before: Option<&skep_proto::v1::JobStatus>, service: &mut Service) {
+fn change_job(mutant: ActiveMutant, before: Option<&skep_proto::v1::JobStatus>, service: &mut Service) {
     let Some(job) = &mut service.job else { return };
     let iteration = before.map_or(0, |before| before.iteration);
     let is_new = |run: &JobRun| run.iteration > iteration;
-    if bugs.has(Bug::DoubleTick) && job.runs.iter().any(is_new) {
+    if mutant.has(Mutant::DoubleTick) && job.runs.iter().any(is_new) {
         job.last_tick = before.map_or(0, |before| before.last_tick);
     }
-    if bugs.has(Bug::SwallowedTick) {
+    if mutant.has(Mutant::SwallowedTick) {
         job.runs.retain(|run| !is_new(run));
         job.iteration = iteration;
     }
     let begins = job.runs.iter().any(is_new);
     let ends_early = |run: &JobRun| begins && !is_new(run) && run.finished_at == 0;
-    if bugs.has(Bug::ForgottenRun) {
+    if mutant.has(Mutant::ForgottenRun) {
         job.runs.retain(|run| !ends_early(run));
     }
-    if bugs.has(Bug::HastyCompletion) {
+    if mutant.has(Mutant::HastyCompletion) {
         for run in job.runs.iter_mut().filter(|run| ends_early(run)) {
             run.finished_at = job.last_execution;
             run.set_outcome(JobOutcome::Complete);
@@ -55,15 +55,15 @@ fn change_job(bugs: Planted, before: Option<&skep_proto::v1::JobStatus>, service
 }
 
 /// The liveness loop's.
-pub(super) fn liveness(bugs: Planted, liveness: &mut Liveness, view: &View, now: Now) -> Plan {
-    if bugs.has(Bug::SleepIsSilence) {
+pub(super) fn liveness(mutant: ActiveMutant, liveness: &mut Liveness, view: &View, now: Now) -> Plan {
+    if mutant.has(Mutant::SleepIsSilence) {
         // As if it had looked all the while.
         for ago in (1..20).rev() {
             let then = now.monotonic.saturating_sub(ago * HEARTBEAT_PERIOD / 2);
             liveness.plan(view, now.wall, then);
         }
     }
-    if bugs.has(Bug::WallClock) {
+    if mutant.has(Mutant::WallClock) {
         let wall = now.wall.since(EPOCH);
         return liveness.plan(view, now.wall, wall);
     }
@@ -71,17 +71,17 @@ pub(super) fn liveness(bugs: Planted, liveness: &mut Liveness, view: &View, now:
 }
 
 /// The members as the leader sees them.
-pub(crate) fn members_as_seen(bugs: Planted, mut members: Vec<roles::Member>) -> Vec<roles::Member> {
-    if bugs.has(Bug::BlindDemotion) {
+pub(crate) fn members_as_seen(mutant: ActiveMutant, mut members: Vec<roles::Member>) -> Vec<roles::Member> {
+    if mutant.has(Mutant::BlindDemotion) {
         members.iter_mut().for_each(|member| member.reachable = true);
     }
     members
 }
 
 /// The members as the role loop sees them.
-pub(super) fn members(bugs: Planted, view: &View, members: &[roles::Member]) -> Vec<roles::Member> {
-    let mut members = members_as_seen(bugs, members.to_vec());
-    if bugs.has(Bug::HastyDemotion) {
+pub(super) fn members(mutant: ActiveMutant, view: &View, members: &[roles::Member]) -> Vec<roles::Member> {
+    let mut members = members_as_seen(mutant, members.to_vec());
+    if mutant.has(Mutant::HastyDemotion) {
         let is_wanted = |node: &Node| node.spec.as_ref().is_some_and(|spec| spec.desired_role() == NodeRole::Manager);
         members.retain(|member| member.leader || view.node(&member.node_id).is_none_or(|node| is_wanted(node)));
     }
@@ -95,28 +95,28 @@ fn spelled_out(view: &View, mut plan: Plan) -> Plan {
 }
 
 /// The orchestrator's.
-pub(super) fn orchestrator(bugs: Planted, view: &View, mut plan: Plan, now: Timestamp) -> Plan {
-    if bugs.has(Bug::EarlySlotReuse) {
+pub(super) fn orchestrator(mutant: ActiveMutant, view: &View, mut plan: Plan, now: Timestamp) -> Plan {
+    if mutant.has(Mutant::EarlySlotReuse) {
         start_at_once(&mut plan);
     }
-    if bugs.has(Bug::ImpatientSuccessor) {
+    if mutant.has(Mutant::ImpatientReplacement) {
         plan = spelled_out(view, plan);
         start_after_a_while(view, &mut plan, now);
     }
-    if bugs.has(Bug::HastyUpdate) {
+    if mutant.has(Mutant::HastyUpdate) {
         plan = spelled_out(view, plan);
         stop_nothing_updated(&mut plan);
     }
-    if bugs.has(Bug::HastyMove) {
+    if mutant.has(Mutant::HastyMove) {
         stop_what_moves(view, &mut plan, now);
     }
-    if bugs.has(Bug::ForgottenAttempts) {
+    if mutant.has(Mutant::ForgottenAttempts) {
         forget_attempts(&mut plan);
     }
     plan
 }
 
-/// [`Bug::HastyMove`].
+/// [`Mutant::HastyMove`].
 fn stop_what_moves(view: &View, plan: &mut Plan, now: Timestamp) {
     for transaction in &mut plan.transactions {
         let moved: Vec<String> = created(transaction)
@@ -146,14 +146,14 @@ fn created_mut(plan: &mut Plan) -> impl Iterator<Item = &mut Task> {
     })
 }
 
-/// [`Bug::EarlySlotReuse`].
+/// [`Mutant::EarlySlotReuse`].
 fn start_at_once(plan: &mut Plan) {
     for task in created_mut(plan) {
         task.set_desired_state(TaskState::Running);
     }
 }
 
-/// [`Bug::ForgottenAttempts`].
+/// [`Mutant::ForgottenAttempts`].
 fn forget_attempts(plan: &mut Plan) {
     for restart in created_mut(plan).filter_map(|task| task.restart.as_mut()) {
         restart.attempts = 0;
@@ -161,7 +161,7 @@ fn forget_attempts(plan: &mut Plan) {
     }
 }
 
-/// [`Bug::ImpatientSuccessor`].
+/// [`Mutant::ImpatientReplacement`].
 fn start_after_a_while(view: &View, plan: &mut Plan, now: Timestamp) {
     let waits = |task: &&std::sync::Arc<Task>| {
         task.desired_state() == TaskState::Ready && task.not_before().max(task.created_at()) + STOP_PATIENCE / 8 < now
@@ -185,7 +185,7 @@ fn start_after_a_while(view: &View, plan: &mut Plan, now: Timestamp) {
     }
 }
 
-/// [`Bug::HastyUpdate`].
+/// [`Mutant::HastyUpdate`].
 fn stop_nothing_updated(plan: &mut Plan) {
     for transaction in &mut plan.transactions {
         let replaced: Vec<String> = created(transaction)
@@ -200,14 +200,14 @@ fn stop_nothing_updated(plan: &mut Plan) {
 }
 
 /// The reaper's.
-pub(super) fn reaper(bugs: Planted, view: &View, plan: Plan, now: Timestamp) -> Plan {
-    if bugs.has(Bug::EndlessHistory) {
+pub(super) fn reaper(mutant: ActiveMutant, view: &View, plan: Plan, now: Timestamp) -> Plan {
+    if mutant.has(Mutant::EndlessHistory) {
         return Plan::default();
     }
-    if bugs.has(Bug::HastyReaper) { forget_unwanted(view, now) } else { plan }
+    if mutant.has(Mutant::HastyReaper) { forget_unwanted(view, now) } else { plan }
 }
 
-/// [`Bug::HastyReaper`].
+/// [`Mutant::HastyReaper`].
 fn forget_unwanted(view: &View, now: Timestamp) -> Plan {
     let mut tx = TxBuilder::new(view, now);
     for task in view.tasks().filter(|task| !task.is_wanted()) {
@@ -217,7 +217,7 @@ fn forget_unwanted(view: &View, now: Timestamp) -> Plan {
     Plan { transactions, ..Plan::default() }
 }
 
-/// [`Bug::BackwardStatus`].
+/// [`Mutant::BackwardStatus`].
 pub(super) fn take_all(view: &View, reports: &[Report], now: Timestamp) -> Plan {
     let mut tx = TxBuilder::new(view, now);
     let latest: BTreeMap<&str, &Report> =
@@ -231,7 +231,7 @@ pub(super) fn take_all(view: &View, reports: &[Report], now: Timestamp) -> Plan 
     Plan { transactions, ..Plan::default() }
 }
 
-/// [`Bug::UnevenSpread`], for what is placed alone.
+/// [`Mutant::UnevenSpread`], for what is placed alone.
 fn crowd(view: &View, plan: &mut Plan) {
     let mut actions: Vec<_> = plan.transactions.iter_mut().flat_map(|transaction| &mut transaction.actions).collect();
     let [action] = actions.as_mut_slice() else { return };
@@ -252,14 +252,14 @@ fn crowd(view: &View, plan: &mut Plan) {
 }
 
 /// The scheduler's.
-pub(super) fn scheduler(bugs: Planted, view: &View, mut plan: Plan) -> Plan {
-    if bugs.has(Bug::UnevenSpread) || bugs.has(Bug::BlindScheduler) {
+pub(super) fn scheduler(mutant: ActiveMutant, view: &View, mut plan: Plan) -> Plan {
+    if mutant.has(Mutant::UnevenSpread) || mutant.has(Mutant::BlindScheduler) {
         plan = spelled_out(view, plan);
     }
-    if bugs.has(Bug::UnevenSpread) {
+    if mutant.has(Mutant::UnevenSpread) {
         crowd(view, &mut plan);
     }
-    let first = view.nodes().next().filter(|_| bugs.has(Bug::BlindScheduler));
+    let first = view.nodes().next().filter(|_| mutant.has(Mutant::BlindScheduler));
     let Some(first) = first else { return plan };
     for action in plan.transactions.iter_mut().flat_map(|transaction| &mut transaction.actions) {
         if let Some(Action::Update(Object { object: Some(Kind::Task(task)) })) = &mut action.action
