@@ -106,25 +106,28 @@ impl LocalSwarm {
         };
         match swarm.inner.dir.load()? {
             Some(record) if !record.leaving => _ = swarm.begin(record),
-            left => swarm.clear_away(left.is_some()),
+            left => swarm.clear_away(left),
         }
         Ok(swarm)
     }
 
-    /// Removes what is left of a membership that has ended, in the background. None begins meanwhile.
-    fn clear_away(&self, interrupted: bool) {
+    /// Removes what is left of a membership that has ended, in the background. None begins meanwhile. `left`: the record of one
+    /// that the daemon before was leaving when it ended.
+    fn clear_away(&self, left: Option<Record>) {
         // Nobody else knows of this swarm yet: the lock is free.
         let Ok(change) = Arc::clone(&self.inner.change).try_lock_owned() else { return };
         let swarm = self.clone();
         tokio::spawn(async move {
             let _change = change;
             let Inner { runtime, worker_dir, dir, stopping, .. } = &*swarm.inner;
-            if interrupted {
-                info!("the node goes on leaving its swarm");
-            }
-            let cleared = stopping.run_until_cancelled(skep_worker::remove_leftovers(runtime, worker_dir)).await;
-            if interrupted
-                && cleared.is_some()
+            let Some(record) = left else {
+                stopping.run_until_cancelled(skep_worker::remove_leftovers(runtime, worker_dir)).await;
+                return;
+            };
+            info!("the node goes on leaving its swarm");
+            // The others may not have heard of it, and to ask them twice does no harm.
+            let managing = swarm.inner.managing(&record);
+            if stopping.run_until_cancelled(swarm.inner.part(managing)).await.is_some()
                 && let Err(error) = dir.wipe()
             {
                 warn!(%error, "the record of the swarm this node has left cannot be removed; trying again at the next start");
@@ -132,10 +135,14 @@ impl LocalSwarm {
         });
     }
 
+    /// The daemon is to end: whatever a change waits for is given up, while whoever asked for it can still be told so.
+    pub(super) fn stop(&self) {
+        self.inner.stopping.cancel();
+    }
+
     /// Stops agent and manager; containers and membership stay.
     pub(super) async fn shutdown(&self) {
-        // Ends what a change may be waiting for.
-        self.inner.stopping.cancel();
+        self.stop();
         if let Phase::Pending { attempt, .. } = self.inner.phase() {
             attempt.end().await;
         }
@@ -195,13 +202,7 @@ impl LocalSwarm {
                     end_membership(&member, force).await?;
                 } else {
                     self.inner.dir.mark_leaving(&record, true);
-                    let farewell = async {
-                        if let Some((dialer, others)) = managing {
-                            ask_to_go(&dialer, &others).await;
-                        }
-                    };
-                    let leftovers = skep_worker::remove_leftovers(&self.inner.runtime, &self.inner.worker_dir);
-                    tokio::join!(farewell, leftovers);
+                    self.inner.part(managing).await;
                 }
             }
             Phase::Refused(_) => {}
@@ -252,6 +253,16 @@ impl Inner {
         let managers = record.known_managers(&self.dir);
         let others = record.others(&managers, identity.node_id());
         Some((Dialer::new(IdentityHandle::new(identity)).trusting(Arc::new(managers)), others))
+    }
+
+    /// Ends what there is of a membership that is not up: has the other managers let this one go, and removes its containers.
+    async fn part(&self, managing: Option<(Dialer, Vec<String>)>) {
+        let farewell = async {
+            if let Some((dialer, others)) = managing {
+                ask_to_go(&dialer, &others).await;
+            }
+        };
+        tokio::join!(farewell, skep_worker::remove_leftovers(&self.runtime, &self.worker_dir));
     }
 
     fn note(&self, text: String) {

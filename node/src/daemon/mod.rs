@@ -70,6 +70,7 @@ pub async fn run(options: DaemonOptions, stop: CancellationToken) -> Result<(), 
     servers.close();
     stop.cancelled().await;
     info!("the daemon stops; containers run on");
+    swarm.stop();
     servers.wait().await;
     if timeout(STOP_LIMIT, swarm.shutdown()).await.is_err() {
         warn!(

@@ -120,6 +120,36 @@ async fn a_leave_that_is_cut_off_while_the_node_still_joins_is_gone_on_with_too(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_manager_whose_leave_was_cut_off_asks_the_others_at_the_next_start() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = MockRuntime::new(Arc::new(SystemClock::new()));
+    let dir = SwarmDir::new(root.path());
+    let now = SystemClock::new().now();
+    let ca = RootCa::generate(now, "swarm").unwrap();
+    let (key, csr) = new_key_and_csr().unwrap();
+    let subject = Subject { node_id: "m", cluster_id: "swarm", role: NodeRole::Manager };
+    let certificate = ca.issue(csr.as_bytes(), subject, now, CERTIFICATE_LIFETIME).unwrap();
+    let identity = Identity::from_pem(&certificate.certificate_pem, key, ca.certificate_pem()).unwrap();
+    identity.save(&dir.identity()).unwrap();
+    // Takes the connection and says nothing.
+    let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let record = Record {
+        listen_addr: "127.91.82.77:2377".parse().unwrap(),
+        advertise_addr: "127.91.82.77:2377".parse().unwrap(),
+        advertise: None,
+        remotes: vec![other.local_addr().unwrap().to_string()],
+        joining: None,
+        leaving: true,
+    };
+    dir.save(&record).unwrap();
+    let swarm = open(root.path(), &runtime);
+    let _asked = other.accept().await.unwrap();
+    assert!(dir.load().unwrap().is_some(), "it was not waited for an answer");
+    drop(swarm.inner.change.lock().await);
+    assert!(dir.load().unwrap().is_none() && !dir.identity().exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_asks_for_a_certificate_again_can_leave_meanwhile() {
     let root = tempfile::tempdir().unwrap();
     let runtime = MockRuntime::new(Arc::new(SystemClock::new()));
