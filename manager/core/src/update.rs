@@ -84,8 +84,10 @@ pub fn rolled_back_to(view: &View, service: &Service, number: u64, now: Timestam
         return Err(RollbackError::NotKept { service: names::service(service).to_owned(), number, kept });
     };
     let mode = service.spec.as_ref().and_then(|spec| spec.mode);
-    if let (Some(Mode::Replicated(then)), Some(Mode::Replicated(now))) = (&mut spec.mode, mode) {
-        then.replicas = now.replicas;
+    match (&mut spec.mode, mode) {
+        (Some(Mode::Replicated(then)), Some(Mode::Replicated(now))) => *then = now,
+        (Some(Mode::ReplicatedJob(then)), Some(Mode::ReplicatedJob(now))) => *then = now,
+        _ => {}
     }
     Ok(taken_back(service, spec, number, now))
 }
@@ -171,8 +173,8 @@ fn satisfied(view: &View, spec: &TaskSpec, node_id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use skep_proto::v1::{
-        Annotations, Endpoint, GlobalJob, Meta, Node, NodeSpec, PortConfig, ReplicatedService, TaskSpec,
-        service_spec::Mode,
+        Annotations, Endpoint, GlobalJob, Meta, Node, NodeSpec, PortConfig, ReplicatedJob, ReplicatedService,
+        ServiceRevision, TaskSpec, service_spec::Mode,
     };
     use skep_store::TxBuilder;
 
@@ -300,6 +302,22 @@ mod tests {
         assert_eq!((back.spec.as_ref().unwrap(), back.revision), (&spec("a", 5), 1));
         assert_eq!((&back.previous_spec, back.previous_revision, back.last_revision), (&service.spec, 3, 3));
         assert_eq!(back.update_status.as_ref().unwrap().state(), UpdateState::RollbackStarted);
+        let of_job = |completions| {
+            let job = ReplicatedJob { max_concurrent: 1, total_completions: completions };
+            ServiceSpec { mode: Some(Mode::ReplicatedJob(job)), ..spec("a", 5) }
+        };
+        let scaled = Service { spec: Some(of_job(6)), ..Service::clone(service) };
+        let mut tx = TxBuilder::new(&view, NOW);
+        let revision = view.revision("s", 1).unwrap();
+        tx.create(ServiceRevision {
+            id: "s.9".into(),
+            number: 9,
+            spec: Some(of_job(3)),
+            meta: None,
+            ..ServiceRevision::clone(revision)
+        });
+        let with_job = view.apply(view.version() + 1, &tx.build()).unwrap().0;
+        assert_eq!(rolled_back_to(&with_job, &scaled, 9, NOW).unwrap().spec, Some(of_job(6)));
         let refused = rolled_back_to(&view, service, 7, NOW).unwrap_err().to_string();
         assert_eq!(refused, "revision 7 of service web is not kept: it can go back to 1, 2 or 3");
 
