@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .btree_map(".")
         // Carried by reference count from the log to the wire.
         .bytes(".skep.v1.RaftEntry.batch")
+        .bytes(".skep.v1.RaftEntry.packed")
         .bytes(".skep.v1.SnapshotChunk.data")
         // What a task has of its service never changes and is the same for all of them.
         .boxed(".skep.v1.ServiceSpec.annotations")

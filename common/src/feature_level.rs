@@ -8,6 +8,7 @@
 //! |---|---|
 //! | 0 | releases before there were levels |
 //! | 1 | the level itself; changes of tasks and nodes in the log without what stays as it was; batches of independent actions; services' revisions, and tasks that name them |
+//! | 2 | entries whose transactions are compressed |
 
 /// The highest level this release knows.
-pub const FEATURE_LEVEL: u32 = 1;
+pub const FEATURE_LEVEL: u32 = 2;

@@ -7,7 +7,6 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use skep_common::{
-    feature_level::FEATURE_LEVEL,
     limits::{LEAVE_CONSENT, MEMBERSHIP_DEADLINE},
     net::{
         backoff::Backoff,
@@ -29,15 +28,15 @@ use crate::{Joined, ManagerError};
 const ANNOUNCE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Asks to become a member of the managers that one of `remotes` (host:port) belongs to, and returns what it was told. A
-/// manager with it must listen at `addr` already. Dropping the future gives it up; what was granted then lapses, because the
-/// others drop a new member that does not come.
+/// manager with it must listen at `addr` already; it knows `feature_level`. Dropping the future gives it up; what was granted then
+/// lapses, because the others drop a new member that does not come.
 ///
 /// # Errors
 /// When nobody takes this node in; the words are those of the last one asked.
-pub async fn join(dialer: &Dialer, remotes: &[String], addr: &str) -> Result<Joined, ManagerError> {
+pub async fn join(dialer: &Dialer, remotes: &[String], addr: &str, feature_level: u32) -> Result<Joined, ManagerError> {
     let mut last = "no manager to join is known".to_owned();
     for remote in remotes {
-        let request = within(MEMBERSHIP_DEADLINE, JoinRequest { addr: addr.to_owned(), feature_level: FEATURE_LEVEL });
+        let request = within(MEMBERSHIP_DEADLINE, JoinRequest { addr: addr.to_owned(), feature_level });
         match client(dialer, remote).join(request).await {
             Ok(reply) => {
                 let JoinReply { raft_id, members, version } = reply.into_inner();

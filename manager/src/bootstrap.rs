@@ -1,6 +1,6 @@
 //! The first entry of a new swarm: its cluster object and its first node.
 
-use skep_common::{clock::Timestamp, feature_level::FEATURE_LEVEL, net::identity::IdentityHandle};
+use skep_common::{clock::Timestamp, net::identity::IdentityHandle};
 use skep_core::{
     defaults,
     validate_spec::{self, InvalidSpec},
@@ -40,11 +40,12 @@ pub(crate) fn fill(spec: &mut ClusterSpec) {
     }
 }
 
-/// The transaction that makes the swarm.
+/// The transaction that makes the swarm, at this feature level.
 pub(crate) fn transaction(
     first: Bootstrap,
     identity: &IdentityHandle,
     addr: &str,
+    feature_level: u32,
     now: Timestamp,
 ) -> Result<Transaction, InvalidSpec> {
     let identity = identity.current();
@@ -61,7 +62,7 @@ pub(crate) fn transaction(
             key_pem: root_ca.key_pem().expose().as_bytes().to_vec(),
         }),
         join_tokens: Some(JoinTokens { worker: new_token(root_pem), manager: new_token(root_pem) }),
-        feature_level: FEATURE_LEVEL,
+        feature_level,
         ..Cluster::default()
     };
     let node = Node {

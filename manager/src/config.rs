@@ -34,6 +34,9 @@ pub struct ManagerConfig {
     pub dialer: Dialer,
     /// Wall and monotonic time.
     pub clock: Arc<dyn Clock>,
+    /// The highest feature level this manager reads and writes: [`FEATURE_LEVEL`](skep_common::feature_level::FEATURE_LEVEL), or
+    /// less to be as good as an earlier release.
+    pub feature_level: u32,
     /// How this manager comes to its state.
     pub start: Start,
     /// Ends [`Manager::start`](crate::Manager::start) while it still opens the state: a large one takes long.

@@ -131,6 +131,7 @@ impl Manager {
             identity,
             dialer,
             clock,
+            feature_level,
             start,
             give_up,
         } = config;
@@ -142,7 +143,7 @@ impl Manager {
         let mut told = ToldMembers::default();
         let (open, first, remotes) = match start {
             Start::Bootstrap(first) => {
-                let first = bootstrap::transaction(*first, &identity, &advertise_addr, clock.now())?;
+                let first = bootstrap::transaction(*first, &identity, &advertise_addr, feature_level, clock.now())?;
                 (Open::Create { raft_id: FIRST_RAFT_ID }, Some(first), Vec::new())
             }
             Start::Join { joined, remotes } => {
@@ -158,6 +159,7 @@ impl Manager {
             node_id: node_id.clone(),
             addr: advertise_addr.clone(),
             tuning: Tuning::default(),
+            feature_level,
             on_fatal: OnFatal::default(),
             give_up,
         };

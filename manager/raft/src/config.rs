@@ -24,6 +24,9 @@ pub struct RaftConfig {
     pub addr: String,
     /// Timing and bounds.
     pub tuning: Tuning,
+    /// The highest feature level this member reads: [`FEATURE_LEVEL`](skep_common::feature_level::FEATURE_LEVEL), or less to be
+    /// as good as an earlier release.
+    pub feature_level: u32,
     /// What to do when the state on disk cannot be trusted any more; by default the process ends.
     pub on_fatal: OnFatal,
     /// Ends a start that is under way, with [`GivenUp`](crate::StartError::GivenUp): a large state takes long to read. Means

@@ -69,6 +69,7 @@ pub(crate) fn membership_from_proto(membership: &v1::RaftMembership) -> Result<M
 pub(crate) fn entry_to_proto(entry: &Entry) -> v1::RaftEntry {
     let payload = match &entry.payload {
         EntryPayload::Blank => raft_entry::Payload::Blank(true),
+        EntryPayload::Normal(batch) if batch.is_packed => raft_entry::Payload::Packed(batch.bytes.clone()),
         EntryPayload::Normal(batch) => raft_entry::Payload::Batch(batch.bytes.clone()),
         EntryPayload::Membership(membership) => raft_entry::Payload::Membership(membership_to_proto(membership)),
     };
@@ -80,6 +81,7 @@ pub(crate) fn entry_from_proto(entry: v1::RaftEntry) -> Result<Entry, Malformed>
     let payload = match entry.payload.ok_or(Malformed("an entry without a payload"))? {
         raft_entry::Payload::Blank(_) => EntryPayload::Blank,
         raft_entry::Payload::Batch(bytes) => EntryPayload::Normal(Batch::new(bytes)),
+        raft_entry::Payload::Packed(bytes) => EntryPayload::Normal(Batch::packed(bytes)),
         raft_entry::Payload::Membership(membership) => EntryPayload::Membership(membership_from_proto(&membership)?),
     };
     Ok(Entry { log_id, payload })
@@ -211,6 +213,7 @@ mod tests {
         let payload = prop_oneof![
             Just(EntryPayload::Blank),
             any::<Vec<u8>>().prop_map(|bytes| EntryPayload::Normal(Batch::new(bytes.into()))),
+            any::<Vec<u8>>().prop_map(|bytes| EntryPayload::Normal(Batch::packed(bytes.into()))),
             membership().prop_map(EntryPayload::Membership),
         ];
         (log_id(), payload).prop_map(|(log_id, payload)| Entry { log_id, payload })

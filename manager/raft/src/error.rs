@@ -2,7 +2,6 @@
 
 use std::{io, path::PathBuf};
 
-use skep_common::feature_level::FEATURE_LEVEL;
 use skep_store::{ApplyError, View};
 
 use crate::Leader;
@@ -58,11 +57,13 @@ pub enum StartError {
     },
     /// The state is of a newer release than this one.
     #[error(
-        "the managers of this swarm use feature level {level} and this release of skep knows {FEATURE_LEVEL}: upgrade skep on this node"
+        "the managers of this swarm use feature level {level} and this release of skep knows {knows}: upgrade skep on this node"
     )]
     TooOld {
         /// The cluster's feature level.
         level: u32,
+        /// The highest this release knows.
+        knows: u32,
     },
     /// It is no longer wanted. The directory is closed, and as it was.
     #[error("the opening of the Raft state was given up")]
@@ -74,9 +75,9 @@ pub enum StartError {
 
 impl StartError {
     /// Refuses a state that this release would not read as the others do.
-    pub(crate) fn check_level(view: &View) -> Result<(), Self> {
+    pub(crate) fn check_level(view: &View, knows: u32) -> Result<(), Self> {
         let level = view.feature_level();
-        if level <= FEATURE_LEVEL { Ok(()) } else { Err(Self::TooOld { level }) }
+        if level <= knows { Ok(()) } else { Err(Self::TooOld { level, knows }) }
     }
 }
 

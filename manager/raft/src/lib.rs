@@ -18,6 +18,7 @@ mod lookout;
 mod membership;
 mod network;
 mod node;
+mod pack;
 mod proposer;
 mod runtime;
 mod seal;

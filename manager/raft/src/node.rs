@@ -88,7 +88,7 @@ impl RaftNode {
         dialer: Dialer,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let RaftConfig { dir, open, node_id, addr, tuning, on_fatal, give_up } = config;
+        let RaftConfig { dir, open, node_id, addr, tuning, feature_level, on_fatal, give_up } = config;
         tuning.check().map_err(|reason| StartError::Raft(reason.to_owned()))?;
         let own = Member { node_id: node_id.clone(), addr, leaving: false };
         let given_up = give_up.clone();
@@ -101,7 +101,7 @@ impl RaftNode {
         let opened = opened.await.map_err(|error| StartError::Raft(error.to_string()))??;
         let Opened { seal, owner: Owner { raft_id, .. }, disk, contents, snapshots, newest } = opened;
         if let Some((_, view)) = &newest {
-            StartError::check_level(view)?;
+            StartError::check_level(view, feature_level)?;
         }
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -113,14 +113,22 @@ impl RaftNode {
         let transfers = network.transfers();
         let log = LogStore::new(disk, contents, snapshots.clone(), pulse, on_fatal.clone());
         let log = log.map_err(|error| StartError::Raft(error.to_string()))?;
-        let machine =
-            StateMachine::new(store.clone(), snapshots.clone(), newest, raft_id, tasks.clone(), on_fatal.clone());
+        let machine = StateMachine::new(
+            store.clone(),
+            snapshots.clone(),
+            newest,
+            raft_id,
+            feature_level,
+            tasks.clone(),
+            on_fatal.clone(),
+        );
         let applied_bytes = machine.applied_bytes();
         // Applies what was committed since the snapshot.
         let raft = Raft::new(raft_id, Arc::new(openraft_config()), network.clone(), log.clone(), machine);
         let started = match give_up.run_until_cancelled(raft).await {
             Some(Err(fatal)) => {
-                StartError::check_level(&store.view()).and_then(|()| Err(StartError::Raft(fatal.to_string())))
+                let level = StartError::check_level(&store.view(), feature_level);
+                level.and_then(|()| Err(StartError::Raft(fatal.to_string())))
             }
             Some(Ok(raft)) => Ok(raft),
             None => Err(StartError::GivenUp),
@@ -135,7 +143,7 @@ impl RaftNode {
 
         let published = Arc::new(Published::default());
         let (proposer, submitting) =
-            Proposer::new(raft.clone(), published.clone(), tuning.propose_deadline, stop.clone());
+            Proposer::new(raft.clone(), store.clone(), published.clone(), tuning.propose_deadline, stop.clone());
         tasks.spawn(submitting);
         let observer = Observer {
             raft: raft.clone(),

@@ -15,6 +15,7 @@ use skep_proto::{
     Message as _,
     v1::{RaftBatch, RaftProposal, Transaction},
 };
+use skep_store::Store;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::timeout,
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Applied, ProposeError,
     leadership::{Leader, Published},
+    pack::Packer,
     types::{Batch, Member, Metrics, Outcome, Raft},
 };
 
@@ -88,6 +90,7 @@ impl Proposer {
     /// A proposer, and the loop that must run for it.
     pub(crate) fn new(
         raft: Raft,
+        store: Arc<Store>,
         published: Arc<Published>,
         deadline: Duration,
         stop: CancellationToken,
@@ -95,7 +98,9 @@ impl Proposer {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let (entries, _) = watch::channel(Entries::default());
         let permits = Arc::new(Semaphore::new(UNDER_WAY));
-        let submitter = Submitter { raft, waiting, left_over: None, permits, entries: entries.clone(), deadline };
+        let packer = Packer::default();
+        let submitter =
+            Submitter { raft, store, packer, waiting, left_over: None, permits, entries: entries.clone(), deadline };
         let run = async move {
             stop.run_until_cancelled(submitter.run()).await;
         };
@@ -145,6 +150,9 @@ impl Proposer {
 
 struct Submitter {
     raft: Raft,
+    /// Says what may be in the log.
+    store: Arc<Store>,
+    packer: Packer,
     waiting: mpsc::Receiver<Waiting>,
     /// What did not fit into the entry before.
     left_over: Option<Waiting>,
@@ -200,10 +208,10 @@ impl Submitter {
         UnderWay { number, entries: self.entries.clone(), _permit: permit }
     }
 
-    async fn submit(&self, waiting: Vec<Waiting>, under_way: UnderWay) {
+    async fn submit(&mut self, waiting: Vec<Waiting>, under_way: UnderWay) {
         let (proposals, answers): (Vec<_>, Vec<_>) =
             waiting.into_iter().map(|waiting| (waiting.proposal, waiting.answer)).unzip();
-        let batch = Batch::new(RaftBatch { proposals }.encode_to_vec().into());
+        let batch = self.packer.pack(&RaftBatch { proposals }, self.store.view().feature_level());
         let written = self.raft.client_write_ff(batch.clone()).await;
         let (metrics, deadline) = (self.raft.metrics(), self.deadline);
         tokio::spawn(async move {
@@ -286,13 +294,13 @@ mod tests {
     use skep_ca::{RootCa, Subject};
     use skep_common::{
         clock::{Clock as _, SystemClock},
+        feature_level::FEATURE_LEVEL,
         net::{
             dial::Dialer,
             identity::{Identity, IdentityHandle, new_key_and_csr},
         },
     };
     use skep_proto::v1::NodeRole;
-    use skep_store::Store;
     use tokio_util::task::TaskTracker;
 
     use super::*;
@@ -326,7 +334,8 @@ mod tests {
         let pulse = Arc::new(Pulse::new(Arc::new(SystemClock::new())));
         let log = LogStore::new(log, contents, snapshots.clone(), pulse, OnFatal::default()).unwrap();
         let store = Arc::new(Store::default());
-        let machine = StateMachine::new(store, snapshots, None, 1, TaskTracker::new(), OnFatal::default());
+        let machine =
+            StateMachine::new(store.clone(), snapshots, None, 1, FEATURE_LEVEL, TaskTracker::new(), OnFatal::default());
         let config = Config { enable_tick: false, ..Config::default() };
         let raft = Raft::new(1, Arc::new(config), nobody_to_call(), log, machine).await.unwrap();
         raft.initialize(BTreeMap::from([(1, Member::default())])).await.unwrap();
@@ -335,7 +344,7 @@ mod tests {
         let published = Arc::new(Published::default());
         published.leadership.send_replace(Leadership { term: 1, leader: None, is_self: true });
         let (proposer, run) =
-            Proposer::new(raft.clone(), published, Tuning::default().propose_deadline, CancellationToken::new());
+            Proposer::new(raft.clone(), store, published, Tuning::default().propose_deadline, CancellationToken::new());
         tokio::spawn(run);
         (raft, proposer)
     }

@@ -15,10 +15,7 @@ use std::sync::{
 
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, StorageIOError, storage::RaftStateMachine};
 use skep_common::random;
-use skep_proto::{
-    Message as _,
-    v1::{RaftBatch, RaftProposal},
-};
+use skep_proto::v1::RaftProposal;
 use skep_store::{Store, View};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -27,6 +24,7 @@ use crate::{
     blocking::finished,
     error::StartError,
     log_store::size_of_entry,
+    pack::{self, Unpacker},
     snapshot::{Description, SnapshotData, SnapshotError, Snapshots},
     types::{Batch, Entry, LogId, Outcome, Snapshot, SnapshotMeta, StorageError, StoredMembership, TypeConfig},
 };
@@ -35,6 +33,9 @@ pub(crate) struct StateMachine {
     store: Arc<Store>,
     snapshots: Arc<Snapshots>,
     raft_id: u64,
+    /// The highest feature level this member reads.
+    knows: u32,
+    unpacker: Unpacker,
     last_applied: Option<LogId>,
     membership: StoredMembership,
     /// About how many bytes of log were applied since the start.
@@ -51,6 +52,7 @@ impl StateMachine {
         snapshots: Arc<Snapshots>,
         newest: Option<(Arc<Description>, View)>,
         raft_id: u64,
+        knows: u32,
         jobs: TaskTracker,
         on_fatal: OnFatal,
     ) -> Self {
@@ -58,6 +60,8 @@ impl StateMachine {
             store,
             snapshots,
             raft_id,
+            knows,
+            unpacker: Unpacker::default(),
             last_applied: None,
             membership: StoredMembership::default(),
             applied_bytes: Arc::default(),
@@ -84,15 +88,20 @@ impl StateMachine {
     /// What follows in the log may be of a kind that this release does not know.
     #[expect(clippy::result_large_err, reason = "openraft's error")]
     fn check_level(&self, log_id: LogId) -> Result<(), StorageError> {
-        StartError::check_level(&self.store.view())
+        StartError::check_level(&self.store.view(), self.knows)
             .map_err(|error| StorageIOError::apply(log_id, AnyError::new(&error)).into())
     }
 
     #[expect(clippy::result_large_err, reason = "openraft's error")]
-    fn apply_batch(&self, log_id: LogId, batch: &Batch) -> Result<Vec<Outcome>, StorageError> {
-        let decoded = RaftBatch::decode(batch.bytes.clone()).map_err(|error| {
+    fn apply_batch(&mut self, log_id: LogId, batch: &Batch) -> Result<Vec<Outcome>, StorageError> {
+        let decoded = match batch.is_packed && self.knows < pack::LEVEL {
+            // To a release of that level it is an entry without anything in it.
+            true => Err(format!("it is of feature level {}", pack::LEVEL)),
+            false => self.unpacker.unpack(batch),
+        };
+        let decoded = decoded.map_err(|error| {
             self.on_fatal.call(&format!("entry {} is no batch of transactions: {error}", log_id.index));
-            StorageIOError::apply(log_id, AnyError::new(&error))
+            StorageIOError::apply(log_id, AnyError::error(error))
         })?;
         let apply = |proposal| {
             let outcome = self.apply_proposal(log_id, proposal);
@@ -198,7 +207,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             Ok(view)
         });
         let view = finished(installed).await.map_err(|error| self.failed(&error))?;
-        StartError::check_level(&view).map_err(|error| StorageIOError::read_snapshot(None, AnyError::new(&error)))?;
+        StartError::check_level(&view, self.knows)
+            .map_err(|error| StorageIOError::read_snapshot(None, AnyError::new(&error)))?;
         self.set(meta, view);
         Ok(())
     }
@@ -240,14 +250,17 @@ mod tests {
     use super::*;
     use skep_common::feature_level::FEATURE_LEVEL;
 
-    use crate::testing::{batch, create_cluster, create_node, entry_with, update_node};
+    use crate::{
+        pack::Packer,
+        testing::{batch, create_cluster, create_node, entry_with, update_node},
+    };
 
     fn machine(dir: &std::path::Path) -> (StateMachine, Arc<Store>) {
         let store = Arc::new(Store::default());
         let seal = Arc::new(crate::seal::Seal::new(&crate::seal::new_key()));
         let snapshots = Snapshots::open(dir.to_owned(), seal).unwrap();
         let on_fatal = OnFatal::new(|_| {});
-        (StateMachine::new(store.clone(), snapshots, None, 1, TaskTracker::new(), on_fatal), store)
+        (StateMachine::new(store.clone(), snapshots, None, 1, FEATURE_LEVEL, TaskTracker::new(), on_fatal), store)
     }
 
     #[tokio::test]
@@ -290,6 +303,20 @@ mod tests {
         assert!(machine.apply([entry_with(1, 9, junk)]).await.is_err());
         assert!(told.try_recv().unwrap().starts_with("entry 9 is no batch"));
         assert_eq!(store.view().version(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_entry_of_a_level_that_this_release_does_not_know_is_fatal() {
+        let many = || batch((0..20).map(|number| (create_node(&format!("node{number}")), 0)));
+        let packed = Packer::default().pack(&Unpacker::default().unpack(&many()).unwrap(), pack::LEVEL);
+        assert!(packed.is_packed);
+        for knows in [pack::LEVEL - 1, pack::LEVEL] {
+            let dir = tempfile::tempdir().unwrap();
+            let (mut machine, store) = machine(dir.path());
+            machine.knows = knows;
+            let applied = machine.apply([entry_with(1, 1, packed.clone())]).await;
+            assert_eq!((applied.is_ok(), store.view().node_count()), [(false, 0), (true, 20)][(knows - 1) as usize]);
+        }
     }
 
     #[tokio::test]

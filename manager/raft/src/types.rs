@@ -46,17 +46,23 @@ pub(crate) struct Member {
 }
 
 /// Proposals that share one log entry: an encoded `RaftBatch`, encoded once by the leader and carried as it is to disk
-/// and to the followers.
+/// and to the followers. [`crate::pack`] says what is in it.
 #[derive(Clone)]
 pub(crate) struct Batch {
     pub(crate) bytes: Bytes,
+    /// Whether the bytes are compressed.
+    pub(crate) is_packed: bool,
     /// The term it was first written in; 0 before.
     term: Arc<AtomicU64>,
 }
 
 impl Batch {
     pub(crate) fn new(bytes: Bytes) -> Self {
-        Self { bytes, term: Arc::default() }
+        Self { bytes, is_packed: false, term: Arc::default() }
+    }
+
+    pub(crate) fn packed(bytes: Bytes) -> Self {
+        Self { is_packed: true, ..Self::new(bytes) }
     }
 
     /// Noted before the batch is first written to a log, in `term`. Without it the batch is nowhere, and will be nowhere.
@@ -76,7 +82,7 @@ impl Batch {
 
 impl PartialEq for Batch {
     fn eq(&self, other: &Self) -> bool {
-        self.bytes == other.bytes
+        (&self.bytes, self.is_packed) == (&other.bytes, other.is_packed)
     }
 }
 

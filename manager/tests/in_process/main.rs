@@ -4,6 +4,7 @@
 
 mod identity;
 mod jobs;
+mod levels;
 mod logs;
 mod managers;
 mod reasons;

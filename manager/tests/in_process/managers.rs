@@ -200,7 +200,8 @@ async fn a_new_member_that_has_no_state_yet_leaves_for_the_others_too() {
     // It is called where it no longer is, so nothing arrives.
     let listening = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let remotes = vec![first.addr.clone()];
-    let joined = skep_manager::join(&member.dialer, &remotes, &listening.local_addr().unwrap().to_string()).await;
+    let joined =
+        skep_manager::join(&member.dialer, &remotes, &listening.local_addr().unwrap().to_string(), FEATURE_LEVEL).await;
     drop(listening);
     let newcomer = TestManager::start_as(member, joined.unwrap().raft_id, remotes).await;
     newcomer.manager.leave(false).await.unwrap();

@@ -11,6 +11,7 @@ use std::{
 
 use skep_common::{
     clock::{Clock as _, SystemClock},
+    feature_level::FEATURE_LEVEL,
     limits::{LEAVE_LIMIT, PEER_PORT},
     net::{backoff::Backoff, dial::Dialer, identity::Identity, server::ServerLimits},
 };
@@ -399,6 +400,7 @@ impl Shared {
             identity: self.certificates.shown().clone(),
             dialer: self.dialer.clone(),
             clock: Arc::new(SystemClock::new()),
+            feature_level: FEATURE_LEVEL,
             start,
             give_up: give_up.clone(),
         })

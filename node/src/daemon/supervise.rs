@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use skep_common::{
     clock::{Clock as _, SystemClock},
+    feature_level::FEATURE_LEVEL,
     random,
 };
 use skep_core::supervision::{Effect, ManagerState, Situation, Supervisor, Wish};
@@ -171,7 +172,8 @@ impl Shared {
         // The others see whether they can reach it before they take it in.
         let listen = listen().await?;
         let (addr, remotes) = (self.record.advertise_addr.to_string(), self.other_managers());
-        let joined = given_up.run_until_cancelled(skep_manager::join(&self.dialer, &remotes, &addr)).await;
+        let joined =
+            given_up.run_until_cancelled(skep_manager::join(&self.dialer, &remotes, &addr, FEATURE_LEVEL)).await;
         let joined = joined.ok_or(EffectError::GivenUp)??;
         let started = self.start_manager(listen, Start::Join { joined, remotes }, given_up).await;
         if started.is_err() {

@@ -83,7 +83,7 @@ async fn start(dir: &Path, join: Option<String>) -> Result<Manager> {
         Some(remote) => {
             let identity = IdentityHandle::new(Identity::load(&dir.join(IDENTITY))?);
             let remotes = vec![remote];
-            let joined = skep_manager::join(&Dialer::new(identity.clone()), &remotes, &addr).await?;
+            let joined = skep_manager::join(&Dialer::new(identity.clone()), &remotes, &addr, FEATURE_LEVEL).await?;
             (identity, Start::Join { joined, remotes })
         }
     };
@@ -102,6 +102,7 @@ async fn start(dir: &Path, join: Option<String>) -> Result<Manager> {
         dialer: Dialer::new(identity.clone()),
         identity,
         clock: Arc::new(SystemClock::new()),
+        feature_level: FEATURE_LEVEL,
         start,
         give_up: CancellationToken::new(),
     });

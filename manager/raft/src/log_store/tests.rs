@@ -73,7 +73,15 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Builder {
         let dir = tempfile::tempdir().unwrap();
         let key = new_key();
         let snapshots = Snapshots::open(dir.path().to_owned(), Arc::new(Seal::new(&key))).unwrap();
-        let machine = StateMachine::new(Arc::new(Store::default()), snapshots, None, 1, TaskTracker::new(), ignore());
+        let machine = StateMachine::new(
+            Arc::new(Store::default()),
+            snapshots,
+            None,
+            1,
+            skep_common::feature_level::FEATURE_LEVEL,
+            TaskTracker::new(),
+            ignore(),
+        );
         Ok((dir, store(&FaultDisk::default(), &key, ignore()), machine))
     }
 }

@@ -129,7 +129,7 @@ async fn a_state_of_a_newer_release_is_not_opened() {
     assert_eq!(manager.propose(newer.build()).await.unwrap_err(), ProposeError::Unknown);
     let (name, addr) = manager.stop().await;
     let refused = swarm.start(&name, Open::Resume, Some(&addr)).await.err().unwrap();
-    assert!(matches!(refused, StartError::TooOld { level } if level == FEATURE_LEVEL + 1), "{refused}");
+    assert!(matches!(refused, StartError::TooOld { level, .. } if level == FEATURE_LEVEL + 1), "{refused}");
     assert!(refused.to_string().ends_with("upgrade skep on this node"));
 }
 

@@ -12,6 +12,7 @@ use std::{
 use skep_ca::{RootCa, Subject};
 use skep_common::{
     clock::{Clock as _, SystemClock, Timestamp},
+    feature_level::FEATURE_LEVEL,
     net::{
         dial::Dialer,
         identity::{Identity, IdentityHandle, new_key_and_csr},
@@ -121,6 +122,7 @@ impl Swarm {
             node_id: name.to_owned(),
             addr: addr.clone(),
             tuning: self.tuning.clone(),
+            feature_level: FEATURE_LEVEL,
             on_fatal: OnFatal::new(|reason| panic!("{reason}")),
             give_up: self.give_up.clone(),
         };

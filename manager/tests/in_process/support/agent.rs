@@ -40,6 +40,7 @@ struct Life {
     member: Member,
     hostname: String,
     peer_addr: String,
+    feature_level: u32,
     addrs: Vec<String>,
     told: watch::Sender<Option<SessionMessage>>,
     refusals: watch::Sender<Vec<Status>>,
@@ -48,17 +49,27 @@ struct Life {
 impl Agent {
     /// Starts an agent that knows these managers.
     pub(crate) fn start(member: Member, hostname: &str, addrs: &[String]) -> Self {
-        Self::start_with_peer(member, hostname, addrs, "")
+        Self::start_with(member, hostname, addrs, "", FEATURE_LEVEL)
+    }
+
+    /// The same, as good as a release of this feature level.
+    pub(crate) fn start_at(feature_level: u32, member: Member, hostname: &str, addrs: &[String]) -> Self {
+        Self::start_with(member, hostname, addrs, "", feature_level)
     }
 
     /// The same, with the address of its node-to-node service.
     pub(crate) fn start_with_peer(member: Member, hostname: &str, addrs: &[String], peer_addr: &str) -> Self {
+        Self::start_with(member, hostname, addrs, peer_addr, FEATURE_LEVEL)
+    }
+
+    fn start_with(member: Member, hostname: &str, addrs: &[String], peer_addr: &str, feature_level: u32) -> Self {
         let (told, told_receiver) = watch::channel(None);
         let (refusals, refusals_receiver) = watch::channel(Vec::new());
         let life = Life {
             member: member.clone(),
             hostname: hostname.to_owned(),
             peer_addr: peer_addr.to_owned(),
+            feature_level,
             addrs: addrs.to_vec(),
             told,
             refusals,
@@ -102,7 +113,7 @@ impl Life {
             platform: Some(Platform { architecture: "x86_64".into(), os: "linux".into() }),
             resources: Some(Resources { nano_cpus: 8_000_000_000, memory_bytes: 8 << 30, ..Resources::default() }),
             peer_addr: self.peer_addr.clone(),
-            feature_level: FEATURE_LEVEL,
+            feature_level: self.feature_level,
             ..Default::default()
         };
         let request = SessionRequest { description: Some(description), message: String::new() };

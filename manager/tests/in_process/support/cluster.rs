@@ -15,7 +15,7 @@ use skep_common::{
     },
     secret::Secret,
 };
-use skep_manager::{Bootstrap, Joined, LocalControlClient, Manager, ManagerConfig, Membership, Start};
+use skep_manager::{Bootstrap, Joined, LocalControlClient, Manager, ManagerConfig, ManagerError, Membership, Start};
 use skep_proto::v1::{
     Annotations, Availability, CertificateStatusRequest, Cluster, ClusterSpec, ContainerSpec, CreateServiceRequest,
     GetClusterRequest, GetObjectRequest, GetRootCaRequest, IssueCertificateRequest, ListTasksRequest, Node,
@@ -101,12 +101,19 @@ pub(crate) struct TestManager {
     pub(crate) member: Member,
     pub(crate) addr: String,
     pub(crate) manager: Manager,
+    /// What its release reads and writes.
+    feature_level: u32,
     dir: TempDir,
 }
 
 impl TestManager {
     /// The first manager of a new swarm.
     pub(crate) async fn bootstrap(spec: ClusterSpec) -> Self {
+        Self::bootstrap_at(FEATURE_LEVEL, spec).await
+    }
+
+    /// The same, as good as a release of this feature level.
+    pub(crate) async fn bootstrap_at(feature_level: u32, spec: ClusterSpec) -> Self {
         super::show_log();
         let now = SystemClock::new().now();
         let (node_id, cluster_id) = (RandomIds.next_id(), RandomIds.next_id());
@@ -120,38 +127,40 @@ impl TestManager {
             root_ca,
             certificate,
             availability: Availability::Active,
-            description: NodeDescription {
-                hostname: "first".into(),
-                feature_level: FEATURE_LEVEL,
-                ..Default::default()
-            },
+            description: NodeDescription { hostname: "first".into(), feature_level, ..Default::default() },
         };
-        Self::start(Member::new(identity), Start::Bootstrap(Box::new(first)), tempfile::tempdir().unwrap()).await
+        let start = Start::Bootstrap(Box::new(first));
+        Self::start(Member::new(identity), feature_level, start, tempfile::tempdir().unwrap()).await
     }
 
     /// One more manager for the swarm of `first`.
     pub(crate) async fn join(first: &Self) -> Self {
+        Self::join_at(FEATURE_LEVEL, first).await
+    }
+
+    /// The same, as good as a release of this feature level.
+    pub(crate) async fn join_at(feature_level: u32, first: &Self) -> Self {
         let token = first.cluster().await.join_tokens.unwrap().manager;
         let member = Member::enroll(&first.addr, &token).await.unwrap();
-        let joined = Self::enter(member, vec![first.addr.clone()]).await;
+        let joined = Self::enter(member, vec![first.addr.clone()], feature_level).await;
         let mut status = joined.manager.status();
         status.wait_for(|status| status.membership == Membership::Member).await.unwrap();
         joined
     }
 
-    /// A new member; whether it votes is for the others.
-    pub(crate) async fn enter(member: Member, remotes: Vec<String>) -> Self {
+    /// A new member, as good as a release of this feature level; whether it votes is for the others.
+    pub(crate) async fn enter(member: Member, remotes: Vec<String>, feature_level: u32) -> Self {
         let (listen, addr) = Self::listen().await;
-        let join = || async { skep_manager::join(&member.dialer, &remotes, &addr).await.ok() };
+        let join = || async { skep_manager::join(&member.dialer, &remotes, &addr, feature_level).await.ok() };
         let joined = eventually("the managers take a new one in", join).await;
         let dir = tempfile::tempdir().unwrap();
-        Self::start_at(member, Start::Join { joined, remotes }, dir, listen, addr).await
+        Self::start_at(member, feature_level, Start::Join { joined, remotes }, dir, listen, addr).await
     }
 
     /// A manager that believes it was given this Raft id.
     pub(crate) async fn start_as(member: Member, raft_id: u64, remotes: Vec<String>) -> Self {
         let joined = Joined { raft_id, members: ToldMembers::default() };
-        Self::start(member, Start::Join { joined, remotes }, tempfile::tempdir().unwrap()).await
+        Self::start(member, FEATURE_LEVEL, Start::Join { joined, remotes }, tempfile::tempdir().unwrap()).await
     }
 
     async fn listen() -> (TcpListener, String) {
@@ -160,27 +169,22 @@ impl TestManager {
         (listen, addr)
     }
 
-    async fn start(member: Member, start: Start, dir: TempDir) -> Self {
+    async fn start(member: Member, feature_level: u32, start: Start, dir: TempDir) -> Self {
         let (listen, addr) = Self::listen().await;
-        Self::start_at(member, start, dir, listen, addr).await
+        Self::start_at(member, feature_level, start, dir, listen, addr).await
     }
 
-    async fn start_at(member: Member, start: Start, dir: TempDir, listen: TcpListener, addr: String) -> Self {
-        let config = ManagerConfig {
-            limits: ServerLimits::default(),
-            node_id: member.id.clone(),
-            cluster_id: member.identity.current().cluster_id().to_owned(),
-            data_dir: dir.path().join(RAFT),
-            listen,
-            advertise_addr: addr.clone(),
-            identity: member.identity.clone(),
-            dialer: member.dialer.clone(),
-            clock: Arc::new(SystemClock::new()),
-            start,
-            give_up: CancellationToken::new(),
-        };
+    async fn start_at(
+        member: Member,
+        feature_level: u32,
+        start: Start,
+        dir: TempDir,
+        listen: TcpListener,
+        addr: String,
+    ) -> Self {
+        let config = config(&member, feature_level, start, &dir, listen, addr.clone());
         let manager = Manager::start(config).await.unwrap();
-        Self { member, addr, manager, dir }
+        Self { member, addr, manager, feature_level, dir }
     }
 
     /// Where it keeps the state.
@@ -201,15 +205,28 @@ impl TestManager {
         self.resume().await
     }
 
+    /// The same, in a release of this feature level.
+    pub(crate) async fn restart_at(self, feature_level: u32) -> Self {
+        Self { feature_level, ..self }.restart().await
+    }
+
+    /// Why it does not start again in a release of this feature level.
+    pub(crate) async fn refuses_at(self, feature_level: u32) -> ManagerError {
+        self.manager.shutdown().await;
+        let (listen, addr) = Self::listen().await;
+        let start = Start::Resume { remotes: Vec::new() };
+        Manager::start(config(&self.member, feature_level, start, &self.dir, listen, addr)).await.err().unwrap()
+    }
+
     async fn resume(self) -> Self {
         let listen = TcpListener::bind(self.addr.replace("127.0.0.1", "0.0.0.0")).await.unwrap();
-        Self::start_at(self.member, Start::Resume { remotes: vec![self.addr.clone()] }, self.dir, listen, self.addr)
-            .await
+        let start = Start::Resume { remotes: vec![self.addr.clone()] };
+        Self::start_at(self.member, self.feature_level, start, self.dir, listen, self.addr).await
     }
 
     /// Starts a manager that was shut down again, under another address, knowing these managers.
     pub(crate) async fn return_elsewhere(self, remotes: Vec<String>) -> Self {
-        Self::start(self.member, Start::Resume { remotes }, self.dir).await
+        Self::start(self.member, self.feature_level, Start::Resume { remotes }, self.dir).await
     }
 
     pub(crate) fn control(&self) -> LocalControlClient {
@@ -257,6 +274,30 @@ impl TestManager {
     pub(crate) async fn tasks(&self, service: &str) -> Vec<Task> {
         let wanted = ListTasksRequest { services: vec![service.to_owned()], ..Default::default() };
         self.control().list_tasks(wanted).await.unwrap().into_inner().tasks
+    }
+}
+
+fn config(
+    member: &Member,
+    feature_level: u32,
+    start: Start,
+    dir: &TempDir,
+    listen: TcpListener,
+    addr: String,
+) -> ManagerConfig {
+    ManagerConfig {
+        limits: ServerLimits::default(),
+        node_id: member.id.clone(),
+        cluster_id: member.identity.current().cluster_id().to_owned(),
+        data_dir: dir.path().join(RAFT),
+        listen,
+        advertise_addr: addr,
+        identity: member.identity.clone(),
+        dialer: member.dialer.clone(),
+        clock: Arc::new(SystemClock::new()),
+        feature_level,
+        start,
+        give_up: CancellationToken::new(),
     }
 }
 
