@@ -3,6 +3,8 @@
 //! Ids are made by whoever proposes a change and travel inside it, so a decision takes `&mut dyn Ids`
 //! instead of reaching for a random source: the same arguments give the same plan.
 
+use sha2::{Digest as _, Sha256};
+
 use crate::{base36, random};
 
 /// Characters in an id: the shortest base36 width that holds 128 bits.
@@ -60,6 +62,13 @@ pub fn is_id(text: &str) -> bool {
     text.len() == ID_LENGTH && text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
 }
 
+/// The id of a task's one container. Because it follows from the task's id, no crash between making the container
+/// and writing that down can give the task a second one, and nobody has to keep it.
+#[must_use]
+pub fn container_id_of_task(task_id: &str) -> String {
+    hex::encode(Sha256::digest(format!("skep container of task {task_id}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +96,13 @@ mod tests {
         for bad in ["", "abc", &"a".repeat(26), &"A".repeat(25), &"-".repeat(25), &"é".repeat(13)] {
             assert!(!is_id(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_containers_id_is_docker_shaped_and_follows_the_task() {
+        let id = container_id_of_task("t1");
+        assert_eq!(id.len(), 64);
+        assert_eq!(id, container_id_of_task("t1"));
+        assert_ne!(id, container_id_of_task("t2"));
     }
 }

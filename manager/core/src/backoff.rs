@@ -91,7 +91,7 @@ mod tests {
                 running_at: nanos(end - Duration::from_secs(ran)),
                 ..TaskStatus::default()
             }),
-            restart: Some(RestartState { failed_in_a_row: before, ..RestartState::default() }),
+            restart: Some(RestartState { failed_in_a_row: before, ..RestartState::default() }.into()),
             ..Task::default()
         }
     }

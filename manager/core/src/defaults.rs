@@ -9,8 +9,8 @@ use skep_common::{
     limits,
 };
 use skep_proto::v1::{
-    Annotations, ClusterSpec, EndpointSpec, FailureAction, Placement, ResourceRequirements, Resources, RestartPolicy,
-    ServiceSpec, UpdateConfig, UpdateOrder,
+    Annotations, ClusterSpec, FailureAction, Placement, ResourceRequirements, Resources, RestartPolicy, ServiceSpec,
+    UpdateConfig, UpdateOrder,
 };
 use skep_store::View;
 
@@ -41,7 +41,7 @@ pub fn fill_service(spec: &mut ServiceSpec) {
     }
     spec.update.get_or_insert_with(update_config);
     spec.rollback.get_or_insert_with(update_config);
-    spec.endpoint.get_or_insert_with(EndpointSpec::default);
+    spec.endpoint.get_or_insert_default();
 }
 
 /// How a service is updated, or rolled back, when its spec does not say.

@@ -39,7 +39,7 @@ pub fn after_end(task: &Task, now: Timestamp) -> Option<RestartState> {
     if !wanted {
         return None;
     }
-    let mut state = RestartState { finished: false, ..task.restart.clone().unwrap_or_default() };
+    let mut state = RestartState { finished: false, ..task.restart.as_deref().cloned().unwrap_or_default() };
     let max_attempts = policy.map_or(0, |policy| policy.max_attempts);
     let window = Some(duration(policy.map_or(0, |policy| policy.window())));
     let window = window.filter(|window| max_attempts != 0 && !window.is_zero());
@@ -91,7 +91,7 @@ fn note_failure(failures: &mut Vec<NodeFailure>, task: &Task, now: Timestamp) {
 /// The replacement of a task that has to leave its node: its restart state, or `None` when the policy wants every task
 /// to run once at most. The replacement of a task that waited in a delay waits for the rest of it.
 pub fn after_move(task: &Task) -> Option<RestartState> {
-    (condition(policy(task)) != RestartCondition::None).then(|| task.restart.clone().unwrap_or_default())
+    (condition(policy(task)) != RestartCondition::None).then(|| task.restart.as_deref().cloned().unwrap_or_default())
 }
 
 fn policy(task: &Task) -> Option<&RestartPolicy> {
@@ -113,7 +113,7 @@ mod tests {
         Task {
             spec: Some(TaskSpec { restart: Some(policy), ..TaskSpec::default() }.into()),
             status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }),
-            restart: Some(restart),
+            restart: Some(restart.into()),
             ..Task::default()
         }
     }

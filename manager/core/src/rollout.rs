@@ -339,7 +339,7 @@ mod tests {
                 meta: Some(Meta { created_at: made.as_nanos(), ..Meta::default() }),
                 cause: cause.into(),
                 replaces: "old".into(),
-                restart: Some(RestartState { attempts, ..RestartState::default() }),
+                restart: Some(RestartState { attempts, ..RestartState::default() }.into()),
                 status: Some(TaskStatus { state: TaskState::Starting.into(), ..TaskStatus::default() }),
                 desired_state: TaskState::Running.into(),
                 ..Task::default()

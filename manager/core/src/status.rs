@@ -2,11 +2,12 @@
 //!
 //! Owns the observed state from ACCEPTED on (`Task.status` as a whole, once a node has the task), but for ORPHANED.
 //! Invariants: whatever a node reports, in whatever order, twice or late, the observed state only grows; `running_at` is
-//! when RUNNING was accepted, and later reports keep it.
+//! when RUNNING was accepted, and later reports keep it; a container id
+//! is kept only where it does not follow from the task's.
 
 use std::collections::BTreeMap;
 
-use skep_common::clock::Timestamp;
+use skep_common::{clock::Timestamp, id::container_id_of_task};
 use skep_proto::v1::{Task, TaskState, TaskStatus, TaskStatusUpdate};
 use skep_store::View;
 
@@ -80,6 +81,11 @@ fn with_status(task: &Task, status: &TaskStatus, now: Timestamp) -> Task {
     let mut status = status.clone();
     cut(&mut status.message);
     cut(&mut status.err);
+    if let Some(container) = &mut status.container
+        && container.container_id == container_id_of_task(&task.id)
+    {
+        container.container_id = String::new();
+    }
     status.applied_at = now.as_nanos();
     status.running_at = task.running_at().map_or(0, Timestamp::as_nanos);
     if status.state() == TaskState::Running {
@@ -98,7 +104,7 @@ fn cut(text: &mut String) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use skep_proto::v1::{Cluster, RestartState};
+    use skep_proto::v1::{Cluster, ContainerStatus, RestartState};
     use skep_store::TxBuilder;
 
     use super::*;
@@ -217,7 +223,7 @@ mod tests {
         let told = |failed_in_a_row, now: i64, state| {
             let before = view(TaskState::Assigned);
             let mut task = Task::clone(before.task("t").unwrap());
-            task.restart = Some(RestartState { failed_in_a_row, not_before: 9, ..RestartState::default() });
+            task.restart = Some(RestartState { failed_in_a_row, not_before: 9, ..RestartState::default() }.into());
             task.status.get_or_insert_default().message = "in backoff".into();
             let mut tx = TxBuilder::new(&before, Timestamp(1));
             tx.update(task);
@@ -233,6 +239,20 @@ mod tests {
         assert_eq!(told(1, 7, TaskState::Ready), "prepared");
         assert_eq!(told(2, 7, TaskState::Starting), "prepared", "it does start");
         assert_eq!(told(2, 7, TaskState::Rejected), "prepared");
+    }
+
+    #[test]
+    fn a_container_id_that_follows_from_the_task_is_not_kept() {
+        let kept = |id: &str| {
+            let mut report = report("n", TaskState::Running);
+            let container = ContainerStatus { container_id: id.into(), pid: 7, ..ContainerStatus::default() };
+            report.update.status.get_or_insert_default().container = Some(container);
+            let next = apply(&view(TaskState::Assigned), &[report]);
+            let container = next.task("t").unwrap().status.clone().unwrap().container.unwrap();
+            (container.container_id, container.pid)
+        };
+        assert_eq!(kept(&container_id_of_task("t")), (String::new(), 7));
+        assert_eq!(kept(&container_id_of_task("u")), (container_id_of_task("u"), 7));
     }
 
     #[test]

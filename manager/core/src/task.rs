@@ -141,7 +141,7 @@ pub fn make_task(
             ..TaskStatus::default()
         }),
         desired_state: desired.into(),
-        restart: Some(restart),
+        restart: Some(restart).filter(|restart| *restart != RestartState::default()).map(Into::into),
         ..specimen(service)
     }
 }
@@ -189,7 +189,7 @@ mod tests {
             id: "s1".into(),
             spec: Some(ServiceSpec {
                 annotations: Some(annotations.clone().into()),
-                endpoint: Some(endpoint.clone()),
+                endpoint: Some(endpoint.clone().into()),
                 ..ServiceSpec::default()
             }),
             revision: 7,
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!((slotted.state(), slotted.desired_state()), (TaskState::New, TaskState::Running));
         assert_eq!(slotted.observed_at(), Timestamp(9));
         assert_eq!((slotted.revision, slotted.service.as_deref()), (7, Some(&annotations)));
-        assert_eq!(slotted.endpoint, Some(Endpoint { spec: Some(endpoint) }));
+        assert_eq!(slotted.endpoint, Some(Endpoint { spec: Some(endpoint.into()) }));
 
         let global =
             make_task(&service, Slot::Node("n1"), TaskState::Ready, RestartState::default(), ids, Timestamp(9));

@@ -124,7 +124,7 @@ fn listed(numbers: &[u64]) -> String {
 /// Whether tasks made from `old` have to be replaced to be what `new` asks for. Replicas, labels of the service, and the
 /// update and rollback policies do not concern existing tasks.
 pub fn task_changed(old: &ServiceSpec, new: &ServiceSpec) -> bool {
-    old.task != new.task || !same_endpoint(old.endpoint.as_ref(), new.endpoint.as_ref())
+    old.task != new.task || !same_endpoint(old.endpoint.as_deref(), new.endpoint.as_deref())
 }
 
 /// Whether a task is out of date (dirty) and has to be updated. One of another revision is not when that revision asked for
@@ -134,8 +134,8 @@ pub fn is_dirty(view: &View, service: &Service, task: &Task) -> bool {
         return false;
     }
     let Some(spec) = &service.spec else { return true };
-    let endpoint = task.endpoint.as_ref().and_then(|endpoint| endpoint.spec.as_ref());
-    if !same_endpoint(spec.endpoint.as_ref(), endpoint) {
+    let endpoint = task.endpoint.as_ref().and_then(|endpoint| endpoint.spec.as_deref());
+    if !same_endpoint(spec.endpoint.as_deref(), endpoint) {
         return true;
     }
     let (Some(wanted), Some(made)) = (&spec.task, &task.spec) else { return true };
@@ -203,11 +203,11 @@ mod tests {
         let view = View::default();
         let scaled = updated(&view, &service, ServiceSpec { mode, ..service.spec.clone().unwrap() }, NOW);
         assert_eq!((scaled.revision, scaled.previous_revision), (4, 4));
-        let endpoint = Some(EndpointSpec::default());
+        let endpoint = Some(EndpointSpec::default().into());
         let said = updated(&view, &service, ServiceSpec { endpoint, ..service.spec.clone().unwrap() }, NOW);
         assert_eq!(said.revision, 4, "an empty endpoint is none");
         let ports = vec![PortConfig { published: 80, ..PortConfig::default() }];
-        let endpoint = Some(EndpointSpec { ports, ..EndpointSpec::default() });
+        let endpoint = Some(EndpointSpec { ports, ..EndpointSpec::default() }.into());
         let published = updated(&view, &service, ServiceSpec { endpoint, ..service.spec.clone().unwrap() }, NOW);
         assert_eq!(published.revision, 9);
         let forced = updated(&view, &service, forced(&service), NOW);
@@ -247,11 +247,11 @@ mod tests {
         for (asked, made, expected) in [(80, 80, false), (80, 443, true)] {
             let spec = ServiceSpec {
                 task: Some(TaskSpec::default().into()),
-                endpoint: Some(ports(asked)),
+                endpoint: Some(ports(asked).into()),
                 ..Default::default()
             };
             let service = Service { spec: Some(spec), revision: 4, ..Service::default() };
-            let endpoint = Some(Endpoint { spec: Some(ports(made)) });
+            let endpoint = Some(Endpoint { spec: Some(ports(made).into()) });
             let task = Task { spec: Some(TaskSpec::default().into()), revision: 3, endpoint, ..Task::default() };
             assert_eq!(is_dirty(&view, &service, &task), expected, "{asked} {made}");
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use skep_common::revision::{self, revision_id};
 use skep_proto::{
     Shared,
-    v1::{Annotations, ObjectKind, Service, ServiceRevision, ServiceSpec, Task, TaskSpec},
+    v1::{Annotations, EndpointSpec, ObjectKind, Service, ServiceRevision, ServiceSpec, Task, TaskSpec},
 };
 
 use crate::{apply::ApplyError, kinds::AnyObject, view::View};
@@ -79,13 +79,13 @@ impl View {
     pub(crate) fn share(&self, object: &mut AnyObject, before: Option<&AnyObject>) {
         match (object, before) {
             (AnyObject::Task(task), Some(AnyObject::Task(before))) => {
-                share_task(task, before.spec.as_ref(), before.service.as_ref());
+                share_task(task, before.spec.as_ref(), before.service.as_ref(), endpoint(before));
             }
             (AnyObject::Task(task), _) => {
                 let revision = self.revision(&task.service_id, task.revision);
                 let of_service = || self.service(&task.service_id).and_then(|service| service.spec.as_ref());
                 if let Some(spec) = revision.and_then(|revision| revision.spec.as_ref()).or_else(of_service) {
-                    share_task(task, spec.task.as_ref(), spec.annotations.as_ref());
+                    share_task(task, spec.task.as_ref(), spec.annotations.as_ref(), spec.endpoint.as_ref());
                 }
             }
             (AnyObject::Revision(revision), _) => {
@@ -111,12 +111,24 @@ fn specs(service: &Service) -> [Option<&ServiceSpec>; 2] {
     [service.spec.as_ref(), service.previous_spec.as_ref()]
 }
 
-fn share_task(task: &mut Arc<Task>, spec: Option<&Shared<TaskSpec>>, service: Option<&Shared<Annotations>>) {
+fn endpoint(task: &Task) -> Option<&Shared<EndpointSpec>> {
+    task.endpoint.as_ref().and_then(|endpoint| endpoint.spec.as_ref())
+}
+
+fn share_task(
+    task: &mut Arc<Task>,
+    spec: Option<&Shared<TaskSpec>>,
+    service: Option<&Shared<Annotations>>,
+    of_service: Option<&Shared<EndpointSpec>>,
+) {
     if let Some(spec) = other(task.spec.as_ref(), spec) {
         Arc::make_mut(task).spec = Some(spec.clone());
     }
     if let Some(service) = other(task.service.as_ref(), service) {
         Arc::make_mut(task).service = Some(service.clone());
+    }
+    if let Some(shared) = other(endpoint(task), of_service) {
+        Arc::make_mut(task).endpoint.get_or_insert_default().spec = Some(shared.clone());
     }
 }
 
@@ -128,6 +140,9 @@ fn share_specs<'a, const N: usize>(
         for known in known.clone().flatten() {
             if let Some(task) = other(mine.task.as_ref(), known.task.as_ref()) {
                 mine.task = Some(task.clone());
+            }
+            if let Some(endpoint) = other(mine.endpoint.as_ref(), known.endpoint.as_ref()) {
+                mine.endpoint = Some(endpoint.clone());
             }
             if let Some(annotations) = other(mine.annotations.as_ref(), known.annotations.as_ref()) {
                 mine.annotations = Some(annotations.clone());

@@ -12,7 +12,7 @@ use imbl::{OrdMap, Vector};
 use crate::{key::Key, object::StoreObject};
 
 /// Where an object is in its table.
-pub(crate) type Row = usize;
+pub(crate) type Row = u32;
 
 /// One kind's objects. Cloning shares everything.
 pub(crate) struct Table<T> {
@@ -51,7 +51,7 @@ impl<T: StoreObject> Table<T> {
 
     /// The object in a row.
     pub(crate) fn at(&self, row: Row) -> Option<&Arc<T>> {
-        self.rows.get(row)?.as_ref()
+        self.rows.get(row as usize)?.as_ref()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -86,13 +86,14 @@ impl<T: StoreObject> Table<T> {
     /// Puts a new object in. Says where.
     pub(crate) fn add(&mut self, object: Arc<T>) -> Row {
         let id = Key::from(object.id());
-        let row = self.free.pop_back().unwrap_or(self.rows.len());
+        // Four billion objects do not fit into anybody's memory.
+        let row = self.free.pop_back().unwrap_or(self.rows.len() as Row);
         for name in object.names() {
             self.by_name.insert((name.into(), id.clone()), row);
         }
         self.by_id.insert(id, row);
-        if row < self.rows.len() {
-            self.rows.set(row, Some(object));
+        if (row as usize) < self.rows.len() {
+            self.rows.set(row as usize, Some(object));
         } else {
             self.rows.push_back(Some(object));
         }
@@ -109,14 +110,14 @@ impl<T: StoreObject> Table<T> {
                 self.by_name.insert((name.into(), object.id().into()), row);
             }
         }
-        self.rows.set(row, Some(object))
+        self.rows.set(row as usize, Some(object))
     }
 
     /// Takes an object out. Says where it was.
     pub(crate) fn take(&mut self, id: &str) -> Option<(Row, Arc<T>)> {
         let id = Key::from(id);
         let row = self.by_id.remove(&id)?;
-        let old = self.rows.set(row, None)?;
+        let old = self.rows.set(row as usize, None)?;
         for name in old.names() {
             self.by_name.remove(&(name.into(), id.clone()));
         }

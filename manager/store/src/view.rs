@@ -30,7 +30,6 @@ struct State {
 struct Indexes {
     tasks_of_service: Index<Key, Task>,
     tasks_of_node: Index<Key, Task>,
-    tasks_of_slot: Index<(Key, u64), Task>,
     /// Tasks in NEW and PENDING only, which the managers look for. There are few, and a running task's changes do not
     /// touch this index.
     early_tasks: Index<TaskState, Task>,
@@ -41,7 +40,6 @@ impl Default for Indexes {
         Self {
             tasks_of_service: Index::new(|task| named(&task.service_id)),
             tasks_of_node: Index::new(|task| named(&task.node_id)),
-            tasks_of_slot: Index::new(|task| named(&task.service_id).map(|service| (service, task.slot))),
             early_tasks: Index::new(|task| Some(state(task)).filter(|state| is_early(*state))),
         }
     }
@@ -108,9 +106,9 @@ impl View {
         self.tasks_at(self.state.indexes.tasks_of_node.get(node_id))
     }
 
-    /// The tasks of a slot, with those kept as history, by id.
+    /// The tasks of a slot, with those kept as history, by id. All tasks of the service are looked at.
     pub fn tasks_of_slot(&self, service_id: &str, slot: u64) -> impl Iterator<Item = &Arc<Task>> {
-        self.tasks_at(self.state.indexes.tasks_of_slot.get((service_id, slot)))
+        self.tasks_of_service(service_id).filter(move |task| task.slot == slot)
     }
 
     /// The tasks whose observed state is `wanted`, by id. Those in NEW and PENDING are found by index, for any other
@@ -194,7 +192,6 @@ impl Indexes {
             let (old, new) = (task(old), task(new));
             self.tasks_of_service.change(row, old, new);
             self.tasks_of_node.change(row, old, new);
-            self.tasks_of_slot.change(row, old, new);
             self.early_tasks.change(row, old, new);
         }
     }

@@ -154,7 +154,7 @@ async fn bad_requests_are_told_apart_and_change_nothing() {
 
     let version = manager.service("web").await.meta.unwrap().version;
     let mut published = spec("web", 1);
-    published.endpoint = Some(EndpointSpec { ports: vec![PortConfig::default()], ..Default::default() });
+    published.endpoint = Some(EndpointSpec { ports: vec![PortConfig::default()], ..Default::default() }.into());
     let mut sloppy = spec("web", 1);
     sloppy.update = Some(UpdateConfig { max_failure_ratio: 2.0, ..Default::default() });
     let mut job = spec("web", 1);

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use sha2::{Digest as _, Sha256};
+pub use skep_common::id::container_id_of_task;
 use skep_common::{
     clock::Timestamp,
     feature_level::FEATURE_LEVEL,
@@ -125,13 +125,6 @@ fn resource_env(given: &[GenericResource]) -> impl Iterator<Item = String> {
         kinds.entry(&resource.kind).or_default().push(value);
     }
     kinds.into_iter().map(|(kind, values)| format!("DOCKER_RESOURCE_{}={}", kind.to_uppercase(), values.join(",")))
-}
-
-/// The id of a task's one container. Because it follows from the task's id, no crash between making the container
-/// and writing that down can give the task a second one.
-#[must_use]
-pub fn container_id_of_task(task_id: &str) -> String {
-    hex::encode(Sha256::digest(format!("skep container of task {task_id}")))
 }
 
 /// A container as it stands.
@@ -284,13 +277,5 @@ mod tests {
         ];
         let made = made_of(&task);
         assert_eq!(made.container.env, ["DOCKER_RESOURCE_GPU=UUID2,UUID1", "DOCKER_RESOURCE_SSD=3"]);
-    }
-
-    #[test]
-    fn the_id_is_docker_shaped_and_follows_the_task() {
-        let id = container_id_of_task("t1");
-        assert_eq!(id.len(), 64);
-        assert_eq!(id, container_id_of_task("t1"));
-        assert_ne!(id, container_id_of_task("t2"));
     }
 }

@@ -77,7 +77,7 @@ pub fn service_spec_to_docker(spec: &proto::ServiceSpec) -> ServiceSpec {
         mode: spec.mode.as_ref().map(mode_to_docker).unwrap_or_default(),
         update_config: spec.update.as_ref().map(update_to_docker),
         rollback_config: spec.rollback.as_ref().map(update_to_docker),
-        endpoint_spec: spec.endpoint.as_ref().map(endpoint_to_docker),
+        endpoint_spec: spec.endpoint.as_deref().map(endpoint_to_docker),
     }
 }
 
@@ -92,7 +92,7 @@ pub fn service_spec_from_docker(spec: ServiceSpec) -> Result<proto::ServiceSpec,
         mode: Some(mode_from_docker(spec.mode)?),
         update: spec.update_config.map(update_from_docker).transpose()?,
         rollback: spec.rollback_config.map(update_from_docker).transpose()?,
-        endpoint: spec.endpoint_spec.map(endpoint_from_docker).transpose()?,
+        endpoint: spec.endpoint_spec.map(endpoint_from_docker).transpose()?.map(Into::into),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use skep_common::id::container_id_of_task;
 use skep_proto::v1 as proto;
 
 use super::{generic::generic_to_docker, service::job_iteration, spec::task_spec_to_docker, words::Word as _};
@@ -30,7 +31,7 @@ pub fn task_to_docker(task: &proto::Task) -> Task {
             message: status.message.clone(),
             err: status.err.clone(),
             container_status: status.container.map(|container| ContainerStatus {
-                container_id: container.container_id,
+                container_id: container_id(&task.id, container.container_id),
                 pid: container.pid,
                 exit_code: container.exit_code,
             }),
@@ -40,4 +41,9 @@ pub fn task_to_docker(task: &proto::Task) -> Task {
         generic_resources: generic_to_docker(&task.generic_resources),
         job_iteration: job_iteration(task.job_iteration),
     }
+}
+
+/// The swarm keeps none that follows from the task's id.
+fn container_id(task: &str, kept: String) -> String {
+    if kept.is_empty() { container_id_of_task(task) } else { kept }
 }

@@ -96,7 +96,7 @@ fn a_service_says_what_it_waits_for() {
     };
     let mut delayed = Task { id: "t1-b-2".into(), ..replacement(RestartCondition::Any) };
     let not_before = (NOW + Duration::from_secs(3)).as_nanos();
-    delayed.restart = Some(RestartState { not_before, ..RestartState::default() });
+    delayed.restart = Some(RestartState { not_before, ..RestartState::default() }.into());
     let mut everywhere = web(0);
     everywhere.spec.as_mut().unwrap().mode = Some(Mode::Global(GlobalService {}));
     let table = [
@@ -224,7 +224,7 @@ fn a_task_says_what_it_waits_for() {
     let after_stop = Task { desired_state: Ready.into(), ..task_in(2, Ready, "a") };
     let mut delayed = held.clone();
     let not_before = (NOW + std::time::Duration::from_millis(3500)).as_nanos();
-    delayed.restart = Some(RestartState { attempts: 3, not_before, ..RestartState::default() });
+    delayed.restart = Some(RestartState { attempts: 3, not_before, ..RestartState::default() }.into());
     let over = |state| Task { desired_state: Shutdown.into(), ..task_in(1, state, "a") };
     let mut elsewhere = Task { id: "far".into(), desired_state: Shutdown.into(), ..task_in(0, Running, "b") };
     elsewhere.status.as_mut().unwrap().applied_at = NOW.as_nanos();
@@ -271,7 +271,7 @@ fn every_node_is_in_the_table_the_fit_first() {
 
     let failure = NodeFailure { node_id: "a".into(), at: NOW.as_nanos() };
     let restart = RestartState { failures: vec![failure], ..RestartState::default() };
-    let again = Task { restart: Some(restart), ..task_in(1, TaskState::Running, "b") };
+    let again = Task { restart: Some(restart.into()), ..task_in(1, TaskState::Running, "b") };
     let view = self::view(web(1), vec![again.clone()]);
     let explained = super::task(&view, view.task(&again.id).unwrap(), NOW);
     let on_a = explained.nodes.iter().find(|verdict| verdict.node_id == "a").unwrap();

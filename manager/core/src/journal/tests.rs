@@ -146,7 +146,7 @@ fn a_new_task_says_why_and_what_it_replaces() {
     assert_eq!(made(TaskCause::Replica, |_| ()), "made: its place was empty");
     let restarted = made(TaskCause::Restart, |task| {
         task.replaces = "0123456789abcdefghijklmno".into();
-        task.restart = Some(RestartState { not_before: 5_000_000_000, ..RestartState::default() });
+        task.restart = Some(RestartState { not_before: 5_000_000_000, ..RestartState::default() }.into());
     });
     assert_eq!(restarted, "made: its predecessor ended, replaces 0123456789ab, starts in 5 s at the earliest");
     let drained = made(TaskCause::Drain, |task| task.node_id = "n".into());

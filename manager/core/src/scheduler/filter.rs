@@ -105,7 +105,7 @@ mod tests {
         use skep_proto::v1::{Endpoint, EndpointSpec};
         let port = |mode: PublishMode, published| PortConfig { mode: mode.into(), published, ..PortConfig::default() };
         let ports = vec![port(PublishMode::Host, 80), port(PublishMode::Host, 0), port(PublishMode::Ingress, 81)];
-        let endpoint = Endpoint { spec: Some(EndpointSpec { ports, ..EndpointSpec::default() }) };
+        let endpoint = Endpoint { spec: Some(EndpointSpec { ports, ..EndpointSpec::default() }.into()) };
         let task = Task { endpoint: Some(endpoint), ..Task::default() };
         assert_eq!(host_ports(&task).map(|(_, port)| port).collect::<Vec<_>>(), [80]);
     }

@@ -108,7 +108,7 @@ fn node(id: String, case: &NodeCase) -> Node {
 fn endpoint(case: &ServiceCase) -> Endpoint {
     let port = PortConfig { published: case.port, mode: PublishMode::Host.into(), ..PortConfig::default() };
     let ports = Some(port).filter(|port| port.published > 0).into_iter().collect();
-    Endpoint { spec: Some(EndpointSpec { ports, ..EndpointSpec::default() }) }
+    Endpoint { spec: Some(EndpointSpec { ports, ..EndpointSpec::default() }.into()) }
 }
 
 fn task(id: String, service: usize, slot: u64, case: &ServiceCase) -> Task {
@@ -155,7 +155,7 @@ fn build(case: &Case) -> View {
         placed.node_id = format!("n{node}");
         placed.status = Some(TaskStatus { state: TaskState::Running.into(), ..TaskStatus::default() });
         placed.set_desired_state(if *wanted { TaskState::Running } else { TaskState::Shutdown });
-        placed.restart = Some(RestartState { failures: failures.collect(), ..RestartState::default() });
+        placed.restart = Some(RestartState { failures: failures.collect(), ..RestartState::default() }.into());
         tx.create(placed);
     }
     for (service, of_service) in case.services.iter().enumerate() {

@@ -63,7 +63,7 @@ mod tests {
             Arc::new(Task {
                 id: id.into(),
                 meta: Some(Meta { created_at, ..Meta::default() }),
-                restart: Some(RestartState { finished, ..RestartState::default() }),
+                restart: Some(RestartState { finished, ..RestartState::default() }.into()),
                 ..Task::default()
             })
         };

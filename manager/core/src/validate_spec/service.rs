@@ -29,7 +29,7 @@ pub fn service(spec: &ServiceSpec) -> Result<(), InvalidSpec> {
     if spec.rollback.is_some_and(|config| config.failure_action() == FailureAction::Rollback) {
         return Err(InvalidSpec::RollbackAction);
     }
-    spec.endpoint.as_ref().map_or(Ok(()), endpoint)
+    spec.endpoint.as_deref().map_or(Ok(()), endpoint)
 }
 
 /// The mode, and what else of a spec goes with some modes only.

@@ -142,7 +142,7 @@ fn each_kind_of_bad_service_has_its_sentence() {
     );
     let ports = vec![PortConfig { target: 80, ..PortConfig::default() }];
     assert_eq!(
-        refusal(|s| s.endpoint = Some(EndpointSpec { ports, ..EndpointSpec::default() })),
+        refusal(|s| s.endpoint = Some(EndpointSpec { ports, ..EndpointSpec::default() }.into())),
         "published ports are not supported by this version"
     );
 }

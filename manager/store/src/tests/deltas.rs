@@ -40,7 +40,9 @@ fn edit_task() -> impl Strategy<Value = EditTask> {
         |task, n| task.desired_state = if n % 2 == 0 { TaskState::Shutdown } else { TaskState::New }.into(),
         |task, n| task.node_id = "n".repeat(n.unsigned_abs() as usize % 3),
         |task, n| task.generic_resources = vec![GenericResource::default(); n.unsigned_abs() as usize % 2],
-        |task, n| task.restart = Some(RestartState { attempts: n.unsigned_abs() % 2, ..RestartState::default() }),
+        |task, n| {
+            task.restart = Some(RestartState { attempts: n.unsigned_abs() % 2, ..RestartState::default() }.into())
+        },
         |task, _| task.restart = None,
         |task, n| task.slot = n.unsigned_abs() % 3,
         |task, n| task.service_id = "s".repeat(n.unsigned_abs() as usize % 2),
@@ -106,7 +108,7 @@ fn swarm(feature_level: u32) -> View {
             .create(Task { status: None, ..task("t1", "", 0, "n", TaskState::New) });
         let container = Some(ContainerStatus::default());
         let status = Some(TaskStatus { container, running_at: 5, ..TaskStatus::default() });
-        let restart = Some(RestartState::default());
+        let restart = Some(RestartState::default().into());
         tx.create(Task { status, restart, ..task("t2", "s", 2, "n", TaskState::Running) });
     })
 }

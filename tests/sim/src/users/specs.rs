@@ -71,7 +71,7 @@ pub(super) fn service(rng: &mut Rng, ids: &mut SeededIds, moves: bool) -> Servic
     if rng.chance(150) {
         let published = u32::try_from(8000 + rng.below(2)).unwrap_or(8000);
         let port = PortConfig { target: 80, published, mode: PublishMode::Host.into(), ..PortConfig::default() };
-        spec.endpoint = Some(EndpointSpec { ports: vec![port], ..EndpointSpec::default() });
+        spec.endpoint = Some(EndpointSpec { ports: vec![port], ..EndpointSpec::default() }.into());
     }
     ServiceSpec { update: update_config(rng), rollback: update_config(rng), ..spec }
 }

@@ -262,7 +262,7 @@ fn spec(global: bool, wish: &Wish) -> ServiceSpec {
         mode: Some(mode),
         update: Some(wish.update),
         rollback: Some(wish.rollback),
-        endpoint: Some(EndpointSpec { ports, ..EndpointSpec::default() }),
+        endpoint: Some(EndpointSpec { ports, ..EndpointSpec::default() }.into()),
         ..ServiceSpec::default()
     };
     set_rebalance(&mut spec, wish.rebalance && !global);
