@@ -122,4 +122,6 @@ pub fn panic_is_contained() -> bool {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

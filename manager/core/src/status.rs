@@ -2,8 +2,8 @@
 //!
 //! Owns the observed state from ACCEPTED on (`Task.status` as a whole, once a node has the task), but for ORPHANED.
 //! Invariants: whatever a node reports, in whatever order, twice or late, the observed state only grows; `running_at` is
-//! when RUNNING was accepted, and later reports keep it; a container id
-//! is kept only where it does not follow from the task's.
+//! when RUNNING was accepted, and later reports keep it; a container id is kept only where it does not follow from the
+//! task's.
 
 use std::collections::BTreeMap;
 

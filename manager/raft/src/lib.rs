@@ -11,6 +11,8 @@ mod convert;
 mod dir;
 mod error;
 mod fatal;
+#[cfg(test)]
+mod golden;
 mod health;
 mod leadership;
 mod log_store;

@@ -393,6 +393,11 @@ impl RaftNode {
         self.0.log.close().await;
     }
 
+    #[cfg(test)]
+    pub(crate) fn openraft(&self) -> &Raft {
+        &self.0.raft
+    }
+
     /// Runs a change of the membership to its end, also when the caller stops waiting for it.
     async fn to_the_end<T: Send + 'static>(
         &self,

@@ -17,6 +17,7 @@ use std::{
 use skep_common::{
     clock::Timestamp,
     id::{Ids as _, SeededIds},
+    revision::revision_id,
 };
 use skep_proto::{
     Message as _,
@@ -25,7 +26,7 @@ use skep_proto::{
         TaskSpec, TaskState, TaskStatus, Transaction,
     },
 };
-use skep_store::{TxBuilder, View, revision_id};
+use skep_store::{TxBuilder, View};
 
 /// The most that a task may ask for.
 const MOST: usize = 650;

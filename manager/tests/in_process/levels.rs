@@ -78,15 +78,25 @@ impl Swarm {
         self.hosts[0].manager.cluster().await.feature_level
     }
 
-    /// Restarts whoever leads until it is one of these. The first host has the older release.
+    async fn leader(&self) -> usize {
+        eventually("somebody leads", || async { self.hosts.iter().position(|host| host.manager.leads()) }).await
+    }
+
+    /// Stops whoever leads, until one of these does, and starts it again. The first host has the older release.
     async fn have_lead(&mut self, wanted: fn(usize) -> bool) {
         for _ in 0..MOVES {
-            let leads = || async { self.hosts.iter().position(|host| host.manager.leads()) };
-            match eventually("somebody leads", leads).await {
-                leader if wanted(leader) => return,
-                0 => self.restart_at(OLDER, 0).await,
-                leader => self.restart_at(FEATURE_LEVEL, leader).await,
+            let leader = self.leader().await;
+            if wanted(leader) {
+                return;
             }
+            let stopped = self.hosts[leader].manager.manager.clone();
+            stopped.shutdown().await;
+            eventually("another leads", || async {
+                let mut others = (0..self.hosts.len()).filter(|host| *host != leader);
+                others.find(|host| self.hosts[*host].manager.leads())
+            })
+            .await;
+            self.restart_at(if leader == 0 { OLDER } else { FEATURE_LEVEL }, leader).await;
         }
         panic!("the lead does not move");
     }

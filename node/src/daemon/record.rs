@@ -175,6 +175,15 @@ fn remove_if_there(result: io::Result<()>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use skep_ca::{RootCa, Subject};
+    use skep_common::{
+        clock::{Clock as _, SystemClock},
+        feature_level::FEATURE_LEVEL,
+        limits::ROOT_LIFETIME,
+        net::identity::{Identity, new_key_and_csr},
+    };
+    use skep_proto::v1::{NodeRole, PeerManager};
+
     use super::*;
 
     fn record() -> Record {
@@ -254,13 +263,76 @@ mod tests {
             let managers = dir.load().unwrap().unwrap().known_managers(&dir).list();
             managers.into_iter().map(|manager| manager.addr).collect::<Vec<_>>()
         };
-        let named = skep_proto::v1::PeerManager { node_id: "m".into(), addr: "10.0.0.9:2377".into(), leader: false };
+        let named = PeerManager { node_id: "m".into(), addr: "10.0.0.9:2377".into(), leader: false };
         record().known_managers(&dir).learn(vec![named], 7);
         assert_eq!(known(), ["10.0.0.9:2377"]);
         fs::write(dir.managers(), "spoiled").unwrap();
         assert_eq!(known(), ["10.0.0.2:2377"]);
         fs::create_dir_all(dir.manager()).unwrap();
         assert_eq!(known(), ["10.0.0.2:2377", "10.0.0.1:2377"], "it manages itself");
+    }
+
+    /// The directories that the first release of each feature level left, made by
+    /// `cargo nextest run -p skep-node --run-ignored only golden` and never made again.
+    fn golden() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+            if path.is_dir() {
+                copy(&path, &to);
+            } else {
+                fs::copy(path, to).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn what_earlier_releases_left_is_read_and_gone_on_with() {
+        let mut levels = 0;
+        for level in fs::read_dir(golden()).unwrap() {
+            let root = tempfile::tempdir().unwrap();
+            copy(&level.unwrap().path(), root.path());
+            let dir = SwarmDir::new(root.path());
+            for leaving in [true, false] {
+                let read = dir.load().unwrap().unwrap();
+                assert!(read == Record { leaving, ..record() });
+                dir.save(&Record { leaving: false, ..read }).unwrap();
+                let identity = Identity::load(&dir.identity()).unwrap();
+                let who = (identity.node_id(), identity.cluster_id(), identity.role());
+                assert_eq!(who, ("node", "swarm", NodeRole::Manager));
+                identity.save(&dir.identity()).unwrap();
+                let known = record().known_managers(&dir);
+                let list: Vec<_> = known.list().into_iter().map(|it| (it.node_id, it.addr)).collect();
+                assert_eq!(list, [("m".to_owned(), "10.0.0.9:2377".to_owned())]);
+                assert!(!known.learn(Vec::new(), 6), "the version it is from is known");
+            }
+            assert!(dir.next_key().exists());
+            levels += 1;
+        }
+        assert!(levels > 0);
+    }
+
+    #[test]
+    #[ignore = "makes the golden files of this level"]
+    fn the_golden_files_of_this_level_are_made() {
+        let root = golden().join(format!("level-{FEATURE_LEVEL}"));
+        assert!(!root.exists(), "{} is never made again", root.display());
+        let dir = SwarmDir::new(&root);
+        dir.save(&Record { leaving: true, ..record() }).unwrap();
+        let now = SystemClock::new().now();
+        let ca = RootCa::generate(now, "swarm").unwrap();
+        let (key, csr) = new_key_and_csr().unwrap();
+        let subject = Subject { node_id: "node", cluster_id: "swarm", role: NodeRole::Manager };
+        let issued = ca.issue(csr.as_bytes(), subject, now, ROOT_LIFETIME).unwrap();
+        let identity = Identity::from_pem(&issued.certificate_pem, key, ca.certificate_pem()).unwrap();
+        identity.save(&dir.identity()).unwrap();
+        fs::write(dir.next_key(), new_key_and_csr().unwrap().0.expose()).unwrap();
+        let manager = PeerManager { node_id: "m".into(), addr: "10.0.0.9:2377".into(), leader: false };
+        assert!(record().known_managers(&dir).learn(vec![manager], 7));
     }
 
     #[test]
