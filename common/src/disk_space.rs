@@ -1,8 +1,7 @@
-//! How much room a file system has, and from when on it counts as nearly full, full, or in danger.
+//! Free space of a file system, and the levels at which it counts as nearly full, full, or in danger.
 //!
-//! Owns nothing. What the node itself must be able to write (the managers' log, records, exit codes) is little;
-//! what containers and images write has no end. So those stop early, one after the other, and what is left below the
-//! last limit is the node's alone.
+//! The node itself writes little (the managers' log, records, exit codes); containers and images may write without end. So
+//! those are stopped early, one after the other, and the space below the last limit is reserved for the node.
 
 use std::{io, path::Path};
 

@@ -1,11 +1,11 @@
-//! What a task has of its service's revision: left out wherever a task is written or sent beside the revision, and put back
-//! by whoever reads it.
+//! What a task shares with its service's revision: left out where the task is written or sent next to the revision, and
+//! restored by the reader.
 //!
-//! Invariant: what was left out comes back the same; what differs from the revision is the task's own and stays with it.
+//! Invariant: what is left out is restored unchanged; what differs from the revision stays in the task.
 
 use skep_proto::v1::{ServiceSpec, Task};
 
-/// A task was written beside another revision than the one it is read with.
+/// A task was written next to another revision than the one it is read with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the revision lacks what was left out of the task")]
 pub struct NotOfRevision;
@@ -20,7 +20,7 @@ pub fn is_of_revision(task: &Task, revision: &ServiceSpec) -> (bool, bool) {
     (task.spec.is_some() && task.spec == revision.task, task.service.is_some() && task.service == revision.annotations)
 }
 
-/// Leaves out of a task what its revision says as well.
+/// Leaves out of a task what is equal in its revision.
 pub fn leave_out(task: &mut Task, revision: &ServiceSpec) {
     let (spec, service) = is_of_revision(task, revision);
     task.spec.take_if(|_| spec);
@@ -33,10 +33,10 @@ pub fn lacks_something(task: &Task) -> bool {
     task.spec_of_revision || task.service_of_revision
 }
 
-/// Puts back what was left out of a task; both then are one message in memory.
+/// Restores what was left out of a task; task and revision then share one message in memory.
 ///
 /// # Errors
-/// When the revision has it not. The task is as it was.
+/// When the revision does not have it. The task is unchanged.
 pub fn fill_in(task: &mut Task, revision: &ServiceSpec) -> Result<(), NotOfRevision> {
     let spec = revision.task.as_ref().filter(|_| task.spec_of_revision).cloned();
     let service = revision.annotations.as_ref().filter(|_| task.service_of_revision).cloned();

@@ -1,8 +1,8 @@
-//! The tasks of this node: one runner each, made and told by the assignments.
+//! The agent: runs one runner per assigned task of this node, and keeps them in step with the assignments.
 //!
 //! Owns the assignment set and the runners. Invariants: every task of the set has a runner, and a runner whose task
-//! has left the set is on its way to its end; a container that belongs to no known task is left alone until a
-//! manager has told everything this node is assigned.
+//! has left the set is removing its container; a container that belongs to no known task is left alone until a
+//! manager has sent all assignments of this node.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -32,7 +32,7 @@ use crate::{
 /// Messages that may wait for the agent; a manager that sends more is slowed down by HTTP/2.
 const QUEUE: usize = 16;
 
-/// The way to the agent. Clones lead to the same one.
+/// A handle to the agent. Clones are of the same one.
 #[derive(Clone)]
 pub(crate) struct AgentHandle(mpsc::Sender<Command>);
 
@@ -79,13 +79,12 @@ pub(crate) struct Agent {
     runners: JoinSet<String>,
     /// Containers of tasks there is no record of, by the container's id.
     unclaimed: BTreeMap<String, Container>,
-    /// Who waits for the last runner to end.
+    /// Callers that wait for the last runner to end.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
 impl Agent {
-    /// Takes up the tasks of the records with the containers the runtime has, and goes on until `stop`. The
-    /// containers outlive it.
+    /// Restores the tasks from the records and the runtime's containers, and runs until `stop`. The containers outlive it.
     pub(crate) fn spawn(
         tools: Tools,
         records: Vec<Task>,
@@ -113,12 +112,12 @@ impl Agent {
             tokio::select! {
                 Some(ended) = self.runners.join_next() => match ended {
                     Ok(task_id) => self.ended(&task_id),
-                    // A bug in a runner; going on would leave a task without anyone to look after it.
+                    // A bug in a runner; going on would leave its task without one.
                     Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                     Err(_) => {}
                 },
                 command = inbox.recv() => match command {
-                    // Whoever asked may be gone; what was told counts all the same.
+                    // The caller may be gone; the stream has begun all the same.
                     Some(Command::BeginStream { reply }) => _ = reply.send(self.begin_stream()),
                     Some(Command::Assign { message, reply }) => _ = reply.send(self.assign(message)),
                     Some(Command::ReleaseAll { fate, done }) => self.release_all(fate, done),
@@ -128,7 +127,7 @@ impl Agent {
         }
     }
 
-    /// Puts records and containers together.
+    /// Matches records and containers.
     async fn adopt(&mut self, records: Vec<Task>) {
         let mut found = self.containers().await;
         info!(records = records.len(), containers = found.len(), "taking up the tasks of this node");
@@ -176,7 +175,7 @@ impl Agent {
             }
         }
         if !was_told_everything {
-            // What the manager lacks of these has to be reported again. Later on its word is only older than the reports.
+            // Reports that the manager has not got are sent again. What it says later is only older than the reports.
             self.tools.reporter.reconcile(&told);
             if self.set.generation().is_some() {
                 self.remove_unclaimed(STOP_GRACE);
@@ -185,7 +184,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Begins with a task. One that is still being removed from an earlier time here comes after that.
+    /// Starts the runner of a task; if an earlier one is still removing the task, after that.
     fn begin(&mut self, task: Task, container: Found) {
         if self.wanted.contains_key(&task.id) {
             return;
@@ -198,7 +197,7 @@ impl Agent {
 
     fn want(&self, task_id: &str, wanted: Wanted) {
         if let Some(sender) = self.wanted.get(task_id) {
-            // What was forgotten stays so.
+            // A removed task stays removed.
             sender.send_if_modified(|before| before.fate == Fate::Kept && std::mem::replace(before, wanted) != wanted);
         }
     }
@@ -211,7 +210,7 @@ impl Agent {
 
     fn ended(&mut self, task_id: &str) {
         self.wanted.remove(task_id);
-        // It came back while it was being removed. The status the manager has of it says that it must not start again.
+        // It was assigned again while it was being removed. The manager's status of it keeps it from starting again.
         if let Some(task) = self.set.task(task_id) {
             self.begin(Task::clone(task), Found::Nothing);
         }
@@ -238,7 +237,7 @@ impl Agent {
         self.remove_unclaimed(if fate == Fate::Leaving { LEAVE_GRACE } else { STOP_GRACE });
         self.wanted.keys().for_each(|task_id| self.release(task_id, fate));
         if self.runners.is_empty() {
-            // Whoever asked may be gone; it is done all the same.
+            // The caller may be gone; it is done all the same.
             let _ = done.send(());
         } else {
             self.waiting.push(done);
@@ -253,7 +252,7 @@ pub(crate) struct Container {
     found: Found,
 }
 
-/// What there is of a task: its container goes by the id that follows from the task's, whatever else is known of it.
+/// What the runtime has of a task: its container is found by the id that follows from the task's.
 fn claim(containers: &mut BTreeMap<String, Container>, task_id: &str) -> Found {
     containers.remove(&container_id_of_task(task_id)).map_or(Found::Nothing, |container| container.found)
 }
@@ -261,9 +260,9 @@ fn claim(containers: &mut BTreeMap<String, Container>, task_id: &str) -> Found {
 /// What the runtime has of a task; `None` for containers that belong to none.
 pub(crate) fn of_task(container: ContainerState) -> Option<(String, Container)> {
     let task_id = match container.task_id() {
-        // Labels are anybody's; the id is not.
+        // Any container can have the label; only a task's has this id.
         Some(task_id) if container.id == container_id_of_task(task_id) => task_id.to_owned(),
-        // A container that can say nothing of itself.
+        // A container whose record could not be read.
         None if container.image.is_empty() => String::new(),
         _ => return None,
     };

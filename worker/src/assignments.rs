@@ -1,4 +1,4 @@
-//! The work this node was given: the set of its assignments, kept in step with the managers' message by message.
+//! The assignment set of this node, updated message by message.
 //!
 //! Owns the set: tasks, and the revisions that they name. Pure: messages in, changes out.
 //! Invariants: a message is applied whole or not at all, and only as the next of its stream; after a [`Gap`] the set is
@@ -17,16 +17,16 @@ use skep_proto::v1::{
 pub enum Change {
     /// A task this node did not have.
     Assigned(Arc<Task>),
-    /// The manager wants something else of a task this node has, or knows less of it than this node.
+    /// A task this node has was sent again: its desired state changed, or the manager misses reports on it.
     Told(Arc<Task>),
-    /// The swarm has forgotten the task: whatever is left of it goes.
+    /// The task was removed from the swarm: its container is removed too.
     Removed(String),
 }
 
-/// A message that does not follow on the last one. The answer is to say anew what this node has.
+/// A message that does not follow the last one. The agent then begins a new stream, saying what it has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Gap {
-    /// Something was lost on the way, or came twice.
+    /// A message was lost, or came twice.
     #[error("message {sequence} of the assignments came after message {at}")]
     Sequence {
         /// The last message of the stream that was applied; 0 before the first.
@@ -58,13 +58,13 @@ pub struct AssignmentSet {
 }
 
 impl AssignmentSet {
-    /// The set as it was known before a restart.
+    /// The set from before a restart.
     pub fn restored(tasks: impl IntoIterator<Item = Arc<Task>>) -> Self {
         let tasks = tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
         Self { tasks, ..Self::default() }
     }
 
-    /// Begins a new stream. Says what this node has; the observed states are for whoever knows them to put in.
+    /// Begins a new stream and returns what this node has; the caller fills in the observed states.
     pub fn begin(&mut self) -> Vec<AssignmentVersion> {
         (self.sequence, self.generation) = (0, None);
         let tasks = self.tasks.values().map(|task| AssignmentVersion {
@@ -81,10 +81,10 @@ impl AssignmentSet {
         tasks.chain(revisions).collect()
     }
 
-    /// Applies one message and says what it changed.
+    /// Applies one message and returns the changes.
     ///
     /// # Errors
-    /// When it does not follow on the last one.
+    /// When it does not follow the last one.
     pub fn apply(&mut self, message: AssignmentsMessage) -> Result<Vec<Change>, Gap> {
         let AssignmentsMessage { sequence, generation, update, remove } = message;
         if sequence != self.sequence + 1 {
@@ -116,7 +116,7 @@ impl AssignmentSet {
         self.generation
     }
 
-    /// The assigned task, as the manager last told it.
+    /// The assigned task, as the manager last sent it.
     pub fn task(&self, id: &str) -> Option<&Arc<Task>> {
         self.tasks.get(id)
     }

@@ -1,8 +1,7 @@
-//! Carries one task's effects out: the loop between a [`TaskMachine`] and the runtime.
+//! The runner of one task: executes the effects of its [`TaskMachine`] on the runtime, and feeds back the events.
 //!
-//! Owns the machine while the task is on this node. Invariants: effects are carried out in the order the machine gave
-//! them, one operation at a time; an operation that must not fail (stop, remove) is retried until it is done; dropping
-//! the runner leaves the container as it is.
+//! Owns the machine while the task is on this node. Invariants: effects are executed in order, one at a time; one that must
+//! not fail (stop, remove) is retried until it succeeds; dropping the runner leaves the container as it is.
 
 use std::{collections::VecDeque, future::pending, sync::Arc, time::Duration};
 
@@ -34,7 +33,7 @@ pub(crate) struct Wanted {
 pub(crate) enum Fate {
     /// It is the swarm's.
     Kept,
-    /// The swarm has forgotten it.
+    /// It was removed from the swarm.
     Forgotten,
     /// The node leaves the swarm.
     Leaving,
@@ -53,7 +52,7 @@ pub(crate) struct Tools {
     pub(crate) description: watch::Receiver<NodeDescription>,
 }
 
-/// Ends with what came of it; `None` when that is told some other way.
+/// Ends with its result; `None` when that comes as another event.
 type Operation = BoxFuture<'static, Option<Event>>;
 
 /// The runner of one task.
@@ -140,7 +139,7 @@ impl Runner {
         }
         for effect in self.machine.handle(event, self.tools.clock.now()) {
             match effect {
-                // Word of it need not wait for what is being done.
+                // A report need not wait for the operation under way.
                 Effect::Report(status) => self.tools.reporter.report(&self.machine.task().id, status),
                 effect => self.effects.push_back(effect),
             }
@@ -153,7 +152,7 @@ impl Runner {
             && let Some(effect) = self.effects.pop_front()
         {
             let (operation, patience) = match effect {
-                // Told when it came.
+                // Reported already, when it was emitted.
                 Effect::Report(_) => continue,
                 Effect::Save(task) => {
                     let saved = self.tools.task_db.save(&task);
@@ -220,7 +219,7 @@ impl Runner {
         .boxed()
     }
 
-    /// Tells nothing: whoever waits for the container's end hears of it.
+    /// Has no result of its own: the container's exit is an event.
     fn stop(&self, signal: &str, grace: Duration) -> Operation {
         let (runtime, id) = (Arc::clone(&self.tools.runtime), self.container_id.clone());
         // An unknown signal was refused when the service was made; a task from before that gets the default.
@@ -242,7 +241,7 @@ impl Runner {
     }
 }
 
-/// What came of an operation; never, while there is none.
+/// The result of an operation; pending while there is none.
 async fn outcome(operation: Option<&mut Operation>) -> Option<Event> {
     match operation {
         Some(operation) => operation.await,
@@ -250,7 +249,7 @@ async fn outcome(operation: Option<&mut Operation>) -> Option<Event> {
     }
 }
 
-/// The next thing the manager wants. While the agent is gone, nothing is.
+/// The next desired state. Pending once the agent is gone.
 async fn next_wish(wanted: &mut watch::Receiver<Wanted>) -> Event {
     if wanted.changed().await.is_err() {
         return pending().await;

@@ -43,11 +43,11 @@ pub enum Found {
 pub enum Event {
     /// The first event of every machine: what the runtime has of the task.
     Adopted(Found),
-    /// What the manager wants of the task now. A value lower than one seen before is old news.
+    /// The desired state. A value lower than one seen before is outdated and ignored.
     Desired(TaskState),
-    /// The swarm has forgotten the task.
+    /// The task was removed from the swarm.
     Forgotten,
-    /// The node leaves the swarm: the task is forgotten, and its container gets no longer than [`LEAVE_GRACE`] to end.
+    /// The node leaves the swarm: the task is removed, and its container gets no longer than [`LEAVE_GRACE`] to end.
     Leaving,
     /// [`Effect::Prepare`] is done.
     Prepared,
@@ -174,7 +174,7 @@ impl TaskMachine {
         self.stage == Stage::Finished
     }
 
-    /// Takes an event in and says what to do about it, in this order. `now` is wall time.
+    /// Handles an event and returns the effects, in order. `now` is wall time.
     pub fn handle(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
         let mut step = Step { machine: self, now, effects: Vec::new() };
         step.take_in(event);
@@ -250,7 +250,7 @@ impl Step<'_> {
         }
     }
 
-    /// Goes as far as what is wanted asks for and the facts allow.
+    /// Moves on as far as the desired state asks and the stage allows.
     fn advance(&mut self) {
         loop {
             let machine = &mut *self.machine;
@@ -294,8 +294,8 @@ impl Step<'_> {
         }
     }
 
-    /// The daemon begins with the task, for the first time or again. From STARTING on a container may have run:
-    /// what cannot be found running is over.
+    /// The daemon has (re)started with the task. From STARTING on a container may have run: a task whose container is not
+    /// running is over.
     fn adopt(&mut self, found: Found) {
         let may_have_started = self.machine.state() >= TaskState::Starting;
         match found {
@@ -350,7 +350,7 @@ impl Step<'_> {
         }
     }
 
-    /// Enters a last state, unless the task has one already, and keeps that.
+    /// Enters a final state, unless the task is in one already.
     fn conclude(&mut self, state: TaskState, message: &str, err: String) {
         if self.machine.state() > TaskState::Running {
             return;
@@ -360,7 +360,7 @@ impl Step<'_> {
         self.save();
     }
 
-    /// Moves the observed state forward; what is behind is left alone.
+    /// Moves the observed state forward; an earlier state is ignored.
     fn enter(&mut self, state: TaskState, message: &str) {
         if state <= self.machine.state() {
             return;

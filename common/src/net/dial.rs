@@ -1,8 +1,8 @@
-//! Calling other nodes: channels that connect when first used, reconnect by themselves, and read the identity at
+//! The dialer: gRPC channels to other nodes that connect when first used, reconnect by themselves, and read the identity at
 //! every handshake.
 //!
-//! Channels are kept by address and expectation, so that everything a node says to another goes over one connection.
-//! What has not been asked for in a while is let go.
+//! Channels are cached by address and expected peer, so that all calls of a node to another share one connection. Unused ones
+//! are dropped after a while.
 
 use std::{
     collections::HashMap,

@@ -1,6 +1,5 @@
-//! Nodes talking to nodes: who a node is ([`identity`]), the TLS between them ([`tls`]), serving calls ([`server`]),
-//! making them ([`dial`]), passing them on ([`forward`]), trying again ([`backoff`]) and sharing out the connections a
-//! listener can hold ([`permits`]).
+//! RPC between nodes: identity ([`identity`]), TLS ([`tls`]), server ([`server`]), dialer ([`dial`]), forwarding to the leader
+//! ([`forward`]), retries ([`backoff`]) and limits on connections ([`permits`]).
 
 pub mod backoff;
 pub mod dial;

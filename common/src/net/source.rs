@@ -1,4 +1,4 @@
-//! Whom to hold responsible for what comes from an address.
+//! The source that limits are counted by: an IPv4 address, or an IPv6 network.
 
 use std::net::{IpAddr, Ipv6Addr};
 

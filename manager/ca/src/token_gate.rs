@@ -1,4 +1,4 @@
-//! Join tokens: whether a token is accepted or refused, which role it gives, and rate limiting of wrong tokens.
+//! Join tokens: decides whether a token is accepted or refused, and which role it gives; rate limiting of wrong tokens.
 //!
 //! Each address may present a few wrong tokens at once and then one per second; past that every token is refused, the right
 //! one included, until it has paused. All refusals look the same. The memory is bounded: when too many addresses present

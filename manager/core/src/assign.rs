@@ -1,16 +1,15 @@
-//! What a node is told: what it lacks of its assignments, then what changes of them.
+//! Assignments: the messages that tell a node its tasks, as differences to what it has.
 //!
-//! Every task of the node is told from ASSIGNED until the swarm forgets it, also when it is over: the node keeps its
-//! remains (logs, exit code) for as long as the history does. A task is told again only when something else is wanted
-//! of it; its status came from the node in the first place. A revision is told once, before the first task that names it, and
-//! removed with the last.
+//! A task is assigned to its node from ASSIGNED until it is removed from the state, also when it is over: the node keeps its
+//! logs and exit code for as long as the history does. A task is sent again only when its desired state changes; its status
+//! came from the node in the first place. A revision is sent once, before the first task that names it, and removed with the
+//! last.
 //!
-//! A node says what it has when a stream begins, so it is told the difference, also by a leader that never heard of it. From
-//! then on the node has what the state before a change says, and the change is what it lacks: nothing is kept of what it was
-//! told but which revisions.
+//! A node says what it has when a stream begins, so it is sent the difference, also by a new leader. From then on every change
+//! of the state is a difference to what the node has, so that only the revisions it was sent have to be remembered.
 //!
-//! A message is bounded in bytes; what has no room in it comes in the next. Invariant: after a message that names a generation
-//! the node, if it applied all of them, has exactly the assignments of the state with that version.
+//! A message is bounded in bytes; what does not fit comes in the next. Invariant: after a message that names a generation the
+//! node, if it applied all of them, has exactly the assignments of the state with that version.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -47,7 +46,7 @@ pub struct Assignments {
     pending: BTreeMap<String, Has>,
     /// Revisions (ids) the node has.
     revisions: BTreeSet<String>,
-    /// Whether the node was told that it has everything.
+    /// Whether a message has named a generation: that the node has everything.
     is_begun: bool,
 }
 
@@ -55,15 +54,15 @@ pub struct Assignments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Has {
     Nothing,
-    /// The task, with this wanted of it.
+    /// The task, with this desired state.
     Desired(TaskState),
-    /// The task, in a later state than the swarm knows of.
+    /// The task, in a later state than it has reported.
     Unreported,
 }
 
 impl Assignments {
-    /// A stream to a node that has this. `view` must hold every report taken from the node before: an agent that lost its
-    /// records believes what it is told here, and would do again what it reported as failed.
+    /// A stream to a node that has this. `view` must include every report accepted from the node before: an agent that lost
+    /// its records relies on what it is sent here, and would run again what it has reported as failed.
     pub fn begin(node_id: &str, view: &View, have: &[AssignmentVersion]) -> Self {
         Self::begin_with(node_id, view, have, ASSIGNMENTS_BYTES)
     }
@@ -92,14 +91,14 @@ impl Assignments {
                     stream.pending.insert(id.clone(), has);
                 }
                 Ok(AssignmentKind::Revision) => _ = stream.revisions.insert(id.clone()),
-                // Whatever it is, no manager has given it to the node.
+                // No release of ours assigns such a kind.
                 Ok(AssignmentKind::Unknown) | Err(_) => {}
             }
         }
         stream
     }
 
-    /// Something changed that the next state has.
+    /// Notes a change of the state.
     pub fn note(&mut self, change: &Change) {
         let is_visible = |object: Option<&AnyObject>| match object {
             Some(AnyObject::Task(task)) => is_visible_to(&self.node_id, task).then(|| task.desired_state()),
@@ -115,19 +114,19 @@ impl Assignments {
         }
     }
 
-    /// The message that leads on towards `view`; `None` when all is said. The first is one in any case.
+    /// The next message towards `view`; `None` when there is nothing left to send. The first is sent in any case.
     pub fn next(&mut self, view: &View) -> Option<AssignmentsMessage> {
         if self.pending.is_empty() && self.is_begun {
             return None;
         }
         let mut message = AssignmentsMessage::default();
-        let mut room = Room { left: self.limit, is_empty: true };
+        let mut space = Space { left: self.limit, is_empty: true };
         while let Some((id, has)) = self.pending.pop_first() {
             let holds = match (visible(view, &self.node_id, &id), has) {
                 (None, Has::Nothing) => true,
                 (Some(task), Has::Desired(desired)) if task.desired_state() == desired => true,
-                (None, Has::Desired(_) | Has::Unreported) => self.remove(&id, &mut message, &mut room),
-                (Some(task), _) => self.update(view, task, &mut message, &mut room),
+                (None, Has::Desired(_) | Has::Unreported) => self.remove(&id, &mut message, &mut space),
+                (Some(task), _) => self.update(view, task, &mut message, &mut space),
             };
             if !holds {
                 self.pending.insert(id, has);
@@ -150,15 +149,15 @@ impl Assignments {
         Some(message)
     }
 
-    fn remove(&self, id: &str, message: &mut AssignmentsMessage, room: &mut Room) -> bool {
-        let holds = room.holds(id.len());
+    fn remove(&self, id: &str, message: &mut AssignmentsMessage, space: &mut Space) -> bool {
+        let holds = space.holds(id.len());
         if holds {
             message.remove.push(something(AssignmentKind::Task, id));
         }
         holds
     }
 
-    fn update(&mut self, view: &View, task: &Arc<Task>, message: &mut AssignmentsMessage, room: &mut Room) -> bool {
+    fn update(&mut self, view: &View, task: &Arc<Task>, message: &mut AssignmentsMessage, space: &mut Space) -> bool {
         let mut task = Task::clone(task);
         let mut news = None;
         if let Some(revision) = view.revision(&task.service_id, task.revision)
@@ -169,7 +168,7 @@ impl Assignments {
             news = is_news.then(|| sent(revision, spec));
         }
         let holds =
-            room.holds(task.encoded_len() + news.as_ref().map_or(0, |news| news.encoded_len() + FIELD_OVERHEAD));
+            space.holds(task.encoded_len() + news.as_ref().map_or(0, |news| news.encoded_len() + FIELD_OVERHEAD));
         if holds {
             if let Some(revision) = news {
                 self.revisions.insert(revision.id.clone());
@@ -180,7 +179,7 @@ impl Assignments {
         holds
     }
 
-    /// Takes the revisions away that none of the node's tasks names any more.
+    /// Removes the revisions that none of the node's tasks names any more.
     fn remove_revisions(&mut self, view: &View, message: &mut AssignmentsMessage) {
         let tasks = tasks_of(view, &self.node_id);
         let named: BTreeSet<String> = tasks.map(|task| revision_id(&task.service_id, task.revision)).collect();
@@ -189,13 +188,13 @@ impl Assignments {
     }
 }
 
-/// What still goes into a message. The first thing always does.
-struct Room {
+/// The space left in a message. The first item always fits.
+struct Space {
     left: usize,
     is_empty: bool,
 }
 
-impl Room {
+impl Space {
     fn holds(&mut self, bytes: usize) -> bool {
         let left = self.left.checked_sub(bytes + FIELD_OVERHEAD);
         let holds = left.is_some() || self.is_empty;
@@ -212,7 +211,7 @@ fn assignment(assignment: assignment::Assignment) -> Assignment {
     Assignment { assignment: Some(assignment) }
 }
 
-/// Of a revision what tasks have of it.
+/// The part of a revision that tasks share.
 fn sent(revision: &ServiceRevision, spec: &ServiceSpec) -> ServiceRevision {
     let ServiceSpec { annotations, task, .. } = spec.clone();
     let spec = ServiceSpec { annotations, task, ..ServiceSpec::default() };

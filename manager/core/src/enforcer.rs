@@ -1,4 +1,4 @@
-//! Evictions: whether a task may stay on its node or has to move to another, and why. The orchestrator then replaces it.
+//! Evictions: decides whether a task may stay on its node or moves to another, and why. The orchestrator then replaces it.
 //!
 //! As in Docker a paused node keeps its tasks, whatever became of its labels or resources. When an active node has fewer
 //! resources than before, the newest of its tasks have to move.

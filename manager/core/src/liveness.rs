@@ -1,4 +1,5 @@
-//! Which nodes are alive, by their sessions and heartbeats. Heartbeats never enter the log; only changes of state do.
+//! Liveness: decides whether a node is ready, unknown or down, by its session and heartbeats. Heartbeats never enter the log;
+//! only changes of state do.
 //!
 //! Owns `Node.status` and `Node.description`. The tracker itself lives as long as a leadership and is made from the
 //! state alone; all its times are monotonic, so no clock that jumps makes a node look dead.
@@ -28,7 +29,7 @@ pub struct StaleSession {
     pub session_id: String,
 }
 
-/// What the leader knows of who is alive. Made at the start of a term; all `at` are monotonic time.
+/// The leader's tracker of sessions and heartbeats. Made at the start of a term; all `at` are monotonic time.
 #[derive(Debug, Clone)]
 pub struct Liveness {
     nodes: BTreeMap<String, Tracked>,
@@ -41,7 +42,7 @@ struct Tracked {
     state: NodeState,
     message: String,
     session: Option<Session>,
-    /// When silence makes it DOWN; `None` when it is.
+    /// When it is DOWN unless a heartbeat comes; `None` when it is down.
     deadline: Option<Duration>,
 }
 
@@ -124,7 +125,8 @@ impl Liveness {
         self.nodes.values().filter_map(|tracked| tracked.deadline).min()
     }
 
-    /// Lets deadlines pass, and writes down where the stored nodes differ from what is known here.
+    /// Decides which nodes are down by now, those silent past their deadline, and writes where the stored nodes differ from
+    /// what is known here.
     pub fn plan(&mut self, view: &View, now: Timestamp, at: Duration) -> Plan {
         self.period = defaults::heartbeat_period(view);
         self.forgive_own_sleep(at);
@@ -150,8 +152,8 @@ impl Liveness {
         self.period * limits::MISSED_HEARTBEATS
     }
 
-    /// Nobody looked for longer than promised: a suspended process, a starved machine. Heartbeats sent meanwhile wait
-    /// to be read, so every node gets that time again.
+    /// The leader itself was suspended or starved and has not planned for longer than promised. Heartbeats sent meanwhile are
+    /// still unread, so every deadline is extended by that time.
     fn forgive_own_sleep(&mut self, at: Duration) {
         let slept = at.saturating_sub(self.looked_at);
         self.looked_at = at;

@@ -21,7 +21,7 @@ use crate::{
     enforcer::Nodes,
     global, job, mode,
     plan::{Planner, Write},
-    rebalance::{self, Verdict},
+    rebalance::{self, RebalanceStep},
     replicated,
     rollout::{Replace, Rollout},
     slot::{
@@ -84,20 +84,21 @@ fn reconcile_service<'v>(
     let mut service = Arc::clone(service);
     let mut is_changed = false;
     // An update begins, turns into a rollback, and ends or pauses: it does each at most once before tasks are made.
-    let (desired, kept, rollout, verdict) = loop {
+    let (desired, kept, rollout, step) = loop {
         let desired = desired_slots(view, &service, &slots);
         let kept: Vec<KeptSlot<'_, '_>> =
             desired.kept.iter().map(|slot| KeptSlot::of(nodes, &service, *slot, &slots[slot], now)).collect();
         let rollout = Rollout::of(nodes, &service, &kept, now);
-        let verdict = if rollout.is_over() && !is_global && desired.missing.is_empty() {
+        let step = if rollout.is_over() && !is_global && desired.missing.is_empty() {
             let surplus = kept.iter().flat_map(|kept| &kept.surplus);
             let stopping = surplus.chain(desired.surplus.iter().flat_map(|slot| &slots[slot].staying));
-            rebalance::verdict(nodes, &service, &kept, stopping.copied(), now)
+            rebalance::next_step(nodes, &service, &kept, stopping.copied(), now)
         } else {
-            Verdict::Stay
+            RebalanceStep::Stay
         };
-        let next = rollout.next(&service, now).or_else(|| (verdict == Verdict::Met).then(|| rebalance::met(&service)));
-        let Some(next) = next else { break (desired, kept, rollout, verdict) };
+        let next =
+            rollout.next(&service, now).or_else(|| (step == RebalanceStep::Met).then(|| rebalance::met(&service)));
+        let Some(next) = next else { break (desired, kept, rollout, step) };
         service = Arc::new(next);
         is_changed = true;
     };
@@ -106,13 +107,13 @@ fn reconcile_service<'v>(
     }
     let mut to_replace = rollout.slots_to_update();
     drain::add_slots_to_drain(nodes, &service, &kept, &mut to_replace);
-    match verdict {
-        Verdict::Move(slot) => {
+    match step {
+        RebalanceStep::Move(slot) => {
             let replace = Replace { cause: TaskCause::Rebalance, order: UpdateOrder::StartFirst };
             to_replace.entry(Slot::Number(slot)).or_insert(replace);
         }
-        Verdict::NotBefore(at) => planner.wake_at(at),
-        Verdict::Stay | Verdict::Met => {}
+        RebalanceStep::NotBefore(at) => planner.wake_at(at),
+        RebalanceStep::Stay | RebalanceStep::Met => {}
     }
     if let Some(at) = rollout.wake_at(now) {
         planner.wake_at(at);

@@ -1,7 +1,7 @@
-//! Forgets tasks that are over, and revisions nobody goes back to, and gives up tasks nobody will report on any more.
+//! Garbage collection: removes ended tasks beyond the history limit and old revisions, and marks lost tasks ORPHANED.
 //!
 //! Owns the removal of tasks and revisions, and the observed state ORPHANED.
-//! Invariant: a task that may still run is never forgotten while its node can say so.
+//! Invariant: a task that may still run is never removed while its node can report on it.
 
 use std::{
     cmp::Reverse,

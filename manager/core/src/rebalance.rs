@@ -1,4 +1,4 @@
-//! Spreading the tasks of a service anew when nodes came (back) after it was placed.
+//! Rebalancing: decides which running task moves to another node when nodes came (back) after the service was scheduled.
 //!
 //! Only on request: always with the label of [`Rebalance`], or once by `Service.rebalance_requested_at`, which is cleared
 //! here when nothing is left to do. One task at a time is moved, start-first: one for which the scheduler would now choose
@@ -44,7 +44,7 @@ pub struct Move {
 
 /// What rebalancing a service takes now.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum RebalanceStep {
     /// No move, or none now.
     Stay,
     /// No move any more: the request is met.
@@ -72,29 +72,29 @@ pub fn moves(view: &View, service: &Service, now: Timestamp) -> Vec<Move> {
 
 /// Whether to move a task of a service that is not being updated and misses no slot. `stopping`: tasks that the same plan
 /// shuts down.
-pub(crate) fn verdict<'a>(
+pub(crate) fn next_step<'a>(
     nodes: &Nodes<'_>,
     service: &Service,
     kept: &[KeptSlot<'_, '_>],
     stopping: impl Iterator<Item = &'a Arc<Task>>,
     now: Timestamp,
-) -> Verdict {
+) -> RebalanceStep {
     let is_requested = service.rebalance_requested_at != 0;
     let stays = |task: &Task| nodes.eviction_reason(service, task).is_none();
     let is_calm = || kept.iter().all(|kept| kept.has_converged() && kept.current.is_some_and(|task| stays(task)));
     if !(is_requested || is_on(service)) || !is_calm() {
-        return Verdict::Stay;
+        return RebalanceStep::Stay;
     }
     let stopped = stopping.map(|task| desired(task, TaskState::Shutdown));
     let Some((view, _)) = &with(nodes.view, now, |tx| stopped.fold(tx, TxBuilder::update)) else {
-        return Verdict::Stay;
+        return RebalanceStep::Stay;
     };
     match next_move(&mut Rebalancer::default(), view, service, now) {
-        None if is_requested => Verdict::Met,
-        None => Verdict::Stay,
+        None if is_requested => RebalanceStep::Met,
+        None => RebalanceStep::Stay,
         Some(next) => match last_move(view, service).map(|at| at + COOL_DOWN).filter(|until| *until > now) {
-            Some(until) => Verdict::NotBefore(until),
-            None => Verdict::Move(next.slot),
+            Some(until) => RebalanceStep::NotBefore(until),
+            None => RebalanceStep::Move(next.slot),
         },
     }
 }

@@ -1,5 +1,5 @@
-//! Rolling updates and rollbacks: which slots are updated now, and when the update as a whole completes, pauses or is
-//! rolled back.
+//! Rolling updates and rollbacks: decides which slots are updated now, and when an update completes, pauses or is rolled
+//! back.
 //!
 //! Owns `Service.update_status` from the moment a user's change is in the state, and, when an update fails and its
 //! policy is to roll back, `Service.{spec, revision, previous_spec, previous_revision}` at that moment.

@@ -1,7 +1,6 @@
-//! What the API server stands on: the traits the daemon implements and the state every handler gets.
+//! The backend of the API server: the traits that the daemon implements.
 //!
-//! Owns nothing. Invariant: no handler reaches past these traits, so a test (or another front door) can put
-//! an in-memory swarm behind the whole API.
+//! Invariant: handlers use nothing but these traits, so a test can run the whole API on an in-memory swarm.
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! What Docker's API has and this version does not: each endpoint answers 501 and names the group it belongs to, so
-//! that nobody takes a missing feature for a wrong address.
+//! Endpoints of Docker's API that this version does not have: each answers 501 and names its group, so that a missing
+//! feature is not taken for a wrong path.
 
 use axum::{
     Router,

@@ -1,4 +1,4 @@
-//! What a container is to be, and what became of it.
+//! Specification and state of a container.
 //!
 //! Owns the mapping from a task to its container: id, name and the labels Docker puts on it.
 

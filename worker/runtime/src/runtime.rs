@@ -1,4 +1,4 @@
-//! The contract between a node and whatever runs its containers.
+//! The interface between a node and what runs its containers.
 //!
 //! Owns nothing. Invariants every implementation keeps: a container id is started at most once, ever; a
 //! container runs on when the runtime value is dropped or its process dies; every future may be dropped at any

@@ -94,7 +94,7 @@ fn trap(module: &[u8]) -> Tar {
     tar
 }
 
-/// A device that nothing but its container's walls keeps a program from: disks may be closed to this whole machine.
+/// A device that nothing but its container's isolation keeps a program from: disks may be closed to this whole machine.
 fn device_open_to_the_host() -> &'static str {
     let dir = tempfile::tempdir().unwrap();
     let node = dir.path().join("node");
@@ -107,7 +107,7 @@ fn device_open_to_the_host() -> &'static str {
 }
 
 #[tokio::test]
-async fn nothing_of_an_image_is_loaded_before_the_walls_stand() {
+async fn nothing_of_an_image_is_loaded_before_the_container_is_isolated() {
     let world = World::new().await;
     let dir = tempfile::tempdir().unwrap();
     let module = fs::read(compile(dir.path(), MODULE, &["-shared", "-fPIC"])).unwrap();

@@ -1,6 +1,6 @@
 //! The init of a container that asked for one: reaps orphans and passes signals on.
 //!
-//! It is this program's own image, already in memory and already inside the walls, so the container's file system
+//! It is this program's own image, already in memory and already isolated, so the container's file system
 //! needs no init binary. It holds no capability the command has not, and no open file but the standard streams; nobody
 //! inside gets at the program's file on the host by way of `/proc/1/exe`.
 

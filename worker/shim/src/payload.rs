@@ -1,4 +1,4 @@
-//! Becomes the container's command: the last step inside, after libcontainer has made the walls.
+//! Becomes the container's command: the last step inside, after libcontainer has set up the isolation.
 
 use std::{
     ffi::CString,

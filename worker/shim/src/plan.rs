@@ -1,7 +1,8 @@
 //! What the daemon asks of a shim, beside the OCI `config.json`.
 //!
-//! Owns the file `shim.json` of a bundle: written once by the daemon before the shim starts, then only read. Walls are
-//! never guessed: a plan that lacks a word, or is of a later version, is refused and the container does not start.
+//! Owns the file `shim.json` of a bundle: written once by the daemon before the shim starts, then only read.
+//! Isolation is never guessed: a plan that lacks a field, or is of a later version, is refused and the container does not
+//! start.
 
 use std::{
     fs, io,
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn walls_are_not_guessed() {
+    fn isolation_is_not_guessed() {
         let golden = include_str!("../golden/1/shim.json");
         let later = load(&golden.replacen('{', "{\"version\":2,", 1)).unwrap_err().to_string();
         assert_eq!(later, "it is of version 2 and this shim of 1");

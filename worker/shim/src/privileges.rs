@@ -2,7 +2,7 @@
 //!
 //! This order, because loading a filter takes a privilege and giving up privileges takes none that the filter denies.
 //! libcontainer would compile the profile anew for every container; so its own way of doing both is left out of the
-//! bundle and this takes its place, at the same point: inside all walls, as the right user, before the command.
+//! bundle and this takes its place, at the same point: isolated, as the right user, before the command.
 
 use std::io;
 

@@ -26,7 +26,7 @@ pub(crate) fn mount_overlay(overlay: &Overlay, target: &Path) -> io::Result<()> 
     Ok(())
 }
 
-/// What the walls are built on. libcontainer follows the names of these while it still sees the host's files, so a
+/// What the isolation rests on. libcontainer follows the names of these while it still sees the host's files, so a
 /// link here would lead it out: whatever is not a plain directory is refused, what is missing is made.
 const FOUNDATIONS: [&str; 3] = ["dev", "proc", "sys"];
 

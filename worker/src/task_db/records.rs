@@ -1,7 +1,7 @@
-//! What task.db holds: the tasks of this node, and each of their revisions once.
+//! The records of task.db: the tasks of this node, and each of their revisions once.
 //!
-//! Owns the records and which of them the disk has yet to learn of. Invariants: a record of a task that leaves something to its
-//! revision is never without it, here or on disk, where both are written by the same commit; a revision no record names is gone.
+//! Owns the records, and which of them are not on disk yet. Invariants: a task record that leaves something out always has
+//! its revision beside it, in memory and on disk, where one commit writes both; a revision that no record names is deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! Which bytes a service's image is. The digest goes into the spec beside the name, as with Docker's client: so every node runs
-//! the same, a name that was given to other bytes is another revision, and a rollback goes back to the bytes.
+//! Image pinning: the digest goes into the spec beside the name, as with Docker's client. So every node runs the same image, a
+//! tag that was rebuilt makes another revision, and a rollback goes back to the image as it was.
 
 use anyhow::Result;
 use skep_common::validate::ImageRef;
@@ -8,8 +8,8 @@ use skep_dockerapi::types::{ContainerSpec, Placement, Platform, TaskSpec};
 use super::super::Context;
 use crate::client::ClientError;
 
-/// Pins the image of a task spec to what its name stands for on the node that is asked, and to the platforms of that. Where the
-/// node does not have it, that is said, and the name alone goes into the spec.
+/// Pins the image of a task spec to the digest that its name has on the node that is asked, and to that image's platforms. If
+/// the node does not have the image, a warning is printed and the spec has the name alone.
 pub(super) async fn pin(context: &mut Context, task: &mut TaskSpec) -> Result<()> {
     let Some(ContainerSpec { image, .. }) = &mut task.container_spec else { return Ok(()) };
     // What is no name is the daemon's to refuse.

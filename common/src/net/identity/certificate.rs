@@ -1,4 +1,4 @@
-//! What a node certificate says. The swarm's CA writes: CN = node id, OU = role, O = swarm id.
+//! Parsing of node certificates. The swarm's CA writes: CN = node id, OU = role, O = swarm id.
 
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use skep_proto::v1::NodeRole;

@@ -1,4 +1,4 @@
-//! Asking for a certificate: a key and a request that carries its public half.
+//! Certificate signing requests: a new key, and a request for its public half.
 
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
 

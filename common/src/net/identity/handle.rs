@@ -1,4 +1,4 @@
-//! The identity in force, shared by everything that shakes hands.
+//! The present identity, shared by everything that does TLS handshakes.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A request's body that must not be larger than its line in the table allows, and from a stranger must come soon.
+//! A request body with the size limit of its line in the table, and from a stranger a time limit.
 //!
 //! What is beyond the bound is never buffered: the call ends at the frame that goes over it.
 

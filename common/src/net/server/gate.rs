@@ -1,5 +1,5 @@
-//! The way of every request: find its line in the table, establish who calls, hand it to the handler with a
-//! deadline, and take the reply back when the right to it is lost.
+//! Authorization middleware: finds the request's line in the table, identifies the caller, calls the handler with a
+//! deadline, and cuts the reply off when the authorization is withdrawn.
 
 use std::{convert::Infallible, future::Future, net::SocketAddr, pin::Pin, sync::Arc};
 

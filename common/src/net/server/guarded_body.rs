@@ -1,4 +1,4 @@
-//! A reply that ends when the right to it is lost: the watch or the session of a node that was removed or demoted.
+//! A reply stream that ends when its authorization is withdrawn: the watch or session of a node removed or demoted.
 
 use std::{
     pin::Pin,

@@ -1,4 +1,4 @@
-//! What one server takes on. An operator sets the two numbers of connections; the rest follows from what they are for.
+//! Limits of one server. An operator sets the two numbers of connections; the others are fixed.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The right to make one call, which can be lost while the call is open.
+//! The authorization of one call, which can be withdrawn while the call is open.
 
 use std::sync::Arc;
 

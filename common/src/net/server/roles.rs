@@ -1,5 +1,5 @@
-//! Where a server learns what a node may do: from the replicated state, which knows of demotions and removals that
-//! a certificate does not.
+//! The source of node roles for authorization: the replicated state, which knows of demotions and removals that a
+//! certificate does not.
 
 use skep_proto::v1::NodeRole;
 use tonic::{Status, metadata::MetadataValue};

@@ -1,4 +1,4 @@
-//! Takes up the containers that are there when the runtime is opened.
+//! Adopts the containers that exist when the runtime is opened.
 
 use std::{fs, io, path::Path, sync::Arc, time::Duration};
 

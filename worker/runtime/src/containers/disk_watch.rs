@@ -1,10 +1,9 @@
-//! Watches the room on the data root's file system, and sees to it that containers do not take the last of it.
+//! Disk pressure: watches the free space of the data root's file system, and evicts containers before it is used up.
 //!
-//! Owns the node's [`DiskLevel`] and the decision which container ends. What happens at each level: images are not
-//! taken in from [`DiskLevel::NearlyFull`] on; from [`DiskLevel::Full`] on no container is made, logs are not written
-//! (each shim sees to that itself) and what ended containers wrote is given up; at [`DiskLevel::Danger`] the container
-//! that has written the most lately is ended, one at a time. Invariant: none is ended that has written next to nothing
-//! since there was room.
+//! Owns the node's [`DiskLevel`] and the decision which container is evicted. From [`DiskLevel::NearlyFull`] on no images are
+//! loaded; from [`DiskLevel::Full`] on no container is made, logs are not written (each shim checks that itself) and files of
+//! ended containers are deleted; at [`DiskLevel::Danger`] the container that has written the most lately is ended, one at a
+//! time. Invariant: a container that has written next to nothing since there was space is not evicted.
 
 use std::{
     fs, io,

@@ -1,7 +1,7 @@
 //! The real runtime: overlayfs, OCI bundles and a shim per container.
 //!
-//! What is true of a container is on disk and in its shim, so that nothing is lost with this process; the table here
-//! is read from there when the runtime is opened and kept up by one watcher per running container.
+//! The state of a container is on disk and in its shim, so that nothing is lost with this process; the table here is restored
+//! from there when the runtime is opened, and kept up to date by one watcher per running container.
 
 mod adopt;
 mod disk_watch;

@@ -1,8 +1,8 @@
-//! Watches over one started container from here: follows its shim to the end, and finishes for a shim that cannot.
+//! Watches one started container: follows its shim until the container ends, and cleans up after a shim that was killed.
 //!
-//! Whatever happens to the connection, the truth is in this order: an exit record; a shim that holds its lock; neither,
-//! which is a container whose shim was killed, or has not come as far as its lock: the claim decides. Its processes are then killed too, because nobody would ever tell their
-//! end, and the loss is recorded as the container's exit.
+//! Whatever happens to the connection, this counts, in order: an exit record; a shim that holds its lock; neither, which is a
+//! shim that was killed, or has not taken its lock yet: the claim decides. The container's processes are then killed too,
+//! because nobody would report their end, and the loss is recorded as the container's exit.
 
 use std::{
     io,
