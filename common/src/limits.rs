@@ -96,7 +96,7 @@ pub const LEAVE_CONSENT: Duration = Duration::from_secs(3);
 /// How long what is left of a membership may take to be stopped and removed. More than [`LEAVE_GRACE`].
 pub const LEAVE_RELEASE: Duration = Duration::from_secs(8);
 
-/// How long a daemon that is told to stop may take for the requests that are under way.
+/// How long a daemon that is stopping waits for the requests under way.
 pub const STOP_REQUESTS: Duration = Duration::from_secs(3);
 
 /// How long it may take after that for all it is made of, and together with that it ends below 10 s. What is not closed by

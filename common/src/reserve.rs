@@ -1,7 +1,7 @@
 //! Space on a disk that is really there: blocks that belong to a file before anything is written to it.
 //!
 //! A [`Reserve`] is a file of its own that is given up when the disk is full, so that what must be written still can be.
-//! [`preallocate`] reserves space at the end of a file for that file alone; nobody else can take it. Both need a file system that
+//! [`preallocate`] reserves space at the end of a file for that file alone. Both need a file system that
 //! can allocate ahead (ext4, xfs, tmpfs …); on one that copies on write (btrfs, zfs) they reserve space all the same, but
 //! not for writes into the middle of a file.
 

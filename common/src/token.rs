@@ -16,7 +16,7 @@ const VERSION: &str = "1";
 const DIGEST_LENGTH: usize = 50;
 const SECRET_LENGTH: usize = 25;
 
-/// A text that is no join token. One text for every reason: it may be shown to whoever guesses.
+/// A text that is no join token. The same error for every reason, for it may be shown to an attacker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("invalid join token")]
 pub struct TokenError;

@@ -32,7 +32,7 @@ const ANNOUNCE_DEADLINE: Duration = Duration::from_secs(5);
 /// lapses, because the others drop a new member that does not come.
 ///
 /// # Errors
-/// When nobody takes this node in; the words are those of the last one asked.
+/// When no manager admits this node; the text is that of the last one asked.
 pub async fn join(dialer: &Dialer, remotes: &[String], addr: &str, feature_level: u32) -> Result<Joined, ManagerError> {
     let mut last = "no manager to join is known".to_owned();
     for remote in remotes {

@@ -34,7 +34,7 @@ pub(crate) enum AuthorityError {
     /// The root cannot be used, or the key that is to be certified.
     #[error(transparent)]
     Ca(#[from] CaError),
-    /// The node's own key, or what came of it, cannot be used.
+    /// The node's own key, or the certificate for it, cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
 }
@@ -90,7 +90,7 @@ fn cluster(view: &View) -> Result<&Cluster, AuthorityError> {
     view.cluster().map(AsRef::as_ref).ok_or(AuthorityError::NoCluster)
 }
 
-/// Whether the certificate is valid by the clock of whoever looks.
+/// Whether the certificate is valid at `now`.
 pub(crate) fn is_valid(certificate: &Certificate, now: Timestamp) -> bool {
     not_before(certificate).is_some_and(|begin| begin <= now) && now.as_nanos() < certificate.expires_at
 }

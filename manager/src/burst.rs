@@ -1,4 +1,4 @@
-//! Taking watch events as they come in: one, and everything queued behind it.
+//! Reading watch events in batches: one, and everything queued behind it.
 
 use std::sync::Arc;
 

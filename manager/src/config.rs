@@ -48,7 +48,7 @@ pub struct ManagerConfig {
 pub struct Joined {
     /// Its Raft id.
     pub raft_id: u64,
-    /// All members: until its own log says so, nobody else may speak to it as one.
+    /// All members: until its own log has them, only these may call it as members.
     pub members: ToldMembers,
 }
 

@@ -58,7 +58,7 @@ enum Answerer {
 }
 
 impl LeaderRoute {
-    /// The way from this member to whoever leads.
+    /// The route from this member to the leader.
     pub(crate) fn new(raft: &RaftNode, dialer: Dialer, strangers: Strangers) -> Self {
         Self { raft: raft.clone(), leadership: raft.leadership(), dialer, strangers }
     }
@@ -84,7 +84,7 @@ impl LeaderRoute {
         Status::unavailable(self.strangers.trouble(silence).unwrap_or_else(|| NO_LEADER.to_owned()))
     }
 
-    /// Who leads, waited for while nobody does.
+    /// The leader; waits while there is none.
     async fn answerer(&mut self, give_up: Instant) -> Result<Answerer, Status> {
         loop {
             self.leadership.mark_unchanged();
@@ -152,15 +152,15 @@ where
 /// What an attempt at a call came to.
 enum Attempt {
     Answered(http::Response<Body>),
-    /// Nothing was done: whoever was asked does not lead.
+    /// Nothing was done: the manager asked does not lead.
     Unled(http::Response<Body>),
-    /// Nothing was done: whoever leads was not reached.
+    /// Nothing was done: the leader was not reached.
     Unreached,
     /// The call was sent and no answer came.
     Lost(Status),
 }
 
-/// Has the leader answer, whoever that is by then.
+/// Has the present leader answer.
 async fn answer<S>(
     inner: S,
     mut route: LeaderRoute,

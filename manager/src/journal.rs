@@ -1,4 +1,4 @@
-//! Who changed what, and what became of it: each manager's own record of the changes it has applied, kept for weeks.
+//! The journal (audit log): each manager's own record of the changes it has applied, and who made them, kept for weeks.
 //!
 //! Owns `journal/` in the manager's directory. What a change means in words is `skep-core`'s; here it is written down and
 //! found again. A manager that did not see everything, because it joined late, was away, or its disk failed, knows which

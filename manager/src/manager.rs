@@ -116,7 +116,7 @@ impl From<StartError> for ManagerError {
 
 impl Manager {
     /// Starts serving port 2377. Returns once the state is open and, for the first manager, the swarm made; whether this
-    /// node is a member is for its [`status`](Self::status) to say. Waits for nobody else, and must not be dropped half done.
+    /// node is a member is for its [`status`](Self::status) to say. Does not wait for other managers, and must not be dropped half done.
     ///
     /// # Errors
     /// When the state cannot be opened, that is given up, or the swarm cannot be made.

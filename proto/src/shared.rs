@@ -1,4 +1,4 @@
-//! A message that many hold and nobody copies: between versions of an object, between a view, a transaction and what is
+//! A message that is shared, never copied: between versions of an object, between a view, a transaction and what is
 //! sent of them.
 
 use std::{

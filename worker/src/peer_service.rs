@@ -1,6 +1,6 @@
 //! What this node answers other nodes on 7946: the logs of its tasks, and that it is there.
 //!
-//! Owns nothing. Who may call is the server's business: [`ManagerRoles`] tells it who is a manager.
+//! Authorization is the server's: [`ManagerRoles`] tells it which nodes are managers.
 
 use std::{pin::Pin, sync::Arc};
 

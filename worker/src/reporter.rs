@@ -54,7 +54,7 @@ impl Reporter {
         self.shared.changed.notify_one();
     }
 
-    /// Compares with what a manager knows: what it lacks is told (again).
+    /// Compares with what a manager knows: reports that it lacks are sent (again).
     pub(crate) fn reconcile<'a>(&self, known: impl IntoIterator<Item = &'a Arc<Task>>) {
         let mut statuses = self.statuses();
         let Statuses { latest, untold } = &mut *statuses;
@@ -76,7 +76,7 @@ impl Reporter {
         }
     }
 
-    /// The task is no more.
+    /// The task was removed.
     pub(crate) fn forget(&self, task_id: &str) {
         let mut statuses = self.statuses();
         statuses.latest.remove(task_id);
@@ -88,7 +88,7 @@ impl Reporter {
         Batches { reporter: self.clone(), not_before: Instant::now() }
     }
 
-    /// A manager has taken these. What has changed since stays to be told.
+    /// A manager has accepted these. What has changed since stays in the queue.
     pub(crate) fn told(&self, batch: &[TaskStatusUpdate]) {
         let mut statuses = self.statuses();
         let Statuses { latest, untold } = &mut *statuses;

@@ -73,7 +73,7 @@ pub(crate) struct Runner {
 enum Patience {
     /// It is finished first.
     Finish,
-    /// It goes on, but nobody waits for its answer.
+    /// It goes on, but its answer is ignored.
     LeaveIt,
 }
 

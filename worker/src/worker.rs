@@ -53,7 +53,7 @@ pub struct WorkerConfig {
     pub runtime: Arc<dyn Runtime>,
     /// The managers, shared with the daemon.
     pub managers: Managers,
-    /// What the machine is; a change is told to the swarm at once.
+    /// The node's description; a change is reported to the swarm at once.
     pub description: watch::Receiver<NodeDescription>,
     /// What is wrong with this node's manager, in a sentence; empty when nothing is, or there is none.
     pub manager_trouble: watch::Receiver<String>,

@@ -54,7 +54,7 @@ impl<T: Clone + Default + Serialize + DeserializeOwned> Draft<T> {
     }
 }
 
-/// Makes of `written` what became of `before`, which is the part of it that is understood.
+/// Applies the changes made to `before`, the part of `written` that this client understands, to `written`.
 fn change(written: &mut Value, before: &Value, after: Value) {
     if *before == after {
         return;
@@ -107,7 +107,7 @@ fn change_items(written: Vec<Value>, before: &[Value], after: Vec<Value>) -> Vec
     items.collect()
 }
 
-/// What an item of a list goes by: a limit by its name, a network by its target, a resource by its kind.
+/// The key of a list item: a limit's name, a network's target, a resource's kind.
 fn name(item: &Value) -> Option<&str> {
     const NAMES: [&str; 3] = ["Name", "Target", "Kind"];
     let entries = item.as_object()?;

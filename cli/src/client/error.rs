@@ -1,4 +1,4 @@
-//! Why a call failed, in one sentence for whoever typed the command.
+//! Errors of API calls, in one sentence for the user.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use skep_dockerapi::decode::DecodeError;
 /// Why a call failed. Texts are Docker's where Docker has one.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
-    /// The address is none.
+    /// The address is invalid.
     #[error(
         "unable to parse docker host `{0}`: it is unix:// and the absolute path of a socket, as in unix:///run/skep/skep.sock"
     )]
@@ -16,7 +16,7 @@ pub(crate) enum ClientError {
     /// The socket is not for this user.
     #[error("permission denied while trying to connect to the skep daemon socket at {0}")]
     Permission(String),
-    /// Nobody listens.
+    /// No daemon listens there.
     #[error("Cannot connect to the skep daemon at {0}. Is the skep daemon running?")]
     Nobody(String),
     /// The daemon refused.
@@ -65,7 +65,7 @@ impl ClientError {
         matches!(self, Self::Api { status: StatusCode::NOT_FOUND, .. })
     }
 
-    /// Whether the object was changed by somebody else after it was read.
+    /// Whether the object was changed after it was read.
     pub(crate) fn is_out_of_sequence(&self) -> bool {
         matches!(self, Self::Api { message, .. } if message.ends_with("update out of sequence"))
     }

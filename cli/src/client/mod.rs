@@ -31,7 +31,7 @@ pub(crate) use self::{
     stream::ByteStream,
 };
 
-/// Where the daemon listens unless somebody says otherwise.
+/// The daemon's default socket.
 pub(crate) const DEFAULT_HOST: &str = "unix:///run/skep/skep.sock";
 
 /// For an answer. `swarm join` takes up to 20 s and a leaving node stops its tasks first.

@@ -54,7 +54,7 @@ pub(crate) fn run(skep: Skep) -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read the output has read enough.
+        // The reader of the output has closed it.
         Err(error) if matches!(error.downcast_ref(), Some(PrintError::Closed)) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
@@ -65,7 +65,7 @@ pub(crate) fn run(skep: Skep) -> ExitCode {
 
 /// Says what is wrong with a command line, or shows the help it asked for.
 pub(crate) fn explain(error: &clap::Error) -> ExitCode {
-    // Help and usage are for a person; when nobody reads them there is nobody to tell.
+    // Help and usage are for a person; when stdout is closed there is nothing to report.
     let _ = error.print();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {

@@ -10,10 +10,10 @@ use crate::{
     client::{Client, ClientError},
 };
 
-/// The node asked stands for itself.
+/// `self`: the node that is asked.
 const SELF: &str = "self";
 
-/// Names of services and nodes. An id nobody knows any more is its own name.
+/// Names of services and nodes. The id of a removed object stands for its name.
 pub(super) struct Names<'a> {
     client: &'a Client,
     /// Whether ids are to be shown instead.

@@ -8,7 +8,7 @@ use std::{
 /// Why nothing more can be printed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrintError {
-    /// Nobody reads: the command is done.
+    /// The reader has closed the output: the command is done.
     #[error("nobody reads the output any more")]
     Closed,
     /// Something else.

@@ -41,7 +41,7 @@ use super::{
 use crate::clock::Timestamp;
 use crate::limits::{CONNECT_TIMEOUT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_HEADER_BYTES};
 
-/// A channel nobody asked for in this time is forgotten; who still holds it keeps it open.
+/// A channel unused for this time is dropped from the cache; callers that still hold it keep it open.
 const IDLE: Duration = Duration::from_secs(300);
 
 /// What a node holds to be the swarm's managers.
@@ -105,7 +105,7 @@ impl Dialer {
         channel
     }
 
-    /// A channel without an identity to whoever answers at `addr`. Only for fetching the root bundle, which proves itself
+    /// A channel without an identity to any server at `addr`. Only for fetching the root bundle, which proves itself
     /// by its digest.
     pub fn anonymous_unverified(addr: &str) -> Channel {
         lazy_channel(addr, unverified_client_config)
@@ -128,7 +128,7 @@ impl fmt::Debug for Dialer {
 const STREAM_WINDOW: u32 = 256 << 10;
 
 /// Answers that can wait for their readers at a time, as many as a server allows. The connection has room for all of
-/// them: whoever does not read the logs it has asked for holds up no other call.
+/// them: a client that does not read the logs it has asked for delays no other call.
 const STREAMS: u32 = 1_000;
 
 pub(crate) fn lazy_channel(
@@ -138,7 +138,7 @@ pub(crate) fn lazy_channel(
     // The address is the connector's business; HTTP/2 wants an authority, and it is the same for every node.
     Endpoint::from_static("http://skep")
         .connect_timeout(CONNECT_TIMEOUT)
-        // Pings go out only while calls are open: that is when somebody waits for a dead peer.
+        // Pings are sent only while calls are open.
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(false)
@@ -216,7 +216,7 @@ impl Service<Uri> for Connector {
             let stream = TcpStream::connect(&*addr).await.map_err(|error| named(&addr, error))?;
             stream.set_nodelay(true)?;
             let config = config().map_err(io::Error::other)?;
-            // Sent to no one (SNI is off) and checked by no one: the verifier goes by id and role.
+            // Not sent (SNI is off) and not checked: the verifier checks node id and role.
             let name = ServerName::try_from("skep").map_err(io::Error::other)?;
             let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
             let stream = stream.map_err(|error| named(&addr, error))?;

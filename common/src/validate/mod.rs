@@ -91,7 +91,7 @@ pub fn check_spec_size(encoded_len: usize) -> Result<(), Invalid> {
     if encoded_len > MAX_SPEC_BYTES { Err(Invalid::Size(encoded_len)) } else { Ok(()) }
 }
 
-/// At most this much of a refused text is repeated to whoever sent it.
+/// At most this much of a refused text is repeated in the error.
 fn shown(text: &str) -> String {
     const LONGEST: usize = 100;
     let visible = text.chars().take(LONGEST).flat_map(char::escape_debug).collect::<String>();

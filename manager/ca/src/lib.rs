@@ -1,7 +1,7 @@
 //! The swarm's certificate authority: its root ([`RootCa`]), what it reads of a signing request ([`public_key_of`]),
 //! who gets in by a join token ([`TokenGate`]), and when a certificate is due ([`renewal_moment`]). No RPC here: the manager wires these to its services.
 //!
-//! The authority decides every word of a certificate; from the request it takes the public key and nothing else.
+//! The authority decides all contents of a certificate; it takes nothing but the public key from the request.
 
 mod csr;
 mod renewal;

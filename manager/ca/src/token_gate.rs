@@ -79,7 +79,7 @@ fn role_of(token: &str, tokens: &JoinTokens) -> Option<NodeRole> {
     }
 }
 
-/// Forgets who has paid; if nobody has, the one who owes least.
+/// Forgets addresses whose bucket is empty; if there are none, the one with the emptiest.
 fn make_room(paid_at: &mut HashMap<IpAddr, Duration>, now: Duration) {
     paid_at.retain(|_, paid| *paid > now);
     if paid_at.len() >= MAX_ADDRESSES

@@ -3,7 +3,7 @@
 use skep_proto::v1::{Availability, Node, NodeRole, NodeState};
 use skep_store::View;
 
-/// Whether a node is down or was removed: nobody can say what became of the tasks on it, and none of them is waited for.
+/// Whether a node is down or was removed: the state of its tasks is unknown, and none of them is waited for.
 pub fn is_down_or_gone(view: &View, node_id: &str) -> bool {
     view.node(node_id).is_none_or(|node| is_down(node))
 }

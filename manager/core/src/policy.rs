@@ -37,7 +37,7 @@ pub trait Policy: Sized {
     /// The setting in force without the label.
     fn unset() -> Self;
 
-    /// Reads the label's value; `None` when it is none.
+    /// Parses the label's value; `None` when it is invalid.
     fn parse(value: &str) -> Option<Self>;
 }
 

@@ -50,9 +50,9 @@ pub enum Effect {
 /// Effects that exclude each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
-    /// Whoever changes the node's certificate.
+    /// Effects that change the node's certificate.
     Certificate,
-    /// Whoever changes whether a manager runs.
+    /// Effects that start or stop the manager.
     Manager,
 }
 
@@ -189,7 +189,7 @@ impl Situation {
                     (held == NodeRole::Manager).then_some(Effect::Start)
                 }
                 // State left from an earlier time as manager: it holds the swarm's secrets. It is removed only when a manager
-                // has said that this node is none.
+                // has said that this node is no manager.
                 (_, ManagerState::Stopped { has_state: true }) if self.wish != Wish::Unheard => Some(Effect::Retire),
                 (_, ManagerState::Stopped { .. }) => None,
             },

@@ -74,7 +74,7 @@ pub fn rolled_back(service: &Service, now: Timestamp) -> Option<Service> {
     Some(taken_back(service, spec, service.previous_revision, now))
 }
 
-/// The service as it was at another revision, with as many replicas as it has now.
+/// The service rolled back to another revision, with its present number of replicas.
 ///
 /// # Errors
 /// When that revision is not kept.

@@ -32,7 +32,7 @@ struct Marks {
     heard: Duration,
     /// Since when its connection is closed.
     hung_up: Option<Duration>,
-    /// Since when nobody listens where it should.
+    /// Since when its connections are refused.
     ended: Option<Duration>,
     /// While leading: when a quorum last answered.
     acked: Option<Duration>,
@@ -64,7 +64,7 @@ impl Health {
         self.clock.monotonic().saturating_sub(self.heard())
     }
 
-    /// For how long nobody has led, as far as this member knows: it heard no leader, or leads itself and no quorum answered.
+    /// How long there has been no leader, as far as this member knows: it heard none, or leads itself and no quorum answered.
     pub(crate) fn leaderless_for(&self) -> Duration {
         self.silence().max(self.quorum_silence())
     }
@@ -113,7 +113,7 @@ impl Health {
         };
     }
 
-    /// Gives up leading for long enough that somebody else is elected.
+    /// Steps down for long enough that another member is elected.
     pub(crate) fn abdicate(&self) {
         let until = self.clock.monotonic() + self.tuning.election_max * 3;
         self.marks().abdicates_until = until;

@@ -23,7 +23,7 @@ pub(crate) struct Lookout {
 }
 
 impl Lookout {
-    /// Asks the leader's machine whether anybody listens, and notes it when nobody does.
+    /// Checks whether the leader's address accepts connections, and notes it when they are refused.
     pub(crate) async fn look(&self) {
         let leader = {
             let metrics = self.raft.metrics();

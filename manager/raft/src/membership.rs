@@ -40,7 +40,7 @@ const TIDY_PERIOD: Duration = Duration::from_millis(200);
 /// Pause before a change is tried again that had to wait for the one before it.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// How long a member that was voted out may take to hear of it.
+/// How long to wait until a removed member has received its removal.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long an answer may take that openraft gave before it lost the lead.
@@ -116,7 +116,7 @@ impl Members {
         self.take_out(raft_id).await?;
         info!(raft_id, "a manager was removed");
         if raft_id == self.raft_id {
-            // It is out, and nobody listens to it any more: the next leader records it.
+            // It is removed, and no member accepts its calls any more: the next leader records it.
             return Ok(());
         }
         self.record().await
@@ -199,7 +199,7 @@ impl Members {
     }
 
     async fn tidy(&self, learners: &mut Learners) -> Result<(), MembershipError> {
-        // Somebody changes it right now.
+        // Another change is under way.
         let Ok(_turn) = self.turn.try_lock() else { return Ok(()) };
         self.finish_joint_change().await?;
         let membership = self.membership();
@@ -236,7 +236,7 @@ impl Members {
         }
     }
 
-    /// A voter goes by way of learner, so that it can hear that it votes no more; once it is out it hears nothing.
+    /// A voter becomes a learner first, so that the removal is replicated to it; once it is out it receives nothing.
     async fn take_out(&self, raft_id: u64) -> Result<(), MembershipError> {
         let which = BTreeSet::from([raft_id]);
         let membership = self.membership();

@@ -133,7 +133,7 @@ impl Proposer {
         let done = async {
             let waiting = Waiting { proposal, size, answer };
             self.queue.send(waiting).await.map_err(|_| ProposeError::Stopped)?;
-            // Whoever would have answered is gone, perhaps after it was written.
+            // The task that would have answered is gone, perhaps after the entry was written.
             answered.await.unwrap_or(Err(ProposeError::Unknown))
         };
         timeout(self.deadline, done).await.unwrap_or(Err(ProposeError::Unknown))
@@ -195,7 +195,7 @@ impl Submitter {
         batch
     }
 
-    /// Makes an entry of what somebody still waits for.
+    /// Makes an entry of the proposals whose callers still wait.
     fn begin(&self, batch: &mut Vec<Waiting>, permit: OwnedSemaphorePermit) -> UnderWay {
         let mut number = 0;
         // Both under the lock: who gives up before it is not proposed, who gives up after it and then looks finds the entry.

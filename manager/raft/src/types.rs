@@ -41,7 +41,7 @@ pub(crate) type StorageError = openraft::StorageError<u64>;
 pub(crate) struct Member {
     pub(crate) node_id: String,
     pub(crate) addr: String,
-    /// Its removal has begun: whoever leads finishes it, and it never votes again.
+    /// Its removal has begun: the leader finishes it, and it never votes again.
     pub(crate) leaving: bool,
 }
 
@@ -93,7 +93,7 @@ impl fmt::Debug for Batch {
     }
 }
 
-/// What became of one proposal of a batch; the same on every member.
+/// The outcome of one proposal of a batch; the same on every member.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     Applied(Arc<ChangeSet>),

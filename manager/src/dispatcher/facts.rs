@@ -1,4 +1,4 @@
-//! What every agent is told besides its own node: managers, root, settings. And the loop that passes news on.
+//! What every session sends besides the agent's own node: managers, root CA, settings. And the loop that passes changes on.
 //!
 //! Owns the present [`Facts`]. One watcher serves all sessions: a change of a node goes to that node's session alone.
 
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::sessions::Sessions;
 use crate::{burst::burst, drive::Term, peers};
 
-/// What all sessions are told alike.
+/// What is sent to all sessions alike.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Facts {
     managers: Vec<PeerManager>,

@@ -1,4 +1,4 @@
-//! Who holds which node's session, and who is alive. One live session per node, for one term of this leader.
+//! The nodes' sessions and heartbeats: one live session per node, for one term of this leader.
 //!
 //! Owns the sessions and the heartbeats; neither is ever written anywhere, only the node states they lead to are.
 //! Invariants: a node has at most one session; a session that is replaced, or whose leader steps down, is ended before
@@ -126,7 +126,7 @@ impl Sessions {
         Ok(period)
     }
 
-    /// Forgets a session whose stream its node has let go.
+    /// Removes a session whose stream its node has closed.
     pub(super) fn close(&self, node_id: &str, session_id: &str) {
         let mut table = self.lock();
         if table.live(node_id, session_id).is_ok() {
@@ -134,7 +134,7 @@ impl Sessions {
         }
     }
 
-    /// Ends the session of a node that is no more.
+    /// Ends the session of a removed node.
     pub(super) fn remove(&self, node_id: &str) {
         self.lock().end(node_id);
     }

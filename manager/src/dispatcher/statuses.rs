@@ -1,8 +1,8 @@
-//! Takes in what agents report of their tasks. Writes `Task.status`.
+//! Status reports of the agents, in batches. Writes `Task.status`.
 //!
-//! Owns the reports that are not written yet. Invariants: the queue is bounded, and an agent hears that its reports are
-//! taken in only once they are committed, so what a leader loses the agent still has; while one batch is being
-//! committed the next gathers, so nothing waits for a timer.
+//! Owns the reports that are not written yet. Invariants: the queue is bounded; reports are acknowledged only once they are
+//! committed, so an agent still has what a leader loses; while one batch is being committed the next one fills, so nothing
+//! waits for a timer.
 
 use skep_core::{
     Plan,
@@ -16,10 +16,10 @@ use tonic::Status;
 
 use crate::drive::Component;
 
-/// Calls that wait to be taken in.
+/// Most calls in the queue.
 const QUEUE: usize = 4096;
 
-/// Calls taken in together.
+/// Most calls in one batch.
 const BATCH: usize = 512;
 
 /// One agent's call.
@@ -39,7 +39,7 @@ impl Inbox {
         self.written(updates.into_iter().map(report).collect()).await
     }
 
-    /// Waits until all reports handed in before are committed: they are taken in their order.
+    /// Waits until all reports delivered before are committed.
     pub(super) async fn settled(&self) -> Result<(), Status> {
         self.written(Vec::new()).await
     }

@@ -71,7 +71,7 @@ pub(crate) struct Log {
     vault: Vault,
     limits: Limits,
     journal: Journal,
-    /// Everything up to this version was seen, or is not to be had any more.
+    /// Everything up to this version was seen, or is no longer available.
     seen: u64,
     /// As far as the newest record says so; never beyond `seen`.
     written: u64,

@@ -167,7 +167,7 @@ impl Journal {
         }
     }
 
-    /// What can be read of a file, oldest first; nothing when it was let go just now.
+    /// The readable records of a file, oldest first; none when it was just deleted.
     fn read(&self, number: u64) -> io::Result<Vec<JournalRecord>> {
         match segment::read(&self.dir, number, &self.vault) {
             Ok(contents) => Ok(self.whole_part(number, contents)),

@@ -29,12 +29,12 @@ pub(super) struct Tailer {
     pub(super) lines: mpsc::Sender<Result<TaskLog, Status>>,
 }
 
-/// Nobody reads any more.
+/// The reader is gone.
 struct Unread;
 
 /// How one attempt ended.
 enum End {
-    /// The node has told everything.
+    /// The node has sent everything.
     Complete,
     /// The connection broke or was never made.
     Lost(Status),

@@ -11,7 +11,7 @@ use skep_proto::v1::TaskState;
 
 use crate::{key::Key, object::StoreObject, table::Row};
 
-/// What an index goes by.
+/// The key of an index.
 pub(crate) trait IndexKey: Ord + Clone {
     /// The key as it stands in an object.
     type Found<'a>: PartialEq;

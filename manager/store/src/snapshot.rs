@@ -20,7 +20,7 @@ pub enum RestoreError {
     /// An object of a kind this version does not know.
     #[error("the snapshot holds an object of an unknown kind")]
     UnknownKind,
-    /// A task that is said to be what a revision says that is not there, or does not say it.
+    /// A task refers to a revision that is missing, or lacks what the task leaves out.
     #[error("the snapshot does not hold what task {0} is made from")]
     NoRevision(String),
     /// An id that comes twice.

@@ -14,7 +14,7 @@ use crate::{
     watch::{Hub, Selector, Watcher},
 };
 
-/// The live state. Whoever reads it waits for at most one entry that is being applied.
+/// The live state. A reader waits for at most one entry that is being applied.
 #[derive(Default)]
 pub struct Store {
     view: RwLock<View>,

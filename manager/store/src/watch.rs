@@ -220,7 +220,7 @@ impl Hub {
         listed.into_iter().flatten().flatten().copied()
     }
 
-    /// Forgets whoever no longer listens. The bound doubles with those who do, so this costs each registration O(1).
+    /// Removes dropped watchers. The bound doubles with the live ones, so this costs each registration O(1).
     fn sweep(&mut self) {
         let closed: Vec<u64> =
             self.watchers.iter().filter(|(_, watcher)| watcher.ear.is_closed()).map(|(id, _)| *id).collect();

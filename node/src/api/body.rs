@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, Sleep, sleep, timeout},
 };
 
-/// How many bytes of what nobody wanted are read.
+/// How many bytes of an unread rest are drained.
 const DRAIN: usize = 16 << 20;
 
 /// How long they may take to arrive.
@@ -130,7 +130,7 @@ impl Rest {
         }
     }
 
-    /// Waits until whoever has the body is done with it, and reads what is left.
+    /// Waits until the handler is done with the body, and reads what is left.
     pub(super) async fn drain_when_done(self) {
         if let Ok(body) = self.0.await {
             drain(body).await;

@@ -57,7 +57,7 @@ async fn load(State(api): State<Api>, params: Params, request: Request) -> Respo
         let loaded = tokio::select! {
             loaded = api.backend.runtime.load_archive(Box::pin(archive)) => loaded,
             () = api.stop.cancelled() => Err(RuntimeError::Storage("the daemon stops".to_owned())),
-            // Nobody reads the answer any more.
+            // The client is gone.
             () = lines.closed() => return,
         };
         rest.drain_when_done().await;

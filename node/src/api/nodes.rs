@@ -34,7 +34,7 @@ pub(super) fn routes() -> Router<Api> {
 async fn list(State(api): State<Api>, params: Params) -> Result<Json<Vec<Node>>, ApiError> {
     let mut control = api.control()?;
     let filters = params.filters(&["id", "name", "label", "node.label", "role", "membership"])?;
-    // Nobody waits for membership here: who has a certificate is accepted.
+    // There is no pending membership: a node with a certificate is accepted.
     let membership = |word: &str| matches!(word, "accepted" | "pending").then(|| word == "accepted");
     let memberships = filters.words("membership", membership)?;
     if !memberships.is_empty() && !memberships.contains(&true) {

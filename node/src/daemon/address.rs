@@ -53,7 +53,7 @@ pub(super) fn listen(given: &str, interfaces: &[Interface]) -> Result<SocketAddr
 }
 
 /// host:port to tell the others: what the user says, else the address that is listened on, else the one address of this
-/// machine. The port is the one that is listened on unless the user says otherwise: behind any other there is nobody.
+/// machine. The port is the one that is listened on unless the user says otherwise: on any other nothing listens.
 ///
 /// # Errors
 /// When there is none, or more than one and nobody chose.

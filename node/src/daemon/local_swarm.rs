@@ -323,7 +323,7 @@ impl Swarm for LocalSwarm {
         if let Phase::Active(member) = self.inner.phase()
             && member.is_locked_out()
         {
-            // Whoever wants to leave meanwhile need not wait.
+            // `leave` need not wait meanwhile.
             drop(change);
             let ends = Instant::now() + JOIN_WAIT;
             let identity = member.ask_again(&options.remote_addrs, &options.token, ends).await.map_err(refused)?;
@@ -361,7 +361,7 @@ impl Swarm for LocalSwarm {
         };
         self.inner.dir.save(&record).map_err(internal)?;
         let attempt = self.begin(record);
-        // Whoever wants to leave meanwhile need not wait.
+        // `leave` need not wait meanwhile.
         drop(change);
         let finished = async {
             attempt.ended().await;

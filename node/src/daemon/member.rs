@@ -167,7 +167,7 @@ impl Member {
         let mut supervising = self.supervising.lock().await;
         if let Some(Supervising { stop, task }) = &mut *supervising {
             stop.cancel();
-            // One that panicked has ended too. Whoever gives up waiting leaves it to the next.
+            // One that panicked has ended too. A caller that stops waiting leaves it to the next.
             let _ = task.await;
         }
         *supervising = None;

@@ -1,4 +1,4 @@
-//! What `skep daemon` is told: flags and config file, already merged by the command line.
+//! Options of `skep daemon`: flags and config file, already merged by the command line.
 
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 

@@ -18,7 +18,7 @@ pub(super) struct HostSocket {
 }
 
 impl HostSocket {
-    /// Binds `unix:///absolute/path`. A socket file that nobody answers on any more is replaced.
+    /// Binds `unix:///absolute/path`. A stale socket file is replaced.
     ///
     /// # Errors
     /// [`DaemonError::Host`] or [`DaemonError::Listen`].
@@ -41,7 +41,7 @@ impl HostSocket {
 
 impl Drop for HostSocket {
     fn drop(&mut self) {
-        // Nothing depends on it: the next daemon replaces a socket nobody answers on.
+        // Nothing depends on it: the next daemon replaces a stale socket.
         let _ = fs::remove_file(&self.path);
     }
 }

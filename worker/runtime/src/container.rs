@@ -184,7 +184,7 @@ pub enum Status {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exit {
     /// Exit code of its first process; 128 + n when signal n ended it; 127 or 126 when it could not be executed;
-    /// 255 when nobody saw it end.
+    /// 255 when its end was not observed.
     pub code: i32,
     /// Whether the kernel killed a process of it for want of memory.
     pub oom: bool,

@@ -27,7 +27,7 @@ pub struct Image {
     pub id: String,
     /// Digest of its manifest, `sha256:…`.
     pub digest: String,
-    /// The names it goes by, familiar form (`nginx:latest`), sorted; empty when another image took them all.
+    /// Its names, in familiar form (`nginx:latest`), sorted; empty when another image took them all.
     pub tags: Vec<String>,
     /// When it was built; `None` when its configuration does not say.
     pub created: Option<Timestamp>,

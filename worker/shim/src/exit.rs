@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Name of the record.
 pub const FILE: &str = "exit.json";
 
-/// The exit code of a container nobody saw end, as in Docker.
+/// The exit code of a container whose end was not observed, as in Docker.
 pub const LOST: i32 = 255;
 
 /// The version of the record that this build writes. Others are read too: what they lack has the value it had before

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::fs::statvfs;
 
-/// Databases in quarantine that are kept for whoever wants to know what happened.
+/// How many quarantined databases are kept for diagnosis.
 const KEPT: usize = 2;
 
 /// Below this a disk counts as full: sled writes whole segments of half a mebibyte.

@@ -1,5 +1,5 @@
-//! `skep node update`, `promote` and `demote`: a node's spec is read, changed and written back under its version, and again when
-//! somebody else was faster: what is asked for is a few fields, whatever the others are by now.
+//! `skep node update`, `promote` and `demote`: a node's spec is read, changed and written back under its version, with retries on
+//! conflict: only the given fields change.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::args::{Availability, NodeUpdateArgs, SwarmRole};
 
-/// How often somebody else may be faster.
+/// Attempts on conflict.
 const ATTEMPTS: u32 = 8;
 
 /// How tasks leave a node that is waited for.
@@ -70,7 +70,7 @@ fn apply(args: &NodeUpdateArgs, spec: &mut NodeSpec) -> Result<()> {
     Ok(())
 }
 
-/// Gives nodes a role and says of each what became of it.
+/// Sets the role of nodes and prints the result for each.
 pub(super) async fn set_role(context: &mut Context, nodes: Vec<String>, role: SwarmRole) -> Result<()> {
     let mut failures = Failures::default();
     for node in &nodes {

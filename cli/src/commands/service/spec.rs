@@ -137,7 +137,7 @@ fn log_driver(said: &LogDriverArgs, driver: &mut Option<Driver>) {
     }
 }
 
-/// What was said of how updates, or rollbacks, go.
+/// The flags of the update, or rollback, policy.
 #[derive(Default, PartialEq)]
 struct UpdateSaid {
     parallelism: Option<u64>,

@@ -35,7 +35,7 @@ pub fn date(time: Timestamp) -> String {
     }
 }
 
-/// The statements of a node's certificate. Whether to believe them is for whoever checked its signature.
+/// The fields of a node's certificate. The signature is checked elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeCertificate {
     /// Common name.

@@ -22,7 +22,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// A caller that speaks for itself.
+    /// A direct caller, not forwarded.
     pub fn direct(peer: Peer, remote_addr: SocketAddr) -> Self {
         Self { original: peer.clone(), original_addr: remote_addr, peer, remote_addr, forwarded: false }
     }

@@ -23,7 +23,7 @@ impl Connection {
         self.number
     }
 
-    /// Completes when the connection is gone, whoever ended it.
+    /// Completes when the connection has ended, from either side.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
         self.closed.clone().cancelled_owned()
     }

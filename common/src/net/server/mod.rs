@@ -5,7 +5,7 @@
 //! or the little time a stranger has. Dropping that task ends everything it carries.
 //!
 //! A connection begins among the strangers and gets one of the nodes' permits when it shows a certificate of a node that is
-//! part of the swarm. Nobody is turned away: a newcomer takes over the oldest permit of whoever has most (see [`super::permits`]), so
+//! part of the swarm. No connection is refused: a new one takes over the oldest permit of the client that has most (see [`super::permits`]), so
 //! strangers, however many they are, keep no node out.
 //!
 //! Invariants: the accept loop ends only by the shutdown token; no connection outlives [`RpcServer::serve`]; no

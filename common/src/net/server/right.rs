@@ -58,7 +58,7 @@ impl Right {
             return match self.roles.is_member(node_id) {
                 true => Ok(NodeRole::Manager),
                 false => {
-                    // A worker has no business here, whatever may have become of the managers.
+                    // A worker is not allowed here, whatever the state of the managers.
                     if self.was_manager {
                         self.roles.refused_member();
                     }

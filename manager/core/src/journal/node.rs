@@ -25,7 +25,7 @@ pub(super) fn current_state(node: &Node) -> String {
 
 pub(super) fn changed(old: &Node, new: &Node) -> Vec<String> {
     let mut texts = Vec::new();
-    // Every new leader begins by knowing of nobody, which says nothing about the node.
+    // After a change of leader every node is unknown for a while, which says nothing about the node.
     if state(old) != state(new) && state(new) != NodeState::Unknown {
         texts.push(current_state(new));
     }

@@ -12,7 +12,7 @@ pub(super) fn created(service: &Service) -> String {
     format!("created: {} of {}", size(&spec), tagged(image(&spec)))
 }
 
-/// How a service stands that changed while nobody looked.
+/// The present state of a service whose last change was missed.
 pub(super) fn current_state(service: &Service) -> String {
     match service.meta {
         Some(meta) if meta.created_at != meta.updated_at => "changed; how and by whom was not seen".to_owned(),

@@ -13,7 +13,7 @@ use openraft::EntryPayload;
 use super::disk::Contents;
 use crate::types::{Entry, LogId, Vote};
 
-/// Durable entries are let go of when the cache outgrows this.
+/// Durable entries are evicted when the cache outgrows this.
 pub(super) const TAIL_BYTES: usize = 16 << 20;
 
 #[derive(Debug, Default)]

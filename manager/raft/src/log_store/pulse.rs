@@ -12,7 +12,7 @@ use skep_common::clock::Clock;
 
 const IDLE: u64 = u64::MAX;
 
-/// Set by the writer around each commit, read by whoever decides whether this member may lead.
+/// Set by the writer around each commit; read to decide whether this member may lead.
 pub(crate) struct Pulse {
     clock: Arc<dyn Clock>,
     /// Monotonic nanoseconds at which the present write began.

@@ -38,7 +38,7 @@ pub(super) enum Request {
 
 /// Who waits for a change to be durable.
 pub(super) enum Waiting {
-    /// Nobody: losing it in a crash does no harm, and it waits for the next commit that somebody needs.
+    /// None: losing it in a crash does no harm, so it waits for the next commit.
     Nobody,
     Caller(oneshot::Sender<()>),
     Raft(LogFlushed<TypeConfig>),

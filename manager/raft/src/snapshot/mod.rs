@@ -178,7 +178,7 @@ impl Snapshots {
         self.trouble.subscribe()
     }
 
-    /// Notes whether a snapshot could be written. Each failure is news, also when it is the same again.
+    /// Records whether a snapshot could be written. Every failure is published, also a repeated one.
     pub(crate) fn note<T>(&self, result: &io::Result<T>) {
         match result {
             Ok(_) => {

@@ -14,7 +14,7 @@ pub(crate) enum Duty {
     Lead,
     /// Another leads or may, and this member may follow on.
     StandBy,
-    /// There is nobody else.
+    /// It is the only member.
     StandAlone,
     /// No vote, no campaign.
     None,
@@ -40,7 +40,7 @@ pub(crate) struct Seen {
 pub(super) enum Act {
     /// Let the followers hear.
     Beat,
-    /// Be elected by nobody but itself.
+    /// Elect itself, as the only voter.
     ElectAlone,
     /// Ask the others, and stand for election if they agree.
     Campaign,
@@ -66,7 +66,7 @@ impl Pacing {
         Self { tuning, patience, rests_until: Duration::ZERO, looked: None }
     }
 
-    /// What to do, and how long to wait after it unless there is news of the leader.
+    /// What to do, and how long to wait after it unless the leader is heard.
     pub(super) fn next(&mut self, seen: &Seen) -> (Act, Duration) {
         match seen.duty {
             Duty::Lead => (Act::Beat, self.tuning.heartbeat),

@@ -32,7 +32,7 @@ pub(super) async fn adopt(inner: &Arc<Inner>) -> Result<(), RuntimeError> {
     inner.entries().extend(entries.into_iter().map(|entry| (entry.record.id.clone(), entry)));
     running.iter().for_each(|entry| watch::spawn(inner, entry, None));
     let known = running.iter().map(|entry| entry.until(|phase| *phase != Phase::Starting));
-    // Whoever is late is listed with pid 0 until it answers.
+    // A shim that is late is listed with pid 0 until it answers.
     let _ = timeout(PATIENCE, join_all(known)).await;
     Ok(())
 }
@@ -99,7 +99,7 @@ fn clear(inner: &Inner, id: &str, bundle: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Shims of containers nobody knows any more: what runs in them is nobody's.
+/// Kills orphaned shims: those of containers that no record names.
 fn clear_shims(inner: &Inner, entries: &[Arc<ContainerEntry>]) -> io::Result<()> {
     for (id, dir) in directories(&inner.paths.shims())? {
         if entries.iter().any(|entry| entry.record.id == id) {

@@ -72,7 +72,7 @@ async fn level(inner: &Arc<Inner>) -> DiskLevel {
     asked.await.ok().and_then(Result::ok).map_or(DiskLevel::Plenty, |space| space.level())
 }
 
-/// Gives up what nobody needs; where that is not enough, in danger, ends a container.
+/// Deletes files of ended containers; in danger, where that is not enough, evicts a container.
 async fn relieve(inner: &Arc<Inner>, level: DiskLevel, room_until: SystemTime) -> Result<(), RuntimeError> {
     let looking = Arc::clone(inner);
     let found = spawn_blocking(move || {

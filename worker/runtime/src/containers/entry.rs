@@ -17,7 +17,7 @@ pub(super) enum Phase {
     Starting,
     Running(Running),
     Exited(Exit),
-    /// Deleted; nobody finds the entry any more but those who held it.
+    /// Deleted; the entry is no longer in the table.
     Removed,
 }
 

@@ -1,6 +1,6 @@
 //! What is written down of a container when it is prepared.
 //!
-//! Owns `record.json` in the bundle. It is written last: a bundle without one was never finished and is nobody's. Like
+//! Owns `record.json` in the bundle. It is written last: a bundle without one was never finished and is garbage. Like
 //! everything of a container it is not synced; a power cut that loses it also ended the container.
 //!
 //! A container may be older or younger than the daemon that finds it. So a record is read for what it has: what is

@@ -31,7 +31,7 @@ use super::{
 /// First and longest pause before a shim that does not answer is asked again.
 const PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// How long the processes of a lost container may take to die before somebody is told.
+/// How long the processes of a lost container may take to die before it is logged.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// Follows a container until it has ended. `shim` is its process where this one started it.
 pub(super) fn spawn(inner: &Arc<Inner>, entry: &Arc<ContainerEntry>, shim: Option<Child>) {
@@ -94,7 +94,7 @@ async fn look(inner: &Inner, entry: &ContainerEntry) -> io::Result<Option<ExitRe
 enum End {
     Known(ExitRecord),
     NotYet,
-    /// Nobody is left who could tell.
+    /// Its shim is gone without an exit record.
     Lost,
 }
 

@@ -118,7 +118,7 @@ impl ImageStore {
         Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes in every image of an archive, or none. What was begun is given up when nobody waits for it any more.
+    /// Loads every image of an archive, or none. Cancelled when its caller is gone.
     pub(crate) async fn load(self: Arc<Self>, archive: ArchiveReader<'_>) -> Result<Vec<LoadedImage>, RuntimeError> {
         // It is never closed.
         let permit = Arc::clone(&self.loads).acquire_owned().await.ok();

@@ -40,7 +40,7 @@ impl Work {
     /// Between two pieces of work: lets those that wait have a turn.
     ///
     /// # Errors
-    /// Nobody wants the work any more.
+    /// The caller is gone.
     pub(super) fn step(&self) -> Result<(), RuntimeError> {
         if self.turns.available_permits() == 0 {
             self.wait(|| ());

@@ -1,4 +1,4 @@
-//! What the update under way says to whoever waits for it. Pure.
+//! Messages about the update under way, for a user who waits for it. Pure.
 
 use anyhow::{Result, bail};
 use skep_dockerapi::types::UpdateStatus;
