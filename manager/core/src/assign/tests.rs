@@ -333,10 +333,10 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let id = 0..6u8;
+    let id = 0..12u8;
     prop_oneof![
-        3 => (id.clone(), 0..4u64).prop_map(|(id, revision)| Step::Create { id, revision }),
-        3 => id.clone().prop_map(Step::Assign),
+        5 => (id.clone(), 0..4u64).prop_map(|(id, revision)| Step::Create { id, revision }),
+        4 => id.clone().prop_map(Step::Assign),
         2 => (id.clone(), any::<bool>()).prop_map(|(id, stop)| Step::Desire(id, stop)),
         2 => id.prop_map(Step::Remove),
         1 => Just(Step::Revise),
@@ -354,12 +354,14 @@ proptest! {
         let store = Store::new(View::default());
         revise(&store, 1);
         let mut last = 1;
+        // An id is never given twice.
+        let mut given = BTreeSet::new();
         let mut node = Node::new(&store, limit);
         for step in steps {
             let id = |id: u8| format!("t{id}");
             let view = store.view();
             match step {
-                Step::Create { id: n, revision } if view.task(&id(n)).is_none() => {
+                Step::Create { id: n, revision } if given.insert(n) => {
                     let new = task(&id(n), "", Pending, Running);
                     let new = if (1..=last).contains(&revision) { of_revision(new, revision) } else { new };
                     commit(&store, |_, tx| _ = tx.create(new));
