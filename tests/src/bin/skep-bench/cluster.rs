@@ -19,7 +19,7 @@ const NODES: [usize; 3] = [1, 2, 3];
 
 /// Prints every figure. `failovers` leaders are killed.
 pub(crate) fn run(engine: &dyn Engine, failovers: usize, print: &mut dyn FnMut(&str, f64, &str)) -> Result<()> {
-    let swarm = Swarm { engine };
+    let swarm = Swarm::new(engine);
     swarm.all_ready()?;
     print("daemon_rss_idle", memory::rss(&engine.daemons(1)), "MiB");
 
@@ -82,11 +82,16 @@ pub(crate) fn run(engine: &dyn Engine, failovers: usize, print: &mut dyn FnMut(&
     Ok(())
 }
 
-struct Swarm<'a> {
+/// Three managers that are asked over their API.
+pub(crate) struct Swarm<'a> {
     engine: &'a dyn Engine,
 }
 
-impl Swarm<'_> {
+impl<'a> Swarm<'a> {
+    pub(crate) fn new(engine: &'a dyn Engine) -> Self {
+        Self { engine }
+    }
+
     fn ask(&self, node: usize, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         request(&self.engine.socket(node), method, path, body)
     }
@@ -96,7 +101,7 @@ impl Swarm<'_> {
     }
 
     /// The node that `asked` calls the leader.
-    fn leader(&self, asked: usize) -> Result<usize> {
+    pub(crate) fn leader(&self, asked: usize) -> Result<usize> {
         poll("a leader", || {
             let Ok(nodes) = self.ask(asked, "GET", "/nodes", None) else {
                 return Ok(None);
@@ -115,7 +120,7 @@ impl Swarm<'_> {
         Ok(info["Swarm"]["NodeID"].as_str().context("no node id")?.to_owned())
     }
 
-    fn all_ready(&self) -> Result<()> {
+    pub(crate) fn all_ready(&self) -> Result<()> {
         poll("all nodes ready", || {
             let ready = NODES.into_iter().all(|node| {
                 self.ask(node, "GET", "/nodes", None).is_ok_and(|nodes| {
@@ -128,7 +133,7 @@ impl Swarm<'_> {
         })
     }
 
-    fn spec(&self, name: &str, replicas: u64) -> Value {
+    pub(crate) fn spec(&self, name: &str, replicas: u64) -> Value {
         json!({
             "Name": name,
             "TaskTemplate": { "ContainerSpec": {

@@ -2,6 +2,7 @@
 //! in the same run. Both are asked over the Docker Engine API by the same code; only how nodes are started and killed differs.
 
 mod cluster;
+mod creates;
 mod engine;
 mod memory;
 mod stats;
@@ -17,7 +18,14 @@ use anyhow::{Result, bail};
 
 use crate::engine::{Docker, Engine, Skep};
 
-const USAGE: &str = "usage: skep-bench cluster [skep] [docker] [--rounds N] [--scripts DIRECTORY]";
+const USAGE: &str = "usage: skep-bench cluster|creates [skep] [docker] [--rounds N] [--scripts DIRECTORY]";
+
+/// Which figures.
+#[derive(Clone, Copy)]
+enum What {
+    Cluster,
+    Creates,
+}
 
 fn main() -> ExitCode {
     match run() {
@@ -32,9 +40,11 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let (mut engines, mut rounds, mut scripts) = (Vec::new(), 20, PathBuf::from("scripts"));
-    if args.next().as_deref() != Some("cluster") {
-        bail!(USAGE);
-    }
+    let what = match args.next().as_deref() {
+        Some("cluster") => What::Cluster,
+        Some("creates") => What::Creates,
+        _ => bail!(USAGE),
+    };
     while let Some(word) = args.next() {
         match word.as_str() {
             "--rounds" => rounds = args.next().unwrap_or_default().parse()?,
@@ -48,22 +58,25 @@ fn run() -> Result<()> {
     }
     for engine in engines {
         if engine == "skep" {
-            measure(&Skep::up(&scripts)?, rounds)?;
+            measure(&Skep::up(&scripts)?, what, rounds)?;
         } else {
             // The original takes a quarter of a minute for each: three say enough.
-            measure(&Docker::up(&scripts)?, rounds.min(3))?;
+            measure(&Docker::up(&scripts)?, what, rounds.min(3))?;
         }
     }
     Ok(())
 }
 
 /// Prints every figure of one engine and stops it.
-fn measure(engine: &dyn Engine, failovers: usize) -> Result<()> {
+fn measure(engine: &dyn Engine, what: What, failovers: usize) -> Result<()> {
     let mut print = |name: &str, value: f64, unit: &str| {
         // A reader who is gone wants no more figures; the run still ends in good order.
         let _ = writeln!(io::stdout(), "{}.{name}\t{value:.3}\t{unit}", engine.name());
     };
-    let result = cluster::run(engine, failovers, &mut print);
+    let result = match what {
+        What::Cluster => cluster::run(engine, failovers, &mut print),
+        What::Creates => creates::run(engine, &mut print),
+    };
     engine.down();
     result
 }

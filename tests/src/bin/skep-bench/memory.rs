@@ -1,4 +1,4 @@
-//! What processes weigh.
+//! What processes weigh, and what they take of the processor.
 
 use std::fs;
 
@@ -13,6 +13,18 @@ pub(crate) fn mean_pss(pids: &[u32]) -> f64 {
         return 0.0;
     }
     pids.iter().map(|pid| field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")).sum::<f64>() / 1024.0 / pids.len() as f64
+}
+
+/// CPU time the processes have taken together, user and system, seconds.
+pub(crate) fn cpu_seconds(pids: &[u32]) -> f64 {
+    let ticks = |pid: &u32| -> Option<f64> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, in brackets, may hold anything.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        Some(fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?)
+    };
+    // Linux counts in hundredths of a second wherever it is asked through /proc.
+    pids.iter().filter_map(ticks).sum::<f64>() / 100.0
 }
 
 /// A kB field of a file of /proc; 0 when the process is gone.
