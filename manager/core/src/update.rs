@@ -1,7 +1,8 @@
 //! Creating, updating and rolling back a service: what its spec, revision and update status become.
 //!
 //! Owns `Service.{spec, previous_spec, revision, previous_revision, last_revision}`; `Service.update_status` at the moment of
-//! a user's request: an update clears it, a rollback begins one. From there on [`crate::rollout`] writes it.
+//! a user's request: an update clears it, unless one is under way and the request concerns no task; a rollback begins one.
+//! From there on [`crate::rollout`] writes it.
 //!
 //! Invariant: two specs of a service with equal revisions ask for equal tasks.
 
@@ -41,6 +42,11 @@ pub fn created(view: &View, id: String, spec: ServiceSpec, now: Timestamp) -> Se
 /// The service with another spec, to be written by [`write`].
 pub fn updated(view: &View, service: &Service, spec: ServiceSpec, now: Timestamp) -> Service {
     let concerns_tasks = service.spec.as_ref().is_some_and(|old| task_changed(old, &spec));
+    if !concerns_tasks && is_under_way(service) {
+        // What it goes back to, should it fail, is what it came from, with what is changed now.
+        let previous_spec = service.previous_spec.clone().map(|previous| changed_alike(service, &spec, previous));
+        return Service { spec: Some(spec), previous_spec, ..service.clone() };
+    }
     let mut updated = Service {
         spec: Some(spec),
         previous_spec: service.spec.clone(),
@@ -53,6 +59,28 @@ pub fn updated(view: &View, service: &Service, spec: ServiceSpec, now: Timestamp
     }
     job::changed(&mut updated, now);
     updated
+}
+
+fn is_under_way(service: &Service) -> bool {
+    let state = service.update_status.as_ref().map_or(UpdateState::Unknown, |status| status.state());
+    matches!(state, UpdateState::Updating | UpdateState::RollbackStarted)
+}
+
+/// Another spec of the service with what its spec and the new one differ in, tasks apart.
+fn changed_alike(service: &Service, new: &ServiceSpec, other: ServiceSpec) -> ServiceSpec {
+    fn of<T: PartialEq + Clone>(old: &T, new: &T, other: T) -> T {
+        if old == new { other } else { new.clone() }
+    }
+    let none = ServiceSpec::default();
+    let old = service.spec.as_ref().unwrap_or(&none);
+    ServiceSpec {
+        annotations: of(&old.annotations, &new.annotations, other.annotations),
+        mode: of(&old.mode, &new.mode, other.mode),
+        update: of(&old.update, &new.update, other.update),
+        rollback: of(&old.rollback, &new.rollback, other.rollback),
+        task: other.task,
+        endpoint: other.endpoint,
+    }
 }
 
 /// Writes a service that is new or changed, and the revisions it begins.
@@ -181,6 +209,45 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(7);
+
+    #[test]
+    fn what_concerns_no_task_leaves_an_update_under_way_and_its_way_back() {
+        let spec = |force_update, replicas, label: &str| ServiceSpec {
+            annotations: Some(Annotations { name: label.into(), ..Annotations::default() }.into()),
+            task: Some(TaskSpec { force_update, ..TaskSpec::default() }.into()),
+            mode: Some(Mode::Replicated(ReplicatedService { replicas })),
+            ..ServiceSpec::default()
+        };
+        for (state, goes_on) in [
+            (UpdateState::Updating, true),
+            (UpdateState::RollbackStarted, true),
+            (UpdateState::Paused, false),
+            (UpdateState::Completed, false),
+        ] {
+            let service = Service {
+                spec: Some(spec(2, 3, "web")),
+                revision: 2,
+                previous_spec: Some(spec(1, 2, "web")),
+                previous_revision: 1,
+                update_status: Some(UpdateStatus { state: state.into(), started_at: 5, ..UpdateStatus::default() }),
+                ..Service::default()
+            };
+            let view = View::default();
+            let scaled = updated(&view, &service, spec(2, 9, "web"), NOW);
+            let named = updated(&view, &service, spec(2, 3, "new"), NOW);
+            if goes_on {
+                assert_eq!((&scaled.update_status, scaled.previous_revision), (&service.update_status, 1), "{state:?}");
+                assert_eq!(scaled.previous_spec, Some(spec(1, 9, "web")));
+                assert_eq!(named.previous_spec, Some(spec(1, 2, "new")));
+            } else {
+                assert_eq!((scaled.update_status, scaled.previous_revision), (None, 2), "{state:?}");
+                assert_eq!(scaled.previous_spec, service.spec);
+            }
+            // Another one of tasks takes its place in any case.
+            let other = updated(&view, &service, spec(3, 3, "web"), NOW);
+            assert_eq!((other.update_status, other.previous_spec), (None, service.spec), "{state:?}");
+        }
+    }
 
     fn service() -> Service {
         Service {

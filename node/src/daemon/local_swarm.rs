@@ -190,10 +190,15 @@ impl LocalSwarm {
     async fn leave(&self, force: bool) -> Result<(), SwarmError> {
         let _change = self.inner.change.lock().await;
         match self.inner.phase() {
+            Phase::Inactive if self.inner.dir.manager().exists() => {
+                if !force {
+                    return Err(SwarmError::LeaveNeedsForce(self.inner.without_record()));
+                }
+            }
             Phase::Inactive => return Err(SwarmError::NotInSwarm),
             Phase::Pending { attempt, record, .. } => {
                 let managing = self.inner.managing(&record);
-                if managing.is_some() && !force {
+                if (managing.is_some() || self.inner.dir.manager().exists()) && !force {
                     return Err(SwarmError::LeaveNeedsForce(leave_warning(0, false)));
                 }
                 attempt.end().await;
@@ -258,8 +263,14 @@ impl Inner {
     /// Ends what there is of a membership that is not up: has the other managers let this one go, and removes its containers.
     async fn part(&self, managing: Option<(Dialer, Vec<String>)>) {
         let farewell = async {
-            if let Some((dialer, others)) = managing {
-                ask_to_go(&dialer, &others).await;
+            match managing {
+                Some((dialer, others)) => ask_to_go(&dialer, &others).await,
+                None if self.dir.manager().exists() => {
+                    warn!(
+                        "leaving without the consent of the other managers: there is no certificate to ask them with"
+                    );
+                }
+                None => {}
             }
         };
         tokio::join!(farewell, skep_worker::remove_leftovers(&self.runtime, &self.worker_dir));
@@ -273,9 +284,21 @@ impl Inner {
 
     fn must_be_inactive(&self) -> Result<(), SwarmError> {
         match self.phase() {
+            // It may be the only copy of a swarm.
+            Phase::Inactive if self.dir.manager().exists() => Err(SwarmError::Invalid(self.without_record())),
             Phase::Inactive | Phase::Refused(_) => Ok(()),
             _ => Err(SwarmError::AlreadyInSwarm),
         }
+    }
+
+    /// What to say of the state of a manager whose membership is on record no more.
+    fn without_record(&self) -> String {
+        format!(
+            "{} holds the state of a manager, but the record of its membership is lost: put {} back, or give the state up \
+             with \"swarm leave --force\"",
+            self.dir.manager().display(),
+            self.dir.file().display()
+        )
     }
 }
 

@@ -77,7 +77,7 @@ impl SwarmDir {
         Self(data_root.join("swarm"))
     }
 
-    fn file(&self) -> PathBuf {
+    pub(super) fn file(&self) -> PathBuf {
         self.0.join("membership.json")
     }
 

@@ -120,6 +120,44 @@ async fn a_leave_that_is_cut_off_while_the_node_still_joins_is_gone_on_with_too(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_state_of_a_manager_whose_record_or_certificate_is_lost_goes_by_force_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = MockRuntime::new(Arc::new(SystemClock::new()));
+    let swarm = open(root.path(), &runtime);
+    init(&swarm, "127.91.82.78").await;
+    swarm.shutdown().await;
+    let dir = SwarmDir::new(root.path());
+    let record = std::fs::read(dir.file()).unwrap();
+    std::fs::remove_file(dir.file()).unwrap();
+
+    let swarm = open(root.path(), &runtime);
+    let options = InitOptions {
+        listen_addr: "127.91.82.78:2377".into(),
+        advertise_addr: Some("127.91.82.78".into()),
+        spec: ClusterSpec::default(),
+        availability: Availability::Active,
+    };
+    let refused = swarm.init(options).await.unwrap_err().to_string();
+    assert!(refused.contains("the record of its membership is lost"), "{refused}");
+    assert!(matches!(Swarm::leave(&swarm, false).await, Err(SwarmError::LeaveNeedsForce(_))));
+    swarm.shutdown().await;
+    assert!(dir.manager().join("raft.key").exists() && dir.identity().exists());
+
+    // With its record it is what it was; and without its certificate it is a manager all the same.
+    std::fs::write(dir.file(), record).unwrap();
+    let swarm = open(root.path(), &runtime);
+    until(|| matches!(swarm.inner.phase(), Phase::Active(_))).await;
+    swarm.shutdown().await;
+    std::fs::remove_dir_all(dir.identity()).unwrap();
+    let swarm = open(root.path(), &runtime);
+    assert!(matches!(swarm.inner.phase(), Phase::Pending { .. }));
+    let refused = Swarm::leave(&swarm, false).await;
+    assert!(matches!(refused, Err(SwarmError::LeaveNeedsForce(_))), "{refused:?}");
+    Swarm::leave(&swarm, true).await.unwrap();
+    assert!(!dir.manager().exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_manager_whose_leave_was_cut_off_asks_the_others_at_the_next_start() {
     let root = tempfile::tempdir().unwrap();
     let runtime = MockRuntime::new(Arc::new(SystemClock::new()));

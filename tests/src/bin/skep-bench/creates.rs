@@ -45,7 +45,10 @@ pub(crate) fn run(engine: &dyn Engine, print: &mut dyn FnMut(&str, f64, &str)) -
             .collect();
         thread::sleep(WHILE);
         over.store(true, Ordering::Relaxed);
-        clients.into_iter().map(|client| client.join().unwrap_or_else(|_| bail!("a client panicked"))).collect::<Result<Vec<_>>>()
+        clients
+            .into_iter()
+            .map(|client| client.join().unwrap_or_else(|_| bail!("a client panicked")))
+            .collect::<Result<Vec<_>>>()
     })?
     .concat();
     let (took, after) = (started.elapsed().as_secs_f64(), cpu());
