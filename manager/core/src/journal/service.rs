@@ -43,7 +43,9 @@ pub(super) fn changed(old: &Service, new: &Service) -> Vec<String> {
 
 fn is_rollback(old: &Service, new: &Service) -> bool {
     let began = new.update_status.as_ref().is_some_and(|status| status.state() == UpdateState::RollbackStarted);
-    began && old.update_status != new.update_status && old.spec != new.spec
+    // A job has no such status. But it is at another revision, and none was made.
+    let went_back = new.last_revision != 0 && new.last_revision == old.last_revision && new.revision != old.revision;
+    went_back || began && old.update_status != new.update_status && old.spec != new.spec
 }
 
 /// News of a rolling update.

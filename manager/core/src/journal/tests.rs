@@ -269,7 +269,10 @@ fn going_back_is_told_from_going_forth() {
     };
     assert_eq!(update(rolling(3), rolling(5)), ["scaled from 3 to 5"]);
     let numbered = |revision, image| Service { revision, last_revision: 3, ..service(3, image) };
-    assert_eq!(update(numbered(2, "a"), numbered(3, "b")), ["updated to revision 3: image b instead of a"]);
+    let older = Service { last_revision: 2, ..numbered(2, "a") };
+    assert_eq!(update(older, numbered(3, "b")), ["updated to revision 3: image b instead of a"]);
+    // Of a job nothing else says that it was rolled back.
+    assert_eq!(update(numbered(3, "b"), numbered(2, "a")), ["rolled back to revision 2: image a instead of b"]);
     let before = Service { previous_spec: service(3, "a").spec, previous_revision: 1, ..numbered(3, "b") };
     let back = crate::update::rolled_back(&before, Timestamp(1)).unwrap();
     assert_eq!(update(before, back)[0], "rolled back to revision 1: image a instead of b");
