@@ -13,8 +13,8 @@ use openraft::EntryPayload;
 use super::disk::Contents;
 use crate::types::{Entry, LogId, Vote};
 
-/// Durable entries are evicted when the cache outgrows this.
-pub(super) const TAIL_BYTES: usize = 16 << 20;
+/// Durable entries are let go of when the cache outgrows this: seconds of a busy log, compressed as it is.
+pub(super) const TAIL_BYTES: usize = 8 << 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Known {
