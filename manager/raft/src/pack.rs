@@ -67,6 +67,13 @@ impl Unpacker {
     }
 }
 
+/// How long a batch is once it is unpacked, by what it says itself.
+pub(crate) fn unpacked_len(batch: &Batch) -> usize {
+    let told = if batch.is_packed { zstd::zstd_safe::get_frame_content_size(&batch.bytes) } else { Ok(None) };
+    let told = told.ok().flatten().and_then(|length| usize::try_from(length).ok());
+    told.map_or(batch.bytes.len(), |length| length.min(MOST))
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -93,6 +100,7 @@ mod tests {
                 assert_eq!(unpacker.unpack(&packed), Ok(batch.clone()), "{proposals} at {level}");
                 assert!(!packed.is_packed || level >= LEVEL);
                 assert!(packed.bytes.len() <= batch.encoded_len());
+                assert_eq!(unpacked_len(&packed), batch.encoded_len());
                 assert!(proposals < 100 || level < LEVEL || packed.bytes.len() * 4 < batch.encoded_len());
             }
         }

@@ -38,7 +38,7 @@ pub(crate) struct StateMachine {
     unpacker: Unpacker,
     last_applied: Option<LogId>,
     membership: StoredMembership,
-    /// About how many bytes of log were applied since the start.
+    /// About how many bytes of log were applied since the start, unpacked.
     applied_bytes: Arc<AtomicU64>,
     /// What is being written; a shutdown waits for it.
     jobs: TaskTracker,
@@ -152,8 +152,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         let mut answers = Vec::new();
         for entry in entries {
-            self.applied_bytes.fetch_add(size_of_entry(&entry) as u64, Ordering::Relaxed);
+            let mut size = size_of_entry(&entry);
             let Entry { log_id, payload } = entry;
+            if let EntryPayload::Normal(batch) = &payload {
+                // What a start has to read again is what counts, and that is unpacked.
+                size += pack::unpacked_len(batch).saturating_sub(batch.bytes.len());
+            }
+            self.applied_bytes.fetch_add(size as u64, Ordering::Relaxed);
             answers.push(match payload {
                 EntryPayload::Normal(batch) => self.apply_batch(log_id, &batch)?,
                 EntryPayload::Blank => {
@@ -315,6 +320,7 @@ mod tests {
             let (mut machine, store) = machine(dir.path());
             machine.knows = knows;
             let applied = machine.apply([entry_with(1, 1, packed.clone())]).await;
+            assert!(machine.applied_bytes.load(Ordering::Relaxed) as usize > many().bytes.len());
             assert_eq!((applied.is_ok(), store.view().node_count()), [(false, 0), (true, 20)][(knows - 1) as usize]);
         }
     }
