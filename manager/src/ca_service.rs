@@ -61,7 +61,7 @@ impl CaService {
         let mut given = node_id.clone();
         let write = self.swarm.write(|view| {
             let role = self.role_for(caller, &request.token, view)?;
-            if let Some(node) = node_with_key(view, &key).filter(|node| is_meant(&node.id)) {
+            if let Some(node) = view.node_by_public_key(&key).filter(|node| is_meant(&node.id)) {
                 given.clone_from(&node.id);
                 return self.renewal(view, node, &key);
             }
@@ -147,13 +147,6 @@ fn new_node(id: &str, role: NodeRole, availability: Availability, certificate: C
 
 fn cluster(view: &View) -> Result<&Cluster, Status> {
     view.cluster().map(AsRef::as_ref).ok_or_else(|| Status::unavailable("the swarm is just being made; try again"))
-}
-
-fn node_with_key<'a>(view: &'a View, key: &[u8]) -> Option<&'a Node> {
-    let holds = |node: &&'a std::sync::Arc<Node>| {
-        node.certificate.as_ref().is_some_and(|certificate| certificate.public_key == key)
-    };
-    view.nodes().find(holds).map(AsRef::as_ref)
 }
 
 fn refusal(refused: InvalidToken) -> Status {

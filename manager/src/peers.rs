@@ -7,7 +7,7 @@ use skep_store::View;
 
 /// The members on record, by node id; `leader` is set on the one that leads.
 pub(crate) fn managers(view: &View, leadership: &Leadership) -> Vec<PeerManager> {
-    let members = view.nodes().filter_map(|node| Some((node, node.manager.as_ref()?)));
+    let members = view.managers().filter_map(|node| Some((node, node.manager.as_ref()?)));
     let leader = leadership.leader.as_ref().map(|leader| leader.raft_id);
     let peers = members.map(|(node, member)| PeerManager {
         node_id: node.id.clone(),

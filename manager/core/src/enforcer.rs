@@ -83,9 +83,22 @@ impl<'v> Nodes<'v> {
 
     fn is_crowded_out(&self, node: &'v Node, task: &Task) -> bool {
         let reserves = task.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.reservations.as_ref()).is_some();
+        if !reserves || has_room_for_all(self.view, node) {
+            return false;
+        }
         let mut known = self.crowded_out.borrow_mut();
-        reserves && known.entry(&node.id).or_insert_with(|| crowded_out(self.view, node)).contains(task.id.as_str())
+        known.entry(&node.id).or_insert_with(|| crowded_out(self.view, node)).contains(task.id.as_str())
     }
+}
+
+/// Whether a node has what all its tasks reserve together, so that nobody has to ask which of them were there first.
+fn has_room_for_all(view: &View, node: &Node) -> bool {
+    let Some(description) = &node.description else { return true };
+    let (cpus, memory) = description.resources.as_ref().map_or((0, 0), |has| (has.nano_cpus, has.memory_bytes));
+    let reserved = view.reserved_on_node(&node.id);
+    reserved.nano_cpus <= cpus.max(0).into()
+        && reserved.memory_bytes <= memory.max(0).into()
+        && reserved.with_generic == 0
 }
 
 /// The tasks of a node for which it has not enough resources.

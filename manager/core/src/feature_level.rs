@@ -9,13 +9,12 @@
 use std::sync::Arc;
 
 use skep_common::feature_level::FEATURE_LEVEL;
-use skep_proto::v1::{Cluster, ContainerSpec, Node, NodeRole, ObjectKind, TaskSpec};
+use skep_proto::v1::{Cluster, ContainerSpec, Node, ObjectKind, TaskSpec};
 use skep_store::View;
 
 use crate::{
-    node_status,
     plan::{Planner, Write},
-    roles::member::Member,
+    roles::member::{self, Member},
 };
 
 /// The level that the node's release supports, as its agent has reported.
@@ -86,19 +85,13 @@ pub(crate) fn plan(view: &View, members: &[Member], planner: &mut Planner<'_>) -
 }
 
 fn managers<'a>(view: &'a View, members: &'a [Member]) -> impl Iterator<Item = &'a Arc<Node>> {
-    let is_member = |node: &Node| members.iter().any(|member| member.node_id == node.id);
-    let is_manager = |node: &Node| {
-        node.manager.is_some()
-            || node_status::desired_role(node) == NodeRole::Manager
-            || node.role() == NodeRole::Manager
-    };
-    view.nodes().filter(move |node| is_manager(node) || is_member(node))
+    member::managing_nodes(view, members).into_values()
 }
 
 #[cfg(test)]
 mod tests {
     use skep_common::clock::Timestamp;
-    use skep_proto::v1::{ManagerStatus, NodeDescription, NodeSpec};
+    use skep_proto::v1::{ManagerStatus, NodeDescription, NodeRole, NodeSpec};
     use skep_store::TxBuilder;
 
     use super::*;

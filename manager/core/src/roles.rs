@@ -9,6 +9,8 @@
 
 pub(crate) mod member;
 
+use std::collections::BTreeMap;
+
 use skep_common::clock::Timestamp;
 use skep_proto::v1::{Node, NodeRole, NodeSpec, NodeState, ObjectKind, Transaction};
 use skep_store::{TxBuilder, View};
@@ -84,8 +86,8 @@ pub enum RoleError {
 pub fn plan(view: &View, members: &[Member], now: Timestamp) -> RolePlan {
     let mut planner = Planner::new(view, now);
     let mut action = None;
-    let nodes = if members.is_empty() { None } else { Some(view.nodes()) };
-    for node in nodes.into_iter().flatten() {
+    let nodes = if members.is_empty() { BTreeMap::new() } else { member::managing_nodes(view, members) };
+    for node in nodes.into_values() {
         let member = members.iter().find(|member| member.node_id == node.id);
         match (node_status::desired_role(node), node.role(), member) {
             (NodeRole::Manager, NodeRole::Worker, _) => {
@@ -133,7 +135,7 @@ pub fn check_spec(view: &View, members: &[Member], node_id: &str, spec: &NodeSpe
         _ => return Ok(()),
     }
     // By the desired role, so that of two demotions at once only the first is accepted.
-    if view.nodes().filter(|node| node_status::desired_role(node) == NodeRole::Manager).count() == 1 {
+    if view.managers().filter(|node| node_status::desired_role(node) == NodeRole::Manager).count() == 1 {
         return Err(RoleError::LastManager);
     }
     match members.iter().find(|member| member.node_id == node_id) {

@@ -11,10 +11,10 @@ use skep_core::{job, made_up_name, rebalance, revision, update, validate_spec};
 use skep_proto::v1::{
     CreateServiceRequest, GetObjectRequest, ListRevisionsReply, ListServicesReply, ListServicesRequest, ObjectKind,
     RebalanceServiceReply, RebalanceServiceRequest, RemoveServiceReply, RollBackServiceRequest, Service,
-    ServiceWithStatus, TaskState, Transaction, UpdateServiceRequest, list_revisions_reply, rebalance_service_reply,
+    ServiceWithStatus, Transaction, UpdateServiceRequest, list_revisions_reply, rebalance_service_reply,
     service_spec::Mode,
 };
-use skep_store::{StoreObject as _, TxBuilder, View};
+use skep_store::{StoreObject as _, TaskCounts, TxBuilder, View};
 use tokio::task::spawn_blocking;
 use tonic::{Code, Status};
 use tracing::info;
@@ -215,17 +215,7 @@ pub(super) async fn rebalance(
 fn with_status(view: &View, service: &Service) -> ServiceWithStatus {
     let mode = service.spec.as_ref().and_then(|spec| spec.mode.as_ref());
     let run = service.job.as_ref().map_or(0, |job| job.iteration);
-    let (mut running, mut desired, mut completed) = (0, 0, 0);
-    for task in view.tasks_of_service(&service.id).filter(|task| task.job_iteration == run) {
-        let state = task.status.as_ref().map(|status| status.state()).unwrap_or_default();
-        let wanted = match task.desired_state() {
-            TaskState::Complete => state != TaskState::Complete,
-            desired => desired == TaskState::Running,
-        };
-        desired += u64::from(wanted);
-        running += u64::from(wanted && state == TaskState::Running);
-        completed += u64::from(run != 0 && state == TaskState::Complete);
-    }
+    let TaskCounts { wanted: mut desired, running, completed, .. } = view.task_counts(&service.id, run);
     // A global service wants as many as there are nodes for it, which its tasks say; the others say it themselves.
     match mode {
         Some(Mode::Replicated(replicated)) => desired = replicated.replicas,
@@ -237,7 +227,7 @@ fn with_status(view: &View, service: &Service) -> ServiceWithStatus {
         service: Some(service.clone()),
         running_tasks: running,
         desired_tasks: desired,
-        completed_tasks: completed,
+        completed_tasks: if run == 0 { 0 } else { completed },
     }
 }
 

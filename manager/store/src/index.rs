@@ -4,7 +4,7 @@
 //! number, so that its key, which may be long, is there once. The entries lead to rows in the table, so an object that keeps its
 //! key changes nothing here. Invariant: a group has a number for as long as it has an entry.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, sync::Arc};
 
 use imbl::{OrdMap, OrdSet, Vector};
 use skep_proto::v1::TaskState;
@@ -36,8 +36,23 @@ impl IndexKey for TaskState {
     }
 }
 
+/// Of an index that has one group.
+impl IndexKey for () {
+    type Found<'a> = ();
+
+    fn of((): ()) -> Self {}
+}
+
+impl IndexKey for Arc<[u8]> {
+    type Found<'a> = &'a [u8];
+
+    fn of(bytes: &[u8]) -> Self {
+        bytes.into()
+    }
+}
+
 /// The number of a group.
-type Group = u32;
+pub(crate) type Group = u32;
 
 /// That an object is in a group. The row says nothing new: it follows from the id.
 #[derive(Clone)]
@@ -114,11 +129,16 @@ impl<K: IndexKey, T: StoreObject> Index<K, T> {
 
     /// The group of `key`, by id.
     pub(crate) fn get(&self, key: K::Found<'_>) -> impl Iterator<Item = Row> + use<'_, K, T> {
-        let group = self.groups.get(&K::of(key)).copied();
-        group.into_iter().flat_map(|group| self.members(group))
+        self.group(&K::of(key)).into_iter().flat_map(|group| self.members(group))
     }
 
-    fn members(&self, group: Group) -> impl Iterator<Item = Row> + use<'_, K, T> {
+    /// The number of the group with this key, as long as it has members.
+    pub(crate) fn group(&self, key: &K) -> Option<Group> {
+        self.groups.get(key).copied()
+    }
+
+    /// The members of a group, by id.
+    pub(crate) fn members(&self, group: Group) -> impl Iterator<Item = Row> + use<'_, K, T> {
         let first = Entry { id: Key::First, group, row: 0 };
         self.entries.range(first..).take_while(move |entry| entry.group == group).map(|entry| entry.row)
     }

@@ -17,6 +17,7 @@ mod object;
 mod revision;
 mod snapshot;
 mod store;
+mod sum;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use self::{
     object::{IntoObject, StoreObject},
     snapshot::RestoreError,
     store::Store,
+    sum::{Reserved, TaskCounts},
     transaction::TxBuilder,
     view::View,
     watch::{Selector, WatchError, WatchEvent, Watcher},

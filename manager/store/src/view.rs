@@ -4,12 +4,15 @@
 
 use std::sync::Arc;
 
-use skep_proto::v1::{Cluster, Node, ObjectKind, Service, Task, TaskState};
+use imbl::OrdSet;
+
+use skep_proto::v1::{Cluster, Node, NodeRole, ObjectKind, Service, Task, TaskState, service_spec::Mode};
 
 use crate::{
-    index::Index,
+    index::{Group, Index},
     key::Key,
     kinds::{AnyObject, Tables},
+    sum::{Reserved, Sum, TaskCounts},
     table::Row,
 };
 
@@ -30,9 +33,20 @@ struct State {
 struct Indexes {
     tasks_of_service: Index<Key, Task>,
     tasks_of_node: Index<Key, Task>,
+    /// By the number of their service's group, and their slot.
+    tasks_of_slot: OrdSet<(Group, u64, Row)>,
     /// Tasks in NEW and PENDING only, which the managers look for. There are few, and a running task's changes do not
     /// touch this index.
     early_tasks: Index<TaskState, Task>,
+    /// By service and run.
+    task_counts: Sum<(Key, u64), TaskCounts>,
+    /// By node.
+    reserved: Sum<Key, Reserved>,
+    /// Those that are managers, or are to be.
+    managers: Index<(), Node>,
+    nodes_by_public_key: Index<Arc<[u8]>, Node>,
+    /// Those with a task for each node.
+    global_services: Index<(), Service>,
 }
 
 impl Default for Indexes {
@@ -40,7 +54,13 @@ impl Default for Indexes {
         Self {
             tasks_of_service: Index::new(|task| named(&task.service_id)),
             tasks_of_node: Index::new(|task| named(&task.node_id)),
+            tasks_of_slot: OrdSet::new(),
             early_tasks: Index::new(|task| Some(state(task)).filter(|state| is_early(*state))),
+            task_counts: Sum::new(|task| Some((named(&task.service_id)?, task.job_iteration)), TaskCounts::of),
+            reserved: Sum::new(|task| named(&task.node_id), Reserved::of),
+            managers: Index::new(|node| is_manager(node).then_some(())),
+            nodes_by_public_key: Index::new(|node| public_key(node)),
+            global_services: Index::new(|service| is_global(service).then_some(())),
         }
     }
 }
@@ -66,6 +86,23 @@ impl View {
         self.state.tables.nodes.len()
     }
 
+    /// The nodes that are managers, were let in as such, or are to be managers, by id.
+    pub fn managers(&self) -> impl Iterator<Item = &Arc<Node>> {
+        let rows = self.state.indexes.managers.get(());
+        rows.filter_map(|row| self.state.tables.nodes.at(row))
+    }
+
+    /// The node whose certificate is for this key; of several the one with the smallest id.
+    pub fn node_by_public_key(&self, key: &[u8]) -> Option<&Arc<Node>> {
+        let row = self.state.indexes.nodes_by_public_key.get(key).next()?;
+        self.state.tables.nodes.at(row)
+    }
+
+    /// What is reserved on a node by tasks that are to run there and may.
+    pub fn reserved_on_node(&self, node_id: &str) -> Reserved {
+        self.state.indexes.reserved.get(&node_id.into())
+    }
+
     /// A service by id.
     pub fn service(&self, id: &str) -> Option<&Arc<Service>> {
         self.state.tables.services.get(id)
@@ -79,6 +116,34 @@ impl View {
     /// All services, by id.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.state.tables.services.iter()
+    }
+
+    /// The services that have a task for each node, jobs among them, by id.
+    pub fn global_services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        let rows = self.state.indexes.global_services.get(());
+        rows.filter_map(|row| self.state.tables.services.at(row))
+    }
+
+    /// The services (ids) that have tasks, whether they still exist or not, in order.
+    pub fn services_with_tasks(&self) -> impl Iterator<Item = &str> {
+        let counts = &self.state.indexes.task_counts;
+        let first = |from| counts.from(from).next().map(|((service, _), _)| service);
+        let groups = std::iter::successors(first((Key::default(), 0)), move |service| {
+            counts.from(((*service).clone(), u64::MAX)).find(|((next, _), _)| next != *service).map(|((next, _), _)| next)
+        });
+        groups.filter_map(|service| self.a_task_of(service).map(|task| task.service_id.as_str()))
+    }
+
+    /// How many tasks a service has, over all its runs.
+    pub fn task_count_of_service(&self, service_id: &str) -> u64 {
+        let service = Key::from(service_id);
+        let runs = self.state.indexes.task_counts.from((service.clone(), 0));
+        runs.take_while(|((of, _), _)| *of == service).map(|(_, counts)| counts.all).sum()
+    }
+
+    /// How the tasks of a run of a service fare; of a service that is no job the run is 0.
+    pub fn task_counts(&self, service_id: &str, run: u64) -> TaskCounts {
+        self.state.indexes.task_counts.get(&(service_id.into(), run))
     }
 
     /// A task by id.
@@ -106,9 +171,14 @@ impl View {
         self.tasks_at(self.state.indexes.tasks_of_node.get(node_id))
     }
 
-    /// The tasks of a slot, with those kept as history, by id. All tasks of the service are looked at.
+    /// The tasks of a slot, with those kept as history, by id.
     pub fn tasks_of_slot(&self, service_id: &str, slot: u64) -> impl Iterator<Item = &Arc<Task>> {
-        self.tasks_of_service(service_id).filter(move |task| task.slot == slot)
+        let indexes = &self.state.indexes;
+        let group = indexes.tasks_of_service.group(&service_id.into());
+        let found = group.map(|group| indexes.tasks_of_slot.range((group, slot, 0)..=(group, slot, Row::MAX)));
+        let mut tasks: Vec<_> = self.tasks_at(found.into_iter().flatten().map(|(.., row)| *row)).collect();
+        tasks.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+        tasks.into_iter()
     }
 
     /// The tasks whose observed state is `wanted`, by id. Those in NEW and PENDING are found by index, for any other
@@ -166,6 +236,11 @@ impl View {
         }
     }
 
+    fn a_task_of(&self, service: &Key) -> Option<&Arc<Task>> {
+        let group = self.state.indexes.tasks_of_service.group(service)?;
+        self.tasks_at(self.state.indexes.tasks_of_service.members(group)).next()
+    }
+
     fn tasks_at(&self, rows: impl Iterator<Item = Row>) -> impl Iterator<Item = &Arc<Task>> {
         rows.filter_map(|row| self.state.tables.tasks.at(row))
     }
@@ -180,28 +255,82 @@ fn is_early(state: TaskState) -> bool {
     state < TaskState::Assigned
 }
 
+/// Whether who decides on managers has to look at a node.
+fn is_manager(node: &Node) -> bool {
+    let desired = node.spec.as_ref().map_or(NodeRole::Worker, |spec| spec.desired_role());
+    node.manager.is_some() || desired == NodeRole::Manager || node.role() == NodeRole::Manager
+}
+
+fn public_key(node: &Node) -> Option<&[u8]> {
+    node.certificate.as_ref().map(|certificate| certificate.public_key.as_slice())
+}
+
+fn is_global(service: &Service) -> bool {
+    matches!(service.spec.as_ref().and_then(|spec| spec.mode.as_ref()), Some(Mode::Global(_) | Mode::GlobalJob(_)))
+}
+
 /// An id that a field holds, if it holds one.
 fn named(id: &str) -> Option<&str> {
     Some(id).filter(|id| !id.is_empty())
 }
 
 impl Indexes {
-    /// Updates the indexes for an object in a row of its table.
+    /// Takes a task out of its slot, unless it stays there. To be done while its service's group is there.
+    fn leave_slot(&mut self, row: Row, old: Option<&Task>, new: Option<&Task>) {
+        let Some(old) = old.filter(|old| new.is_none_or(|new| !same_slot(old, new))) else { return };
+        if let Some(group) = self.tasks_of_service.group(&old.service_id.as_str().into()) {
+            self.tasks_of_slot.remove(&(group, old.slot, row));
+        }
+    }
+
+    /// Puts a task into its slot, unless it was there. To be done when its service's group is there.
+    fn enter_slot(&mut self, row: Row, old: Option<&Task>, new: Option<&Task>) {
+        let Some(new) = new.filter(|new| old.is_none_or(|old| !same_slot(old, new))) else { return };
+        if let Some(group) = self.tasks_of_service.group(&new.service_id.as_str().into()) {
+            self.tasks_of_slot.insert((group, new.slot, row));
+        }
+    }
+
+    /// Updates the indexes for an object in a row of its table; `old` and `new` are of one kind.
     fn change(&mut self, row: Row, old: Option<&AnyObject>, new: Option<&AnyObject>) {
-        if let (None | Some(AnyObject::Task(_)), None | Some(AnyObject::Task(_))) = (old, new) {
-            let (old, new) = (task(old), task(new));
-            self.tasks_of_service.change(row, old, new);
-            self.tasks_of_node.change(row, old, new);
-            self.early_tasks.change(row, old, new);
+        match new.or(old) {
+            Some(AnyObject::Task(_)) => {
+                let (old, new) = (old.and_then(task), new.and_then(task));
+                self.leave_slot(row, old, new);
+                self.tasks_of_service.change(row, old, new);
+                self.enter_slot(row, old, new);
+                self.tasks_of_node.change(row, old, new);
+                self.early_tasks.change(row, old, new);
+                self.task_counts.change(old, new);
+                self.reserved.change(old, new);
+            }
+            Some(AnyObject::Node(_)) => {
+                let (old, new) = (old.and_then(node), new.and_then(node));
+                self.managers.change(row, old, new);
+                self.nodes_by_public_key.change(row, old, new);
+            }
+            Some(AnyObject::Service(_)) => {
+                self.global_services.change(row, old.and_then(service), new.and_then(service));
+            }
+            _ => {}
         }
     }
 }
 
-fn task(object: Option<&AnyObject>) -> Option<&Task> {
-    match object {
-        Some(AnyObject::Task(task)) => Some(task),
-        _ => None,
-    }
+fn same_slot(one: &Task, other: &Task) -> bool {
+    (&one.service_id, one.slot) == (&other.service_id, other.slot)
+}
+
+fn task(object: &AnyObject) -> Option<&Task> {
+    if let AnyObject::Task(task) = object { Some(task) } else { None }
+}
+
+fn node(object: &AnyObject) -> Option<&Node> {
+    if let AnyObject::Node(node) = object { Some(node) } else { None }
+}
+
+fn service(object: &AnyObject) -> Option<&Service> {
+    if let AnyObject::Service(service) = object { Some(service) } else { None }
 }
 
 impl std::fmt::Debug for View {

@@ -1,7 +1,10 @@
 //! Property tests over random histories: the store says what the naive model says, replicas stay equal byte by byte, a
 //! snapshot and the rest of the log are the log, and a watcher can rebuild the state from what it hears.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures::{FutureExt as _, StreamExt as _};
 use proptest::prelude::*;
@@ -9,14 +12,14 @@ use skep_common::revision::revision_id;
 use skep_proto::{
     Message as _,
     v1::{
-        Action, AssignRaftId, NodeChange, NodeDescription, Object, ObjectKind, ObjectRef, Service, ServiceRevision,
+        Action, AssignRaftId, GenericResource, GlobalService, Certificate, Node, NodeChange, NodeDescription, NodeRole, Object, ObjectKind, ObjectRef, Service, ServiceRevision,
         SnapshotHeader, Task, TaskAssignment, TaskChange, TaskState, TaskStatusChange, Transaction,
-        action::Action as Step,
+        action::Action as Step, service_spec::Mode,
     },
 };
 
 use super::{TapVersion as _, made_from, model::Model, node, revision, service, task};
-use crate::{AnyObject, ChangeSet, Selector, Store, StoreObject, View};
+use crate::{AnyObject, ChangeSet, Reserved, Selector, Store, StoreObject, TaskCounts, View};
 
 const STATES: [TaskState; 4] = [TaskState::New, TaskState::Pending, TaskState::Running, TaskState::Failed];
 
@@ -29,11 +32,12 @@ fn object() -> impl Strategy<Value = Object> {
             |(id, name, version, (revision, previous_revision, updated))| {
                 let made = service(&id_of(id), &name_of(name));
                 let previous_spec = updated.then(|| self::revision("", previous_revision).spec.unwrap());
-                at(Service { revision, previous_revision, previous_spec, ..made }, version)
+                let made = Service { revision, previous_revision, previous_spec, ..made };
+                at(if name == 1 { global(made) } else { made }, version)
             }
         ),
         (0..3u8, 0..2u8, version.clone())
-            .prop_map(|(id, host, version)| at(node(&id_of(id), &format!("host{host}"), &name_of(id)), version)),
+            .prop_map(|(id, host, version)| at(certified(node(&id_of(id), &format!("host{host}"), &name_of(id)), host), version)),
         (0..3u8, 0..3u64, any::<bool>(), any::<bool>()).prop_map(|(of, number, right, whole)| {
             let revision = revision(&id_of(of), number);
             let id = if right { revision.id.clone() } else { id_of(of) };
@@ -41,12 +45,35 @@ fn object() -> impl Strategy<Value = Object> {
         }),
         (0..8u8, (0..3u8, 0..3u64), 0..3u8, 0..STATES.len(), version, made()).prop_map(
             |(id, (of, slot), on, state, version, made)| at(
-                Task { id: id_of(id), ..made_as(made, task("", &id_of(of), slot, &name_of(on), STATES[state])) },
+                wanted(Task {
+                    id: id_of(id),
+                    ..made_as(made, task("", &id_of(of), slot, &name_of(on), STATES[state]))
+                }),
                 version
             )
         ),
     ];
     any.prop_map(AnyObject::into_proto)
+}
+
+/// A service with a task for each node.
+fn global(mut service: Service) -> Service {
+    service.spec.get_or_insert_default().mode = Some(Mode::Global(GlobalService {}));
+    service
+}
+
+/// A node whose key is its host's, and which is a manager on the first host.
+fn certified(node: Node, host: u8) -> Node {
+    let certificate = Some(Certificate { public_key: vec![host], ..Certificate::default() });
+    let role = if host == 0 { NodeRole::Manager } else { NodeRole::Worker };
+    Node { certificate, role: role.into(), ..node }
+}
+
+/// A task of which something is wanted that depends on its slot, as does its run, and what it was given.
+fn wanted(task: Task) -> Task {
+    let (desired, run) = [(TaskState::Running, 0), (TaskState::Complete, 1), (TaskState::Shutdown, 1)][task.slot as usize];
+    let generic_resources = if run == 0 { Vec::new() } else { vec![GenericResource::default()] };
+    Task { desired_state: desired.into(), job_iteration: run, generic_resources, ..task }
 }
 
 /// The revision of a task, what is left out of it as the revision's, and what it carries.
@@ -201,6 +228,27 @@ fn check_indexes(view: &View) {
     for state in STATES {
         is(view.tasks_in_state(state).collect(), &|task| task.status.as_ref().unwrap().state() == state);
     }
+    let with_tasks: BTreeSet<&str> = tasks.iter().map(|task| task.service_id.as_str()).filter(|id| !id.is_empty()).collect();
+    assert_eq!(view.services_with_tasks().collect::<Vec<_>>(), with_tasks.into_iter().collect::<Vec<_>>());
+    for key in 1..8 {
+        let (id, name) = (id_of(key), name_of(key));
+        let of_service = || tasks.iter().filter(|task| task.service_id == id);
+        assert_eq!(view.task_count_of_service(&id), of_service().count() as u64);
+        for run in 0..2 {
+            let mut counted = TaskCounts::default();
+            of_service().filter(|task| task.job_iteration == run).for_each(|task| counted += TaskCounts::of(task));
+            assert_eq!(view.task_counts(&id, run), counted);
+        }
+        let mut reserved = Reserved::default();
+        tasks.iter().filter(|task| task.node_id == name).for_each(|task| reserved += Reserved::of(task));
+        assert_eq!(view.reserved_on_node(&name), reserved);
+        let holds = |node: &&Arc<Node>| node.certificate.as_ref().is_some_and(|it| it.public_key == [key]);
+        assert_eq!(view.node_by_public_key(&[key]), view.nodes().find(holds));
+    }
+    let is_manager = |node: &&Arc<Node>| node.role() == NodeRole::Manager || node.manager.is_some();
+    assert!(view.managers().eq(view.nodes().filter(is_manager)));
+    let is_global = |service: &&Arc<Service>| service.spec.as_ref().is_some_and(|spec| spec.mode.is_some());
+    assert!(view.global_services().eq(view.services().filter(is_global)));
     assert_eq!(view.task_count(), tasks.len());
     assert_eq!(view.node_count(), view.nodes().count());
     assert_eq!(view.object_count(), view.objects().count());
