@@ -98,6 +98,8 @@ async fn run<C: Component>(mut it: Loop<C>, term: &Term) {
         let transactions = it.plan(&view, news, term.now());
         // A view that is held makes the next entry copy what it changes.
         drop(view);
+        // One that has much to look at goes on at once, part by part; others have to come to their turn in between.
+        tokio::task::yield_now().await;
         let fate = term.carry_out(C::NAME, transactions).await;
         match it.settled(fate) {
             Next::Wait => {

@@ -25,7 +25,7 @@ use crate::{
 /// Plans for the scheduled jobs in `scope`.
 pub fn plan(view: &View, scope: &Scope, now: Timestamp) -> Plan {
     let mut planner = Planner::new(view, now);
-    for service in scope.ids(view).into_iter().filter_map(|id| view.service(id)) {
+    for service in scope.extents(view).into_keys().filter_map(|id| view.service(id)) {
         let is_job = service.spec.as_ref().is_some_and(policy::is_scheduled);
         if let Some(schedule) = is_job.then(|| policy::schedule_of(service)).flatten() {
             planner.about(&service.id);

@@ -90,5 +90,5 @@ pub mod update;
 pub mod validate_spec;
 pub mod what_if;
 
-pub use plan::Plan;
-pub use scope::Scope;
+pub use plan::{Concern, Plan};
+pub use scope::{Extent, Scope, SlotKey};

@@ -6,17 +6,22 @@
 //!
 //! Invariants: a node has one live session, the last one opened; whatever names another is refused. A node is DOWN only
 //! after it was silent for three periods (five after a change of leader) *while this tracker was awake*: time in which
-//! nobody looked is not held against anyone.
+//! nobody looked is not held against anyone. A plan costs what was heard, or not heard for too long; at all nodes it looks
+//! once in a [`PERIOD`].
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use skep_common::{clock::Timestamp, limits};
 use skep_proto::v1::{Node, NodeDescription, NodeState, NodeStatus};
-use skep_store::View;
+use skep_store::{AnyObject, Change, View};
 
 use crate::{
     Plan, defaults, node_status,
     plan::{Planner, Write},
+    reconcile::PERIOD,
 };
 
 /// A session that is not (any more) the node's one live session.
@@ -33,8 +38,15 @@ pub struct StaleSession {
 #[derive(Debug, Clone)]
 pub struct Liveness {
     nodes: BTreeMap<String, Tracked>,
+    /// When to see whether a node has been silent for too long: each that can be, once, at its deadline or before it. A
+    /// heartbeat puts the deadline off and leaves this as it is.
+    due: BTreeSet<(Duration, String)>,
+    /// Nodes that may be stored differently from what is known here.
+    changed: BTreeSet<String>,
     period: Duration,
     looked_at: Duration,
+    /// When all nodes were looked at last; `None` when they are to be now.
+    all_looked_at: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]
@@ -44,6 +56,8 @@ struct Tracked {
     session: Option<Session>,
     /// When it is DOWN unless a heartbeat comes; `None` when it is down.
     deadline: Option<Duration>,
+    /// Where it stands in `due`, if it does.
+    due: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]
@@ -57,8 +71,15 @@ impl Liveness {
     /// A new leader: every node that is not DOWN is UNKNOWN, and has some more time than usual to show up.
     pub fn new(view: &View, at: Duration) -> Self {
         let period = defaults::heartbeat_period(view);
-        let mut liveness = Self { nodes: BTreeMap::new(), period, looked_at: at };
-        liveness.follow(view, at);
+        let mut liveness = Self {
+            nodes: BTreeMap::new(),
+            due: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            period,
+            looked_at: at,
+            all_looked_at: None,
+        };
+        liveness.follow_all(view, at);
         for tracked in liveness.nodes.values_mut().filter(|tracked| tracked.state == NodeState::Ready) {
             tracked.state = NodeState::Unknown;
             tracked.message = "Node moved to \"unknown\" state due to leadership change in cluster".into();
@@ -82,8 +103,23 @@ impl Liveness {
             message: message.to_owned(),
             session: Some(session),
             deadline: Some(at + self.grace()),
+            due: self.nodes.get(node_id).and_then(|before| before.due),
         };
         self.nodes.insert(node_id.to_owned(), tracked);
+        self.changed.insert(node_id.to_owned());
+        self.queue(node_id);
+    }
+
+    /// A node has changed in the state.
+    pub fn note(&mut self, change: &Change) {
+        if let AnyObject::Node(node) = change.object() {
+            self.changed.insert(node.id.clone());
+        }
+    }
+
+    /// Any node may have changed in the state.
+    pub fn reset(&mut self) {
+        self.all_looked_at = None;
     }
 
     /// A heartbeat. Says when the next is due.
@@ -103,8 +139,10 @@ impl Liveness {
             tracked.deadline = Some(at + grace);
             if tracked.message != message {
                 message.clone_into(&mut tracked.message);
+                self.changed.insert(node_id.to_owned());
             }
         }
+        self.queue(node_id);
         Ok(self.period)
     }
 
@@ -121,31 +159,75 @@ impl Liveness {
     }
 
     /// When the next deadline passes: call [`Liveness::plan`] then, and at least once per heartbeat period.
-    pub fn next_deadline(&self) -> Option<Duration> {
-        self.nodes.values().filter_map(|tracked| tracked.deadline).min()
+    pub fn next_deadline(&mut self) -> Option<Duration> {
+        loop {
+            let (at, node_id) = self.due.first()?;
+            let tracked = self.nodes.get(node_id)?;
+            if tracked.deadline == Some(*at) {
+                return Some(*at);
+            }
+            let node_id = node_id.clone();
+            self.dequeue(&node_id);
+            self.queue(&node_id);
+        }
     }
 
     /// Decides which nodes are down by now, those silent past their deadline, and writes where the stored nodes differ from
-    /// what is known here.
+    /// what is known here. `view` must hold all changes that were noted; of others it hears after
+    /// [`PERIOD`], or when [`Liveness::reset`] is called.
     pub fn plan(&mut self, view: &View, now: Timestamp, at: Duration) -> Plan {
         self.period = defaults::heartbeat_period(view);
         self.forgive_own_sleep(at);
-        self.follow(view, at);
-        for tracked in self.nodes.values_mut().filter(|tracked| tracked.deadline.is_some_and(|end| end <= at)) {
-            tracked.message = match tracked.state {
-                NodeState::Unknown => "heartbeat failure for node in \"unknown\" state".into(),
-                _ => "heartbeat failure".into(),
-            };
-            tracked.state = NodeState::Down;
-            tracked.session = None;
-            tracked.deadline = None;
+        if self.all_looked_at.is_none_or(|looked_at| looked_at + PERIOD <= at) {
+            self.follow_all(view, at);
+        } else {
+            for node_id in self.changed.clone() {
+                self.follow(view, &node_id, at);
+            }
+        }
+        while let Some(node_id) = self.silent(at) {
+            if let Some(tracked) = self.nodes.get_mut(&node_id) {
+                tracked.fall_silent();
+                self.changed.insert(node_id);
+            }
         }
         let mut planner = Planner::new(view, now);
-        for node in view.nodes() {
-            planner
-                .step(self.nodes.get(&node.id).and_then(|tracked| tracked.differing(node, now)).map(Write::UpdateNode));
-        }
+        // Who differs is looked at until it is stored so: what is planned may never be written.
+        self.changed.retain(|node_id| {
+            let tracked = view.node(node_id).zip(self.nodes.get(node_id));
+            let update = tracked.and_then(|(node, tracked)| tracked.differing(node, now));
+            let differs = update.is_some();
+            planner.step(update.map(Write::UpdateNode));
+            differs
+        });
         planner.finish()
+    }
+
+    /// A node whose deadline has passed; it is no longer in `due`.
+    fn silent(&mut self, at: Duration) -> Option<String> {
+        let end = self.next_deadline().filter(|end| *end <= at)?;
+        let (_, node_id) = self.due.first().filter(|(due, _)| *due == end)?;
+        let node_id = node_id.clone();
+        self.dequeue(&node_id);
+        Some(node_id)
+    }
+
+    /// Sees to it that the node is looked at no later than at its deadline.
+    fn queue(&mut self, node_id: &str) {
+        let Some(tracked) = self.nodes.get_mut(node_id) else { return };
+        let Some(deadline) = tracked.deadline.filter(|deadline| tracked.due.is_none_or(|due| *deadline < due)) else {
+            return;
+        };
+        if let Some(due) = tracked.due.replace(deadline) {
+            self.due.remove(&(due, node_id.to_owned()));
+        }
+        self.due.insert((deadline, node_id.to_owned()));
+    }
+
+    fn dequeue(&mut self, node_id: &str) {
+        if let Some(due) = self.nodes.get_mut(node_id).and_then(|tracked| tracked.due.take()) {
+            self.due.remove(&(due, node_id.to_owned()));
+        }
     }
 
     fn grace(&self) -> Duration {
@@ -164,14 +246,30 @@ impl Liveness {
         }
     }
 
-    /// Tracks the nodes there are: a new one has some more time than usual for its first session.
-    fn follow(&mut self, view: &View, at: Duration) {
-        self.nodes.retain(|id, _| view.node(id).is_some());
-        let deadline = at + self.period * limits::MISSED_FIRST_HEARTBEATS;
-        for node in view.nodes() {
-            if !self.nodes.contains_key(&node.id) {
-                self.nodes.insert(node.id.clone(), Tracked::stored(node, deadline));
+    /// Tracks all nodes there are, and takes none of them for known.
+    fn follow_all(&mut self, view: &View, at: Duration) {
+        let known: Vec<String> = self.nodes.keys().cloned().collect();
+        let stored = view.nodes().map(|node| node.id.clone());
+        for node_id in known.into_iter().chain(stored) {
+            self.follow(view, &node_id, at);
+        }
+        self.changed.extend(view.nodes().map(|node| node.id.clone()));
+        self.all_looked_at = Some(at);
+    }
+
+    /// Tracks a node if there is one: a new one has some more time than usual for its first session.
+    fn follow(&mut self, view: &View, node_id: &str, at: Duration) {
+        match view.node(node_id) {
+            None => {
+                self.dequeue(node_id);
+                self.nodes.remove(node_id);
             }
+            Some(node) if !self.nodes.contains_key(node_id) => {
+                let deadline = at + self.period * limits::MISSED_FIRST_HEARTBEATS;
+                self.nodes.insert(node_id.to_owned(), Tracked::stored(node, deadline));
+                self.queue(node_id);
+            }
+            Some(_) => {}
         }
     }
 }
@@ -180,7 +278,18 @@ impl Tracked {
     fn stored(node: &Node, deadline: Duration) -> Self {
         let state = node_status::state(node);
         let message = node.status.as_ref().map(|status| status.message.clone()).unwrap_or_default();
-        Self { state, message, session: None, deadline: (state != NodeState::Down).then_some(deadline) }
+        Self { state, message, session: None, deadline: (state != NodeState::Down).then_some(deadline), due: None }
+    }
+
+    /// It was silent for too long.
+    fn fall_silent(&mut self) {
+        self.message = match self.state {
+            NodeState::Unknown => "heartbeat failure for node in \"unknown\" state".into(),
+            _ => "heartbeat failure".into(),
+        };
+        self.state = NodeState::Down;
+        self.session = None;
+        self.deadline = None;
     }
 
     /// The node as it should be stored, if it is stored differently.
@@ -312,10 +421,49 @@ mod tests {
     }
 
     #[test]
+    fn all_nodes_are_looked_at_after_a_period_whatever_was_heard() {
+        let view = view();
+        let mut liveness = Liveness::new(&view, Duration::ZERO);
+        let known = settle(&mut liveness, &view, Duration::ZERO);
+        liveness.opened("a", "s1", "", None, "", SECOND);
+        let mut at = SECOND;
+        let up = settle(&mut liveness, &known, at);
+        // Somebody else writes it, and nobody hears of it.
+        let mut tx = TxBuilder::new(&up, Timestamp(3));
+        let status = NodeStatus { message: "?".into(), ..up.node("a").unwrap().status.clone().unwrap() };
+        tx.update(Node { status: Some(status), ..Node::clone(up.node("a").unwrap()) });
+        let other = up.apply(up.version() + 1, &tx.build()).unwrap().0;
+        while at < PERIOD {
+            assert!(liveness.plan(&other, Timestamp(100), at).is_empty());
+            at += Duration::from_millis(500);
+            assert!(liveness.beat("a", "s1", "", at).is_ok());
+        }
+        let all = settle(&mut liveness, &other, at);
+        assert_eq!(all.node("a").unwrap().status.as_ref().unwrap().message, "");
+    }
+
+    #[test]
+    fn a_deadline_that_is_put_off_again_and_again_costs_one_place_in_the_queue() {
+        let view = view();
+        let mut liveness = Liveness::new(&view, Duration::ZERO);
+        liveness.opened("a", "s1", "", None, "", Duration::ZERO);
+        for beat in 1..1000 {
+            assert!(liveness.beat("a", "s1", "", beat * Duration::from_millis(1)).is_ok());
+            assert_eq!(liveness.due.len(), 1);
+        }
+        assert_eq!(liveness.next_deadline(), Some(Duration::from_millis(999 + 2250)));
+        // With a shorter period it may be sooner than it was.
+        liveness.period = Duration::from_millis(100);
+        assert_eq!(liveness.beat("a", "s1", "", SECOND), Ok(Duration::from_millis(100)));
+        assert_eq!((liveness.next_deadline(), liveness.due.len()), (Some(Duration::from_millis(1300)), 1));
+    }
+
+    #[test]
     fn a_removed_node_is_forgotten_and_its_session_with_it() {
         let view = view();
         let mut liveness = Liveness::new(&view, Duration::ZERO);
         liveness.opened("a", "s1", "", None, "", SECOND);
+        liveness.note(&Change::Remove(view.node("a").unwrap().clone().into()));
         liveness.plan(&View::default(), Timestamp(1), SECOND);
         assert!(liveness.check("a", "s1").is_err());
         assert_eq!(liveness.next_deadline(), None);

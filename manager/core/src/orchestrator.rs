@@ -36,7 +36,7 @@ use crate::{
 pub fn plan(view: &View, scope: &Scope, now: Timestamp, ids: &mut dyn Ids) -> Plan {
     let nodes = Nodes::of(view);
     let mut planner = Planner::new(view, now);
-    for id in scope.ids(view) {
+    for id in scope.extents(view).into_keys() {
         planner.about(id);
         let Some(service) = view.service(id) else {
             remove_all(view, id, &mut planner);

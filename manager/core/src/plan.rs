@@ -12,6 +12,8 @@ use skep_proto::{
 };
 use skep_store::{TxBuilder, View};
 
+use crate::SlotKey;
+
 /// Transactions to propose in order. They do not depend on one another's outcome, so they may be pipelined; a conflict in
 /// one, or in an action of an independent one, only means: plan again. What depends on a change of its service is left to
 /// the next plan.
@@ -22,8 +24,17 @@ use skep_store::{TxBuilder, View};
 pub struct Plan {
     /// Each within the bounds of one log entry.
     pub transactions: Vec<Transaction>,
-    /// Deadlines: when planning a service (id) again gives something to do even if nothing changes.
-    pub due: BTreeMap<String, Timestamp>,
+    /// Deadlines: when planning a service, or a slot of it, again gives something to do even if nothing changes.
+    pub due: BTreeMap<Concern, Timestamp>,
+}
+
+/// What a plan is about: a service (id), or one slot of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Concern {
+    /// The service.
+    pub service: String,
+    /// The slot; `None`: the service as a whole.
+    pub slot: Option<SlotKey>,
 }
 
 impl Plan {
@@ -53,8 +64,8 @@ pub(crate) enum Write {
 pub(crate) struct Planner<'a> {
     view: &'a View,
     now: Timestamp,
-    /// The service being planned.
-    about: String,
+    /// The service, or the slot of it, being planned.
+    about: Concern,
     open: TxBuilder<'a>,
     /// Whether the steps of a transaction succeed or fail one by one.
     independent: bool,
@@ -75,7 +86,7 @@ impl<'a> Planner<'a> {
         Self {
             view,
             now,
-            about: String::new(),
+            about: Concern::default(),
             open: TxBuilder::new(view, now),
             independent: false,
             actions: 0,
@@ -186,10 +197,16 @@ impl<'a> Planner<'a> {
 
     /// The service planned from here on.
     pub(crate) fn about(&mut self, service_id: &str) {
-        service_id.clone_into(&mut self.about);
+        service_id.clone_into(&mut self.about.service);
+        self.about.slot = None;
     }
 
-    /// Plan that service again at `at`.
+    /// The slot of that service planned from here on.
+    pub(crate) fn about_slot(&mut self, slot: SlotKey) {
+        self.about.slot = Some(slot);
+    }
+
+    /// Plan that again at `at`.
     pub(crate) fn wake_at(&mut self, at: Timestamp) {
         let due = self.plan.due.entry(self.about.clone()).or_insert(at);
         *due = at.min(*due);
@@ -285,7 +302,7 @@ mod tests {
         planner.wake_at(Timestamp(2));
         let plan = planner.finish();
         assert!(plan.is_empty());
-        assert_eq!(plan.due, [("s".to_owned(), Timestamp(2))].into());
+        assert_eq!(plan.due, [(Concern { service: "s".into(), slot: None }, Timestamp(2))].into());
         let mut planner = Planner::new(&view, Timestamp(1));
         planner.step([Write::Create(task(0, "a"))]);
         assert!(!planner.finish().is_empty());

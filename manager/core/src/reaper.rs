@@ -6,6 +6,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
 use skep_common::{clock::Timestamp, limits};
@@ -13,7 +14,7 @@ use skep_proto::v1::{Service, Task, TaskState};
 use skep_store::View;
 
 use crate::{
-    Plan, Scope, defaults, mode, node_status,
+    Extent, Plan, Scope, SlotKey, defaults, mode, node_status,
     plan::{Planner, Write},
     policy, revision,
     slot::Slot,
@@ -23,9 +24,19 @@ use crate::{
 /// Plans for the tasks of the services in `scope`.
 pub fn plan(view: &View, scope: &Scope, now: Timestamp) -> Plan {
     let mut planner = Planner::new(view, now);
-    for id in scope.ids(view) {
+    for (id, extent) in scope.extents(view) {
         planner.about(id);
-        reap(view, id, now, &mut planner);
+        match (view.service(id), extent) {
+            // Which revisions are kept depends on all tasks.
+            (Some(service), Extent::Slots(slots)) if !revision::has_many(view, id) => {
+                let tasks = slots.iter().flat_map(|slot| slot.tasks(view, id));
+                reap_tasks(view, Some(service), tasks, now, &mut planner);
+            }
+            (service, _) => {
+                let named = reap_tasks(view, service, view.tasks_of_service(id), now, &mut planner);
+                forget_revisions(view, id, &named, &mut planner);
+            }
+        }
     }
     planner.finish()
 }
@@ -43,16 +54,25 @@ enum Fate {
     Removed,
 }
 
-fn reap(view: &View, service_id: &str, now: Timestamp, planner: &mut Planner<'_>) {
-    let global = view.service(service_id).is_some_and(|service: &std::sync::Arc<Service>| mode::is_global(service));
+/// Plans for tasks of one service: for all that their slots have. Says which revisions are named by those that stay.
+fn reap_tasks<'v>(
+    view: &'v View,
+    service: Option<&Arc<Service>>,
+    tasks: impl IntoIterator<Item = &'v Arc<Task>>,
+    now: Timestamp,
+    planner: &mut Planner<'_>,
+) -> BTreeSet<u64> {
+    let is_global = service.is_some_and(|service| mode::is_global(service));
     // The runs of a schedule have a history of their own, and in each every slot.
-    let scheduled =
-        view.service(service_id).and_then(|service| service.spec.as_ref()).is_some_and(policy::is_scheduled);
+    let is_scheduled = service.and_then(|service| service.spec.as_ref()).is_some_and(policy::is_scheduled);
     let mut slots: BTreeMap<(u64, Slot<'_>), Vec<(&Task, Fate)>> = BTreeMap::new();
-    for task in view.tasks_of_service(service_id) {
+    for task in tasks {
+        if let Some(service) = service {
+            planner.about_slot(SlotKey::of(service, task));
+        }
         let fate = fate(view, task, now, planner);
-        let run = if scheduled { task.job_iteration } else { 0 };
-        slots.entry((run, Slot::of(task, global))).or_default().push((task, fate));
+        let run = if is_scheduled { task.job_iteration } else { 0 };
+        slots.entry((run, Slot::of(task, is_global))).or_default().push((task, fate));
     }
     let mut named = BTreeSet::new();
     for tasks in slots.values_mut() {
@@ -71,7 +91,12 @@ fn reap(view: &View, service_id: &str, now: Timestamp, planner: &mut Planner<'_>
             }
         }
     }
-    for id in revision::superseded(view, service_id, &named) {
+    named
+}
+
+/// Forgets the revisions of a service that are not kept any longer, where its tasks name these.
+fn forget_revisions(view: &View, service_id: &str, named: &BTreeSet<u64>, planner: &mut Planner<'_>) {
+    for id in revision::superseded(view, service_id, named) {
         match view.service(service_id) {
             // Somebody may go back to it meanwhile.
             Some(service) => planner.step_for(service, [Write::RemoveRevision(id)]),

@@ -4,11 +4,13 @@
 //! for nothing and does nothing itself, so the daemon and the simulation run the same one.
 //!
 //! Invariants: a loop reacts to the first change at once and takes along what is there behind it; it looks at everything
-//! at its start, whenever it may have missed something and after every period, however much happens meanwhile, so no
-//! event decides correctness; it plans again only when the fate of everything it proposed is known.
+//! at its start, when the state was replaced, and again and again after that, however much happens meanwhile, so no event
+//! decides correctness; it plans again only when the fate of everything it proposed is known.
 
+mod due;
 mod planners;
 mod scoped;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -44,7 +46,8 @@ pub trait Reconciler {
     /// The changes that may change the decision.
     fn watches(&self) -> Selector;
 
-    /// How often to look at everything without being asked.
+    /// How long after [`Reconciler::reset`] or [`Reconciler::sweep`] to look at everything, or at some more of it, without
+    /// being asked.
     fn period(&self) -> Duration {
         PERIOD
     }
@@ -52,8 +55,13 @@ pub trait Reconciler {
     /// One of the watched changes; `view` is what they all led to.
     fn note(&mut self, _change: &Change, _view: &View) {}
 
-    /// Anything may have changed.
+    /// Anything may have changed: the next plan begins to look at everything.
     fn reset(&mut self) {}
+
+    /// A period has passed: the next plan looks at everything, or at the next part of it.
+    fn sweep(&mut self) {
+        self.reset();
+    }
 
     /// What is to be written.
     fn plan(&mut self, view: &View, now: Now) -> Plan;
@@ -93,7 +101,7 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Loop<R> {
     reconciler: R,
-    /// When it last looked at everything; `None` when it is to do so now.
+    /// When its period began; `None` when it is to begin to look at everything now.
     looked_at: Option<Duration>,
     /// When the plan before said that there is something to do.
     wake_at: Option<Timestamp>,
@@ -116,9 +124,16 @@ impl<R: Reconciler> Loop<R> {
             News::Everything => self.looked_at = None,
             News::Changes(changes) => changes.iter().for_each(|change| self.reconciler.note(change, view)),
         }
-        if self.looked_at.is_none_or(|at| at + self.reconciler.period() <= now.monotonic) {
-            self.reconciler.reset();
-            self.looked_at = Some(now.monotonic);
+        match self.looked_at {
+            Some(at) if now.monotonic < at + self.reconciler.period() => {}
+            Some(_) => {
+                self.reconciler.sweep();
+                self.looked_at = Some(now.monotonic);
+            }
+            None => {
+                self.reconciler.reset();
+                self.looked_at = Some(now.monotonic);
+            }
         }
         let plan = self.reconciler.plan(view, now);
         // What was due already was looked at just now.
@@ -134,10 +149,8 @@ impl<R: Reconciler> Loop<R> {
                 Next::Wait
             }
             Fate::Refused => Next::Retry,
-            Fate::Unknown => {
-                self.looked_at = None;
-                Next::Barrier
-            }
+            // What was planned for is still to be looked at, and behind the barrier the state says what became of it.
+            Fate::Unknown => Next::Barrier,
             Fate::Unled => Next::End,
         }
     }

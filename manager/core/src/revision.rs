@@ -68,6 +68,11 @@ pub(crate) fn record(tx: &mut TxBuilder<'_>, old: Option<&Service>, new: &Servic
     }
 }
 
+/// Whether a service has more revisions than are kept if nothing names them.
+pub(crate) fn has_many(view: &View, service_id: &str) -> bool {
+    view.revisions_of_service(service_id).len() > KEPT
+}
+
 /// The revisions (ids) of a service to remove. `named`: the revisions of its tasks.
 pub(crate) fn superseded(view: &View, service_id: &str, named: &BTreeSet<u64>) -> Vec<String> {
     let service = view.service(service_id);

@@ -1,26 +1,67 @@
-//! Which services a planner is to look at.
+//! Which services a planner is to look at, and at how much of each.
+//!
+//! Invariant: whatever a planner may have to do because of a change is in the scope after [`Scope::note`]: a slot, or where
+//! what becomes of one depends on the others, the whole service.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use skep_proto::v1::{Task, TaskState};
+use skep_proto::v1::{Service, Task, TaskState};
 use skep_store::{AnyObject, Change, View};
 
 use crate::{mode::is_global, node_status, task::TaskExt};
 
-/// Which services to plan for. A loop collects one from the changes it sees, and takes `All` at its start and on its
-/// period, so that a change it missed delays and never loses anything.
+/// What to plan for. A loop collects one from the changes it sees, and adds every service in turn, so that a change it
+/// missed delays and never loses anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     /// Every service, and what is left of services that are gone.
     All,
     /// These services (ids), whether they still exist or not.
-    Services(BTreeSet<String>),
+    Services(BTreeMap<String, Extent>),
+}
+
+/// How much of a service is to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// What has to do with these slots. A planner may look at more.
+    Slots(BTreeSet<SlotKey>),
+}
+
+/// A slot of a service by itself: its number, or the node (id) of a service that has a task for each.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SlotKey {
+    /// Of a replicated service or job.
+    Number(u64),
+    /// Of a global one.
+    Node(String),
+}
+
+static WHOLE: Extent = Extent::Whole;
+
+impl SlotKey {
+    /// Where a task of a service belongs.
+    pub(crate) fn of(service: &Service, task: &Task) -> Self {
+        if is_global(service) { Self::Node(task.node_id.clone()) } else { Self::Number(task.slot) }
+    }
+
+    /// The tasks that a slot of a service has had and that are not forgotten, by id.
+    pub(crate) fn tasks<'v>(&self, view: &'v View, service_id: &str) -> Vec<&'v Arc<Task>> {
+        match self {
+            Self::Number(slot) => view.tasks_of_slot(service_id, *slot).collect(),
+            Self::Node(node) => view.tasks_of_node(node).filter(|task| task.service_id == service_id).collect(),
+        }
+    }
 }
 
 impl Scope {
     /// No service.
     pub fn none() -> Self {
-        Self::Services(BTreeSet::new())
+        Self::Services(BTreeMap::new())
     }
 
     /// Whether there is nothing to look at.
@@ -28,40 +69,67 @@ impl Scope {
         matches!(self, Self::Services(services) if services.is_empty())
     }
 
-    /// Adds the services a change may concern, in the state after it. Progress of a task that neither starts, ends nor
-    /// changes what is wanted concerns nobody, unless it takes over from another.
-    pub fn note(&mut self, change: &Change, view: &View) {
+    /// Adds all of a service.
+    pub fn add(&mut self, service_id: &str) {
+        // A task that belongs to no service is nobody's to look after.
+        if let Self::Services(services) = self
+            && !service_id.is_empty()
+        {
+            services.insert(service_id.to_owned(), Extent::Whole);
+        }
+    }
+
+    /// Adds a slot of a service.
+    pub fn add_slot(&mut self, service_id: &str, slot: SlotKey) {
         let Self::Services(services) = self else { return };
+        match services.get_mut(service_id) {
+            Some(Extent::Whole) => {}
+            Some(Extent::Slots(slots)) => drop(slots.insert(slot)),
+            None if service_id.is_empty() => {}
+            None => drop(services.insert(service_id.to_owned(), Extent::Slots([slot].into()))),
+        }
+    }
+
+    /// Adds what a change may concern, in the state after it. Progress of a task that neither starts, ends nor changes what
+    /// is wanted concerns nobody, unless it takes over from another.
+    pub fn note(&mut self, change: &Change, view: &View) {
         match change.object() {
-            AnyObject::Service(service) => {
-                services.insert(service.id.clone());
-            }
-            AnyObject::Task(task) if task_matters(change) => {
-                services.insert(task.service_id.clone());
-            }
+            AnyObject::Service(service) => self.add(&service.id),
+            AnyObject::Task(task) if task_matters(change) => self.add_slot_of(task, view),
             AnyObject::Node(node) if node_matters(change) => {
-                services.extend(view.tasks_of_node(&node.id).map(|task| task.service_id.clone()));
-                services.extend(view.services().filter(|service| is_global(service)).map(|service| service.id.clone()));
+                for task in view.tasks_of_node(&node.id) {
+                    self.add_slot_of(task, view);
+                }
+                for service in view.global_services() {
+                    self.add_slot(&service.id, SlotKey::Node(node.id.clone()));
+                }
             }
             // A revision comes with a change of its service, and goes when nobody cares any more.
             AnyObject::Task(_) | AnyObject::Node(_) | AnyObject::Cluster(_) | AnyObject::Revision(_) => {}
         }
     }
 
-    /// The ids in scope, each once, in order: of services and of services that are gone but have left something.
-    pub(crate) fn ids<'a>(&'a self, view: &'a View) -> BTreeSet<&'a str> {
-        let mut ids: BTreeSet<&str> = match self {
-            Self::Services(services) => services.iter().map(String::as_str).collect(),
-            Self::All => {
-                let existing = view.services().map(|service| service.id.as_str());
-                let left = view.revisions().map(|revision| revision.service_id.as_str());
-                existing.chain(view.tasks().map(|task| task.service_id.as_str())).chain(left).collect()
-            }
-        };
-        // A task that belongs to no service is nobody's to look after.
-        ids.remove("");
-        ids
+    fn add_slot_of(&mut self, task: &Task, view: &View) {
+        match view.service(&task.service_id) {
+            Some(service) => self.add_slot(&task.service_id, SlotKey::of(service, task)),
+            None => self.add(&task.service_id),
+        }
     }
+
+    /// What is in scope, in the order of ids: services, and services that are gone but have left something.
+    pub(crate) fn extents<'a>(&'a self, view: &'a View) -> BTreeMap<&'a str, &'a Extent> {
+        match self {
+            Self::Services(services) => services.iter().map(|(id, extent)| (id.as_str(), extent)).collect(),
+            Self::All => everything(view).into_iter().map(|id| (id, &WHOLE)).collect(),
+        }
+    }
+}
+
+/// All services (ids) there are, or were as far as they have left something.
+pub(crate) fn everything(view: &View) -> BTreeSet<&str> {
+    let existing = view.services().map(|service| service.id.as_str());
+    let left = view.revisions().map(|revision| revision.service_id.as_str());
+    existing.chain(view.services_with_tasks()).chain(left).filter(|id| !id.is_empty()).collect()
 }
 
 fn task_matters(change: &Change) -> bool {
@@ -89,7 +157,9 @@ fn node_matters(change: &Change) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use skep_proto::v1::{Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus, TaskStatus};
+    use skep_proto::v1::{
+        Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus, ServiceSpec, TaskStatus, service_spec::Mode,
+    };
 
     use super::*;
 
@@ -101,6 +171,10 @@ mod tests {
             status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }),
             ..Task::default()
         }
+    }
+
+    fn whole(service: &str) -> Scope {
+        Scope::Services([(service.to_owned(), Extent::Whole)].into())
     }
 
     fn concerns(old: Task, new: Task) -> bool {
@@ -126,7 +200,43 @@ mod tests {
         assert!(!concerns(replacing(Running), Task { slot: 1, ..replacing(Running) }));
         let mut scope = Scope::none();
         scope.note(&Change::Remove(task(Failed, Remove).into()), &View::default());
-        assert_eq!(scope, Scope::Services(["s".to_owned()].into()));
+        assert_eq!(scope, whole("s"));
+    }
+
+    #[test]
+    fn a_task_concerns_its_slot_while_its_service_exists() {
+        let view = View::default();
+        let mut tx = skep_store::TxBuilder::new(&view, skep_common::clock::Timestamp(1));
+        let mode = |mode| Some(ServiceSpec { mode: Some(mode), ..ServiceSpec::default() });
+        tx.create(Service { id: "r".into(), spec: mode(Mode::Replicated(Default::default())), ..Service::default() });
+        tx.create(Service { id: "g".into(), spec: mode(Mode::Global(Default::default())), ..Service::default() });
+        let view = view.apply(1, &tx.build()).unwrap().0;
+        let of = |service: &str| Task {
+            service_id: service.into(),
+            slot: 3,
+            node_id: "n".into(),
+            ..task(TaskState::Pending, TaskState::Running)
+        };
+        let noted = |changes: &[Change]| {
+            let mut scope = Scope::none();
+            changes.iter().for_each(|change| scope.note(change, &view));
+            scope
+        };
+        let slots = |id: &str, slots: &[SlotKey]| {
+            Scope::Services([(id.to_owned(), Extent::Slots(slots.iter().cloned().collect()))].into())
+        };
+        let created = |task: Task| Change::Create(task.into());
+        let node = SlotKey::Node("n".into());
+        assert_eq!(noted(&[created(of("r"))]), slots("r", &[SlotKey::Number(3)]));
+        assert_eq!(noted(&[created(of("g"))]), slots("g", std::slice::from_ref(&node)));
+        assert_eq!(noted(&[created(of("gone"))]), whole("gone"));
+        let two = [created(of("r")), created(Task { slot: 1, ..of("r") })];
+        assert_eq!(noted(&two), slots("r", &[SlotKey::Number(1), SlotKey::Number(3)]));
+        let all = [created(of("r")), Change::Remove(Service { id: "r".into(), ..Service::default() }.into())];
+        assert_eq!(noted(&all), whole("r"));
+        assert_eq!(noted(&[all[1].clone(), all[0].clone()]), whole("r"));
+        // A node that joins is a slot of every global service.
+        assert_eq!(noted(&[Change::Create(Node { id: "n".into(), ..Node::default() }.into())]), slots("g", &[node]));
     }
 
     #[test]
@@ -134,7 +244,7 @@ mod tests {
         let alone = Task { service_id: String::new(), ..task(TaskState::Failed, TaskState::Running) };
         let mut scope = Scope::none();
         scope.note(&Change::Create(alone.into()), &View::default());
-        assert!(scope.ids(&View::default()).is_empty());
+        assert!(scope.is_empty());
     }
 
     #[test]
@@ -163,6 +273,6 @@ mod tests {
         scope.note(&Change::Update { old: ready.clone().into(), new: ready.clone().into() }, &view);
         assert!(scope.is_empty());
         scope.note(&Change::Update { old: ready.into(), new: down.into() }, &view);
-        assert_eq!(scope, Scope::Services(["s".to_owned()].into()));
+        assert_eq!(scope, whole("s"));
     }
 }

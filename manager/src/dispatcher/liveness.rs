@@ -10,7 +10,7 @@ use skep_core::{
     reconcile::{Now, Reconciler},
 };
 use skep_proto::v1::ObjectKind;
-use skep_store::{Selector, View};
+use skep_store::{Change, Selector, View};
 
 use super::sessions::Sessions;
 use crate::drive::Component;
@@ -38,6 +38,17 @@ impl Reconciler for NodeStates {
     fn period(&self) -> Duration {
         self.period
     }
+
+    fn note(&mut self, change: &Change, _view: &View) {
+        self.sessions.note(change);
+    }
+
+    fn reset(&mut self) {
+        self.sessions.reset();
+    }
+
+    /// When all nodes are looked at, whatever was heard, the tracker knows itself.
+    fn sweep(&mut self) {}
 
     fn plan(&mut self, view: &View, now: Now) -> Plan {
         self.period = defaults::heartbeat_period(view) / 2;

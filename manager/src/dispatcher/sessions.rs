@@ -15,7 +15,7 @@ use std::{
 use skep_common::{clock::Timestamp, id::Ids};
 use skep_core::{Plan, liveness::Liveness};
 use skep_proto::v1::{Node, NodeDescription};
-use skep_store::View;
+use skep_store::{Change, View};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -159,6 +159,16 @@ impl Sessions {
                 false
             }
         });
+    }
+
+    /// A node has changed in the state.
+    pub(super) fn note(&self, change: &Change) {
+        self.lock().liveness.note(change);
+    }
+
+    /// Any node may have changed in the state.
+    pub(super) fn reset(&self) {
+        self.lock().liveness.reset();
     }
 
     /// Where the stored nodes differ from what is known here; `at` is monotonic time.

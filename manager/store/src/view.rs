@@ -129,7 +129,10 @@ impl View {
         let counts = &self.state.indexes.task_counts;
         let first = |from| counts.from(from).next().map(|((service, _), _)| service);
         let groups = std::iter::successors(first((Key::default(), 0)), move |service| {
-            counts.from(((*service).clone(), u64::MAX)).find(|((next, _), _)| next != *service).map(|((next, _), _)| next)
+            counts
+                .from(((*service).clone(), u64::MAX))
+                .find(|((next, _), _)| next != *service)
+                .map(|((next, _), _)| next)
         });
         groups.filter_map(|service| self.a_task_of(service).map(|task| task.service_id.as_str()))
     }

@@ -1,11 +1,13 @@
 //! The components that need nothing but the state: each a decision of this crate, and what may change it.
 
+use std::time::Duration;
+
 use skep_common::{clock::Timestamp, id::Ids};
 use skep_proto::v1::ObjectKind;
 use skep_store::{Change, Selector, View};
 
-use super::{ByService, Now, Reconciler};
-use crate::{Plan, Scope, allocator, cron, orchestrator, reaper, scheduler};
+use super::{ByService, Now, PERIOD, Reconciler, sweep};
+use crate::{Plan, Scope, allocator, cron, orchestrator, policy, reaper, scheduler};
 
 /// Gives new tasks what they need before they can be placed: NEW → PENDING.
 #[derive(Debug, Default)]
@@ -25,7 +27,11 @@ impl Reconciler for Allocator {
 
 /// Gives waiting tasks a node: PENDING → ASSIGNED. What is known of the nodes is kept between plans.
 #[derive(Default)]
-pub struct Scheduler(scheduler::Scheduler);
+pub struct Scheduler {
+    scheduler: scheduler::Scheduler,
+    /// How many tasks there were at the last plan: what it costs to forget the nodes.
+    tasks: usize,
+}
 
 impl Reconciler for Scheduler {
     const NAME: &'static str = "scheduler";
@@ -34,18 +40,24 @@ impl Reconciler for Scheduler {
         Selector::Kinds(vec![ObjectKind::Task, ObjectKind::Node])
     }
 
+    /// All nodes, and with them all tasks, are looked at at once, so the more there are the more rarely.
+    fn period(&self) -> Duration {
+        sweep::time_for(self.tasks as u64).max(PERIOD)
+    }
+
     fn note(&mut self, change: &Change, _view: &View) {
-        self.0.note(change);
+        self.scheduler.note(change);
     }
 
     fn reset(&mut self) {
-        self.0.reset();
+        self.scheduler.reset();
     }
 
     fn plan(&mut self, view: &View, now: Now) -> Plan {
-        let plan = self.0.plan(view, now.wall);
+        self.tasks = view.task_count();
+        let plan = self.scheduler.plan(view, now.wall);
         if plan.is_empty() {
-            self.0.prepare(view);
+            self.scheduler.prepare(view);
         }
         plan
     }
@@ -73,6 +85,12 @@ impl ByService for Cron {
 
     fn plan(&mut self, view: &View, scope: &Scope, now: Timestamp) -> Plan {
         cron::plan(view, scope, now)
+    }
+
+    /// The others it passes over.
+    fn weight(view: &View, service_id: &str) -> u64 {
+        let spec = view.service(service_id).and_then(|service| service.spec.as_ref());
+        if spec.is_some_and(policy::is_scheduled) { view.task_count_of_service(service_id).max(1) } else { 1 }
     }
 }
 

@@ -1,39 +1,56 @@
 //! What the loops have in common that plan service by service.
 //!
-//! Owns which services a loop has yet to look at, and when each wants to be looked at again. Invariants: a service leaves
-//! the scope only once what was planned for it is written; that time has passed for one service says nothing of the
-//! others.
+//! Owns which services, and which slots of them, a loop has yet to look at, and when each wants to be looked at again.
+//! Invariants: a service leaves the scope only once what was planned for it is written; that time has passed for one says
+//! nothing of the others.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use skep_common::clock::Timestamp;
 use skep_store::{Change, Selector, View};
 
-use super::{Now, Reconciler};
-use crate::{Plan, Scope};
+use super::{Now, Reconciler, due::Due, sweep::Sweep};
+use crate::{Plan, Scope, plan::Concern, scope::everything};
 
-/// A decision about the services in a scope.
+/// A decision about what is in a scope.
 pub trait ByService {
     /// For the log and the journal.
     const NAME: &'static str;
 
-    /// What is to be written for them.
+    /// What is to be written for it.
     fn plan(&mut self, view: &View, scope: &Scope, now: Timestamp) -> Plan;
+
+    /// What a look at all of a service (id) costs, in tasks.
+    fn weight(view: &View, service_id: &str) -> u64 {
+        view.task_count_of_service(service_id).max(1)
+    }
 }
 
-/// A component around it that looks at the services that changed, or are due, since it last did its work.
+/// A component around it that looks at what changed, or is due, since it last did its work; and at everything in turn.
 #[derive(Debug)]
 pub struct Scoped<P> {
     scope: Scope,
-    /// When services want to be looked at.
-    due: BTreeMap<String, Timestamp>,
+    /// When services, or slots, want to be looked at.
+    due: Due,
+    sweep: Sweep,
+    /// Whether it is time for the next part of the sweep.
+    is_called: bool,
+    /// When it planned last, in monotonic time.
+    planned_at: Duration,
     planner: P,
 }
 
 impl<P: ByService> Scoped<P> {
     /// One that begins with all services.
     pub fn new(planner: P) -> Self {
-        Self { scope: Scope::All, due: BTreeMap::new(), planner }
+        Self {
+            scope: Scope::none(),
+            due: Due::default(),
+            sweep: Sweep::default(),
+            is_called: false,
+            planned_at: Duration::ZERO,
+            planner,
+        }
     }
 
     #[cfg(test)]
@@ -41,9 +58,10 @@ impl<P: ByService> Scoped<P> {
         &mut self.planner
     }
 
-    fn take_up_what_is_due(&mut self, now: Timestamp) {
-        if let Scope::Services(services) = &mut self.scope {
-            services.extend(self.due.iter().filter(|(_, at)| **at <= now).map(|(service, _)| service.clone()));
+    fn take_up_the_next_part(&mut self, view: &View, now: Duration) {
+        let all = || everything(view).into_iter().map(str::to_owned).collect();
+        for service in self.sweep.part(now, all, |service| P::weight(view, service)) {
+            self.scope.add(&service);
         }
     }
 }
@@ -55,26 +73,37 @@ impl<P: ByService> Reconciler for Scoped<P> {
         Selector::All
     }
 
+    fn period(&self) -> Duration {
+        self.sweep.pause(self.planned_at)
+    }
+
     fn note(&mut self, change: &Change, view: &View) {
         self.scope.note(change, view);
     }
 
     fn reset(&mut self) {
-        self.scope = Scope::All;
+        self.sweep.restart();
+        self.is_called = true;
+    }
+
+    fn sweep(&mut self) {
+        self.is_called = true;
     }
 
     fn plan(&mut self, view: &View, now: Now) -> Plan {
-        self.take_up_what_is_due(now.wall);
-        let mut plan = self.planner.plan(view, &self.scope, now.wall);
-        match &self.scope {
-            Scope::All => self.due.clear(),
-            Scope::Services(services) => self.due.retain(|service, _| !services.contains(service)),
+        if std::mem::take(&mut self.is_called) {
+            self.take_up_the_next_part(view, now.monotonic);
+            self.planned_at = now.monotonic;
         }
-        self.due.append(&mut plan.due);
+        self.due.take(now.wall, &mut self.scope);
+        let plan = self.planner.plan(view, &self.scope, now.wall);
+        self.due.forget(&self.scope);
         // What is due already was looked at just now.
-        self.due.retain(|_, at| *at > now.wall);
-        plan.due.clone_from(&self.due);
-        plan
+        for (concern, at) in plan.due.into_iter().filter(|(_, at)| *at > now.wall) {
+            self.due.set(concern, at);
+        }
+        let due = self.due.first().map(|at| (Concern::default(), at)).into_iter().collect();
+        Plan { due, ..plan }
     }
 
     fn done(&mut self) {

@@ -8,7 +8,7 @@ use skep_proto::v1::{
 use skep_store::{AnyObject, TxBuilder};
 
 use super::*;
-use crate::{Scope, allocator, cron, orchestrator, policy, reaper, scheduler, update};
+use crate::{Concern, Extent, Scope, allocator, cron, orchestrator, policy, reaper, scheduler, update};
 
 /// A decision that remembers what it was asked.
 #[derive(Default)]
@@ -18,6 +18,10 @@ struct Witness {
     due: Vec<(&'static str, Timestamp)>,
 }
 
+fn concern(service: &str) -> Concern {
+    Concern { service: service.into(), slot: None }
+}
+
 impl ByService for Witness {
     const NAME: &'static str = "witness";
 
@@ -25,9 +29,9 @@ impl ByService for Witness {
         self.asked.push(scope.clone());
         let ids = |id: &str| match scope {
             Scope::All => true,
-            Scope::Services(services) => services.contains(id),
+            Scope::Services(services) => services.contains_key(id),
         };
-        let due = self.due.iter().filter(|(id, _)| ids(id)).map(|(id, at)| ((*id).to_owned(), *at)).collect();
+        let due = self.due.iter().filter(|(id, _)| ids(id)).map(|(id, at)| (concern(id), *at)).collect();
         Plan { due, ..Plan::default() }
     }
 }
@@ -43,7 +47,7 @@ impl Reconciler for Impatient {
     }
 
     fn plan(&mut self, _view: &View, now: Now) -> Plan {
-        Plan { due: [(String::new(), now.wall)].into(), ..Plan::default() }
+        Plan { due: [(Concern::default(), now.wall)].into(), ..Plan::default() }
     }
 }
 
@@ -62,17 +66,33 @@ fn nothing() -> News {
 }
 
 fn only(services: &[&str]) -> Scope {
-    Scope::Services(services.iter().map(|&id| id.to_owned()).collect())
+    Scope::Services(services.iter().map(|&id| (id.to_owned(), Extent::Whole)).collect())
 }
 
-/// A loop that has looked at everything, at the time zero.
-fn begun(due: Vec<(&'static str, Timestamp)>) -> Loop<Scoped<Witness>> {
+/// A state with these services.
+fn with(services: &[&str]) -> View {
+    let empty = View::default();
+    let mut tx = TxBuilder::new(&empty, Timestamp(1));
+    for id in services {
+        tx.create(Service { id: (*id).into(), ..Service::default() });
+    }
+    empty.apply(1, &tx.build()).unwrap().0
+}
+
+/// A loop that has looked at everything there is in a state, at the time zero.
+fn begun_in(view: &View, due: Vec<(&'static str, Timestamp)>) -> Loop<Scoped<Witness>> {
     let mut it = Loop::new(Scoped::new(Witness { due, ..Witness::default() }));
     assert_eq!(it.patience(at(0)), Duration::ZERO);
-    it.plan(&View::default(), News::Everything, at(0));
+    it.plan(view, News::Everything, at(0));
     assert_eq!(it.settled(Fate::Written), Next::Wait);
-    assert_eq!(asked(&mut it), [Scope::All]);
+    let all: Vec<&str> = view.services().map(|service| service.id.as_str()).collect();
+    assert_eq!(asked(&mut it), [only(&all)]);
     it
+}
+
+/// The same, with two services.
+fn begun(due: Vec<(&'static str, Timestamp)>) -> Loop<Scoped<Witness>> {
+    begun_in(&with(&["a", "b"]), due)
 }
 
 fn asked(it: &mut Loop<Scoped<Witness>>) -> Vec<Scope> {
@@ -81,13 +101,35 @@ fn asked(it: &mut Loop<Scoped<Witness>>) -> Vec<Scope> {
 
 #[test]
 fn however_much_happens_everything_is_looked_at_after_a_period() {
-    let mut it = begun(Vec::new());
+    let view = with(&["a", "s"]);
+    let mut it = begun_in(&view, Vec::new());
     for second in (5..=30).step_by(5) {
-        it.plan(&View::default(), changed("s"), at(second * 1000));
+        it.plan(&view, changed("s"), at(second * 1000));
         it.settled(Fate::Written);
     }
-    let one = only(&["s"]);
-    assert_eq!(asked(&mut it), [one.clone(), Scope::All, one.clone(), Scope::All, one, Scope::All]);
+    let (one, all) = (only(&["s"]), only(&["a", "s"]));
+    assert_eq!(asked(&mut it), [one.clone(), all.clone(), one.clone(), all.clone(), one, all]);
+}
+
+#[test]
+fn the_first_look_at_many_is_cut_into_parts_and_waits_for_nothing_but_what_becomes_of_them() {
+    let empty = View::default();
+    let mut tx = TxBuilder::new(&empty, Timestamp(1));
+    for n in 0..5000 {
+        tx.create(Service { id: format!("{n:04}"), ..Service::default() });
+    }
+    let view = empty.apply(1, &tx.build()).unwrap().0;
+    let mut it = Loop::new(Scoped::new(Witness::default()));
+    it.plan(&view, News::Everything, at(0));
+    // What was planned for one part may have to be planned again; the next comes with it.
+    for (fate, next) in [(Fate::Written, Next::Wait), (Fate::Refused, Next::Retry), (Fate::Written, Next::Wait)] {
+        assert_eq!(it.settled(fate), next);
+        it.plan(&view, nothing(), at(0));
+    }
+    let asked = asked(&mut it);
+    let sizes = asked.iter().map(|scope| if let Scope::Services(services) = scope { services.len() } else { 0 });
+    assert_eq!(sizes.collect::<Vec<_>>(), [2000, 2000, 3000, 0]);
+    assert_eq!(it.patience(at(0)), PERIOD);
 }
 
 #[test]
@@ -153,20 +195,20 @@ fn what_was_refused_stays_in_scope_until_it_is_written() {
 }
 
 #[test]
-fn after_an_unknown_fate_nothing_is_planned_before_a_barrier_and_then_everything() {
+fn after_an_unknown_fate_nothing_is_planned_before_a_barrier_and_then_the_same_again() {
     let mut it = begun(Vec::new());
     it.plan(&View::default(), changed("a"), at(1));
     assert_eq!(it.settled(Fate::Refused.max(Fate::Unknown)), Next::Barrier);
-    it.plan(&View::default(), nothing(), at(2));
-    assert_eq!(asked(&mut it), [only(&["a"]), Scope::All]);
+    it.plan(&View::default(), changed("b"), at(2));
+    assert_eq!(asked(&mut it), [only(&["a"]), only(&["a", "b"])]);
     assert_eq!(it.settled(Fate::Unknown.max(Fate::Unled)), Next::End);
 }
 
 #[test]
 fn a_state_that_was_replaced_is_looked_at_whole() {
     let mut it = begun(Vec::new());
-    it.plan(&View::default(), News::Everything, at(1));
-    assert_eq!(asked(&mut it), [Scope::All]);
+    it.plan(&with(&["c"]), News::Everything, at(1));
+    assert_eq!(asked(&mut it), [only(&["c"])]);
     assert_eq!(it.patience(at(1)), PERIOD);
 }
 
@@ -216,15 +258,15 @@ fn each_component_plans_what_its_decision_is() {
         status: Some(NodeStatus { state: NodeState::Ready.into(), ..NodeStatus::default() }),
         ..Node::default()
     };
-    let with = |view: &View, node: Node| {
+    let and = |view: &View, node: Node| {
         let mut tx = TxBuilder::new(view, Timestamp(2));
         tx.create(node);
         view.apply(view.version() + 1, &tx.build()).unwrap()
     };
-    let (heard, changes) = with(&view, node("b"));
+    let (heard, changes) = and(&view, node("b"));
     changes.changes.iter().for_each(|change| scheduler.note(change, &heard));
     check(Reconciler::plan(&mut scheduler, &heard, now), scheduler::plan(&heard, now.wall));
-    let missed = with(&heard, node("a")).0;
+    let missed = and(&heard, node("a")).0;
     scheduler.reset();
     check(Reconciler::plan(&mut scheduler, &missed, now), scheduler::plan(&missed, now.wall));
 }

@@ -1,13 +1,26 @@
 //! A swarm without a network: one state, the planners, and nodes that obey.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    rc::Rc,
     time::Duration,
 };
 
-use skep_common::{clock::Timestamp, feature_level::FEATURE_LEVEL, id::SeededIds};
+use skep_common::{
+    clock::Timestamp,
+    feature_level::FEATURE_LEVEL,
+    id::{Ids, SeededIds},
+};
 use skep_core::{
-    Plan, Scope, allocator, cron, orchestrator, reaper, scheduler, status, status::Report, task::TaskExt, update,
+    Concern, Plan, Scope, allocator, cron, orchestrator,
+    policy::{self, Rebalance},
+    reaper,
+    reconcile::{self, ByService, Now, Reconciler as _},
+    scheduler, status,
+    status::Report,
+    task::TaskExt,
+    update,
 };
 use skep_proto::v1::{
     Availability, Cluster, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, ObjectKind, Platform,
@@ -51,6 +64,52 @@ pub(crate) struct Turn {
     pub(crate) settled: Option<Timestamp>,
 }
 
+/// The loop of a planner that goes service by service. It never looks at everything.
+struct Narrow<R> {
+    reconciler: R,
+    /// What has changed since it planned last.
+    news: Vec<Change>,
+}
+
+impl<P: ByService> Narrow<reconcile::Scoped<P>> {
+    fn new(planner: P) -> Self {
+        Self { reconciler: reconcile::Scoped::new(planner), news: Vec::new() }
+    }
+
+    /// Plans what the planner plans that looks at everything, and is woken in time. Only of the services that are to be spread
+    /// anew it is told without having heard of them: whether that helps depends on everything there is, and is found out when
+    /// their turn comes.
+    fn agrees(&mut self, view: &View, now: Timestamp, full: &Plan) {
+        for service in view.services().filter(|service| is_rebalanced(service)) {
+            let same = AnyObject::from(service.clone());
+            self.reconciler.note(&Change::Update { old: same.clone(), new: same }, view);
+        }
+        for change in self.news.drain(..) {
+            self.reconciler.note(&change, view);
+        }
+        let plan = self.reconciler.plan(view, Now { wall: now, monotonic: Duration::ZERO });
+        assert_eq!(plan.transactions, full.transactions, "{} overlooks something", P::NAME);
+        let wake_at = full.wake_at().filter(|at| *at > now);
+        let is_woken = wake_at.is_none_or(|at| plan.wake_at().is_some_and(|woken| woken <= at));
+        assert!(is_woken, "{} is woken at {:?} and not at {wake_at:?}", P::NAME, plan.wake_at());
+    }
+}
+
+fn is_rebalanced(service: &Service) -> bool {
+    let Rebalance(is_on) = policy::of(service.spec.as_ref().and_then(policy::labels));
+    is_on || service.rebalance_requested_at != 0
+}
+
+/// Ids that several draw from.
+#[derive(Clone)]
+struct SharedIds(Rc<RefCell<SeededIds>>);
+
+impl Ids for SharedIds {
+    fn next_id(&mut self) -> String {
+        self.0.borrow_mut().next_id()
+    }
+}
+
 /// The swarm.
 pub(crate) struct World {
     pub(crate) view: View,
@@ -65,7 +124,10 @@ pub(crate) struct World {
     pub(crate) turns: BTreeMap<String, BTreeMap<(u64, String), Turn>>,
     /// Asked after every plan that was carried out, with the state it was made on.
     pub(crate) check: fn(&World, Planner, &View),
-    ids: SeededIds,
+    ids: SharedIds,
+    orchestrator: Narrow<reconcile::Scoped<reconcile::Orchestrator<SharedIds>>>,
+    reaper: Narrow<reconcile::Scoped<reconcile::Reaper>>,
+    cron: Narrow<reconcile::Scoped<reconcile::Cron>>,
     wake_at: Option<Timestamp>,
     /// The highest number of a revision, by service id.
     numbers: BTreeMap<String, u64>,
@@ -77,6 +139,7 @@ impl World {
         let empty = View::default();
         let mut tx = TxBuilder::new(&empty, now);
         tx.create(Cluster { id: "cluster".into(), feature_level: FEATURE_LEVEL, ..Cluster::default() });
+        let ids = SharedIds(Rc::new(RefCell::new(SeededIds::new(seed))));
         Self {
             view: empty.apply(1, &tx.build()).expect("nothing is there yet").0,
             now,
@@ -85,7 +148,10 @@ impl World {
             cursed: BTreeSet::new(),
             turns: BTreeMap::new(),
             check: |_, _, _| {},
-            ids: SeededIds::new(seed),
+            orchestrator: Narrow::new(reconcile::Orchestrator(ids.clone())),
+            reaper: Narrow::new(reconcile::Reaper),
+            cron: Narrow::new(reconcile::Cron),
+            ids,
             wake_at: None,
             numbers: BTreeMap::new(),
         }
@@ -235,13 +301,39 @@ impl World {
 
     // ---- planners ------------------------------------------------------------------------------
 
+    /// The plan of one who looks at everything. Who looks at what it heard of plans the same.
     pub(crate) fn plan(&mut self, planner: Planner) -> Plan {
+        let (view, now) = (&self.view, self.now);
         match planner {
-            Planner::Cron => cron::plan(&self.view, &Scope::All, self.now),
-            Planner::Orchestrator => orchestrator::plan(&self.view, &Scope::All, self.now, &mut self.ids),
-            Planner::Allocator => allocator::plan(&self.view, self.now),
-            Planner::Scheduler => scheduler::plan(&self.view, self.now),
-            Planner::Reaper => reaper::plan(&self.view, &Scope::All, self.now),
+            Planner::Cron => {
+                let plan = cron::plan(view, &Scope::All, now);
+                self.cron.agrees(view, now, &plan);
+                plan
+            }
+            Planner::Orchestrator => {
+                let ids = self.ids.0.borrow().clone();
+                let plan = orchestrator::plan(view, &Scope::All, now, &mut self.ids);
+                self.ids.0.replace(ids);
+                self.orchestrator.agrees(view, now, &plan);
+                plan
+            }
+            Planner::Allocator => allocator::plan(view, now),
+            Planner::Scheduler => scheduler::plan(view, now),
+            Planner::Reaper => {
+                let plan = reaper::plan(view, &Scope::All, now);
+                self.reaper.agrees(view, now, &plan);
+                plan
+            }
+        }
+    }
+
+    /// All that a planner has planned is written.
+    fn done(&mut self, planner: Planner) {
+        match planner {
+            Planner::Cron => self.cron.reconciler.done(),
+            Planner::Orchestrator => self.orchestrator.reconciler.done(),
+            Planner::Reaper => self.reaper.reconciler.done(),
+            Planner::Allocator | Planner::Scheduler => {}
         }
     }
 
@@ -252,13 +344,17 @@ impl World {
         for transaction in &plan.transactions {
             self.commit(transaction);
         }
+        self.done(planner);
         (self.check)(self, planner, &before);
         if !plan.is_empty() {
             let again = self.plan(planner);
             assert!(again.is_empty(), "{planner:?} is not done with what it did: {again:?}");
         }
         let settled = self.plan(planner);
-        assert!(!settled.due.contains_key(""), "{planner:?} does not say for whom it wants to be woken");
+        assert!(
+            !settled.due.contains_key(&Concern::default()),
+            "{planner:?} does not say for whom it wants to be woken"
+        );
         if let Some(at) = settled.wake_at() {
             self.wake_at = Some(self.wake_at.map_or(at, |other| other.min(at)));
         }
@@ -371,6 +467,9 @@ impl World {
             never_back(change);
             self.never_given_twice(change);
             self.note_turn(change);
+        }
+        for news in [&mut self.orchestrator.news, &mut self.reaper.news, &mut self.cron.news] {
+            news.extend(changes.changes.iter().cloned());
         }
         self.view = next;
     }

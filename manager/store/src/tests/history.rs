@@ -12,9 +12,9 @@ use skep_common::revision::revision_id;
 use skep_proto::{
     Message as _,
     v1::{
-        Action, AssignRaftId, GenericResource, GlobalService, Certificate, Node, NodeChange, NodeDescription, NodeRole, Object, ObjectKind, ObjectRef, Service, ServiceRevision,
-        SnapshotHeader, Task, TaskAssignment, TaskChange, TaskState, TaskStatusChange, Transaction,
-        action::Action as Step, service_spec::Mode,
+        Action, AssignRaftId, Certificate, GenericResource, GlobalService, Node, NodeChange, NodeDescription, NodeRole,
+        Object, ObjectKind, ObjectRef, Service, ServiceRevision, SnapshotHeader, Task, TaskAssignment, TaskChange,
+        TaskState, TaskStatusChange, Transaction, action::Action as Step, service_spec::Mode,
     },
 };
 
@@ -36,8 +36,10 @@ fn object() -> impl Strategy<Value = Object> {
                 at(if name == 1 { global(made) } else { made }, version)
             }
         ),
-        (0..3u8, 0..2u8, version.clone())
-            .prop_map(|(id, host, version)| at(certified(node(&id_of(id), &format!("host{host}"), &name_of(id)), host), version)),
+        (0..3u8, 0..2u8, version.clone()).prop_map(|(id, host, version)| at(
+            certified(node(&id_of(id), &format!("host{host}"), &name_of(id)), host),
+            version
+        )),
         (0..3u8, 0..3u64, any::<bool>(), any::<bool>()).prop_map(|(of, number, right, whole)| {
             let revision = revision(&id_of(of), number);
             let id = if right { revision.id.clone() } else { id_of(of) };
@@ -71,7 +73,8 @@ fn certified(node: Node, host: u8) -> Node {
 
 /// A task of which something is wanted that depends on its slot, as does its run, and what it was given.
 fn wanted(task: Task) -> Task {
-    let (desired, run) = [(TaskState::Running, 0), (TaskState::Complete, 1), (TaskState::Shutdown, 1)][task.slot as usize];
+    let (desired, run) =
+        [(TaskState::Running, 0), (TaskState::Complete, 1), (TaskState::Shutdown, 1)][task.slot as usize];
     let generic_resources = if run == 0 { Vec::new() } else { vec![GenericResource::default()] };
     Task { desired_state: desired.into(), job_iteration: run, generic_resources, ..task }
 }
@@ -228,7 +231,8 @@ fn check_indexes(view: &View) {
     for state in STATES {
         is(view.tasks_in_state(state).collect(), &|task| task.status.as_ref().unwrap().state() == state);
     }
-    let with_tasks: BTreeSet<&str> = tasks.iter().map(|task| task.service_id.as_str()).filter(|id| !id.is_empty()).collect();
+    let with_tasks: BTreeSet<&str> =
+        tasks.iter().map(|task| task.service_id.as_str()).filter(|id| !id.is_empty()).collect();
     assert_eq!(view.services_with_tasks().collect::<Vec<_>>(), with_tasks.into_iter().collect::<Vec<_>>());
     for key in 1..8 {
         let (id, name) = (id_of(key), name_of(key));

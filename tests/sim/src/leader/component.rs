@@ -36,11 +36,7 @@ fn scoped<P: ByService>(
     planner: P,
     spoil: fn(ActiveMutant, &View, Plan, Timestamp) -> Plan,
 ) -> Scoped<Flawed<P>> {
-    let mut scoped = Scoped::new(Flawed { planner, mutant, spoil });
-    if mutant.has(Mutant::NoFirstLook) {
-        scoped.done();
-    }
-    scoped
+    Scoped::new(Flawed { planner, mutant, spoil })
 }
 
 /// What a loop is about.
@@ -134,13 +130,18 @@ impl Reconciler for Component {
     }
 
     fn note(&mut self, change: &Change, view: &View) {
-        with!(&mut self.part, it => it.note(change, view), else ());
+        with!(&mut self.part, it => it.note(change, view), else if let Part::Liveness(liveness) = &self.part {
+            liveness.borrow_mut().note(change);
+        });
     }
 
     fn reset(&mut self) {
-        if !self.mutant.has(Mutant::NoFirstLook) {
-            with!(&mut self.part, it => it.reset(), else ());
+    Scoped::new(Flawed { planner, mutant, spoil })
         }
+    }
+
+    fn sweep(&mut self) {
+        with!(&mut self.part, it => it.sweep(), else ());
     }
 
     fn plan(&mut self, view: &View, now: Now) -> Plan {
