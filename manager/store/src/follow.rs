@@ -5,7 +5,7 @@
 //! overflows and need not read the whole state again.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::BTreeMap,
     future::poll_fn,
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,7 +15,7 @@ use std::{
 use futures::task::AtomicWaker;
 use skep_proto::v1::ObjectKind;
 
-use crate::change::Change;
+use crate::{change::Change, key::Key};
 
 /// Changes kept one by one before those of the same object are merged.
 const LOOSE: usize = 1024;
@@ -79,22 +79,17 @@ impl Backlog {
 
 /// The net change of each object, in the order in which they were last touched.
 fn merged(changes: Vec<Change>) -> Vec<Change> {
-    let mut positions: BTreeMap<(ObjectKind, String), usize> = BTreeMap::new();
-    let mut net: Vec<Option<Change>> = Vec::new();
-    for change in changes {
-        let merged = match positions.entry((change.kind(), change.object().id().to_owned())) {
-            Entry::Vacant(position) => {
-                position.insert(net.len());
-                Some(change)
-            }
-            Entry::Occupied(mut position) => {
-                let earlier = net[*position.get()].take();
-                position.insert(net.len());
-                match earlier {
-                    Some(earlier) => earlier.then(change),
-                    None => Some(change),
-                }
-            }
+    let mut last: BTreeMap<(ObjectKind, Key), usize> = BTreeMap::new();
+    let before = changes.iter().enumerate();
+    let before = before.map(|(at, change)| last.insert((change.kind(), change.object().id().into()), at));
+    // Of each change the one before it of the same object.
+    let before: Vec<Option<usize>> = before.collect();
+    let mut net: Vec<Option<Change>> = Vec::with_capacity(changes.len());
+    for (change, before) in changes.into_iter().zip(before) {
+        let merged = match before.and_then(|before| net[before].take()) {
+            Some(earlier) => earlier.then(change),
+            // None there was, or those before it came to nothing.
+            None => Some(change),
         };
         net.push(merged);
     }
