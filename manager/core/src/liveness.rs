@@ -6,7 +6,8 @@
 //!
 //! Invariants: a node has one live session, the last one opened; whatever names another is refused. A node is DOWN only
 //! after it was silent for three periods (five after a change of leader) *while this tracker was awake*: time in which
-//! nobody looked is not held against anyone. A plan costs what was heard, or not heard for too long; at all nodes it looks
+//! nobody looked is not held against anyone. Nor is it held against a node that it has to wait for its turn: after a change
+//! of leader all nodes come at once, and as long as some do, the others have three periods more. A plan costs what was heard, or not heard for too long; at all nodes it looks
 //! once in a [`PERIOD`].
 
 use std::{
@@ -45,6 +46,8 @@ pub struct Liveness {
     changed: BTreeSet<String>,
     period: Duration,
     looked_at: Duration,
+    /// When a node opened its first session since the change of leader.
+    arrived_at: Option<Duration>,
     /// When all nodes were looked at last; `None` when they are to be now.
     all_looked_at: Option<Duration>,
 }
@@ -77,6 +80,7 @@ impl Liveness {
             changed: BTreeSet::new(),
             period,
             looked_at: at,
+            arrived_at: None,
             all_looked_at: None,
         };
         liveness.follow_all(view, at);
@@ -97,6 +101,9 @@ impl Liveness {
         message: &str,
         at: Duration,
     ) {
+        if self.nodes.get(node_id).is_none_or(|tracked| tracked.state == NodeState::Unknown) {
+            self.arrived_at = Some(at);
+        }
         let session = Session { id: session_id.to_owned(), addr: addr.to_owned(), description };
         let tracked = Tracked {
             state: NodeState::Ready,
@@ -185,10 +192,18 @@ impl Liveness {
                 self.follow(view, &node_id, at);
             }
         }
+        let may_be_coming = self.arrived_at.map(|arrived_at| arrived_at + self.grace()).filter(|until| *until > at);
         while let Some(node_id) = self.silent(at) {
-            if let Some(tracked) = self.nodes.get_mut(&node_id) {
-                tracked.fall_silent();
-                self.changed.insert(node_id);
+            let Some(tracked) = self.nodes.get_mut(&node_id) else { continue };
+            match may_be_coming.filter(|_| tracked.state == NodeState::Unknown) {
+                Some(until) => {
+                    tracked.deadline = Some(until);
+                    self.queue(&node_id);
+                }
+                None => {
+                    tracked.fall_silent();
+                    self.changed.insert(node_id);
+                }
             }
         }
         let mut planner = Planner::new(view, now);
@@ -456,6 +471,37 @@ mod tests {
         liveness.period = Duration::from_millis(100);
         assert_eq!(liveness.beat("a", "s1", "", SECOND), Ok(Duration::from_millis(100)));
         assert_eq!((liveness.next_deadline(), liveness.due.len()), (Some(Duration::from_millis(1300)), 1));
+    }
+
+    #[test]
+    fn who_waits_for_its_turn_after_a_change_of_leader_is_not_called_down() {
+        let empty = View::default();
+        let mut tx = TxBuilder::new(&empty, Timestamp(1));
+        for id in ["a", "b", "c", "d"] {
+            let status = NodeStatus { state: NodeState::Ready.into(), ..NodeStatus::default() };
+            tx.create(Node { id: id.into(), status: Some(status), ..Node::default() });
+        }
+        let view = empty.apply(1, &tx.build()).unwrap().0;
+        let mut liveness = Liveness::new(&view, Duration::ZERO);
+        let mut view = settle(&mut liveness, &view, Duration::ZERO);
+        // One after the other, with less than three periods between them.
+        let half = Duration::from_millis(500);
+        for step in 1..=24 {
+            match step {
+                4 => liveness.opened("a", "s", "", None, "", 4 * half),
+                8 => liveness.opened("b", "s", "", None, "", 8 * half),
+                // Nobody comes by coming again.
+                10 => liveness.opened("a", "t", "", None, "", 10 * half),
+                _ => {}
+            }
+            for (id, session) in [("a", if step < 10 { "s" } else { "t" }), ("b", "s")] {
+                let _not_there_yet = liveness.beat(id, session, "", step * half);
+            }
+            view = settle(&mut liveness, &view, step * half);
+            let expected = if step * half < 8 * half + liveness.grace() { NodeState::Unknown } else { NodeState::Down };
+            assert_eq!((state(&view, "c"), state(&view, "d")), (expected, expected), "{step}");
+        }
+        assert_eq!((state(&view, "a"), state(&view, "b")), (NodeState::Ready, NodeState::Ready));
     }
 
     #[test]
