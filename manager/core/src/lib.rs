@@ -91,4 +91,5 @@ pub mod validate_spec;
 pub mod what_if;
 
 pub use plan::{Concern, Plan};
-pub use scope::{Extent, Scope, SlotKey};
+pub use scope::{Extent, Scope};
+pub use slot::SlotKey;

@@ -6,6 +6,7 @@
 //! invariants are there.
 
 pub(crate) mod desired_slots;
+mod single_slots;
 pub(crate) mod slot_planner;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -17,7 +18,7 @@ use skep_store::View;
 pub use self::slot_planner::STOP_PATIENCE;
 use self::{desired_slots::DesiredSlots, slot_planner::SlotPlanner};
 use crate::{
-    Plan, Scope, drain,
+    Extent, Plan, Scope, drain,
     enforcer::Nodes,
     global, job, mode,
     plan::{Planner, Write},
@@ -36,12 +37,17 @@ use crate::{
 pub fn plan(view: &View, scope: &Scope, now: Timestamp, ids: &mut dyn Ids) -> Plan {
     let nodes = Nodes::of(view);
     let mut planner = Planner::new(view, now);
-    for id in scope.extents(view).into_keys() {
+    for (id, extent) in scope.extents(view) {
         planner.about(id);
         let Some(service) = view.service(id) else {
             remove_all(view, id, &mut planner);
             continue;
         };
+        if let Extent::Slots(slots) = extent
+            && single_slots::reconcile(&nodes, service, slots, now, ids, &mut planner)
+        {
+            continue;
+        }
         match service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
             Some(Mode::Replicated(_) | Mode::Global(_)) => reconcile_service(&nodes, service, now, ids, &mut planner),
             Some(Mode::ReplicatedJob(_) | Mode::GlobalJob(_)) => {
@@ -84,7 +90,7 @@ fn reconcile_service<'v>(
     let mut service = Arc::clone(service);
     let mut is_changed = false;
     // An update begins, turns into a rollback, and ends or pauses: it does each at most once before tasks are made.
-    let (desired, kept, rollout, step) = loop {
+    let (desired, mut kept, rollout, step) = loop {
         let desired = desired_slots(view, &service, &slots);
         let kept: Vec<KeptSlot<'_, '_>> =
             desired.kept.iter().map(|slot| KeptSlot::of(nodes, &service, *slot, &slots[slot], now)).collect();
@@ -118,6 +124,8 @@ fn reconcile_service<'v>(
     if let Some(at) = rollout.wake_at(now) {
         planner.wake_at(at);
     }
+    // So far those came first that are best kept.
+    kept.sort_unstable_by_key(|kept| kept.slot);
     let mut slot_planner = SlotPlanner { view, nodes, service: &service, run: 0, now, ids, planner };
     // First what makes less: a plan that is cut must not be more than it may be between its parts.
     for slot in desired.surplus {

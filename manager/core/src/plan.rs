@@ -12,7 +12,7 @@ use skep_proto::{
 };
 use skep_store::{TxBuilder, View};
 
-use crate::SlotKey;
+use crate::slot::SlotKey;
 
 /// Transactions to propose in order. They do not depend on one another's outcome, so they may be pipelined; a conflict in
 /// one, or in an action of an independent one, only means: plan again. What depends on a change of its service is left to
@@ -202,8 +202,8 @@ impl<'a> Planner<'a> {
     }
 
     /// The slot of that service planned from here on.
-    pub(crate) fn about_slot(&mut self, slot: SlotKey) {
-        self.about.slot = Some(slot);
+    pub(crate) fn about_slot(&mut self, slot: impl Into<SlotKey>) {
+        self.about.slot = Some(slot.into());
     }
 
     /// Plan that again at `at`.

@@ -14,7 +14,7 @@ use skep_proto::v1::{Service, Task, TaskState};
 use skep_store::View;
 
 use crate::{
-    Extent, Plan, Scope, SlotKey, defaults, mode, node_status,
+    Extent, Plan, Scope, defaults, mode, node_status,
     plan::{Planner, Write},
     policy, revision,
     slot::Slot,
@@ -67,12 +67,13 @@ fn reap_tasks<'v>(
     let is_scheduled = service.and_then(|service| service.spec.as_ref()).is_some_and(policy::is_scheduled);
     let mut slots: BTreeMap<(u64, Slot<'_>), Vec<(&Task, Fate)>> = BTreeMap::new();
     for task in tasks {
-        if let Some(service) = service {
-            planner.about_slot(SlotKey::of(service, task));
+        let slot = Slot::of(task, is_global);
+        if service.is_some() {
+            planner.about_slot(slot);
         }
         let fate = fate(view, task, now, planner);
         let run = if is_scheduled { task.job_iteration } else { 0 };
-        slots.entry((run, Slot::of(task, is_global))).or_default().push((task, fate));
+        slots.entry((run, slot)).or_default().push((task, fate));
     }
     let mut named = BTreeSet::new();
     for tasks in slots.values_mut() {

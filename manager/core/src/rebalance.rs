@@ -82,7 +82,7 @@ pub(crate) fn next_step<'a>(
     let is_requested = service.rebalance_requested_at != 0;
     let stays = |task: &Task| nodes.eviction_reason(service, task).is_none();
     let is_calm = || kept.iter().all(|kept| kept.has_converged() && kept.current.is_some_and(|task| stays(task)));
-    if !(is_requested || is_on(service)) || !is_calm() {
+    if !is_asked_for(service) || !is_calm() {
         return RebalanceStep::Stay;
     }
     let stopped = stopping.map(|task| desired(task, TaskState::Shutdown));
@@ -104,9 +104,10 @@ pub(crate) fn met(service: &Service) -> Service {
     Service { rebalance_requested_at: 0, ..service.clone() }
 }
 
-fn is_on(service: &Service) -> bool {
+/// Whether a service is to be spread anew where that helps.
+pub(crate) fn is_asked_for(service: &Service) -> bool {
     let Rebalance(on) = policy::of(service.spec.as_ref().and_then(policy::labels));
-    on
+    on || service.rebalance_requested_at != 0
 }
 
 fn last_move(view: &View, service: &Service) -> Option<Timestamp> {

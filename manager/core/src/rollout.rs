@@ -92,6 +92,10 @@ impl<'v> Rollout<'v> {
             let stays_behind = kept.replacement.is_some() && kept.current.is_some_and(|old| is_dirty(old));
             // Once its new task has ended the slot has been updated: from then on the restart policy applies.
             rollout.unfinished += usize::from(stays_behind && is_first(newest) && !newest.is_terminal());
+            // How its update went is nobody's concern any more; but for what an update of a global service has left out.
+            if !rollout.is_under_way() && matches!(kept.slot, Slot::Number(_)) {
+                continue;
+            }
             let monitored = monitored_until(service, newest).filter(|_| stays_behind).unwrap_or(Timestamp::ZERO);
             rollout.watch(newest, nodes.eviction_reason(service, newest).is_some(), monitored, now);
         }
@@ -150,7 +154,7 @@ impl<'v> Rollout<'v> {
     }
 
     fn is_under_way(&self) -> bool {
-        matches!(self.policy.state, UpdateState::Updating | UpdateState::RollbackStarted)
+        self.policy.is_under_way()
     }
 
     fn is_rollback(&self) -> bool {
@@ -231,6 +235,11 @@ impl<'v> Rollout<'v> {
         service.update_status.get_or_insert_default().completed_at = now.as_nanos();
         service
     }
+}
+
+/// Whether a service is being updated or rolled back.
+pub(crate) fn is_under_way(service: &Service) -> bool {
+    UpdatePolicy::of(service).is_under_way()
 }
 
 fn begun(service: &Service, now: Timestamp) -> Service {

@@ -3,15 +3,12 @@
 //! Invariant: whatever a planner may have to do because of a change is in the scope after [`Scope::note`]: a slot, or where
 //! what becomes of one depends on the others, the whole service.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use skep_proto::v1::{Service, Task, TaskState};
+use skep_proto::v1::{Task, TaskState};
 use skep_store::{AnyObject, Change, View};
 
-use crate::{mode::is_global, node_status, task::TaskExt};
+use crate::{mode::is_global, node_status, slot::SlotKey, task::TaskExt};
 
 /// What to plan for. A loop collects one from the changes it sees, and adds every service in turn, so that a change it
 /// missed delays and never loses anything.
@@ -32,31 +29,7 @@ pub enum Extent {
     Slots(BTreeSet<SlotKey>),
 }
 
-/// A slot of a service by itself: its number, or the node (id) of a service that has a task for each.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SlotKey {
-    /// Of a replicated service or job.
-    Number(u64),
-    /// Of a global one.
-    Node(String),
-}
-
 static WHOLE: Extent = Extent::Whole;
-
-impl SlotKey {
-    /// Where a task of a service belongs.
-    pub(crate) fn of(service: &Service, task: &Task) -> Self {
-        if is_global(service) { Self::Node(task.node_id.clone()) } else { Self::Number(task.slot) }
-    }
-
-    /// The tasks that a slot of a service has had and that are not forgotten, by id.
-    pub(crate) fn tasks<'v>(&self, view: &'v View, service_id: &str) -> Vec<&'v Arc<Task>> {
-        match self {
-            Self::Number(slot) => view.tasks_of_slot(service_id, *slot).collect(),
-            Self::Node(node) => view.tasks_of_node(node).filter(|task| task.service_id == service_id).collect(),
-        }
-    }
-}
 
 impl Scope {
     /// No service.
@@ -111,7 +84,7 @@ impl Scope {
 
     fn add_slot_of(&mut self, task: &Task, view: &View) {
         match view.service(&task.service_id) {
-            Some(service) => self.add_slot(&task.service_id, SlotKey::of(service, task)),
+            Some(service) => self.add_slot(&task.service_id, SlotKey::of(task, is_global(service))),
             None => self.add(&task.service_id),
         }
     }
@@ -158,7 +131,8 @@ fn node_matters(change: &Change) -> bool {
 #[cfg(test)]
 mod tests {
     use skep_proto::v1::{
-        Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus, ServiceSpec, TaskStatus, service_spec::Mode,
+        Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus, Service, ServiceSpec, TaskStatus,
+        service_spec::Mode,
     };
 
     use super::*;

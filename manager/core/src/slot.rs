@@ -8,7 +8,10 @@
 pub(crate) mod kept;
 pub(crate) mod tasks;
 
+use std::sync::Arc;
+
 use skep_proto::v1::Task;
+use skep_store::View;
 
 /// Which slot of its service a task fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,5 +26,38 @@ impl<'a> Slot<'a> {
     /// The slot of a task of a global (or else a replicated) service.
     pub fn of(task: &'a Task, global: bool) -> Self {
         if global { Self::Node(&task.node_id) } else { Self::Number(task.slot) }
+    }
+}
+
+/// A slot by itself, apart from any state.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SlotKey {
+    /// See [`Slot::Number`].
+    Number(u64),
+    /// See [`Slot::Node`].
+    Node(String),
+}
+
+impl SlotKey {
+    /// The slot of a task of a global (or else a replicated) service.
+    pub(crate) fn of(task: &Task, global: bool) -> Self {
+        Slot::of(task, global).into()
+    }
+
+    /// The tasks of a service that fill the slot, or did, by id.
+    pub(crate) fn tasks<'v>(&self, view: &'v View, service_id: &str) -> Vec<&'v Arc<Task>> {
+        match self {
+            Self::Number(number) => view.tasks_of_slot(service_id, *number).collect(),
+            Self::Node(node) => view.tasks_of_node(node).filter(|task| task.service_id == service_id).collect(),
+        }
+    }
+}
+
+impl From<Slot<'_>> for SlotKey {
+    fn from(slot: Slot<'_>) -> Self {
+        match slot {
+            Slot::Number(number) => Self::Number(number),
+            Slot::Node(node) => Self::Node(node.to_owned()),
+        }
     }
 }

@@ -28,6 +28,14 @@ impl IndexKey for Key {
     }
 }
 
+impl IndexKey for (Key, u64) {
+    type Found<'a> = (&'a str, u64);
+
+    fn of((text, number): (&str, u64)) -> Self {
+        (text.into(), number)
+    }
+}
+
 impl IndexKey for TaskState {
     type Found<'a> = TaskState;
 

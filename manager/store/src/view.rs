@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use imbl::OrdSet;
-
 use skep_proto::v1::{Cluster, Node, NodeRole, ObjectKind, Service, Task, TaskState, service_spec::Mode};
 
 use crate::{

@@ -80,6 +80,9 @@ impl<'v> SlotPlanner<'_, 'v> {
     /// Brings a slot that is kept closer to what is wanted. `replace`: its current task is to be replaced although it is
     /// not over. Says whether a task is still wanted there.
     pub(crate) fn reconcile(&mut self, kept: &KeptSlot<'_, 'v>, replace: Option<Replace>) -> bool {
+        if self.run == 0 {
+            self.planner.about_slot(kept.slot);
+        }
         for surplus in &kept.surplus {
             self.set_desired(surplus, TaskState::Shutdown);
         }

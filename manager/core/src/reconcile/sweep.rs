@@ -22,7 +22,7 @@ pub(super) fn time_for(tasks: u64) -> Duration {
 }
 
 /// How far the present sweep has come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sweep {
     /// The services (ids) that are left; `None` when a sweep is to begin.
     rest: Option<VecDeque<String>>,
@@ -33,10 +33,17 @@ pub(super) struct Sweep {
     next: Duration,
 }
 
+impl Default for Sweep {
+    /// One that begins after a period.
+    fn default() -> Self {
+        Self { rest: None, began: Duration::ZERO, is_urgent: false, next: PERIOD }
+    }
+}
+
 impl Sweep {
     /// Begins anew, with everything, as soon as it is asked.
     pub(super) fn restart(&mut self) {
-        *self = Self { is_urgent: true, ..Self::default() };
+        *self = Self { is_urgent: true, next: Duration::ZERO, ..Self::default() };
     }
 
     /// How long after `now` it goes on.

@@ -51,6 +51,10 @@ impl UpdatePolicy {
         Self { state, config: config.unwrap_or_else(defaults::update_config), since: Timestamp(started_at) }
     }
 
+    pub(super) fn is_under_way(&self) -> bool {
+        matches!(self.state, UpdateState::Updating | UpdateState::RollbackStarted)
+    }
+
     pub(super) fn monitor(&self) -> Duration {
         defaults::update_monitor(&self.config)
     }
@@ -101,7 +105,7 @@ pub(super) fn ended_itself(task: &Task) -> bool {
 }
 
 /// Whether an update made the task, or an earlier one of its revision in the slot.
-pub(super) fn is_by_update(task: &Task) -> bool {
+pub(crate) fn is_by_update(task: &Task) -> bool {
     is_update(task.cause()) || task.restart.as_ref().is_some_and(|restart| restart.settled_at != 0)
 }
 

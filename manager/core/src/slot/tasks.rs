@@ -16,8 +16,7 @@ pub(crate) fn slots_of<'v>(
 ) -> BTreeMap<Slot<'v>, SlotTasks<'v>> {
     let mut slots: BTreeMap<Slot<'v>, SlotTasks<'v>> = BTreeMap::new();
     for task in view.tasks_of_service(service_id).filter(|task| task.job_iteration == run) {
-        let tasks = slots.entry(Slot::of(task, global)).or_default();
-        if task.is_leaving() { tasks.leaving.push(task) } else { tasks.staying.push(task) }
+        slots.entry(Slot::of(task, global)).or_default().add(task);
     }
     slots
 }
@@ -32,6 +31,17 @@ pub(crate) struct SlotTasks<'a> {
 }
 
 impl<'a> SlotTasks<'a> {
+    /// Of tasks that all are of one slot.
+    pub(crate) fn of(tasks: impl IntoIterator<Item = &'a Arc<Task>>) -> Self {
+        let mut slot = Self::default();
+        tasks.into_iter().for_each(|task| slot.add(task));
+        slot
+    }
+
+    fn add(&mut self, task: &'a Arc<Task>) {
+        if task.is_leaving() { self.leaving.push(task) } else { self.staying.push(task) }
+    }
+
     /// The wanted task; of several the one with the latest state.
     pub(crate) fn wanted(&self) -> Option<&'a Arc<Task>> {
         let wanted = self.staying.iter().copied().filter(|task| task.is_wanted());

@@ -136,7 +136,10 @@ impl Reconciler for Component {
     }
 
     fn reset(&mut self) {
-    Scoped::new(Flawed { planner, mutant, spoil })
+        if !self.mutant.has(Mutant::NoFirstLook) {
+            with!(&mut self.part, it => it.reset(), else if let Part::Liveness(liveness) = &self.part {
+                liveness.borrow_mut().reset();
+            });
         }
     }
 
