@@ -29,7 +29,7 @@ use skep_proto::{
 use skep_store::{TxBuilder, View};
 
 /// The most that a task may ask for.
-const MOST: usize = 650;
+const MOST: usize = 690;
 
 const SERVICES: usize = 20;
 const REPLICAS: usize = 1000;

@@ -241,6 +241,8 @@ impl Simulation {
                 self.raft.commit(&mut self.context, term, index);
                 self.apply_as_leader()
             }
+            // A leader that was replaced and does not know it follows nobody.
+            Event::CatchUp { manager } if self.stale.as_ref().is_some_and(|stale| stale.manager == manager) => Ok(()),
             Event::CatchUp { manager } => self.catch_up(manager),
             Event::Elect => self.elect(),
             Event::ManagerStarts { manager } => self.raft.start_manager(&mut self.context, manager),
