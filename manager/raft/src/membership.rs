@@ -46,7 +46,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How long an answer may take that openraft gave before it lost the lead.
 const LAST_ANSWER: Duration = Duration::from_millis(500);
 
-/// A learner that lacks no more than this many entries has caught up.
+/// A learner that has what there was when it came, and lacks no more than this many entries of what came since, has caught up.
 const CLOSE: u64 = 100;
 
 type Change = ChangeMembers<u64, Member>;
@@ -363,8 +363,9 @@ fn signed(transaction: TxBuilder<'_>) -> Transaction {
 /// The members that catch up, as this leader has seen them.
 #[derive(Default)]
 struct Learners {
-    /// Since when.
-    seen: HashMap<u64, Duration>,
+    /// Since when, and the last entry there was then: without all of these it would hold a quorum up for as long as they take,
+    /// and few of them may be many bytes.
+    seen: HashMap<u64, (Duration, u64)>,
 }
 
 impl Learners {
@@ -383,10 +384,11 @@ impl Learners {
         self.seen.retain(|raft_id, _| learners.contains(raft_id));
         let (mut ready, mut lost) = (BTreeSet::new(), Vec::new());
         for raft_id in learners {
-            let since = *self.seen.entry(raft_id).or_insert(now);
-            let matched = metrics.replication.as_ref().and_then(|progress| progress.get(&raft_id).copied().flatten());
             let last = metrics.last_log_index.unwrap_or(0);
-            if matched.is_some_and(|matched| matched.index + CLOSE >= last) && answers(raft_id) {
+            let (since, goal) = *self.seen.entry(raft_id).or_insert((now, last));
+            let matched = metrics.replication.as_ref().and_then(|progress| progress.get(&raft_id).copied().flatten());
+            let is_close = |index: u64| index >= goal && index + CLOSE >= last;
+            if matched.is_some_and(|matched| is_close(matched.index)) && answers(raft_id) {
                 ready.insert(raft_id);
             } else if now.saturating_sub(since) >= patience && is_silent(raft_id) {
                 lost.push(raft_id);
@@ -462,7 +464,12 @@ mod tests {
         let patience = Duration::from_secs(60);
         let (answers, silent) = (|raft_id| !matches!(raft_id, 7 | 8), |raft_id| raft_id == 7);
         let early = learners.sort_out(&metrics, Duration::from_secs(1), answers, silent, patience);
-        assert_eq!(early, (BTreeSet::from([5]), vec![]), "8 has gone quiet, 9 is on its way out");
+        assert_eq!(early, (BTreeSet::new(), vec![]), "nobody has what there was");
+        metrics.last_log_index = Some(1100);
+        metrics.replication =
+            Some(BTreeMap::from([(5, at(1000)), (6, at(10)), (7, None), (8, at(1000)), (9, at(1100))]));
+        let close = learners.sort_out(&metrics, Duration::from_secs(2), answers, silent, patience);
+        assert_eq!(close, (BTreeSet::from([5]), vec![]), "8 has gone quiet, 9 is on its way out");
         let late = learners.sort_out(&metrics, Duration::from_secs(61), answers, silent, patience);
         assert_eq!(late, (BTreeSet::from([5]), vec![7]), "6 is slow but there");
     }

@@ -125,9 +125,26 @@ impl LocalSwarm {
                 return;
             };
             info!("the node goes on leaving its swarm");
-            // The others may not have heard of it, and to ask them twice does no harm.
-            let managing = swarm.inner.managing(&record);
-            if stopping.run_until_cancelled(swarm.inner.part(managing)).await.is_some()
+            // The others may not have heard of it, and to ask them twice does no harm. What is left of this manager may be what
+            // they need for a quorum: it is not given up before they can do without.
+            let consent = async {
+                match swarm.inner.managing(&record) {
+                    Some((dialer, others)) if !others.is_empty() => ask_to_go(&dialer, &others).await,
+                    _ => true,
+                }
+            };
+            match stopping.run_until_cancelled(consent).await {
+                Some(true) => {}
+                Some(false) => {
+                    warn!("the node stays in its swarm; repeat \"swarm leave --force\" to leave it all the same");
+                    dir.mark_leaving(&record, false);
+                    _ = swarm.begin(Record { leaving: false, ..record });
+                    return;
+                }
+                None => return,
+            }
+            let cleared = stopping.run_until_cancelled(skep_worker::remove_leftovers(runtime, worker_dir)).await;
+            if cleared.is_some()
                 && let Err(error) = dir.wipe()
             {
                 warn!(%error, "the record of the swarm this node has left cannot be removed; trying again at the next start");
@@ -264,7 +281,7 @@ impl Inner {
     async fn part(&self, managing: Option<(Dialer, Vec<String>)>) {
         let farewell = async {
             match managing {
-                Some((dialer, others)) => ask_to_go(&dialer, &others).await,
+                Some((dialer, others)) => _ = ask_to_go(&dialer, &others).await,
                 None if self.dir.manager().exists() => {
                     warn!(
                         "leaving without the consent of the other managers: there is no certificate to ask them with"

@@ -195,9 +195,9 @@ impl Member {
         (membership != Membership::Pending).then_some(manager)
     }
 
-    /// Whether it is to manage, and its manager does not run: it still opens its state, or joins the others.
+    /// Whether it is to manage, and is no manager yet: it still opens its state, joins the others, or catches up with them.
     pub(super) fn is_starting(&self) -> bool {
-        self.is_manager() && self.shared.manager.borrow().is_none()
+        self.is_manager() && self.manager().is_none()
     }
 
     /// Whether this node is to manage, by its certificate.
@@ -347,7 +347,7 @@ impl Member {
             let left = match manager {
                 Some(manager) if force => manager.leave(true).await,
                 None if starting => {
-                    ask_to_go(&self.shared.dialer, &self.shared.other_managers()).await;
+                    _ = ask_to_go(&self.shared.dialer, &self.shared.other_managers()).await;
                     Ok(())
                 }
                 _ => Ok(()),
@@ -365,11 +365,13 @@ impl Member {
     }
 }
 
-/// Has the others (host:port) take this node, whose manager does not run, out of their consensus.
-pub(super) async fn ask_to_go(dialer: &Dialer, others: &[String]) {
-    if let Err(status) = skep_manager::leave(dialer, others).await {
-        warn!(reason = status.message(), "leaving without the consent of the other managers");
+/// Has the others (host:port) take this node, whose manager does not run, out of their consensus. Says whether they did.
+pub(super) async fn ask_to_go(dialer: &Dialer, others: &[String]) -> bool {
+    let asked = skep_manager::leave(dialer, others).await;
+    if let Err(status) = &asked {
+        warn!(reason = status.message(), "the other managers have not let this one go");
     }
+    asked.is_ok()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
