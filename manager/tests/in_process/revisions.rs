@@ -12,20 +12,35 @@ use crate::support::{
     eventually,
 };
 
-async fn update(manager: &TestManager, edit: impl FnOnce(&mut ServiceSpec)) {
-    let service = manager.service("web").await;
-    let mut spec = service.spec.unwrap();
-    edit(&mut spec);
-    let version = service.meta.unwrap().version;
-    let update = UpdateServiceRequest { key: "web".into(), version, spec: Some(spec), ..Default::default() };
-    manager.control().update_service(update).await.unwrap();
+/// What an update under way may have done to the service since it was read.
+fn is_out_of_sequence<T>(answer: &Result<T, Status>) -> bool {
+    answer.as_ref().is_err_and(|status| status.message() == "update out of sequence")
+}
+
+async fn update(manager: &TestManager, edit: impl Fn(&mut ServiceSpec)) {
+    loop {
+        let service = manager.service("web").await;
+        let mut spec = service.spec.unwrap();
+        edit(&mut spec);
+        let version = service.meta.unwrap().version;
+        let update = UpdateServiceRequest { key: "web".into(), version, spec: Some(spec), ..Default::default() };
+        let answer = manager.control().update_service(update).await;
+        if !is_out_of_sequence(&answer) {
+            answer.unwrap();
+            return;
+        }
+    }
 }
 
 async fn roll_back(manager: &TestManager, to: u64) -> Result<u64, Status> {
-    let version = manager.service("web").await.meta.unwrap().version;
-    let request = RollBackServiceRequest { key: "web".into(), version, to };
-    let service = manager.control().roll_back_service(request).await?.into_inner();
-    Ok(service.meta.unwrap().version - version)
+    loop {
+        let version = manager.service("web").await.meta.unwrap().version;
+        let request = RollBackServiceRequest { key: "web".into(), version, to };
+        let answer = manager.control().roll_back_service(request).await;
+        if !is_out_of_sequence(&answer) {
+            return Ok(answer?.into_inner().meta.unwrap().version - version);
+        }
+    }
 }
 
 async fn revisions(manager: &TestManager) -> ListRevisionsReply {
