@@ -87,7 +87,12 @@ impl Worker {
     pub async fn start(config: WorkerConfig) -> Self {
         let message = NodeMessage::new();
         let reporter = Reporter::default();
-        let (task_db, keeper, records) = TaskDb::open(&config.data_dir, message.clone()).await;
+        let (task_db, keeper, mut records) = TaskDb::open(&config.data_dir, message.clone()).await;
+        // Of a membership that could not be cleared away: no manager takes reports of another node's tasks.
+        for foreign in records.extract_if(.., |task| task.node_id != config.node_id) {
+            warn!(task = %foreign.id, node = %foreign.node_id, "task.db holds a task of another node; dropping it");
+            drop(task_db.forget(&foreign.id));
+        }
         let state = watch::Sender::new(SessionState::default());
         let tools = Tools {
             runtime: Arc::clone(&config.runtime),

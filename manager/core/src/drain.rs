@@ -59,7 +59,14 @@ fn is_moving(nodes: &Nodes<'_>, service: &Service, kept: &KeptSlot<'_, '_>) -> b
     if kept.replacement.is_some() {
         return nodes.eviction_reason(service, current).is_some();
     }
-    current.cause() == TaskCause::Drain && current.state() < TaskState::Running
+    is_move(current) && current.state() < TaskState::Running
+}
+
+/// Whether a task was made because the one before it had to leave its node. One that had to leave again before it ran is
+/// replaced for another reason than the first, and the slot still moves.
+pub(crate) fn is_move(task: &Task) -> bool {
+    use TaskCause::{Constraints, Drain, NodeDown, NodeGone, Resources};
+    matches!(task.cause(), Drain | NodeDown | NodeGone | Constraints | Resources)
 }
 
 /// Whether `parallelism` applies to this task. It does not to one that does not run, or gets no replacement: nothing is

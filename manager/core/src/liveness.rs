@@ -101,7 +101,8 @@ impl Liveness {
         message: &str,
         at: Duration,
     ) {
-        if self.nodes.get(node_id).is_none_or(|tracked| tracked.state == NodeState::Unknown) {
+        // One that is new was never missed: however many join, a node that is silent is called down.
+        if self.nodes.get(node_id).is_some_and(|tracked| tracked.state == NodeState::Unknown) {
             self.arrived_at = Some(at);
         }
         let session = Session { id: session_id.to_owned(), addr: addr.to_owned(), description };

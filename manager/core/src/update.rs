@@ -61,9 +61,18 @@ pub fn updated(view: &View, service: &Service, spec: ServiceSpec, now: Timestamp
     updated
 }
 
+/// Whether an update or a rollback is under way, or is to begin: [`crate::rollout`] says so a moment after the request.
 fn is_under_way(service: &Service) -> bool {
     let state = service.update_status.as_ref().map_or(UpdateState::Unknown, |status| status.state());
-    matches!(state, UpdateState::Updating | UpdateState::RollbackStarted)
+    let is_to_begin = || {
+        let is_job = service.spec.as_ref().is_some_and(mode::is_job);
+        service.previous_spec.is_some() && service.previous_revision != service.revision && !is_job
+    };
+    match state {
+        UpdateState::Updating | UpdateState::RollbackStarted => true,
+        UpdateState::Unknown => is_to_begin(),
+        _ => false,
+    }
 }
 
 /// Another spec of the service with what its spec and the new one differ in, tasks apart.
@@ -221,15 +230,17 @@ mod tests {
         for (state, goes_on) in [
             (UpdateState::Updating, true),
             (UpdateState::RollbackStarted, true),
+            (UpdateState::Unknown, true),
             (UpdateState::Paused, false),
             (UpdateState::Completed, false),
         ] {
+            let status = UpdateStatus { state: state.into(), started_at: 5, ..UpdateStatus::default() };
             let service = Service {
                 spec: Some(spec(2, 3, "web")),
                 revision: 2,
                 previous_spec: Some(spec(1, 2, "web")),
                 previous_revision: 1,
-                update_status: Some(UpdateStatus { state: state.into(), started_at: 5, ..UpdateStatus::default() }),
+                update_status: (state != UpdateState::Unknown).then_some(status),
                 ..Service::default()
             };
             let view = View::default();

@@ -253,6 +253,8 @@ impl Simulation {
             Event::SetClock { manager } => {
                 let skew = node::skew(&mut self.context.rng);
                 self.set_clock(manager, skew);
+                // The last of the faults to end.
+                self.context.calm_since = self.context.calm_since.map(|_| self.context.now);
                 Ok(())
             }
             Event::TurnAround => {

@@ -195,6 +195,29 @@ async fn a_restarted_agent_takes_its_containers_up_again() {
     worker.shutdown().await;
 }
 
+/// A membership that could not be cleared away has left its records behind; no manager takes reports of these.
+#[tokio::test]
+async fn the_records_of_another_node_are_dropped() {
+    let ca = Ca::new();
+    let manager = Manager::start(&ca, "m1").await;
+    let host = Host::new(&ca);
+    {
+        let (task_db, keeper, _) = TaskDb::open(&host.worker_dir(), NodeMessage::new()).await;
+        let foreign = Task { node_id: "before".into(), ..task("foreign", TaskState::Running) };
+        task_db.save(&foreign).await;
+        keeper.close().await;
+    }
+    manager.assign(vec![task("own", TaskState::Running)]);
+    let worker = host.start(&[&manager]).await;
+    manager.reported("own", TaskState::Running).await;
+    assert_eq!(manager.have(), []);
+    assert_eq!(manager.states("foreign"), []);
+    worker.shutdown().await;
+    let (_, keeper, records) = TaskDb::open(&host.worker_dir(), NodeMessage::new()).await;
+    assert_eq!(records.iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["own"]);
+    keeper.close().await;
+}
+
 #[tokio::test]
 async fn a_spoiled_task_db_restarts_nothing() {
     let ca = Ca::new();

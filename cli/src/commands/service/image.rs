@@ -12,6 +12,10 @@ use crate::client::ClientError;
 /// the node does not have the image, a warning is printed and the spec has the name alone.
 pub(super) async fn pin(context: &mut Context, task: &mut TaskSpec) -> Result<()> {
     let Some(ContainerSpec { image, .. }) = &mut task.container_spec else { return Ok(()) };
+    // Those of the image before say nothing of this one.
+    if let Some(placement) = &mut task.placement {
+        placement.platforms.clear();
+    }
     // What is no name is the daemon's to refuse.
     let Ok(name) = ImageRef::parse(image) else { return Ok(()) };
     if name.digest().is_some() {

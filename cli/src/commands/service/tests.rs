@@ -296,6 +296,19 @@ async fn an_image_is_recorded_with_its_digest_where_the_node_has_it() {
     }
 }
 
+/// They are those of the image before.
+#[tokio::test]
+async fn another_image_has_not_the_platforms_of_the_one_before() {
+    for image in ["other", "other@sha256:1"] {
+        let mut pinned = replicated();
+        pinned["Spec"]["TaskTemplate"]["Placement"]["Platforms"] = json!([{"Architecture": "amd64", "OS": "linux"}]);
+        let daemon = FakeDaemon::new().on("GET /v1.46/services/web", pinned).on(UPDATE, json!({"Warnings": null}));
+        let (_, result) = run(&daemon, &["service", "update", "-d", "--image", image, "web"]).await;
+        assert_eq!(result, Ok(()));
+        assert_eq!(daemon.sent(UPDATE)["TaskTemplate"]["Placement"].get("Platforms"), None);
+    }
+}
+
 /// A daemon that is newer than this client has fields without a word here.
 #[tokio::test]
 async fn what_this_client_does_not_know_is_sent_back() {

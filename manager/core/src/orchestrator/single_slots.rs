@@ -10,6 +10,7 @@ use skep_common::{clock::Timestamp, id::Ids};
 use skep_proto::v1::{Service, TaskCause, service_spec::Mode};
 
 use crate::{
+    drain::is_move,
     enforcer::Nodes,
     global::Fitness,
     node_status,
@@ -43,6 +44,10 @@ pub(super) fn reconcile<'v>(
         return false;
     }
     let Some(slots) = Slots::of(nodes, service, slots) else { return false };
+    // With a slot that is given up a turn may end as well.
+    if slots.surplus.iter().any(|tasks| tasks.staying.iter().any(|task| is_by_update(task))) {
+        return false;
+    }
     let kept = slots.kept.iter().map(|(slot, tasks)| KeptSlot::of(nodes, service, *slot, tasks, now));
     let kept: Vec<KeptSlot<'_, '_>> = kept.collect();
     if !kept.iter().all(|kept| is_independent(nodes, service, kept)) {
@@ -102,8 +107,8 @@ fn is_independent(nodes: &Nodes<'_>, service: &Service, kept: &KeptSlot<'_, '_>)
     // The end of a drain's or an update's turn is the beginning of the next. A replicated service has no turns when no update
     // is under way.
     let is_turn = match kept.slot {
-        Slot::Number(_) => newest.is_some_and(|task| task.cause() == TaskCause::Drain),
-        Slot::Node(_) => newest.is_some_and(|task| task.cause() == TaskCause::Drain || is_by_update(task)),
+        Slot::Number(_) => newest.is_some_and(|task| is_move(task)),
+        Slot::Node(_) => newest.is_some_and(|task| is_move(task) || is_by_update(task)),
     };
     let current = kept.current.filter(|task| !task.is_terminal());
     !is_turn && current.is_none_or(|task| nodes.eviction_reason(service, task).is_none())
