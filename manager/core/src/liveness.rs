@@ -493,7 +493,8 @@ mod tests {
                 8 => liveness.opened("b", "s", "", None, "", 8 * half),
                 // Nobody comes by coming again.
                 10 => liveness.opened("a", "t", "", None, "", 10 * half),
-                _ => {}
+                // Nor by joining: nobody missed those.
+                _ => liveness.opened(&format!("new{step}"), "s", "", None, "", step * half),
             }
             for (id, session) in [("a", if step < 10 { "s" } else { "t" }), ("b", "s")] {
                 let _not_there_yet = liveness.beat(id, session, "", step * half);
