@@ -1,8 +1,13 @@
-//! The agents: each a [`Worker`] with an identity, a directory and a connection of its own.
+//! Some of the agents, in a process of their own: each a [`Worker`] with an identity, a directory and a connection of its own.
+//!
+//! Speaks to its parent in lines: says `joined <node id>` once every agent has a session, then answers each line
+//! `left <host:port>` with `left` once every agent has a session with another manager, or with why not. It stops the agents and
+//! ends when its standard input does.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
+use clap::Args;
 use futures::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
 use skep_common::{
     clock::{Clock, SystemClock},
@@ -13,10 +18,14 @@ use skep_proto::v1::{Availability, NodeDescription, Platform, Resources};
 use skep_worker::{Link, Managers, SessionState, Worker, WorkerConfig};
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 
-use crate::{enroll::enroll, runtime::InstantRuntime};
+use crate::{
+    enroll::enroll,
+    manager::{lines, say},
+    runtime::InstantRuntime,
+};
 
 /// How long all agents may take to find a leader.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An agent that runs. It stops when it is dropped.
 struct Agent {
@@ -28,27 +37,53 @@ struct Agent {
     _manager_trouble: watch::Sender<String>,
 }
 
-/// All agents.
-#[derive(Default)]
-pub(crate) struct Agents(Vec<Agent>);
+/// All agents of this process.
+struct Agents(Vec<Agent>);
 
 /// How agents join.
-pub(crate) struct Joining<'a> {
-    pub(crate) count: u32,
-    /// So many at a time.
-    pub(crate) at_once: usize,
-    /// Addresses of the managers; they are asked in turn.
-    pub(crate) managers: &'a [String],
-    pub(crate) token: &'a str,
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Joining {
     /// Where the agents' directories are made.
-    pub(crate) dir: &'a Path,
+    dir: PathBuf,
+    token: String,
+    /// The number of the first.
+    first: u32,
+    /// How many.
+    count: u32,
+    /// So many at a time.
+    at_once: usize,
+    /// Addresses of the managers; they are asked in turn.
+    managers: Vec<String>,
 }
 
-impl Joining<'_> {
+/// Runs agents until standard input ends.
+pub(crate) async fn run(joining: Joining) -> Result<()> {
+    let mut questions = lines();
+    let agents = tokio::select! {
+        joined = joining.run() => joined?,
+        // Nothing is asked before they have joined.
+        _ = questions.recv() => return Ok(()),
+    };
+    let first = agents.0.first().context("there is no agent")?;
+    say(&format!("joined {}", first.id))?;
+    while let Some(question) = questions.recv().await {
+        let lost = question.strip_prefix("left ").with_context(|| format!("the parent says {question:?}"))?;
+        let answer = match agents.attached(|addr| addr != lost).await {
+            Ok(()) => "left".to_owned(),
+            Err(error) => format!("{error:#}"),
+        };
+        say(&answer)?;
+    }
+    agents.stop().await;
+    Ok(())
+}
+
+impl Joining {
     /// Enrolls and starts all agents, and returns once each has a session.
-    pub(crate) async fn run(self) -> Result<Agents> {
+    async fn run(self) -> Result<Agents> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let joining = stream::iter(0..self.count).map(|number| self.join(number, clock.clone()));
+        let numbers = self.first..self.first + self.count;
+        let joining = stream::iter(numbers).map(|number| self.join(number, clock.clone()));
         let agents = Agents(joining.buffer_unordered(self.at_once.max(1)).try_collect().await?);
         agents.attached(|_| true).await?;
         Ok(agents)
@@ -56,7 +91,7 @@ impl Joining<'_> {
 
     async fn join(&self, number: u32, clock: Arc<dyn Clock>) -> Result<Agent> {
         let through = &self.managers[number as usize % self.managers.len()];
-        let identity = enroll(through, self.token, Availability::Active).await?;
+        let identity = enroll(through, &self.token, Availability::Active).await?;
         let id = identity.node_id().to_owned();
         let dir = self.dir.join(number.to_string());
         let managers = Managers::open(dir.join("managers.json"), self.managers.to_vec());
@@ -84,13 +119,8 @@ impl Joining<'_> {
 }
 
 impl Agents {
-    /// The node id of one of them.
-    pub(crate) fn first_id(&self) -> Option<&str> {
-        self.0.first().map(|agent| agent.id.as_str())
-    }
-
     /// Returns once every agent has a session with a manager (host:port) that `is_meant`.
-    pub(crate) async fn attached(&self, is_meant: impl Fn(&str) -> bool) -> Result<()> {
+    async fn attached(&self, is_meant: impl Fn(&str) -> bool) -> Result<()> {
         let is_there = |state: &SessionState| matches!(&state.link, Link::Connected { manager } if is_meant(manager));
         let all = async {
             for agent in &self.0 {
@@ -108,7 +138,7 @@ impl Agents {
     }
 
     /// Stops all, and closes their files.
-    pub(crate) async fn stop(self) {
+    async fn stop(self) {
         join_all(self.0.into_iter().map(|agent| agent.worker.shutdown())).await;
     }
 }

@@ -3,14 +3,15 @@
 //!
 //! **Real**: three managers, each a process of its own (this program again, as `skep-scale manager`) around
 //! [`skep_manager::Manager`]: Raft on disk, mTLS and gRPC over loopback. Every agent is a [`skep_worker::Worker`] as in the
-//! daemon, enrolled with the join token, with a certificate, a connection and a session of its own; all agents share the
-//! parent process.
+//! daemon, enrolled with the join token, with a certificate, a connection and a session of its own; five
+//! thousand share a process.
 //!
 //! **Left out**: the daemon around both (Docker's API, certificate renewal, facts about the machine), and containers: what an
 //! agent prepares, starts and stops is done at once ([`runtime`]). The agents' task.db is real, but in memory where the
 //! machine has `/dev/shm`: a thousand agents have a thousand disks. Everything shares the cores of one machine, the agents
 //! included, so a rate is what managers *and* agents reach together; the CPU seconds beside it say who used what.
 
+mod agent_processes;
 mod agents;
 mod enroll;
 mod manager;
@@ -19,6 +20,7 @@ mod options;
 mod run;
 mod runtime;
 mod spec;
+mod subprocess;
 mod swarm;
 mod usage;
 
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match options.command {
             Some(Command::Manager { dir, join }) => manager::run(&dir, join).await,
+            Some(Command::Agents(joining)) => agents::run(joining).await,
             None => measure(options).await,
         }
     });

@@ -60,8 +60,7 @@ impl FromStr for Report {
 
 /// Runs a manager until standard input ends.
 pub(crate) async fn run(dir: &Path, join: Option<String>) -> Result<()> {
-    let (heard, mut questions) = mpsc::channel(1);
-    std::thread::spawn(move || io::stdin().lines().map_while(Result::ok).try_for_each(|_| heard.blocking_send(())));
+    let mut questions = lines();
     let manager = tokio::select! {
         started = start(dir, join) => started?,
         // Nothing is asked of one that has not said a word.
@@ -137,7 +136,16 @@ fn bootstrap(dir: &Path) -> Result<(IdentityHandle, Start)> {
     Ok((IdentityHandle::new(identity), Start::Bootstrap(Box::new(first))))
 }
 
-fn say(line: &str) -> io::Result<()> {
+/// What the parent says, line by line, until it says nothing more.
+pub(crate) fn lines() -> mpsc::Receiver<String> {
+    let (heard, lines) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        io::stdin().lines().map_while(Result::ok).try_for_each(|line| heard.blocking_send(line))
+    });
+    lines
+}
+
+pub(crate) fn say(line: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()

@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
 
+use crate::agents::Joining;
+
 /// Real managers and simulated agents over gRPC and mTLS; prints `name<TAB>value<TAB>unit` lines.
 #[derive(Debug, Parser)]
 #[command(name = "skep-scale", args_conflicts_with_subcommands = true)]
@@ -49,6 +51,9 @@ pub(crate) enum Command {
         #[arg(long)]
         join: Option<String>,
     },
+    /// Some of the agents, until standard input ends. For the command itself.
+    #[command(hide = true)]
+    Agents(Joining),
 }
 
 impl Options {

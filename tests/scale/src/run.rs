@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    agents::{Agents, Joining},
+    agent_processes::{AgentProcesses, Joining},
     enroll::enroll,
     manager::IDENTITY,
     managers::ManagerProcess,
@@ -29,10 +29,8 @@ const MANAGERS: usize = 3;
 /// In memory, where the machine has that: a task.db on the disk of the managers' logs would be in their way.
 const IN_MEMORY: &str = "/dev/shm";
 
-/// The state is asked how far it is again after this long, or after [`RARELY`] times what the last answer took to come,
-/// for the leader has to look at every task to give it.
+/// The state is asked how far it is again after this long.
 const OFTEN: Duration = Duration::from_millis(20);
-const RARELY: u32 = 20;
 
 /// How long one write may take while there may be no leader, before another is tried.
 const WRITE: Duration = Duration::from_secs(1);
@@ -52,7 +50,7 @@ pub(crate) struct Run {
     dir: TempDir,
     agents_dir: TempDir,
     managers: Vec<ManagerProcess>,
-    agents: Agents,
+    agents: AgentProcesses,
 }
 
 impl Run {
@@ -65,7 +63,7 @@ impl Run {
         let temporary = std::env::temp_dir();
         let dir = make(options.dir.as_deref().unwrap_or(&temporary))?;
         let agents_dir = make(if in_memory.is_dir() { in_memory } else { &temporary })?;
-        Ok(Self { options, dir, agents_dir, managers: Vec::new(), agents: Agents::default() })
+        Ok(Self { options, dir, agents_dir, managers: Vec::new(), agents: AgentProcesses::default() })
     }
 
     /// Prints every figure.
@@ -193,7 +191,7 @@ impl Run {
     async fn drain(&mut self, swarm: &Swarm) -> Result<()> {
         let leader = self.leader().await?;
         let addr = &self.managers[leader].addr;
-        let node = self.agents.first_id().context("there is no agent")?;
+        let node = self.agents.first_id();
         print("drain.tasks", swarm.running_on(addr, node).await? as f64, "tasks");
         let started = Instant::now();
         swarm.drain(addr, node).await.context("the node cannot be drained")?;
@@ -221,7 +219,7 @@ impl Run {
             Ok(killed.elapsed())
         };
         let attached = async {
-            self.agents.attached(|addr| addr != lost.addr).await?;
+            self.agents.have_left(&lost.addr).await?;
             Ok::<_, anyhow::Error>(killed.elapsed())
         };
         let (write, attached) = tokio::try_join!(write, attached)?;
@@ -237,7 +235,6 @@ impl Run {
     async fn wait_running(&self, swarm: &Swarm, addr: &str) -> Result<()> {
         let (mut most, mut moved) = (0, Instant::now());
         loop {
-            let asked = Instant::now();
             let answer = swarm.running(addr).await;
             match &answer {
                 Ok(running) if *running == self.options.tasks => return Ok(()),
@@ -249,7 +246,7 @@ impl Run {
                 answer.context("nobody says how many tasks run")?;
                 bail!("{most} of {} tasks run, and no more for {} s", self.options.tasks, STUCK.as_secs());
             }
-            sleep(OFTEN.max(asked.elapsed() * RARELY)).await;
+            sleep(OFTEN).await;
         }
     }
 
@@ -277,7 +274,7 @@ impl Run {
                 followers.rss += usage.rss / (self.managers.len() - 1) as f64;
             }
         }
-        Ok(Usages { leader: self.managers[leader].usage()?, followers, agents: Usage::of(std::process::id())? })
+        Ok(Usages { leader: self.managers[leader].usage()?, followers, agents: self.agents.usage()? })
     }
 }
 
