@@ -88,27 +88,60 @@ pub async fn leave(dialer: &Dialer, remotes: &[String]) -> Result<(), Status> {
     if remotes.is_empty() {
         return Err(Status::unavailable("no other manager is known"));
     }
+    let mut heard = Heard::default();
     let asking = async {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         loop {
             let mut asked: FuturesUnordered<_> = remotes.iter().map(|remote| ask_to_leave(dialer, remote)).collect();
-            let mut open = None;
+            heard = Heard::default();
             while let Some(answer) = asked.next().await {
                 match answer {
                     Ok(()) => return Ok(()),
                     Err(status) if status.code() == Code::FailedPrecondition => return Err(status),
-                    // It is no manager any more: an earlier answer was lost.
-                    Err(status) if status.code() == Code::PermissionDenied => {}
-                    Err(status) => open = Some(status),
+                    Err(status) => heard.note(&status),
                 }
             }
-            let Some(status) = open else { return Ok(()) };
-            debug!(reason = describe(&status), "the other managers do not let this one go yet");
+            if heard.is_everybody(remotes.len()) {
+                return Ok(());
+            }
+            debug!(?heard, "the other managers do not let this one go yet");
             backoff.wait().await;
         }
     };
-    let late = |_| Err(Status::deadline_exceeded("the other managers did not answer in time"));
-    timeout(LEAVE_CONSENT, asking).await.unwrap_or_else(late)
+    let late = Err(Status::deadline_exceeded("the other managers did not answer in time"));
+    match timeout(LEAVE_CONSENT, asking).await {
+        Ok(answer) => answer,
+        // All the time there was has gone by: whoever did not answer is not waited for.
+        Err(_) if heard.is_all_that_answered() => Ok(()),
+        Err(_) => late,
+    }
+}
+
+/// What the managers that were asked once said, other than yes and the leader's no.
+#[derive(Debug, Default)]
+struct Heard {
+    /// That the caller is no manager any more: an earlier answer was lost.
+    no_manager: usize,
+    /// Anything else.
+    otherwise: usize,
+}
+
+impl Heard {
+    fn note(&mut self, status: &Status) {
+        match status.code() {
+            Code::PermissionDenied => self.no_manager += 1,
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {}
+            _ => self.otherwise += 1,
+        }
+    }
+
+    fn is_everybody(&self, asked: usize) -> bool {
+        self.no_manager == asked
+    }
+
+    fn is_all_that_answered(&self) -> bool {
+        self.no_manager > 0 && self.otherwise == 0
+    }
 }
 
 async fn ask_to_leave(dialer: &Dialer, remote: &str) -> Result<(), Status> {
@@ -128,4 +161,23 @@ pub(crate) fn within<T>(deadline: Duration, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(deadline);
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_answer_does_not_undo_what_the_others_say() {
+        let heard = |codes: &[Code]| {
+            let mut heard = Heard::default();
+            codes.iter().for_each(|code| heard.note(&Status::new(*code, "")));
+            (heard.is_everybody(3), heard.is_all_that_answered())
+        };
+        use Code::{Internal, PermissionDenied, Unavailable};
+        assert_eq!(heard(&[PermissionDenied; 3]), (true, true));
+        assert_eq!(heard(&[PermissionDenied, Unavailable, PermissionDenied]), (false, true));
+        assert_eq!(heard(&[PermissionDenied, Internal, PermissionDenied]), (false, false));
+        assert_eq!(heard(&[Unavailable; 3]), (false, false));
+    }
 }

@@ -46,6 +46,8 @@ pub struct Assignments {
     pending: BTreeMap<String, Has>,
     /// Revisions (ids) the node has.
     revisions: BTreeSet<String>,
+    /// Whether revisions may be there that nothing names: a task was removed, or the node has said what it has.
+    may_have_unnamed: bool,
     /// Whether a message has named a generation: that the node has everything.
     is_begun: bool,
 }
@@ -76,6 +78,7 @@ impl Assignments {
             limit,
             pending: tasks.collect(),
             revisions: BTreeSet::new(),
+            may_have_unnamed: true,
             is_begun: false,
         };
         for AssignmentVersion { kind, id, version, observed } in have {
@@ -134,7 +137,7 @@ impl Assignments {
             }
         }
         if self.pending.is_empty() {
-            if !message.remove.is_empty() || !self.is_begun {
+            if std::mem::take(&mut self.may_have_unnamed) {
                 self.remove_revisions(view, &mut message);
             }
             let says_nothing = message.update.is_empty() && message.remove.is_empty();
@@ -149,10 +152,11 @@ impl Assignments {
         Some(message)
     }
 
-    fn remove(&self, id: &str, message: &mut AssignmentsMessage, space: &mut Space) -> bool {
+    fn remove(&mut self, id: &str, message: &mut AssignmentsMessage, space: &mut Space) -> bool {
         let holds = space.holds(id.len());
         if holds {
             message.remove.push(something(AssignmentKind::Task, id));
+            self.may_have_unnamed = true;
         }
         holds
     }

@@ -127,12 +127,7 @@ impl LocalSwarm {
             info!("the node goes on leaving its swarm");
             // The others may not have heard of it, and to ask them twice does no harm. What is left of this manager may be what
             // they need for a quorum: it is not given up before they can do without.
-            let consent = async {
-                match swarm.inner.managing(&record) {
-                    Some((dialer, others)) if !others.is_empty() => ask_to_go(&dialer, &others).await,
-                    _ => true,
-                }
-            };
+            let consent = swarm.inner.ask_to_go(swarm.inner.managing(&record));
             match stopping.run_until_cancelled(consent).await {
                 Some(true) => {}
                 Some(false) => {
@@ -279,18 +274,23 @@ impl Inner {
 
     /// Ends what there is of a membership that is not up: has the other managers let this one go, and removes its containers.
     async fn part(&self, managing: Option<(Dialer, Vec<String>)>) {
-        let farewell = async {
-            match managing {
-                Some((dialer, others)) => _ = ask_to_go(&dialer, &others).await,
-                None if self.dir.manager().exists() => {
+        tokio::join!(self.ask_to_go(managing), skep_worker::remove_leftovers(&self.runtime, &self.worker_dir));
+    }
+
+    /// Has the other managers let this one go. Says whether they did, or there was nobody to be asked.
+    async fn ask_to_go(&self, managing: Option<(Dialer, Vec<String>)>) -> bool {
+        match managing {
+            Some((_, others)) if others.is_empty() => true,
+            Some((dialer, others)) => ask_to_go(&dialer, &others).await,
+            None => {
+                if self.dir.manager().exists() {
                     warn!(
                         "leaving without the consent of the other managers: there is no certificate to ask them with"
                     );
                 }
-                None => {}
+                true
             }
-        };
-        tokio::join!(farewell, skep_worker::remove_leftovers(&self.runtime, &self.worker_dir));
+        }
     }
 
     fn note(&self, text: String) {

@@ -143,6 +143,9 @@ impl<'s> Node<'s> {
             self.tasks.values().map(|task| (task.id.as_str(), task.desired_state())).collect();
         let there: Vec<_> = tasks_of(view, "n").map(|task| (task.id.as_str(), task.desired_state())).collect();
         assert_eq!(known, there);
+        let tasks = tasks_of(view, "n").map(|task| revision_id(&task.service_id, task.revision));
+        let of_tasks: BTreeSet<String> = tasks.collect();
+        assert!(self.revisions.is_subset(&of_tasks), "{:?} of {of_tasks:?}", self.revisions);
         let lacking = self.tasks.values().filter(|task| revision::lacks_something(task));
         let named: BTreeSet<String> = lacking.map(|task| revision_id(&task.service_id, task.revision)).collect();
         assert!(named.is_subset(&self.revisions), "{named:?} {:?}", self.revisions);
