@@ -95,10 +95,8 @@ impl<'v> Nodes<'v> {
 fn has_room_for_all(view: &View, node: &Node) -> bool {
     let Some(description) = &node.description else { return true };
     let (cpus, memory) = description.resources.as_ref().map_or((0, 0), |has| (has.nano_cpus, has.memory_bytes));
-    let reserved = view.reserved_on_node(&node.id);
-    reserved.nano_cpus <= cpus.max(0).into()
-        && reserved.memory_bytes <= memory.max(0).into()
-        && reserved.with_generic == 0
+    let load = view.load_of_node(&node.id);
+    load.nano_cpus <= cpus.max(0).into() && load.memory_bytes <= memory.max(0).into() && load.exclusive == 0
 }
 
 /// The tasks of a node for which it has not enough resources.

@@ -11,3 +11,12 @@ pub fn is_job(spec: &ServiceSpec) -> bool {
 pub fn is_global(service: &Service) -> bool {
     matches!(service.spec.as_ref().and_then(|spec| spec.mode.as_ref()), Some(Mode::Global(_) | Mode::GlobalJob(_)))
 }
+
+/// How many tasks it is to have at a time, as far as the spec says: of a service with a task per node, none.
+pub(crate) fn replicas(service: &Service) -> u64 {
+    match service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
+        Some(Mode::Replicated(mode)) => mode.replicas,
+        Some(Mode::ReplicatedJob(mode)) => mode.max_concurrent.min(mode.total_completions),
+        Some(Mode::Global(_) | Mode::GlobalJob(_)) | None => 0,
+    }
+}

@@ -68,6 +68,11 @@ pub trait Reconciler {
 
     /// What was planned last has been written: it may be let go.
     fn done(&mut self) {}
+
+    /// Whether there is more to look at than the last plan was about, which has been written: the next one is made at once.
+    fn is_behind(&self) -> bool {
+        false
+    }
 }
 
 /// What became of a proposal; of several, the greatest counts.
@@ -157,6 +162,9 @@ impl<R: Reconciler> Loop<R> {
 
     /// How long to wait for a change before planning all the same.
     pub fn patience(&self, now: Now) -> Duration {
+        if self.reconciler.is_behind() {
+            return Duration::ZERO;
+        }
         let full = self.looked_at.map_or(Duration::ZERO, |at| at + self.reconciler.period());
         let full = full.saturating_sub(now.monotonic);
         self.wake_at.map_or(full, |at| full.min(at.since(now.wall)))

@@ -3,10 +3,14 @@
 //! Invariant: whatever a planner may have to do because of a change is in the scope after [`Scope::note`]: a slot, or where
 //! what becomes of one depends on the others, the whole service.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound::{Excluded, Unbounded},
+    sync::Arc,
+};
 
-use skep_proto::v1::{Task, TaskState};
-use skep_store::{AnyObject, Change, View};
+use skep_proto::v1::{Node, Task, TaskState};
+use skep_store::{AnyObject, Change, StoreObject as _, View};
 
 use crate::{mode::is_global, node_status, slot::SlotKey, task::TaskExt};
 
@@ -63,12 +67,43 @@ impl Scope {
         }
     }
 
+    /// Adds all that is in another.
+    pub(crate) fn merge(&mut self, other: Self) {
+        let Self::Services(others) = other else { return *self = Self::All };
+        for (service, extent) in others {
+            match extent {
+                Extent::Whole => self.add(&service),
+                Extent::Slots(slots) => slots.into_iter().for_each(|slot| self.add_slot(&service, slot)),
+            }
+        }
+    }
+
+    /// Takes services out, in the order of their ids, from the first after `last` on and then from the beginning: so many that
+    /// what they weigh by `weight` together comes to `limit`, and at least one. Sets `last`.
+    pub(crate) fn take_part(&mut self, last: &mut String, limit: u64, weight: impl Fn(&str) -> u64) -> Self {
+        let Self::Services(services) = self else { return std::mem::replace(self, Self::none()) };
+        let (mut part, mut taken) = (BTreeMap::new(), 0);
+        while taken < limit {
+            let next = services.range::<str, _>((Excluded(last.as_str()), Unbounded)).next();
+            let Some((id, _)) = next.or_else(|| services.first_key_value()) else { break };
+            id.clone_into(last);
+            let Some(extent) = services.remove(last) else { break };
+            taken += match &extent {
+                Extent::Whole => weight(last),
+                Extent::Slots(slots) => slots.len() as u64,
+            };
+            part.insert(last.clone(), extent);
+        }
+        Self::Services(part)
+    }
+
     /// Adds what a change may concern, in the state after it. Progress of a task that neither starts, ends nor changes what
-    /// is wanted concerns nobody, unless it takes over from another.
+    /// is wanted concerns nobody, unless it takes over from another; nor does a first task, that is to run at once, or where
+    /// the scheduler put it.
     pub fn note(&mut self, change: &Change, view: &View) {
         match change.object() {
             AnyObject::Service(service) => self.add(&service.id),
-            AnyObject::Task(task) if task_matters(change) => self.add_slot_of(task, view),
+            AnyObject::Task(task) if task_matters(change, view) => self.add_slot_of(task, view),
             AnyObject::Node(node) if node_matters(change) => {
                 for task in view.tasks_of_node(&node.id) {
                     self.add_slot_of(task, view);
@@ -105,13 +140,30 @@ pub(crate) fn everything(view: &View) -> BTreeSet<&str> {
     existing.chain(view.services_with_tasks()).chain(left).filter(|id| !id.is_empty()).collect()
 }
 
-fn task_matters(change: &Change) -> bool {
-    let Change::Update { old: AnyObject::Task(old), new: AnyObject::Task(new) } = change else { return true };
-    old.desired_state != new.desired_state
-        || old.is_terminal() != new.is_terminal()
-        || old.may_run() != new.may_run()
-        || old.node_id != new.node_id
-        || takes_over(old, new)
+fn task_matters(change: &Change, view: &View) -> bool {
+    match change {
+        Change::Create(AnyObject::Task(new)) => !is_first(new) || is_moved(&Task::default(), new, view),
+        Change::Update { old: AnyObject::Task(old), new: AnyObject::Task(new) } => {
+            old.desired_state != new.desired_state
+                || old.is_terminal() != new.is_terminal()
+                || old.may_run() && !new.may_run()
+                || is_moved(old, new, view)
+                || takes_over(old, new)
+        }
+        _ => true,
+    }
+}
+
+/// Whether a task is a slot's first, and waits for nothing. A job's may make an earlier run's superfluous.
+fn is_first(task: &Task) -> bool {
+    task.replaces.is_empty() && task.job_iteration == 0 && task.desired_state() == TaskState::Running
+}
+
+/// Whether a task was put on a node that may have become unfit for it since.
+fn is_moved(old: &Task, new: &Task, view: &View) -> bool {
+    // Who put it there saw the task as it was before, and so the node as it still is.
+    let is_known = |node: &Arc<Node>| node.version() < old.version();
+    old.node_id != new.node_id && !view.node(&new.node_id).is_some_and(is_known)
 }
 
 /// Whether a task began to run that something waits for: the task it replaces, or the next turn of an update.
@@ -131,7 +183,7 @@ fn node_matters(change: &Change) -> bool {
 #[cfg(test)]
 mod tests {
     use skep_proto::v1::{
-        Node, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus, Service, ServiceSpec, TaskStatus,
+        Meta, NodeDescription, NodeRole, NodeSpec, NodeState, NodeStatus, Service, ServiceSpec, TaskStatus,
         service_spec::Mode,
     };
 
@@ -167,14 +219,73 @@ mod tests {
         assert!(!concerns(replacing(Preparing), replacing(Starting)));
         assert!(concerns(task(Running, Running), task(Failed, Running)));
         assert!(concerns(task(Running, Running), task(Running, Shutdown)));
-        assert!(concerns(task(Pending, Running), task(Assigned, Running)));
         assert!(concerns(task(Pending, Running), task(Rejected, Running)));
-        let placed = Task { node_id: "n".into(), ..task(Pending, Running) };
-        assert!(concerns(task(Pending, Running), placed));
+        assert!(concerns(task(Running, Running), task(Orphaned, Running)));
         assert!(!concerns(replacing(Running), Task { slot: 1, ..replacing(Running) }));
         let mut scope = Scope::none();
         scope.note(&Change::Remove(task(Failed, Remove).into()), &View::default());
         assert_eq!(scope, whole("s"));
+    }
+
+    #[test]
+    fn a_placed_task_concerns_its_slot_if_its_node_changed_since_it_was_looked_at() {
+        let empty = View::default();
+        let mut tx = skep_store::TxBuilder::new(&empty, skep_common::clock::Timestamp(1));
+        tx.create(Node { id: "n".into(), ..Node::default() });
+        let view = empty.apply(5, &tx.build()).unwrap().0;
+        let at = |version, node: &str| Task {
+            node_id: node.into(),
+            meta: Some(Meta { version, ..Meta::default() }),
+            ..task(TaskState::Pending, TaskState::Running)
+        };
+        let noted = |version, node| {
+            let mut scope = Scope::none();
+            scope.note(&Change::Update { old: at(version, "").into(), new: at(9, node).into() }, &view);
+            !scope.is_empty()
+        };
+        assert!(!noted(6, "n"));
+        assert!(noted(5, "n") && noted(4, "n"), "the node is newer than what was known");
+        assert!(noted(6, "gone"));
+        assert!(!noted(6, ""));
+    }
+
+    #[test]
+    fn a_first_task_that_may_run_concerns_nobody() {
+        use TaskState::{Complete, New, Ready, Running};
+        let first = task(New, Running);
+        let replacing = Task { replaces: "old".into(), ..first.clone() };
+        let placed = Task { node_id: "n".into(), ..first.clone() };
+        let of_job = Task { job_iteration: 1, ..task(New, Complete) };
+        for (created, concerned) in
+            [(first, false), (task(New, Ready), true), (replacing, true), (placed, true), (of_job, true)]
+        {
+            let mut scope = Scope::none();
+            scope.note(&Change::Create(created.clone().into()), &View::default());
+            assert_eq!(!scope.is_empty(), concerned, "{created:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_what_comes_next_and_at_least_one() {
+        let mut scope = Scope::none();
+        for id in ["a", "b", "c", "d"] {
+            scope.add(id);
+        }
+        for n in 0..5 {
+            scope.add_slot("e", SlotKey::Number(n));
+        }
+        let mut last = String::new();
+        let mut next = |scope: &mut Scope, limit| match scope.take_part(&mut last, limit, |_| 2) {
+            Scope::Services(services) => services.into_keys().collect::<String>(),
+            Scope::All => unreachable!(),
+        };
+        assert_eq!(next(&mut scope, 4), "ab");
+        scope.add("a");
+        assert_eq!(next(&mut scope, 1), "c");
+        assert_eq!(next(&mut scope, 3), "de");
+        // Only then what came in meanwhile has its turn.
+        assert_eq!(next(&mut scope, 9), "a");
+        assert_eq!((next(&mut scope, 9), scope), (String::new(), Scope::none()));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use skep_common::{clock::Timestamp, id::Ids};
 use skep_proto::v1::{Endpoint, RestartState, Service, Task, TaskState, TaskStatus};
+use skep_store::lifecycle;
 
 use crate::{feature_level, slot::Slot};
 
@@ -49,14 +50,11 @@ pub trait TaskExt {
 
 impl TaskExt for Task {
     fn state(&self) -> TaskState {
-        self.status.as_ref().map_or(TaskState::New, TaskStatus::state)
+        lifecycle::state(self)
     }
 
     fn is_wanted(&self) -> bool {
-        match self.desired_state() {
-            TaskState::Complete => self.state() != TaskState::Complete,
-            desired => desired < TaskState::Complete,
-        }
+        lifecycle::is_wanted(self)
     }
 
     fn is_leaving(&self) -> bool {
@@ -68,7 +66,7 @@ impl TaskExt for Task {
     }
 
     fn may_run(&self) -> bool {
-        (TaskState::Assigned..=TaskState::Running).contains(&self.state())
+        lifecycle::may_run(self)
     }
 
     fn observed_at(&self) -> Timestamp {

@@ -12,6 +12,7 @@ mod follow;
 mod index;
 mod key;
 mod kinds;
+pub mod lifecycle;
 mod lookup;
 mod object;
 mod revision;
@@ -34,7 +35,7 @@ pub use self::{
     object::{IntoObject, StoreObject},
     snapshot::RestoreError,
     store::Store,
-    sum::{Reserved, TaskCounts},
+    sum::{NodeLoad, TaskCounts},
     transaction::TxBuilder,
     view::View,
     watch::{Selector, WatchError, WatchEvent, Watcher},

@@ -6,9 +6,9 @@
 use std::ops::{AddAssign, SubAssign};
 
 use imbl::OrdMap;
-use skep_proto::v1::{Task, TaskState};
+use skep_proto::v1::{PublishMode, Task, TaskState};
 
-use crate::index::IndexKey;
+use crate::{index::IndexKey, lifecycle};
 
 /// What tasks are summed up to.
 pub(crate) trait Amount: Copy + Default + PartialEq + AddAssign + SubAssign {}
@@ -26,21 +26,23 @@ pub struct TaskCounts {
     pub completed: u64,
 }
 
-/// What is reserved on a node by tasks that are to run there and may.
+/// What a node has to bear.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Reserved {
-    /// Billionths of a CPU.
+pub struct NodeLoad {
+    /// Wanted tasks.
+    pub wanted: u64,
+    /// Reserved by tasks that may run, in billionths of a CPU.
     pub nano_cpus: i128,
-    /// Bytes of memory.
+    /// Reserved by tasks that may run, in bytes of memory.
     pub memory_bytes: i128,
-    /// Tasks that were given generic resources.
-    pub with_generic: u64,
+    /// Tasks that may run and hold what no other may have: generic resources, or ports of the node itself.
+    pub exclusive: u64,
 }
 
 impl TaskCounts {
     /// What a task counts for.
     pub(crate) fn of(task: &Task) -> Self {
-        let state = task.status.as_ref().map_or(TaskState::New, |status| status.state());
+        let state = lifecycle::state(task);
         let is_wanted = match task.desired_state() {
             TaskState::Complete => state != TaskState::Complete,
             desired => desired == TaskState::Running,
@@ -54,21 +56,21 @@ impl TaskCounts {
     }
 }
 
-impl Reserved {
+impl NodeLoad {
     /// What a task counts for.
     pub(crate) fn of(task: &Task) -> Self {
-        let state = task.status.as_ref().map_or(TaskState::New, |status| status.state());
-        let may_run = (TaskState::Assigned..=TaskState::Running).contains(&state);
-        if !may_run || task.desired_state() > TaskState::Complete {
-            return Self::default();
+        let mut load = Self { wanted: lifecycle::is_wanted(task).into(), ..Self::default() };
+        if lifecycle::may_run(task) {
+            let resources = task.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+            if let Some(reserved) = resources.and_then(|resources| resources.reservations.as_ref()) {
+                load.nano_cpus = reserved.nano_cpus.max(0).into();
+                load.memory_bytes = reserved.memory_bytes.max(0).into();
+            }
+            let endpoint = task.endpoint.as_ref().and_then(|endpoint| endpoint.spec.as_ref());
+            let has_port = endpoint.is_some_and(|spec| spec.ports.iter().any(|port| port.mode() == PublishMode::Host));
+            load.exclusive = (has_port || !task.generic_resources.is_empty()).into();
         }
-        let resources = task.spec.as_ref().and_then(|spec| spec.resources.as_ref());
-        let reserved = resources.and_then(|resources| resources.reservations.as_ref());
-        Self {
-            nano_cpus: reserved.map_or(0, |reserved| reserved.nano_cpus.max(0)).into(),
-            memory_bytes: reserved.map_or(0, |reserved| reserved.memory_bytes.max(0)).into(),
-            with_generic: u64::from(!task.generic_resources.is_empty()),
-        }
+        load
     }
 }
 
@@ -90,24 +92,26 @@ impl SubAssign for TaskCounts {
     }
 }
 
-impl AddAssign for Reserved {
+impl AddAssign for NodeLoad {
     fn add_assign(&mut self, other: Self) {
+        self.wanted += other.wanted;
         self.nano_cpus += other.nano_cpus;
         self.memory_bytes += other.memory_bytes;
-        self.with_generic += other.with_generic;
+        self.exclusive += other.exclusive;
     }
 }
 
-impl SubAssign for Reserved {
+impl SubAssign for NodeLoad {
     fn sub_assign(&mut self, other: Self) {
+        self.wanted -= other.wanted;
         self.nano_cpus -= other.nano_cpus;
         self.memory_bytes -= other.memory_bytes;
-        self.with_generic -= other.with_generic;
+        self.exclusive -= other.exclusive;
     }
 }
 
 impl Amount for TaskCounts {}
-impl Amount for Reserved {}
+impl Amount for NodeLoad {}
 
 /// Sums by `K`. Cloning shares everything.
 pub(crate) struct Sum<K: IndexKey, A> {
@@ -169,7 +173,7 @@ impl<K: IndexKey, A: Amount> Sum<K, A> {
 
 #[cfg(test)]
 mod tests {
-    use skep_proto::v1::{ResourceRequirements, Resources, TaskSpec, TaskStatus};
+    use skep_proto::v1::{GenericResource, ResourceRequirements, Resources, TaskSpec, TaskStatus};
 
     use super::*;
 
@@ -180,6 +184,7 @@ mod tests {
             desired_state: desired.into(),
             status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }),
             spec: Some(TaskSpec { resources: Some(resources), ..TaskSpec::default() }.into()),
+            generic_resources: vec![GenericResource::default()],
             ..Task::default()
         }
     }
@@ -187,20 +192,21 @@ mod tests {
     #[test]
     fn what_a_task_counts_for() {
         use TaskState::{Complete, Failed, Pending, Ready, Running, Shutdown};
-        for (state, desired, [wanted, running, completed], cpus) in [
-            (Pending, Running, [1, 0, 0], 0),
-            (Ready, Ready, [0, 0, 0], 5),
-            (Running, Running, [1, 1, 0], 5),
-            (Running, Complete, [1, 1, 0], 5),
-            (Complete, Complete, [0, 0, 1], 0),
-            (Running, Shutdown, [0, 0, 0], 0),
-            (Failed, Running, [1, 0, 0], 0),
+        for (state, desired, [wanted, running, completed], [on_node, cpus]) in [
+            (Pending, Running, [1, 0, 0], [1, 0]),
+            (Ready, Ready, [0, 0, 0], [1, 5]),
+            (Running, Running, [1, 1, 0], [1, 5]),
+            (Running, Complete, [1, 1, 0], [1, 5]),
+            (Complete, Complete, [0, 0, 1], [0, 0]),
+            (Running, Shutdown, [0, 0, 0], [0, 5]),
+            (Failed, Running, [1, 0, 0], [1, 0]),
         ] {
             let task = task(state, desired);
             let expected = TaskCounts { all: 1, wanted, running, completed };
             assert_eq!(TaskCounts::of(&task), expected, "{state:?} {desired:?}");
-            let expected = Reserved { nano_cpus: cpus, ..Reserved::default() };
-            assert_eq!(Reserved::of(&task), expected, "{state:?} {desired:?}");
+            let expected =
+                NodeLoad { wanted: on_node, nano_cpus: cpus.into(), memory_bytes: 0, exclusive: u64::from(cpus > 0) };
+            assert_eq!(NodeLoad::of(&task), expected, "{state:?} {desired:?}");
         }
     }
 }

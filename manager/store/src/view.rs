@@ -11,7 +11,8 @@ use crate::{
     index::{Group, Index},
     key::Key,
     kinds::{AnyObject, Tables},
-    sum::{Reserved, Sum, TaskCounts},
+    lifecycle::state,
+    sum::{NodeLoad, Sum, TaskCounts},
     table::Row,
 };
 
@@ -40,7 +41,7 @@ struct Indexes {
     /// By service and run.
     task_counts: Sum<(Key, u64), TaskCounts>,
     /// By node.
-    reserved: Sum<Key, Reserved>,
+    node_loads: Sum<Key, NodeLoad>,
     /// Those that are managers, or are to be.
     managers: Index<(), Node>,
     nodes_by_public_key: Index<Arc<[u8]>, Node>,
@@ -56,7 +57,7 @@ impl Default for Indexes {
             tasks_of_slot: OrdSet::new(),
             early_tasks: Index::new(|task| Some(state(task)).filter(|state| is_early(*state))),
             task_counts: Sum::new(|task| Some((named(&task.service_id)?, task.job_iteration)), TaskCounts::of),
-            reserved: Sum::new(|task| named(&task.node_id), Reserved::of),
+            node_loads: Sum::new(|task| named(&task.node_id), NodeLoad::of),
             managers: Index::new(|node| is_manager(node).then_some(())),
             nodes_by_public_key: Index::new(|node| public_key(node)),
             global_services: Index::new(|service| is_global(service).then_some(())),
@@ -97,9 +98,9 @@ impl View {
         self.state.tables.nodes.at(row)
     }
 
-    /// What is reserved on a node by tasks that are to run there and may.
-    pub fn reserved_on_node(&self, node_id: &str) -> Reserved {
-        self.state.indexes.reserved.get(&node_id.into())
+    /// What a node has to bear.
+    pub fn load_of_node(&self, node_id: &str) -> NodeLoad {
+        self.state.indexes.node_loads.get(&node_id.into())
     }
 
     /// A service by id.
@@ -248,10 +249,6 @@ impl View {
     }
 }
 
-fn state(task: &Task) -> TaskState {
-    task.status.as_ref().map_or(TaskState::New, |status| status.state())
-}
-
 /// Whether the managers move on a task in this state.
 fn is_early(state: TaskState) -> bool {
     state < TaskState::Assigned
@@ -304,7 +301,7 @@ impl Indexes {
                 self.tasks_of_node.change(row, old, new);
                 self.early_tasks.change(row, old, new);
                 self.task_counts.change(old, new);
-                self.reserved.change(old, new);
+                self.node_loads.change(old, new);
             }
             Some(AnyObject::Node(_)) => {
                 let (old, new) = (old.and_then(node), new.and_then(node));

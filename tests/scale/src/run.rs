@@ -244,7 +244,9 @@ impl Run {
             }
             if moved.elapsed() > STUCK {
                 answer.context("nobody says how many tasks run")?;
-                bail!("{most} of {} tasks run, and no more for {} s", self.options.tasks, STUCK.as_secs());
+                let missing = swarm.what_is_missing(addr, &self.options.replicas()).await;
+                let missing = missing.unwrap_or_else(|error| format!("{error:#}"));
+                bail!("{most} of {} tasks run, and no more for {} s; {missing}", self.options.tasks, STUCK.as_secs());
             }
             sleep(OFTEN).await;
         }

@@ -1,6 +1,6 @@
 //! What the run asks of the swarm: the control service, called over the network with the identity of the first manager.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use skep_common::{
@@ -13,7 +13,7 @@ use skep_common::{
 };
 use skep_proto::v1::{
     Availability, Cluster, CreateServiceRequest, GetClusterRequest, GetObjectRequest, ListServicesRequest,
-    ListTasksRequest, NodeSpec, Task, TaskState, UpdateClusterRequest, UpdateNodeRequest,
+    ListTasksRequest, NodeSpec, Service, Task, TaskState, UpdateClusterRequest, UpdateNodeRequest,
     control_client::ControlClient,
 };
 use tonic::{Request, Status, transport::Channel};
@@ -59,6 +59,31 @@ impl Swarm {
     pub(crate) async fn running(&self, addr: &str) -> Result<u64> {
         let reply = self.control(addr).list_services(within(ListServicesRequest::default())).await?.into_inner();
         Ok(reply.services.iter().map(|service| service.running_tasks).sum())
+    }
+
+    /// How the tasks of some service fare that are not all RUNNING: how many are in which state, with one of them.
+    pub(crate) async fn what_is_missing(&self, addr: &str, replicas: &[u64]) -> Result<String> {
+        let services = self.control(addr).list_services(within(ListServicesRequest::default())).await?.into_inner();
+        let mut named =
+            services.services.iter().filter_map(|status| Some((status.service.as_ref()?, status.running_tasks)));
+        let wanted = |name: &str| name.strip_prefix('s').and_then(|number| replicas.get(number.parse::<usize>().ok()?));
+        let name = |service: &Service| service.spec.as_ref()?.annotations.as_ref().map(|it| it.name.clone());
+        let missing = named.find_map(|(service, running)| {
+            let name = name(service)?;
+            (*wanted(&name)? > running).then_some(name)
+        });
+        let Some(service) = missing else { return Ok("every service has all its tasks".to_owned()) };
+        let request = ListTasksRequest { services: vec![service.clone()], ..ListTasksRequest::default() };
+        let tasks = self.control(addr).list_tasks(within(request)).await?.into_inner().tasks;
+        let mut by_state: BTreeMap<(&str, &str), Vec<&Task>> = BTreeMap::new();
+        for task in &tasks {
+            let state = task.status.as_ref().map_or(TaskState::New, |status| status.state());
+            by_state.entry((state.as_str_name(), task.desired_state().as_str_name())).or_default().push(task);
+        }
+        let lines = by_state
+            .iter()
+            .map(|((state, desired), tasks)| format!("{} {state}, to be {desired}: {:?}", tasks.len(), tasks[0]));
+        Ok(format!("of service {service}:\n{}", lines.collect::<Vec<_>>().join("\n")))
     }
 
     /// How many tasks are RUNNING on a node, wanted or not.

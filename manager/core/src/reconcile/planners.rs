@@ -1,12 +1,10 @@
 //! The components that need nothing but the state: each a decision of this crate, and what may change it.
 
-use std::time::Duration;
-
 use skep_common::{clock::Timestamp, id::Ids};
 use skep_proto::v1::ObjectKind;
 use skep_store::{Change, Selector, View};
 
-use super::{ByService, Now, PERIOD, Reconciler, sweep};
+use super::{ByService, Now, Reconciler};
 use crate::{Plan, Scope, allocator, cron, orchestrator, policy, reaper, scheduler};
 
 /// Gives new tasks what they need before they can be placed: NEW → PENDING.
@@ -27,11 +25,7 @@ impl Reconciler for Allocator {
 
 /// Gives waiting tasks a node: PENDING → ASSIGNED. What is known of the nodes is kept between plans.
 #[derive(Default)]
-pub struct Scheduler {
-    scheduler: scheduler::Scheduler,
-    /// How many tasks there were at the last plan: what it costs to forget the nodes.
-    tasks: usize,
-}
+pub struct Scheduler(scheduler::Scheduler);
 
 impl Reconciler for Scheduler {
     const NAME: &'static str = "scheduler";
@@ -40,24 +34,18 @@ impl Reconciler for Scheduler {
         Selector::Kinds(vec![ObjectKind::Task, ObjectKind::Node])
     }
 
-    /// All nodes, and with them all tasks, are looked at at once, so the more there are the more rarely.
-    fn period(&self) -> Duration {
-        sweep::time_for(self.tasks as u64).max(PERIOD)
-    }
-
     fn note(&mut self, change: &Change, _view: &View) {
-        self.scheduler.note(change);
+        self.0.note(change);
     }
 
     fn reset(&mut self) {
-        self.scheduler.reset();
+        self.0.reset();
     }
 
     fn plan(&mut self, view: &View, now: Now) -> Plan {
-        self.tasks = view.task_count();
-        let plan = self.scheduler.plan(view, now.wall);
+        let plan = self.0.plan(view, now.wall);
         if plan.is_empty() {
-            self.scheduler.prepare(view);
+            self.0.prepare(view);
         }
         plan
     }

@@ -2,7 +2,8 @@
 //!
 //! Owns which services, and which slots of them, a loop has yet to look at, and when each wants to be looked at again.
 //! Invariants: a service leaves the scope only once what was planned for it is written; that time has passed for one says
-//! nothing of the others.
+//! nothing of the others; a plan is about some thousand tasks, or one service, so that none keeps anybody waiting for long or
+//! takes much memory, and what is refused again and again holds up nothing else.
 
 use std::time::Duration;
 
@@ -10,7 +11,10 @@ use skep_common::clock::Timestamp;
 use skep_store::{Change, Selector, View};
 
 use super::{Now, Reconciler, due::Due, sweep::Sweep};
-use crate::{Plan, Scope, plan::Concern, scope::everything};
+use crate::{Plan, Scope, mode, plan::Concern, scope::everything};
+
+/// Tasks of one plan: about half of what may be on its way at a time.
+const TASKS: u64 = 4_096;
 
 /// A decision about what is in a scope.
 pub trait ByService {
@@ -20,16 +24,25 @@ pub trait ByService {
     /// What is to be written for it.
     fn plan(&mut self, view: &View, scope: &Scope, now: Timestamp) -> Plan;
 
-    /// What a look at all of a service (id) costs, in tasks.
+    /// What a look at all of a service (id) costs, in tasks: those it has, or is to have.
     fn weight(view: &View, service_id: &str) -> u64 {
-        view.task_count_of_service(service_id).max(1)
+        let wanted = view.service(service_id).map_or(1, |service| match mode::is_global(service) {
+            true => view.node_count() as u64,
+            false => mode::replicas(service),
+        });
+        view.task_count_of_service(service_id).max(wanted).max(1)
     }
 }
 
 /// A component around it that looks at what changed, or is due, since it last did its work; and at everything in turn.
 #[derive(Debug)]
 pub struct Scoped<P> {
-    scope: Scope,
+    /// What is yet to be looked at.
+    waiting: Scope,
+    /// What the last plan was about, until it is written.
+    planned: Scope,
+    /// The last service (id) that was taken out of `waiting`.
+    last: String,
     /// When services, or slots, want to be looked at.
     due: Due,
     sweep: Sweep,
@@ -44,7 +57,9 @@ impl<P: ByService> Scoped<P> {
     /// One that begins with all services.
     pub fn new(planner: P) -> Self {
         Self {
-            scope: Scope::none(),
+            waiting: Scope::none(),
+            planned: Scope::none(),
+            last: String::new(),
             due: Due::default(),
             sweep: Sweep::default(),
             is_called: false,
@@ -61,7 +76,7 @@ impl<P: ByService> Scoped<P> {
     fn take_up_the_next_part(&mut self, view: &View, now: Duration) {
         let all = || everything(view).into_iter().map(str::to_owned).collect();
         for service in self.sweep.part(now, all, |service| P::weight(view, service)) {
-            self.scope.add(&service);
+            self.waiting.add(&service);
         }
     }
 }
@@ -78,7 +93,7 @@ impl<P: ByService> Reconciler for Scoped<P> {
     }
 
     fn note(&mut self, change: &Change, view: &View) {
-        self.scope.note(change, view);
+        self.waiting.note(change, view);
     }
 
     fn reset(&mut self) {
@@ -95,9 +110,11 @@ impl<P: ByService> Reconciler for Scoped<P> {
             self.take_up_the_next_part(view, now.monotonic);
             self.planned_at = now.monotonic;
         }
-        self.due.take(now.wall, &mut self.scope);
-        let plan = self.planner.plan(view, &self.scope, now.wall);
-        self.due.forget(&self.scope);
+        self.due.take(now.wall, &mut self.waiting);
+        self.waiting.merge(std::mem::replace(&mut self.planned, Scope::none()));
+        self.planned = self.waiting.take_part(&mut self.last, TASKS, |service| P::weight(view, service));
+        let plan = self.planner.plan(view, &self.planned, now.wall);
+        self.due.forget(&self.planned);
         // What is due already was looked at just now.
         for (concern, at) in plan.due.into_iter().filter(|(_, at)| *at > now.wall) {
             self.due.set(concern, at);
@@ -107,6 +124,10 @@ impl<P: ByService> Reconciler for Scoped<P> {
     }
 
     fn done(&mut self) {
-        self.scope = Scope::none();
+        self.planned = Scope::none();
+    }
+
+    fn is_behind(&self) -> bool {
+        self.planned.is_empty() && !self.waiting.is_empty()
     }
 }

@@ -14,10 +14,10 @@ use super::PERIOD;
 const TASKS: u64 = 2_000;
 
 /// How long to wait for so many tasks until the next: together a few hundredths of a core.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// How long to wait for so many tasks.
-pub(super) fn time_for(tasks: u64) -> Duration {
+fn time_for(tasks: u64) -> Duration {
     PAUSE.mul_f64(tasks as f64 / TASKS as f64)
 }
 
@@ -112,19 +112,19 @@ mod tests {
     #[test]
     fn of_a_large_swarm_no_more_is_looked_at_than_so_many_tasks_in_a_second() {
         let minute = Duration::from_secs(60);
-        let turns = turns(&mut Sweep::default(), 1000, 1000, minute);
+        let turns = turns(&mut Sweep::default(), 1000, 1000, 3 * minute);
         assert!(turns.iter().all(|(_, part)| part.len() == 2));
         let all: Vec<String> = turns.iter().flat_map(|(_, part)| part.clone()).collect();
         assert_eq!(all[..1000], ids(0..1000));
         assert_eq!(all[1000..1100], ids(0..100), "the next sweep does not begin after this one");
         let (at, _) = turns[500];
-        assert_eq!(at, Duration::from_secs(50));
+        assert_eq!(at, Duration::from_secs(125));
     }
 
     #[test]
     fn one_large_service_has_its_turn_and_then_nothing_has_for_as_long_as_so_many_tasks_take() {
-        let turns = turns(&mut Sweep::default(), 2, 100_000, Duration::from_secs(9));
-        assert_eq!(turns, [(Duration::ZERO, ids(0..1)), (Duration::from_secs(5), ids(1..2))]);
+        let turns = turns(&mut Sweep::default(), 2, 100_000, Duration::from_secs(20));
+        assert_eq!(turns, [(Duration::ZERO, ids(0..1)), (Duration::from_millis(12_500), ids(1..2))]);
     }
 
     #[test]

@@ -112,6 +112,41 @@ fn however_much_happens_everything_is_looked_at_after_a_period() {
 }
 
 #[test]
+fn of_much_at_once_a_part_is_planned_and_what_is_refused_holds_up_nothing_else() {
+    let empty = View::default();
+    let mut tx = TxBuilder::new(&empty, Timestamp(1));
+    for id in ["a", "b", "c"] {
+        let mode = Some(Mode::Replicated(ReplicatedService { replicas: 3_000 }));
+        tx.create(Service {
+            id: id.into(),
+            spec: Some(ServiceSpec { mode, ..ServiceSpec::default() }),
+            ..Service::default()
+        });
+    }
+    let view = empty.apply(1, &tx.build()).unwrap().0;
+    let mut it = Loop::new(Scoped::new(Witness::default()));
+    it.plan(&View::default(), News::Everything, at(0));
+    it.settled(Fate::Written);
+    asked(&mut it);
+    let all = ["a", "b", "c"].into_iter().flat_map(|id| match changed(id) {
+        News::Changes(changes) => changes,
+        News::Everything => unreachable!(),
+    });
+    it.plan(&view, News::Changes(all.collect()), at(1));
+    assert_eq!(asked(&mut it), [only(&["a", "b"])]);
+    assert_eq!(it.settled(Fate::Refused), Next::Retry);
+    assert!(it.patience(at(2)) > Duration::ZERO, "what is refused is not tried again at once");
+    it.plan(&view, nothing(), at(2));
+    assert_eq!(asked(&mut it), [only(&["a", "c"])]);
+    assert_eq!(it.settled(Fate::Written), Next::Wait);
+    assert_eq!(it.patience(at(3)), Duration::ZERO, "there is more to look at");
+    it.plan(&view, nothing(), at(3));
+    assert_eq!(asked(&mut it), [only(&["b"])]);
+    it.settled(Fate::Written);
+    assert!(it.patience(at(4)) > Duration::ZERO);
+}
+
+#[test]
 fn the_first_look_at_many_is_cut_into_parts_and_waits_for_nothing_but_what_becomes_of_them() {
     let empty = View::default();
     let mut tx = TxBuilder::new(&empty, Timestamp(1));

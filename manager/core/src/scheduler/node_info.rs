@@ -33,13 +33,18 @@ pub(super) struct NodeInfo {
 impl NodeInfo {
     pub(super) fn of(view: &View, node: &Arc<Node>) -> Self {
         let capacity = node.description.as_ref().and_then(|description| description.resources.as_ref());
-        let is_available = takes_new_tasks(node);
-        let free = Free::all(capacity);
-        let mut info = Self { node: node.clone(), is_available, tasks: 0, free, ports: BTreeSet::new(), stale: false };
-        for task in view.tasks_of_node(&node.id) {
-            info.tasks += u64::from(task.is_wanted());
-            if task.may_run() {
-                info.free.hold(task);
+        let load = view.load_of_node(&node.id);
+        let mut info = Self {
+            node: node.clone(),
+            is_available: takes_new_tasks(node),
+            tasks: load.wanted,
+            free: Free::beside(&load, capacity),
+            ports: BTreeSet::new(),
+            stale: false,
+        };
+        if load.exclusive > 0 {
+            for task in view.tasks_of_node(&node.id).filter(|task| task.may_run()) {
+                info.free.hold_generic(task);
                 info.ports.extend(host_ports(task));
             }
         }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skep_proto::v1::{GenericResource, Resources, Task, generic_resource::Value};
+use skep_store::NodeLoad;
 
 /// What a task reserves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,13 +121,26 @@ impl Free {
         is_kept
     }
 
+    /// What is left of all that a node has, beside what its tasks reserve. Their generic resources are still to be
+    /// [held](Self::hold_generic).
+    pub(super) fn beside(load: &NodeLoad, resources: Option<&Resources>) -> Self {
+        let mut free = Self::all(resources);
+        let left = |has: i64, reserved: i128| i64::try_from(i128::from(has) - reserved).unwrap_or(i64::MIN);
+        free.nano_cpus = left(free.nano_cpus, load.nano_cpus);
+        free.memory_bytes = left(free.memory_bytes, load.memory_bytes);
+        free
+    }
+
     /// Takes what a task on the node has.
-    pub(super) fn hold(&mut self, task: &Task) {
-        let resources = task.spec.as_ref().and_then(|spec| spec.resources.as_ref());
-        if let Some(reserved) = resources.and_then(|resources| resources.reservations.as_ref()) {
-            self.nano_cpus = self.nano_cpus.saturating_sub(reserved.nano_cpus.max(0));
-            self.memory_bytes = self.memory_bytes.saturating_sub(reserved.memory_bytes.max(0));
-        }
+    fn hold(&mut self, task: &Task) {
+        let wanted = Wanted::of(task);
+        self.nano_cpus = self.nano_cpus.saturating_sub(wanted.nano_cpus);
+        self.memory_bytes = self.memory_bytes.saturating_sub(wanted.memory_bytes);
+        self.hold_generic(task);
+    }
+
+    /// Takes the generic resources that a task on the node has.
+    pub(super) fn hold_generic(&mut self, task: &Task) {
         for given in &task.generic_resources {
             let Some(stock) = self.generic.get_mut(&given.kind) else { continue };
             match &given.value {

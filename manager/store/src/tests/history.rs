@@ -19,7 +19,7 @@ use skep_proto::{
 };
 
 use super::{TapVersion as _, made_from, model::Model, node, revision, service, task};
-use crate::{AnyObject, ChangeSet, Reserved, Selector, Store, StoreObject, TaskCounts, View};
+use crate::{AnyObject, ChangeSet, NodeLoad, Selector, Store, StoreObject, TaskCounts, View};
 
 const STATES: [TaskState; 4] = [TaskState::New, TaskState::Pending, TaskState::Running, TaskState::Failed];
 
@@ -243,9 +243,9 @@ fn check_indexes(view: &View) {
             of_service().filter(|task| task.job_iteration == run).for_each(|task| counted += TaskCounts::of(task));
             assert_eq!(view.task_counts(&id, run), counted);
         }
-        let mut reserved = Reserved::default();
-        tasks.iter().filter(|task| task.node_id == name).for_each(|task| reserved += Reserved::of(task));
-        assert_eq!(view.reserved_on_node(&name), reserved);
+        let mut load = NodeLoad::default();
+        tasks.iter().filter(|task| task.node_id == name).for_each(|task| load += NodeLoad::of(task));
+        assert_eq!(view.load_of_node(&name), load);
         let holds = |node: &&Arc<Node>| node.certificate.as_ref().is_some_and(|it| it.public_key == [key]);
         assert_eq!(view.node_by_public_key(&[key]), view.nodes().find(holds));
     }
