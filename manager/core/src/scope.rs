@@ -105,8 +105,10 @@ impl Scope {
             AnyObject::Service(service) => self.add(&service.id),
             AnyObject::Task(task) if task_matters(change, view) => self.add_slot_of(task, view),
             AnyObject::Node(node) if node_matters(change) => {
-                for task in view.tasks_of_node(&node.id) {
-                    self.add_slot_of(task, view);
+                if node_matters_to_tasks(change) {
+                    for task in view.tasks_of_node(&node.id) {
+                        self.add_slot_of(task, view);
+                    }
                 }
                 for service in view.global_services() {
                     self.add_slot(&service.id, SlotKey::Node(node.id.clone()));
@@ -171,9 +173,17 @@ fn takes_over(old: &Task, new: &Task) -> bool {
     new.state() == TaskState::Running && old.state() < TaskState::Running && !new.replaces.is_empty()
 }
 
+/// Whether a service with a task for each node may want one there now, or want none any more.
 fn node_matters(change: &Change) -> bool {
     let Change::Update { old: AnyObject::Node(old), new: AnyObject::Node(new) } = change else { return true };
-    node_status::state(old) != node_status::state(new)
+    node_status::state(old) != node_status::state(new) || node_matters_to_tasks(change)
+}
+
+/// Whether tasks that are on a node may have to leave it, or count as lost. That nobody knows how it is, which of every node is
+/// said after a change of leader, is no reason.
+fn node_matters_to_tasks(change: &Change) -> bool {
+    let Change::Update { old: AnyObject::Node(old), new: AnyObject::Node(new) } = change else { return true };
+    node_status::is_down(old) != node_status::is_down(new)
         || old.spec != new.spec
         || old.role != new.role
         || old.description != new.description
@@ -357,6 +367,10 @@ mod tests {
         let mut scope = Scope::none();
         scope.note(&Change::Update { old: ready.clone().into(), new: ready.clone().into() }, &view);
         assert!(scope.is_empty());
+        let known = NodeStatus { state: NodeState::Ready.into(), ..NodeStatus::default() };
+        let known = Node { status: Some(known), ..ready.clone() };
+        scope.note(&Change::Update { old: ready.clone().into(), new: known.into() }, &view);
+        assert!(scope.is_empty(), "that a leader has heard of it moves no task");
         scope.note(&Change::Update { old: ready.into(), new: down.into() }, &view);
         assert_eq!(scope, whole("s"));
     }

@@ -53,7 +53,7 @@ pub fn check(view: &View, node_id: &str, updates: &[TaskStatusUpdate]) -> Result
 }
 
 /// Writes what is new in a batch of reports. On a conflict plan again with the same reports on a newer view.
-pub fn plan(view: &View, reports: &[Report], now: Timestamp) -> Plan {
+pub fn plan<'r>(view: &View, reports: impl IntoIterator<Item = &'r Report>, now: Timestamp) -> Plan {
     let mut news: BTreeMap<&str, (&Task, &TaskStatus)> = BTreeMap::new();
     for report in reports {
         let Some(task) = view.task(&report.update.task_id).filter(|task| task.node_id == report.node_id) else {
@@ -67,7 +67,7 @@ pub fn plan(view: &View, reports: &[Report], now: Timestamp) -> Plan {
     }
     let mut planner = Planner::of_independent_steps(view, now);
     for (task, status) in news.into_values() {
-        planner.step([Write::UpdateTask(with_status(task, status, now).into())]);
+        planner.step_one(Write::UpdateTask(with_status(task, status, now).into()));
     }
     planner.finish()
 }

@@ -19,8 +19,8 @@ use crate::drive::Component;
 /// Most calls in the queue.
 const QUEUE: usize = 4096;
 
-/// Most calls in one batch.
-const BATCH: usize = 512;
+/// Reports of one batch; the last call taken may have some more.
+const BATCH: usize = 4_096;
 
 /// One agent's call.
 struct Delivery {
@@ -74,13 +74,14 @@ impl Reconciler for Statuses {
     }
 
     fn plan(&mut self, view: &View, now: Now) -> Plan {
-        while self.taken.len() < BATCH
+        let mut count: usize = self.taken.iter().map(|delivery| delivery.reports.len()).sum();
+        while count < BATCH
             && let Ok(delivery) = self.queue.try_recv()
         {
+            count += delivery.reports.len();
             self.taken.push(delivery);
         }
-        let reports: Vec<Report> = self.taken.iter().flat_map(|delivery| &delivery.reports).cloned().collect();
-        status::plan(view, &reports, now.wall)
+        status::plan(view, self.taken.iter().flat_map(|delivery| &delivery.reports), now.wall)
     }
 
     fn done(&mut self) {
@@ -93,8 +94,9 @@ impl Reconciler for Statuses {
 
 impl Component for Statuses {
     async fn woken(&mut self) {
-        if self.queue.recv_many(&mut self.taken, BATCH).await == 0 {
-            std::future::pending().await
+        match self.queue.recv().await {
+            Some(delivery) => self.taken.push(delivery),
+            None => std::future::pending().await,
         }
     }
 
@@ -106,9 +108,10 @@ impl Component for Statuses {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
+    use std::{pin::pin, time::Duration};
 
     use futures::poll;
+    use skep_common::clock::Timestamp;
 
     use super::*;
 
@@ -122,6 +125,28 @@ mod tests {
         assert!(poll!(&mut settled).is_pending(), "the report is not written yet");
         statuses.done();
         assert!(delivered.await.is_ok() && settled.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_of_some_thousand_reports_and_the_others_are_next() {
+        const CALL: usize = 500;
+        let (inbox, mut statuses) = Statuses::new();
+        let mut calls: Vec<_> =
+            (0..20).map(|_| Box::pin(inbox.deliver("n", vec![TaskStatusUpdate::default(); CALL]))).collect();
+        for call in &mut calls {
+            assert!(poll!(call).is_pending());
+        }
+        let now = Now { wall: Timestamp(1), monotonic: Duration::ZERO };
+        let mut batches = Vec::new();
+        while !statuses.queue.is_empty() {
+            statuses.woken().await;
+            statuses.plan(&View::default(), now);
+            batches.push(statuses.taken.len());
+            let more = statuses.act().await;
+            assert_eq!(more, batches.iter().sum::<usize>() < 20);
+            statuses.done();
+        }
+        assert_eq!(batches, [9, 9, 2]);
     }
 
     #[tokio::test]

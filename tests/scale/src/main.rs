@@ -28,16 +28,30 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Parser as _;
+use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::options::{Command, Options};
+
+/// As in the daemon.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
+
+/// How much the agents stand back behind the managers.
+const AGENTS_NICE: i32 = 10;
 
 fn main() -> ExitCode {
     let options = Options::parse();
     // What goes wrong in a run that kills managers is expected to; who looks for something asks for more.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // In a swarm a manager has a machine to itself: here the agents get what the managers leave. Threads inherit it.
+    if matches!(options.command, Some(Command::Agents(_)))
+        && let Err(error) = rustix::process::nice(AGENTS_NICE)
+    {
+        eprintln!("skep-scale: the agents' priority cannot be lowered: {error}");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
