@@ -23,7 +23,7 @@ need_packages() {
 
 run_packages() { need_packages iproute2=ip nftables=nft busybox-static=/bin/busybox procps=pgrep util-linux=nsenter mount=mount libseccomp2=/usr/lib/"$(uname -m)"-linux-gnu/libseccomp.so.2; }
 build_packages() {
-  need_packages gcc=cc pkg-config=pkg-config libseccomp-dev=/usr/include/seccomp.h cmake=cmake libc6-dev=/usr/include/stdio.h
+  need_packages gcc=cc pkg-config=pkg-config libseccomp-dev=/usr/include/seccomp.h cmake=cmake make=make libc6-dev=/usr/include/stdio.h
   command -v cargo >/dev/null || die "missing: Rust 1.95 or newer (cargo)."
 }
 

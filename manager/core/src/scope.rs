@@ -187,7 +187,12 @@ fn node_matters_to_tasks(change: &Change) -> bool {
         || old.spec != new.spec
         || old.role != new.role
         || old.description != new.description
-        || old.status.as_ref().map(|status| &status.addr) != new.status.as_ref().map(|status| &status.addr)
+        || addr(old) != addr(new)
+}
+
+/// Where it is seen; empty before it was.
+fn addr(node: &Node) -> &str {
+    node.status.as_ref().map_or("", |status| &status.addr)
 }
 
 #[cfg(test)]

@@ -115,6 +115,8 @@ mod tests {
 
     use super::*;
 
+    const NOW: Now = Now { wall: Timestamp(1), monotonic: Duration::ZERO };
+
     #[tokio::test]
     async fn settled_is_over_only_when_everything_handed_in_before_is_written() {
         let (inbox, mut statuses) = Statuses::new();
@@ -122,6 +124,7 @@ mod tests {
         let mut settled = pin!(inbox.settled());
         assert!(poll!(&mut delivered).is_pending() && poll!(&mut settled).is_pending());
         statuses.woken().await;
+        statuses.plan(&View::default(), NOW);
         assert!(poll!(&mut settled).is_pending(), "the report is not written yet");
         statuses.done();
         assert!(delivered.await.is_ok() && settled.await.is_ok());
@@ -136,11 +139,10 @@ mod tests {
         for call in &mut calls {
             assert!(poll!(call).is_pending());
         }
-        let now = Now { wall: Timestamp(1), monotonic: Duration::ZERO };
         let mut batches = Vec::new();
         while !statuses.queue.is_empty() {
             statuses.woken().await;
-            statuses.plan(&View::default(), now);
+            statuses.plan(&View::default(), NOW);
             batches.push(statuses.taken.len());
             let more = statuses.act().await;
             assert_eq!(more, batches.iter().sum::<usize>() < 20);
