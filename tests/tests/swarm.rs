@@ -140,10 +140,13 @@ fn roles_and_availability_change_while_tasks_run() -> Result<()> {
 
     let promoted = cluster.docker("n1", &["node", "promote", "n2", "n3"])?.success()?;
     ensure!(promoted.contains("Node n2 promoted to a manager in the swarm."), "{promoted}");
-    until("n3 manages", || {
-        let list = cluster.docker("n3", &["node", "ls", "--format", "{{.ManagerStatus}}"])?.success()?;
-        Ok((list.lines().filter(|line| *line == "Reachable").count() == 2).then_some(()))
-    })?;
+    // Each is asked: to the others one is a manager before it answers as such.
+    for promoted in ["n2", "n3"] {
+        until(&format!("{promoted} manages"), || {
+            let list = cluster.docker(promoted, &["node", "ls", "--format", "{{.ManagerStatus}}"])?.success()?;
+            Ok((list.lines().filter(|line| *line == "Reachable").count() == 2).then_some(()))
+        })?;
+    }
 
     // The leader demoted: another leads, and the demoted one is a worker.
     cluster.docker("n2", &["node", "demote", "n1"])?.success()?;
