@@ -172,8 +172,6 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 }
             });
             self.last_applied = Some(log_id);
-            // An entry may change thousands of objects, and many entries may be due at once: heartbeats share the threads.
-            tokio::task::yield_now().await;
         }
         Ok(answers)
     }
