@@ -105,7 +105,9 @@ impl Assignments {
     pub fn note(&mut self, change: &Change) {
         let is_visible = |object: Option<&AnyObject>| match object {
             Some(AnyObject::Task(task)) => is_visible_to(&self.node_id, task).then(|| task.desired_state()),
-            _ => None,
+            // A revision is sent with the first task that names it. The others are not assigned.
+            Some(AnyObject::Revision(_) | AnyObject::Service(_) | AnyObject::Node(_) | AnyObject::Cluster(_))
+            | None => None,
         };
         let (before, after) = (is_visible(change.before()), is_visible(change.after()));
         if before == after {

@@ -72,22 +72,45 @@ fn entry(about: About, mut text: String) -> JournalEntry {
 
 fn told(view: &View, change: &Change) -> Vec<(About, String)> {
     let texts = match change {
-        Change::Create(AnyObject::Task(task)) => vec![task::made(view, task)],
-        Change::Update { old: AnyObject::Task(old), new: AnyObject::Task(new) } => task::changed(view, old, new),
-        Change::Create(AnyObject::Service(service)) => vec![service::created(service)],
-        Change::Update { old: AnyObject::Service(old), new: AnyObject::Service(new) } => service::changed(old, new),
-        // Its name cannot be looked up any more.
-        Change::Remove(AnyObject::Service(service)) => vec![format!("removed ({})", names::service(service))],
-        Change::Create(AnyObject::Node(node)) => vec![node::joined(node)],
-        Change::Update { old: AnyObject::Node(old), new: AnyObject::Node(new) } => node::changed(old, new),
-        Change::Remove(AnyObject::Node(node)) => vec![format!("removed from the swarm ({})", names::node(node))],
-        Change::Create(AnyObject::Cluster(_)) => vec!["the swarm was made".to_owned()],
-        Change::Update { old: AnyObject::Cluster(old), new: AnyObject::Cluster(new) } => cluster_changed(old, new),
-        // The change of the service names the revision; removal of revisions and finished tasks is housekeeping.
-        Change::Create(AnyObject::Revision(_)) | Change::Remove(_) | Change::Update { .. } => Vec::new(),
+        Change::Create(new) => created(view, new),
+        Change::Update { old, new } => changed(view, old, new),
+        Change::Remove(old) => removed(old),
     };
     let about = About::of(change.object());
     texts.into_iter().map(|text| (about.clone(), text)).collect()
+}
+
+fn created(view: &View, new: &AnyObject) -> Vec<String> {
+    match new {
+        AnyObject::Task(task) => vec![task::made(view, task)],
+        AnyObject::Service(service) => vec![service::created(service)],
+        AnyObject::Node(node) => vec![node::joined(node)],
+        AnyObject::Cluster(_) => vec!["the swarm was made".to_owned()],
+        // The change of its service names it.
+        AnyObject::Revision(_) => Vec::new(),
+    }
+}
+
+fn changed(view: &View, old: &AnyObject, new: &AnyObject) -> Vec<String> {
+    use AnyObject::{Cluster, Node, Revision, Service, Task};
+    match (old, new) {
+        (Task(old), Task(new)) => task::changed(view, old, new),
+        (Service(old), Service(new)) => service::changed(old, new),
+        (Node(old), Node(new)) => node::changed(old, new),
+        (Cluster(old), Cluster(new)) => cluster_changed(old, new),
+        // A revision never changes, and nothing becomes an object of another kind.
+        (Task(_) | Service(_) | Node(_) | Cluster(_) | Revision(_), _) => Vec::new(),
+    }
+}
+
+fn removed(old: &AnyObject) -> Vec<String> {
+    match old {
+        // The name cannot be looked up any more.
+        AnyObject::Service(service) => vec![format!("removed ({})", names::service(service))],
+        AnyObject::Node(node) => vec![format!("removed from the swarm ({})", names::node(node))],
+        // The reaper tidies up; the cluster is never removed.
+        AnyObject::Task(_) | AnyObject::Revision(_) | AnyObject::Cluster(_) => Vec::new(),
+    }
 }
 
 fn cluster_changed(old: &Cluster, new: &Cluster) -> Vec<String> {

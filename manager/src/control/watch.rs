@@ -65,7 +65,9 @@ fn message(change: &Change, version: u64) -> WatchMessage {
 fn public(object: &AnyObject) -> Object {
     match object {
         AnyObject::Cluster(cluster) => AnyObject::from(cluster::public(cluster)).into_proto(),
-        other => other.clone().into_proto(),
+        AnyObject::Node(_) | AnyObject::Service(_) | AnyObject::Revision(_) | AnyObject::Task(_) => {
+            object.clone().into_proto()
+        }
     }
 }
 

@@ -99,11 +99,10 @@ async fn run(
 }
 
 fn tell(sessions: &Sessions, change: &Change) {
-    match change {
-        Change::Create(AnyObject::Node(node)) | Change::Update { new: AnyObject::Node(node), .. } => {
-            sessions.tell(node)
-        }
-        Change::Remove(AnyObject::Node(node)) => sessions.remove(&node.id),
-        _ => {}
+    match (change.object(), change.after()) {
+        (AnyObject::Node(node), Some(_)) => sessions.tell(node),
+        (AnyObject::Node(node), None) => sessions.remove(&node.id),
+        // What sessions are told of the cluster is in the facts; of the others they are told nothing.
+        (AnyObject::Cluster(_) | AnyObject::Service(_) | AnyObject::Revision(_) | AnyObject::Task(_), _) => {}
     }
 }

@@ -1,9 +1,28 @@
-//! The kinds of object, defined by one table: [`AnyObject`], the store's tables, their order in snapshots and their names
-//! follow from it.
+//! The kinds of object, defined by one table: [`AnyObject`], the store's tables, their order in snapshots and their
+//! names follow from it.
 //!
-//! To add a kind, define a message in objects.proto, name it in `Object` and `ObjectKind`, and add a row here. Code that
-//! treats each kind in its own way matches [`AnyObject`] without a default arm, so it does not compile until it handles the
-//! new one.
+//! # To add a kind
+//!
+//! Define a message in objects.proto, name it in `Object` and `ObjectKind`, and add a row here, behind the kinds it
+//! refers to.
+//!
+//! - *Follows from the row:* its table, with lookup by id, name and prefix; its actions in the log; its place in
+//!   snapshots; its versions and times; watches of its kind; its name in messages.
+//! - *The compiler asks*, in every match over the kinds that decides something for each (none of them has a default
+//!   arm): which secondary indexes it has (`view.rs`), what it shares with other objects (`revision.rs`), whether an
+//!   update of it is written as a difference (`delta.rs`); in `skep-core` which services its change concerns
+//!   (`scope.rs`), what the journal says of it, whether nodes are sent it (`assign.rs`), whether the scheduler counts
+//!   it (`scheduler/pool.rs`); in `skep-manager` what sessions are told of it (`dispatcher/facts.rs`), what of it must
+//!   not leave the managers (`control/watch.rs`), how it is explained; in `skep-dockerapi` whether Docker has events of
+//!   it.
+//! - *A test asks* for a feature level and its golden file (`skep-raft`), and for a line in the authorization table for
+//!   each new RPC (`skep-common`).
+//! - *Nobody asks:* a typed getter and iterator ([`View`](crate::View)), lookup by what a user gives (`lookup.rs`),
+//!   rules of its own for what may be written (`apply.rs`), a `Write` for planners that write it (`skep-core`'s
+//!   `plan.rs`), its validation, the RPCs that users create and list it with, their part of the Docker API, the
+//!   commands of `skep`; objects of it in the histories of the store's tests; its rows in docs/design/ownership.md.
+//!
+//! Code that looks for objects of one kind only (`if let AnyObject::Node(node) = ..`) needs no decision of the others.
 
 use std::sync::Arc;
 

@@ -311,7 +311,8 @@ impl Indexes {
             Some(AnyObject::Service(_)) => {
                 self.global_services.change(row, old.and_then(service), new.and_then(service));
             }
-            _ => {}
+            // These are found by id, name and prefix alone.
+            Some(AnyObject::Cluster(_) | AnyObject::Revision(_)) | None => {}
         }
     }
 }

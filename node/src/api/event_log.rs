@@ -16,8 +16,12 @@ use skep_common::{
     clock::{Clock as _, SystemClock},
     net::backoff::Backoff,
 };
-use skep_dockerapi::{convert::event_from_watch, time::Time, types::Event};
-use skep_proto::v1::{ObjectKind, WatchRequest};
+use skep_dockerapi::{
+    convert::{event_from_watch, kinds_with_events},
+    time::Time,
+    types::Event,
+};
+use skep_proto::v1::WatchRequest;
 use tokio::{sync::broadcast, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -90,7 +94,7 @@ impl EventLog {
     }
 
     async fn watch(&self, manager: &dyn Manager, backoff: &mut Backoff) -> Result<(), tonic::Status> {
-        let kinds = vec![ObjectKind::Node.into(), ObjectKind::Service.into()];
+        let kinds = kinds_with_events().map(Into::into).collect();
         let mut changes = manager.control().watch(WatchRequest { kinds }).await?.into_inner();
         backoff.reset();
         while let Some(change) = changes.next().await {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use skep_proto::v1::{Node, Object, Service, WatchMessage, object, service_spec::Mode, watch_message::Action};
+use skep_proto::v1::{Node, ObjectKind, Service, WatchMessage, object, service_spec::Mode, watch_message::Action};
 
 use super::words::Word as _;
 use crate::{
@@ -15,26 +15,35 @@ use crate::{
 pub const EVENT_FILTERS: &[&str] =
     &["type", "event", "node", "service", "scope", "label", "container", "image", "daemon"];
 
+/// The kinds of object that Docker has events of.
+pub fn kinds_with_events() -> impl Iterator<Item = ObjectKind> {
+    let kinds = (0..).map_while(|number| ObjectKind::try_from(number).ok());
+    kinds.filter(|kind| match kind {
+        ObjectKind::Node | ObjectKind::Service => true,
+        ObjectKind::Task | ObjectKind::Cluster | ObjectKind::Revision => false,
+    })
+}
+
 /// The event of a change; `None` for objects Docker has no events of. `now` dates removals, which carry no time.
 pub fn event_from_watch(message: &WatchMessage, now: Time) -> Option<Event> {
     let action = message.action();
     let old = message.old.as_ref().and_then(|object| object.object.as_ref());
-    let (kind, id, meta, attributes) = match message.object.as_ref()? {
-        Object { object: Some(object::Object::Node(node)) } => {
+    let (kind, id, meta, attributes) = match message.object.as_ref()?.object.as_ref()? {
+        object::Object::Node(node) => {
             let old = match old {
                 Some(object::Object::Node(old)) => Some(&**old),
                 _ => None,
             };
             ("node", node.id.clone(), node.meta, node_attributes(node, old))
         }
-        Object { object: Some(object::Object::Service(service)) } => {
+        object::Object::Service(service) => {
             let old = match old {
                 Some(object::Object::Service(old)) => Some(&**old),
                 _ => None,
             };
             ("service", service.id.clone(), service.meta, service_attributes(service, old))
         }
-        _ => return None,
+        object::Object::Task(_) | object::Object::Cluster(_) | object::Object::Revision(_) => return None,
     };
     let meta = meta.unwrap_or_default();
     let (action, at) = match action {
@@ -128,7 +137,11 @@ impl Attributes {
 
 #[cfg(test)]
 mod tests {
-    use skep_proto::v1::{Annotations, Meta, NodeDescription, NodeState, NodeStatus, ReplicatedService, ServiceSpec};
+    use std::collections::BTreeSet;
+
+    use skep_proto::v1::{
+        Annotations, Meta, NodeDescription, NodeState, NodeStatus, Object, ReplicatedService, ServiceSpec,
+    };
 
     use super::*;
 
@@ -186,9 +199,19 @@ mod tests {
     }
 
     #[test]
-    fn tasks_have_no_events() {
-        let task = Object { object: Some(object::Object::Task(Default::default())) };
-        assert_eq!(event_from_watch(&message(Action::Create, task, None), Time(0)), None);
+    fn the_kinds_that_are_watched_are_those_that_have_events() {
+        use object::Object::{Cluster, Node, Revision, Service, Task};
+        let with_events: BTreeSet<ObjectKind> = kinds_with_events().collect();
+        for (kind, object) in [
+            (ObjectKind::Node, Node(Default::default())),
+            (ObjectKind::Service, Service(Default::default())),
+            (ObjectKind::Task, Task(Default::default())),
+            (ObjectKind::Cluster, Cluster(Default::default())),
+            (ObjectKind::Revision, Revision(Default::default())),
+        ] {
+            let created = message(Action::Create, Object { object: Some(object) }, None);
+            assert_eq!(event_from_watch(&created, Time(0)).is_some(), with_events.contains(&kind), "{kind:?}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub use self::{
         DATA_PATH_PORT, SUBNET_SIZE, cluster_info, cluster_spec_from_docker, cluster_spec_to_docker,
         initial_cluster_spec,
     },
-    event::{EVENT_FILTERS, event_from_watch, event_matches},
+    event::{EVENT_FILTERS, event_from_watch, event_matches, kinds_with_events},
     generic::generic_to_docker,
     job_run::job_runs_to_docker,
     log::{LogFormat, MULTIPLEXED_STREAM, RAW_STREAM},

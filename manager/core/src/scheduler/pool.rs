@@ -53,17 +53,20 @@ impl Pool {
         if self.is_new() {
             return;
         }
-        match change {
-            Change::Create(AnyObject::Node(node)) | Change::Remove(AnyObject::Node(node)) => {
+        match (change.object(), change) {
+            (AnyObject::Node(node), Change::Update { .. }) => self.touch(&node.id),
+            (AnyObject::Node(node), Change::Create(_) | Change::Remove(_)) => {
                 self.moved.insert(node.id.clone());
             }
-            Change::Update { new: AnyObject::Node(node), .. } => self.touch(&node.id),
-            Change::Create(AnyObject::Task(task)) | Change::Remove(AnyObject::Task(task)) => self.touch(&task.node_id),
-            Change::Update { old: AnyObject::Task(old), new: AnyObject::Task(new) } if counts(old) != counts(new) => {
-                self.touch(&old.node_id);
-                self.touch(&new.node_id);
+            (AnyObject::Task(new), Change::Update { old: AnyObject::Task(old), .. }) => {
+                if counts(old) != counts(new) {
+                    self.touch(&old.node_id);
+                    self.touch(&new.node_id);
+                }
             }
-            _ => {}
+            (AnyObject::Task(task), _) => self.touch(&task.node_id),
+            // What a node has left does not depend on these.
+            (AnyObject::Service(_) | AnyObject::Revision(_) | AnyObject::Cluster(_), _) => {}
         }
     }
 
