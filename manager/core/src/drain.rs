@@ -1,8 +1,9 @@
-//! Draining: moving tasks off nodes they may not stay on, without disrupting their service more than it tolerates.
+//! Draining: the pace at which evicted tasks leave their nodes, so that a service is not disrupted more than it
+//! tolerates. The same for every reason to evict, of which a drained node is one.
 //!
 //! A task on a node that is down or gone is lost and replaced at once. Otherwise the service's update policy says how:
-//! with start-first order the replacement runs before the task stops, `parallelism` tasks at a time; with stop-first all
-//! tasks stop at once, as in Docker, unless the node is drained at a gradual pace.
+//! with start-first order the replacement runs before the task stops, `parallelism` tasks at a time; with stop-first
+//! all tasks stop at once, as in Docker, unless the node is drained at a gradual pace.
 //!
 //! Invariant: with start-first order a task goes on running until its replacement does, however long that takes.
 

@@ -27,28 +27,8 @@
 //!
 //! # Who writes what
 //!
-//! One writer per field; a field with two has them take turns, and the turn can be read off the field itself.
-//!
-//! - `Node`, the object: made by certificate issuance; removed through [`roles::remove_node`]
-//! - `Node.spec`: users, through the control service
-//! - `Node.description`, `Node.status`: [`liveness`]
-//! - `Node.role`: certificate issuance when the node is new; from then on [`roles`]
-//! - `Node.manager`: set by joining Raft (`AssignRaftId`); cleared by [`roles`]
-//! - `Node.certificate`: certificate issuance
-//! - `Service.*`: users, through the control service and [`update`]; `Service.job`: [`job`], and [`cron`] where there is a schedule
-//! - `Service.update_status`: a user's change clears it or begins a rollback ([`update`]); from there on [`rollout`], which
-//!   also takes the spec back when an update fails that is to be rolled back
-//! - `Service.rebalance_requested_at`: set by users, cleared by [`rebalance`]
-//! - `ServiceRevision`: made with the change that begins it ([`revision`]); removed by [`reaper`]
-//! - `Task`, the object: made by [`orchestrator`]; removed by [`reaper`]
-//! - `Task.desired_state`, `Task.restart`: [`orchestrator`] (`slot_planner`)
-//! - `Task.node_id`: [`scheduler`], once; of a global service's task [`orchestrator`], when it makes it
-//! - `Task.generic_resources`: [`scheduler`], once, when it assigns the task or confirms where it is
-//! - `Task.status` while NEW: [`allocator`]; while PENDING: [`scheduler`]; from ASSIGNED on: [`status`], that is the
-//!   task's node; and ORPHANED, when that node is silent for good: [`reaper`]
-//! - `Task.spec`, `.revision`, `.service`, `.slot`, `.cause`, `.replaces`: never change
-//! - `Cluster.spec`, `.join_tokens`: users, through the control service; `Cluster.root_ca`: the first entry of the log;
-//!   `Cluster.feature_level`: the first entry of the log, and from then on [`feature_level`]
+//! One writer per field; a field with two has them take turns, and the turn can be read off the field itself. The table of
+//! fields and writers is in docs/design/ownership.md; the line "Owns" of a module is its part of it.
 
 pub mod allocator;
 pub mod assign;

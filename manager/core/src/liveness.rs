@@ -1,14 +1,15 @@
-//! Liveness: decides whether a node is ready, unknown or down, by its session and heartbeats. Heartbeats never enter the log;
-//! only changes of state do.
+//! Liveness: decides whether a node is ready, unknown or down, by its session and heartbeats. Heartbeats never enter
+//! the log; only changes of state do.
 //!
 //! Owns `Node.status` and `Node.description`. The tracker itself lives as long as a leadership and is made from the
 //! state alone; all its times are monotonic, so no clock that jumps makes a node look dead.
 //!
-//! Invariants: a node has one live session, the last one opened; whatever names another is refused. A node is DOWN only
-//! after it was silent for three periods (five after a change of leader) *while this tracker was awake*: time in which
-//! nobody looked is not held against anyone. Nor is it held against a node that it has to wait for its turn: after a change
-//! of leader all nodes come at once, and as long as some do, the others have three periods more. A plan costs what was heard, or not heard for too long; at all nodes it looks
-//! once in a [`PERIOD`].
+//! Invariants: a node has one live session, the last one opened; a call that names another is refused. (Whether a new
+//! session may be opened is decided before that: not from another address while the present one is live.) A node is
+//! DOWN only after it was silent for three periods (five after a change of leader) *while this tracker was awake*: time
+//! in which nobody looked is not held against anyone. Nor is it held against a node that it has to wait for its turn:
+//! after a change of leader all nodes come at once, and as long as some do, the others have three periods more. A plan
+//! costs what was heard, or not heard for too long; at all nodes it looks once in a [`PERIOD`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -101,7 +101,7 @@ impl Scheduler {
             !place(pool, &mut group, task, now, &mut planner)
         });
         let mut unplaced = Vec::new();
-        // Where this plan has put tasks of a service, of all its versions.
+        // Where this plan has put tasks of a service, of all its revisions.
         let mut taken: BTreeMap<&str, Vec<Index>> = BTreeMap::new();
         for ((service_id, ..), mut tasks) in groups {
             tasks.sort_unstable_by_key(|task| (task.slot, &task.id));

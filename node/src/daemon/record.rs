@@ -66,7 +66,7 @@ impl Record {
     }
 }
 
-/// The directory `swarm/` of a node: the record, and beside it `identity/`, `raft/` and what else dies with the
+/// The directory `swarm/` of a node: the record, and beside it `identity/`, `manager/` and what else dies with the
 /// membership.
 #[derive(Debug, Clone)]
 pub(super) struct SwarmDir(PathBuf);

@@ -31,7 +31,7 @@ pub(crate) fn free_parallelism(config: &UpdateConfig, busy: usize) -> usize {
     }
 }
 
-/// Whether a task is the first of its version in its slot; being moved to another node does not count.
+/// Whether a task is the first of its revision in its slot; being moved to another node does not count.
 pub(super) fn is_first(task: &Task) -> bool {
     task.restart.as_ref().is_none_or(|restart| restart.attempts == 0)
 }
@@ -59,13 +59,13 @@ impl UpdatePolicy {
         defaults::update_monitor(&self.config)
     }
 
-    /// Whether it was this update that brought the version in force to the task's slot.
+    /// Whether it was this update that brought the revision in force to the task's slot.
     pub(super) fn concern(&self, task: &Task) -> bool {
         let updated_at = task.restart.as_ref().map_or(0, |restart| restart.updated_at);
         updated_at != 0 && Timestamp(updated_at) >= self.since
     }
 
-    /// When a task of the version in force first failed in this task's slot: ended within the monitor period.
+    /// When a task of the revision in force first failed in this task's slot: ended within the monitor period.
     pub(super) fn failed_at(&self, task: &Task) -> Option<Timestamp> {
         let before = Timestamp(task.restart.as_ref().map_or(0, |restart| restart.failed_at));
         let its_own = || ended_itself(task) && backoff::ran(task) <= self.monitor();

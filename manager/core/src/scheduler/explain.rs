@@ -14,7 +14,7 @@ pub struct Verdict {
     pub node_id: String,
     /// Why it cannot take the task; `None`: it fits.
     pub filter_failure: Option<String>,
-    /// How often tasks of this service version failed there lately. From
+    /// How often tasks of this revision of the service failed there lately. From
     /// [`NODE_FAILURES`](skep_common::limits::NODE_FAILURES) on the node comes last.
     pub failures: u64,
     /// Wanted tasks of the service there.

@@ -15,6 +15,7 @@ pub(super) enum FilterFailure {
     FeatureLevel,
     Constraints,
     Platform,
+    /// See [`host_ports`]: no service has any yet.
     HostPort,
     MaxReplicas,
 }
@@ -60,7 +61,8 @@ pub(super) fn no_suitable_node(failures: impl IntoIterator<Item = FilterFailure>
 /// A port of a node itself: its protocol and its number.
 pub(super) type HostPort = (i32, u32);
 
-/// The ports of its node that a task takes, whatever its service publishes by now.
+/// The ports of its node that a task takes, whatever its service publishes by now. None yet: until there are networks
+/// [`validate_spec`](crate::validate_spec) refuses every service that publishes a port.
 pub(super) fn host_ports(task: &Task) -> impl Iterator<Item = HostPort> {
     let spec = task.endpoint.as_ref().and_then(|endpoint| endpoint.spec.as_ref());
     let ports = spec.map_or(&[][..], |spec| &spec.ports);
