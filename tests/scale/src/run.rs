@@ -159,7 +159,7 @@ impl Run {
         let started = Instant::now();
         let creates = replicas.iter().enumerate().map(|(number, replicas)| {
             let (swarm, addr) = (swarm.clone(), addr.clone());
-            async move { swarm.create(&addr, &format!("s{number}"), *replicas).await }
+            async move { swarm.create(&addr, &spec::name(number), *replicas).await }
         });
         let profile = self.options.profile.as_deref().map(|file| self.managers[leader].profile(file)).transpose()?;
         try_join_all(creates).await.context("a service was refused")?;

@@ -10,6 +10,11 @@ use skep_proto::v1::{
 const IMAGE: &str =
     "registry.example.com/shop/frontend:1.4.2@sha256:9f2c1d6a0b7e4f3c8a5d2e1b6c9f0a3d7e4b1c8f5a2d9e6b3c0f7a4d1e8b5c2f";
 
+/// The name of one of the services.
+pub(crate) fn name(number: usize) -> String {
+    format!("s{number}")
+}
+
 /// A service of so many replicas.
 pub(crate) fn service(name: &str, replicas: u64) -> ServiceSpec {
     let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {

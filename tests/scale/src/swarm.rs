@@ -61,18 +61,19 @@ impl Swarm {
         Ok(reply.services.iter().map(|service| service.running_tasks).sum())
     }
 
-    /// How the tasks of some service fare that are not all RUNNING: how many are in which state, with one of them.
+    /// What is missing of some service, of which there is to be one for each of `replicas`: itself, or how its tasks fare that
+    /// are not all RUNNING, that is how many are in which state, with one of them.
     pub(crate) async fn what_is_missing(&self, addr: &str, replicas: &[u64]) -> Result<String> {
         let services = self.control(addr).list_services(within(ListServicesRequest::default())).await?.into_inner();
-        let mut named =
-            services.services.iter().filter_map(|status| Some((status.service.as_ref()?, status.running_tasks)));
-        let wanted = |name: &str| name.strip_prefix('s').and_then(|number| replicas.get(number.parse::<usize>().ok()?));
         let name = |service: &Service| service.spec.as_ref()?.annotations.as_ref().map(|it| it.name.clone());
-        let missing = named.find_map(|(service, running)| {
-            let name = name(service)?;
-            (*wanted(&name)? > running).then_some(name)
-        });
-        let Some(service) = missing else { return Ok("every service has all its tasks".to_owned()) };
+        let named = services.services.iter().filter_map(|status| Some((name(status.service.as_ref()?)?, status)));
+        let running: BTreeMap<String, u64> = named.map(|(name, status)| (name, status.running_tasks)).collect();
+        let mut wanted = replicas.iter().enumerate().map(|(number, replicas)| (spec::name(number), *replicas));
+        let missing = wanted.find(|(name, replicas)| running.get(name).is_none_or(|running| running < replicas));
+        let Some((service, _)) = missing else { return Ok("every service has all its tasks".to_owned()) };
+        if !running.contains_key(&service) {
+            return Ok(format!("there is no service {service}"));
+        }
         let request = ListTasksRequest { services: vec![service.clone()], ..ListTasksRequest::default() };
         let tasks = self.control(addr).list_tasks(within(request)).await?.into_inner().tasks;
         let mut by_state: BTreeMap<(&str, &str), Vec<&Task>> = BTreeMap::new();
