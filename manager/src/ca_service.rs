@@ -29,12 +29,12 @@ use tracing::info;
 
 use crate::{
     authority::{self, AuthorityError},
-    swarm::Swarm,
+    swarm_state::SwarmState,
 };
 
 /// The certificate authority's service.
 pub(crate) struct CaService {
-    swarm: Swarm,
+    swarm: SwarmState,
     identity: IdentityHandle,
     gate: TokenGate,
     /// Keys whose first certificate is on its way.
@@ -42,7 +42,7 @@ pub(crate) struct CaService {
 }
 
 impl CaService {
-    pub(crate) fn new(swarm: Swarm, identity: IdentityHandle) -> Self {
+    pub(crate) fn new(swarm: SwarmState, identity: IdentityHandle) -> Self {
         Self { swarm, identity, gate: TokenGate::new(), issuing: Mutex::default() }
     }
 

@@ -14,7 +14,7 @@ use tracing::{error, info};
 
 use crate::{
     ManagerStatus, Membership, burst::burst, dispatcher::DispatcherTerm, drive::Term, leader_term::LeaderTerm, peers,
-    swarm::Swarm,
+    swarm_state::SwarmState,
 };
 
 /// How often the status is refreshed when nothing changes.
@@ -22,7 +22,7 @@ const PERIOD: Duration = Duration::from_secs(5);
 
 /// Follows this member's leadership and membership until `stop`.
 pub(crate) struct Lead {
-    pub(crate) swarm: Swarm,
+    pub(crate) swarm: SwarmState,
     pub(crate) status: watch::Sender<ManagerStatus>,
     pub(crate) dispatcher: watch::Sender<Option<Arc<DispatcherTerm>>>,
     /// The membership shown while this member is not known to vote: one that was a member before still counts as one.

@@ -15,7 +15,7 @@
 //! | `journal` | audit log: who changed what, and its effects, kept for weeks |
 //! | `log_broker` | task logs gathered from the nodes |
 //! | `forward`, `local` | calls forwarded to the leader; this node's own calls |
-//! | `swarm`, `burst`, `answer`, `role_source`, `strangers`, `peers` | reading, watching and writing the state; errors for callers |
+//! | `swarm_state`, `burst`, `answer`, `role_source`, `strangers`, `peers` | reading, watching and writing the state; errors for callers |
 
 mod announce;
 mod answer;
@@ -40,7 +40,7 @@ mod peers;
 mod role_source;
 mod status;
 mod strangers;
-mod swarm;
+mod swarm_state;
 mod troubles;
 
 pub use announce::{join, leave};

@@ -40,7 +40,7 @@ use crate::{
     membership_service::MembershipService,
     role_source::StoredRoles,
     strangers::Strangers,
-    swarm::Swarm,
+    swarm_state::SwarmState,
     troubles,
 };
 
@@ -48,7 +48,7 @@ use crate::{
 const JOURNAL: &str = "journal";
 
 /// Silence of the leader after which a manager asks the others whether it is still a member.
-const LONELY: Duration = Duration::from_secs(5);
+const LEADER_SILENCE: Duration = Duration::from_secs(5);
 
 /// The pause before it asks again: the first, and the longest.
 const FIRST_ASK: Duration = Duration::from_millis(200);
@@ -61,7 +61,7 @@ pub struct Manager {
 }
 
 struct Inner {
-    swarm: Swarm,
+    swarm: SwarmState,
     status: watch::Receiver<ManagerStatus>,
     troubles: watch::Receiver<Vec<String>>,
     control: LocalControl,
@@ -166,7 +166,7 @@ impl Manager {
         let store = Store::new(View::default());
         let raft = RaftNode::start(raft_config, store.clone(), dialer.clone(), clock.clone()).await?;
         raft.learn_members(told);
-        let swarm = Swarm { store: store.clone(), raft: raft.clone(), clock, by: "manager".into() };
+        let swarm = SwarmState { store: store.clone(), raft: raft.clone(), clock, by: "manager".into() };
 
         let keeper = Keeper::new(Log::new(journal_dir, raft.vault(), Limits::default()), swarm.clock.clone());
         let strangers = Strangers::default();
@@ -262,9 +262,9 @@ impl Manager {
         let mut backoff = Backoff::new(FIRST_ASK, LAST_ASK);
         let asking = async {
             loop {
-                if !unheard && (raft.leadership().borrow().is_self || raft.leader_silence() < LONELY) {
+                if !unheard && (raft.leadership().borrow().is_self || raft.leader_silence() < LEADER_SILENCE) {
                     backoff.reset();
-                    tokio::time::sleep(LONELY / 5).await;
+                    tokio::time::sleep(LEADER_SILENCE / 5).await;
                     continue;
                 }
                 // The only manager answers itself, once it leads.

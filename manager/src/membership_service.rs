@@ -14,15 +14,15 @@ use tokio::net::TcpStream;
 use tonic::{Request, Response, Status, async_trait};
 use tracing::info;
 
-use crate::{answer, swarm::Swarm};
+use crate::{answer, swarm_state::SwarmState};
 
 /// The membership service.
 pub(crate) struct MembershipService {
-    swarm: Swarm,
+    swarm: SwarmState,
 }
 
 impl MembershipService {
-    pub(crate) fn new(swarm: Swarm) -> Self {
+    pub(crate) fn new(swarm: SwarmState) -> Self {
         Self { swarm }
     }
 
@@ -35,7 +35,7 @@ impl MembershipService {
 }
 
 /// Removes the node from the Raft group and makes it a worker. Idempotent, for the caller may repeat it.
-async fn take_out(swarm: &Swarm, node_id: &str) -> Result<(), Status> {
+async fn take_out(swarm: &SwarmState, node_id: &str) -> Result<(), Status> {
     let own: Vec<_> = swarm.raft.members().into_iter().filter(|member| member.node_id == node_id).collect();
     for member in own {
         match swarm.raft.remove_member(member.raft_id).await {

@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    assignments::{AssignmentSet, Change, Gap},
-    runner::{Fate, Runner, Tools, Wanted, remove_container, stop_container},
+    assignments::{AssignmentChange, AssignmentSet, Gap},
+    runner::{Disposition, Runner, Tools, Wanted, remove_container, stop_container},
     task_machine::Found,
 };
 
@@ -44,7 +44,7 @@ pub(crate) struct AgentGone;
 enum Command {
     BeginStream { reply: oneshot::Sender<Vec<AssignmentVersion>> },
     Assign { message: AssignmentsMessage, reply: oneshot::Sender<Result<(), Gap>> },
-    ReleaseAll { fate: Fate, done: oneshot::Sender<()> },
+    ReleaseAll { disposition: Disposition, done: oneshot::Sender<()> },
 }
 
 impl AgentHandle {
@@ -62,10 +62,10 @@ impl AgentHandle {
         answer.await.map_err(|_| AgentGone)
     }
 
-    /// Stops every task and removes what is left of it; ends once all is gone. `fate` is why, and so how soon.
-    pub(crate) async fn release_all(&self, fate: Fate) -> Result<(), AgentGone> {
+    /// Stops every task and removes what is left of it; ends once all is gone. `disposition` is why, and so how soon.
+    pub(crate) async fn release_all(&self, disposition: Disposition) -> Result<(), AgentGone> {
         let (done, answer) = oneshot::channel();
-        self.0.send(Command::ReleaseAll { fate, done }).await.map_err(|_| AgentGone)?;
+        self.0.send(Command::ReleaseAll { disposition, done }).await.map_err(|_| AgentGone)?;
         answer.await.map_err(|_| AgentGone)
     }
 }
@@ -120,7 +120,7 @@ impl Agent {
                     // The caller may be gone; the stream has begun all the same.
                     Some(Command::BeginStream { reply }) => _ = reply.send(self.begin_stream()),
                     Some(Command::Assign { message, reply }) => _ = reply.send(self.assign(message)),
-                    Some(Command::ReleaseAll { fate, done }) => self.release_all(fate, done),
+                    Some(Command::ReleaseAll { disposition, done }) => self.release_all(disposition, done),
                     None => return,
                 },
             }
@@ -162,16 +162,16 @@ impl Agent {
         let mut told = Vec::new();
         for change in self.set.apply(message)? {
             match change {
-                Change::Assigned(task) => {
+                AssignmentChange::Assigned(task) => {
                     let container = claim(&mut self.unclaimed, &task.id);
                     self.begin(Task::clone(&task), container);
                     told.push(task);
                 }
-                Change::Told(task) => {
-                    self.want(&task.id, Wanted { state: task.desired_state(), fate: Fate::Kept });
+                AssignmentChange::Told(task) => {
+                    self.want(&task.id, Wanted { state: task.desired_state(), disposition: Disposition::Kept });
                     told.push(task);
                 }
-                Change::Removed(task_id) => self.release(&task_id, Fate::Forgotten),
+                AssignmentChange::Removed(task_id) => self.release(&task_id, Disposition::Forgotten),
             }
         }
         if !was_told_everything {
@@ -190,7 +190,7 @@ impl Agent {
             return;
         }
         let id = task.id.clone();
-        let (wanted, receiver) = watch::channel(Wanted { state: task.desired_state(), fate: Fate::Kept });
+        let (wanted, receiver) = watch::channel(Wanted { state: task.desired_state(), disposition: Disposition::Kept });
         self.wanted.insert(id, wanted);
         self.runners.spawn(Runner::new(task, container, receiver, self.tools.clone()).run());
     }
@@ -198,13 +198,15 @@ impl Agent {
     fn want(&self, task_id: &str, wanted: Wanted) {
         if let Some(sender) = self.wanted.get(task_id) {
             // A removed task stays removed.
-            sender.send_if_modified(|before| before.fate == Fate::Kept && std::mem::replace(before, wanted) != wanted);
+            sender.send_if_modified(|before| {
+                before.disposition == Disposition::Kept && std::mem::replace(before, wanted) != wanted
+            });
         }
     }
 
-    fn release(&self, task_id: &str, fate: Fate) {
+    fn release(&self, task_id: &str, disposition: Disposition) {
         if let Some(sender) = self.wanted.get(task_id) {
-            sender.send_modify(|wanted| wanted.fate = wanted.fate.max(fate));
+            sender.send_modify(|wanted| wanted.disposition = wanted.disposition.max(disposition));
         }
     }
 
@@ -232,10 +234,10 @@ impl Agent {
         }
     }
 
-    fn release_all(&mut self, fate: Fate, done: oneshot::Sender<()>) {
+    fn release_all(&mut self, disposition: Disposition, done: oneshot::Sender<()>) {
         self.set = AssignmentSet::default();
-        self.remove_unclaimed(if fate == Fate::Leaving { LEAVE_GRACE } else { STOP_GRACE });
-        self.wanted.keys().for_each(|task_id| self.release(task_id, fate));
+        self.remove_unclaimed(if disposition == Disposition::Leaving { LEAVE_GRACE } else { STOP_GRACE });
+        self.wanted.keys().for_each(|task_id| self.release(task_id, disposition));
         if self.runners.is_empty() {
             // The caller may be gone; it is done all the same.
             let _ = done.send(());

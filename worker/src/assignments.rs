@@ -14,7 +14,7 @@ use skep_proto::v1::{
 
 /// What one message changes for one task.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Change {
+pub enum AssignmentChange {
     /// A task this node did not have.
     Assigned(Arc<Task>),
     /// A task this node has was sent again: its desired state changed, or the manager misses reports on it.
@@ -85,7 +85,7 @@ impl AssignmentSet {
     ///
     /// # Errors
     /// When it does not follow the last one.
-    pub fn apply(&mut self, message: AssignmentsMessage) -> Result<Vec<Change>, Gap> {
+    pub fn apply(&mut self, message: AssignmentsMessage) -> Result<Vec<AssignmentChange>, Gap> {
         let AssignmentsMessage { sequence, generation, update, remove } = message;
         if sequence != self.sequence + 1 {
             return Err(Gap::Sequence { at: self.sequence, sequence });
@@ -94,14 +94,14 @@ impl AssignmentSet {
         self.sequence = sequence;
         self.revisions.extend(revisions);
         let updated = tasks.into_iter().map(|task| match self.tasks.insert(task.id.clone(), Arc::clone(&task)) {
-            None => Change::Assigned(task),
-            Some(_) => Change::Told(task),
+            None => AssignmentChange::Assigned(task),
+            Some(_) => AssignmentChange::Told(task),
         });
-        let mut changes: Vec<Change> = updated.collect();
+        let mut changes: Vec<AssignmentChange> = updated.collect();
         for gone in remove {
             match gone.kind() {
                 AssignmentKind::Task => {
-                    changes.extend(self.tasks.remove(&gone.id).map(|_| Change::Removed(gone.id)));
+                    changes.extend(self.tasks.remove(&gone.id).map(|_| AssignmentChange::Removed(gone.id)));
                 }
                 AssignmentKind::Revision => _ = self.revisions.remove(&gone.id),
                 AssignmentKind::Unknown => {}
@@ -195,11 +195,11 @@ mod tests {
     }
 
     /// One letter per kind of change, then the task's id.
-    fn words(changes: &[Change]) -> Vec<String> {
-        let word = |change: &Change| match change {
-            Change::Assigned(task) => format!("+{}", task.id),
-            Change::Told(task) => format!("~{}", task.id),
-            Change::Removed(id) => format!("-{id}"),
+    fn words(changes: &[AssignmentChange]) -> Vec<String> {
+        let word = |change: &AssignmentChange| match change {
+            AssignmentChange::Assigned(task) => format!("+{}", task.id),
+            AssignmentChange::Told(task) => format!("~{}", task.id),
+            AssignmentChange::Removed(id) => format!("-{id}"),
         };
         changes.iter().map(word).collect()
     }

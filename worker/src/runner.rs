@@ -25,12 +25,12 @@ pub(crate) struct Wanted {
     /// The desired state.
     pub(crate) state: TaskState,
     /// What becomes of the task as a whole.
-    pub(crate) fate: Fate,
+    pub(crate) disposition: Disposition,
 }
 
 /// What becomes of a task. Only grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Fate {
+pub(crate) enum Disposition {
     /// It is the swarm's.
     Kept,
     /// It was removed from the swarm.
@@ -254,11 +254,11 @@ async fn next_wish(wanted: &mut watch::Receiver<Wanted>) -> Event {
     if wanted.changed().await.is_err() {
         return pending().await;
     }
-    let Wanted { state, fate } = *wanted.borrow_and_update();
-    match fate {
-        Fate::Kept => Event::Desired(state),
-        Fate::Forgotten => Event::Forgotten,
-        Fate::Leaving => Event::Leaving,
+    let Wanted { state, disposition } = *wanted.borrow_and_update();
+    match disposition {
+        Disposition::Kept => Event::Desired(state),
+        Disposition::Forgotten => Event::Forgotten,
+        Disposition::Leaving => Event::Leaving,
     }
 }
 

@@ -30,7 +30,7 @@ use crate::{
     node_message::NodeMessage,
     reporter::Reporter,
     route::{Hint, Route},
-    runner::Fate,
+    runner::Disposition,
     session_state::{Link, SessionState},
 };
 
@@ -240,7 +240,7 @@ impl Session {
         warn!("this node was removed from the swarm: stopping its tasks");
         self.state.send_modify(|state| state.link = Link::Removed);
         // The agent is gone only while everything is being shut down.
-        let _ = self.agent.release_all(Fate::Forgotten).await;
+        let _ = self.agent.release_all(Disposition::Forgotten).await;
     }
 }
 

@@ -31,7 +31,7 @@ use crate::{
     node_message::{NodeMessage, Subject},
     peer_service::{ManagerRoles, PeerService},
     reporter::Reporter,
-    runner::{Fate, Tools},
+    runner::{Disposition, Tools},
     session::Session,
     session_state::SessionState,
     task_db::{TaskDb, TaskDbKeeper},
@@ -155,7 +155,7 @@ impl Worker {
     /// it has done what it could by `ends`.
     pub async fn leave(self, ends: Instant) {
         self.outside.end().await;
-        let released = timeout_at(ends - CLOSING, self.agent.release_all(Fate::Leaving)).await;
+        let released = timeout_at(ends - CLOSING, self.agent.release_all(Disposition::Leaving)).await;
         let cleared = async {
             self.inside.end().await;
             self.task_db.wipe().await;

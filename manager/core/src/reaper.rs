@@ -41,16 +41,16 @@ pub fn plan(view: &View, scope: &Scope, now: Timestamp) -> Plan {
     planner.finish()
 }
 
-/// What becomes of a task.
+/// Whether a task stays in the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// Nothing.
+enum Retention {
+    /// It may still run, or is wanted.
     Stay,
-    /// Nothing runs any more: history, as long as the slot has room.
+    /// It is over: history, as long as the slot has room.
     History,
-    /// The same, and nobody will say so.
+    /// The same, but its node is lost and will never say so.
     Orphaned,
-    /// Forgotten.
+    /// It is removed.
     Removed,
 }
 
@@ -65,30 +65,30 @@ fn reap_tasks<'v>(
     let is_global = service.is_some_and(|service| mode::is_global(service));
     // The runs of a schedule have a history of their own, and in each every slot.
     let is_scheduled = service.and_then(|service| service.spec.as_ref()).is_some_and(policy::is_scheduled);
-    let mut slots: BTreeMap<(u64, Slot<'_>), Vec<(&Task, Fate)>> = BTreeMap::new();
+    let mut slots: BTreeMap<(u64, Slot<'_>), Vec<(&Task, Retention)>> = BTreeMap::new();
     for task in tasks {
         let slot = Slot::of(task, is_global);
         if service.is_some() {
             planner.about_slot(slot);
         }
-        let fate = fate(view, task, now, planner);
+        let retention = retention(view, task, now, planner);
         let run = if is_scheduled { task.job_iteration } else { 0 };
-        slots.entry((run, slot)).or_default().push((task, fate));
+        slots.entry((run, slot)).or_default().push((task, retention));
     }
     let mut named = BTreeSet::new();
     for tasks in slots.values_mut() {
         forget_oldest(tasks, defaults::task_history_limit(view));
-        for (task, fate) in tasks {
-            if *fate != Fate::Removed {
+        for (task, retention) in tasks {
+            if *retention != Retention::Removed {
                 named.insert(task.revision);
             }
-            match fate {
-                Fate::Stay | Fate::History => {}
-                Fate::Orphaned => {
+            match retention {
+                Retention::Stay | Retention::History => {}
+                Retention::Orphaned => {
                     let message = "the node this task was on is gone or has been down too long";
                     planner.step([Write::UpdateTask(advanced(task, TaskState::Orphaned, message, now).into())]);
                 }
-                Fate::Removed => planner.step([Write::RemoveTask(task.id.clone())]),
+                Retention::Removed => planner.step([Write::RemoveTask(task.id.clone())]),
             }
         }
     }
@@ -106,20 +106,20 @@ fn forget_revisions(view: &View, service_id: &str, named: &BTreeSet<u64>, planne
     }
 }
 
-fn fate(view: &View, task: &Task, now: Timestamp, planner: &mut Planner<'_>) -> Fate {
+fn retention(view: &View, task: &Task, now: Timestamp, planner: &mut Planner<'_>) -> Retention {
     if task.is_wanted() {
-        return Fate::Stay;
+        return Retention::Stay;
     }
     let lost = task.may_run() && is_lost(view, task, now, planner);
     if task.may_run() && !lost {
-        Fate::Stay
+        Retention::Stay
     } else if task.is_leaving() || !(task.may_run() || task.is_terminal()) {
         // A task no node was ever told of leaves nothing to look back at.
-        Fate::Removed
+        Retention::Removed
     } else if lost {
-        Fate::Orphaned
+        Retention::Orphaned
     } else {
-        Fate::History
+        Retention::History
     }
 }
 
@@ -139,18 +139,18 @@ fn is_lost(view: &View, task: &Task, now: Timestamp, planner: &mut Planner<'_>) 
 
 /// Keeps so many tasks of a slot, the present one included, and forgets the oldest. The last one of a finished slot
 /// stays in any case: it is what says that the slot is finished.
-fn forget_oldest(tasks: &mut [(&Task, Fate)], limit: usize) {
+fn forget_oldest(tasks: &mut [(&Task, Retention)], limit: usize) {
     // Of a job's slot it is the task of the newest run that completed.
     let done = |task: &Task| task.job_iteration != 0 && task.state() == TaskState::Complete;
     tasks.sort_by_key(|(task, _)| {
         Reverse((task.is_wanted(), task.job_iteration, done(task), task.is_last(), task.created_at(), &task.id))
     });
     let mut kept = 0;
-    for (task, fate) in tasks.iter_mut() {
-        let over = kept >= limit.max(1) && matches!(fate, Fate::History | Fate::Orphaned);
+    for (task, retention) in tasks.iter_mut() {
+        let over = kept >= limit.max(1) && matches!(retention, Retention::History | Retention::Orphaned);
         if over {
-            *fate = Fate::Removed;
-        } else if *fate != Fate::Removed && !task.is_leaving() {
+            *retention = Retention::Removed;
+        } else if *retention != Retention::Removed && !task.is_leaving() {
             kept += 1;
         }
     }

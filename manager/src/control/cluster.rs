@@ -6,13 +6,13 @@ use skep_proto::v1::{Cluster, GetClusterRequest, RootCa, UpdateClusterRequest};
 use skep_store::{TxBuilder, View};
 use tonic::Status;
 
-use crate::{answer, bootstrap, swarm::Swarm};
+use crate::{answer, bootstrap, swarm_state::SwarmState};
 
-pub(super) async fn get(swarm: &Swarm, _request: GetClusterRequest) -> Result<Cluster, Status> {
+pub(super) async fn get(swarm: &SwarmState, _request: GetClusterRequest) -> Result<Cluster, Status> {
     Ok(public(find(&swarm.read().await?)?))
 }
 
-pub(super) async fn update(swarm: &Swarm, request: UpdateClusterRequest) -> Result<Cluster, Status> {
+pub(super) async fn update(swarm: &SwarmState, request: UpdateClusterRequest) -> Result<Cluster, Status> {
     let mut spec = request.spec;
     if let Some(spec) = &mut spec {
         bootstrap::fill(spec);

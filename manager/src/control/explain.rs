@@ -18,10 +18,14 @@ use tonic::Status;
 use crate::{
     answer,
     journal::{About, Gap, Journal},
-    swarm::Swarm,
+    swarm_state::SwarmState,
 };
 
-pub(super) async fn explain(swarm: &Swarm, journal: &Journal, request: ExplainRequest) -> Result<ExplainReply, Status> {
+pub(super) async fn explain(
+    swarm: &SwarmState,
+    journal: &Journal,
+    request: ExplainRequest,
+) -> Result<ExplainReply, Status> {
     let what = request.what.ok_or_else(|| Status::invalid_argument("nothing to explain is named"))?;
     let limit = match usize::try_from(request.limit).unwrap_or(usize::MAX) {
         0 => HISTORY,

@@ -11,15 +11,15 @@ use tonic::Status;
 use tracing::info;
 
 use super::{filters, page::page};
-use crate::{answer, peers, swarm::Swarm};
+use crate::{answer, peers, swarm_state::SwarmState};
 
-pub(super) async fn get(swarm: &Swarm, request: GetObjectRequest) -> Result<Node, Status> {
+pub(super) async fn get(swarm: &SwarmState, request: GetObjectRequest) -> Result<Node, Status> {
     let view = swarm.read().await?;
     let node = view.find_node(&request.key).map_err(|error| answer::not_found(&error))?;
     Ok(with_reachability(Node::clone(node), &swarm.raft.members()))
 }
 
-pub(super) async fn list(swarm: &Swarm, request: ListNodesRequest) -> Result<ListNodesReply, Status> {
+pub(super) async fn list(swarm: &SwarmState, request: ListNodesRequest) -> Result<ListNodesReply, Status> {
     let view = swarm.read().await?;
     let members = swarm.raft.members();
     let wanted = view.nodes().filter(|node| filters::node(&request, node));
@@ -28,7 +28,7 @@ pub(super) async fn list(swarm: &Swarm, request: ListNodesRequest) -> Result<Lis
     Ok(ListNodesReply { nodes, more })
 }
 
-pub(super) async fn update(swarm: &Swarm, request: UpdateNodeRequest) -> Result<Node, Status> {
+pub(super) async fn update(swarm: &SwarmState, request: UpdateNodeRequest) -> Result<Node, Status> {
     let spec = request.spec.ok_or_else(|| Status::invalid_argument("the node's spec is missing"))?;
     validate_spec::node(&spec).map_err(|error| answer::invalid(&error))?;
     let mut id = String::new();
@@ -50,7 +50,7 @@ pub(super) async fn update(swarm: &Swarm, request: UpdateNodeRequest) -> Result<
     Ok(with_reachability(Node::clone(node), &swarm.raft.members()))
 }
 
-pub(super) async fn remove(swarm: &Swarm, request: RemoveNodeRequest) -> Result<RemoveNodeReply, Status> {
+pub(super) async fn remove(swarm: &SwarmState, request: RemoveNodeRequest) -> Result<RemoveNodeReply, Status> {
     let write = swarm.write(|view| {
         let node = view.find_node(&request.key).map_err(|error| answer::not_found(&error))?;
         let members = peers::members(&swarm.raft);

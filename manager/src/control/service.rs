@@ -15,17 +15,17 @@ use super::{
     watch::{self, WatchStream},
     what_if::WhatIf,
 };
-use crate::{journal::Journal, swarm::Swarm};
+use crate::{journal::Journal, swarm_state::SwarmState};
 
 /// What people ask of the swarm.
 pub(crate) struct ControlService {
-    swarm: Swarm,
+    swarm: SwarmState,
     journal: Journal,
     what_if: WhatIf,
 }
 
 impl ControlService {
-    pub(crate) fn new(swarm: Swarm, journal: Journal) -> Self {
+    pub(crate) fn new(swarm: SwarmState, journal: Journal) -> Self {
         Self { swarm, journal, what_if: WhatIf::default() }
     }
 }

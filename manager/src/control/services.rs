@@ -20,12 +20,12 @@ use tonic::{Code, Status};
 use tracing::info;
 
 use super::{filters, page::page};
-use crate::{answer, swarm::Swarm};
+use crate::{answer, swarm_state::SwarmState};
 
 /// Names tried for a service that was given none.
 const NAMES_TRIED: usize = 5;
 
-pub(super) async fn create(swarm: &Swarm, request: CreateServiceRequest) -> Result<Service, Status> {
+pub(super) async fn create(swarm: &SwarmState, request: CreateServiceRequest) -> Result<Service, Status> {
     let mut spec = request.spec.ok_or_else(|| Status::invalid_argument("the service's spec is missing"))?;
     let is_unnamed = spec.annotations.as_ref().is_none_or(|annotations| annotations.name.is_empty());
     if is_unnamed {
@@ -58,20 +58,20 @@ fn unused_name(view: &View) -> String {
     made_up_name::unused(|| u64::from_be_bytes(random::bytes()), |name| view.service_by_name(name).is_some())
 }
 
-pub(super) async fn get(swarm: &Swarm, request: GetObjectRequest) -> Result<Service, Status> {
+pub(super) async fn get(swarm: &SwarmState, request: GetObjectRequest) -> Result<Service, Status> {
     let view = swarm.read().await?;
     let service = view.find_service(&request.key).map_err(|error| answer::not_found(&error))?;
     Ok(Service::clone(service))
 }
 
-pub(super) async fn list(swarm: &Swarm, request: ListServicesRequest) -> Result<ListServicesReply, Status> {
+pub(super) async fn list(swarm: &SwarmState, request: ListServicesRequest) -> Result<ListServicesReply, Status> {
     let view = swarm.read().await?;
     let wanted = view.services().filter(|service| filters::service(&request, service));
     let (services, more) = page(wanted, request.after.as_deref(), |service| &service.id)?;
     Ok(ListServicesReply { services: services.into_iter().map(|service| with_status(&view, service)).collect(), more })
 }
 
-pub(super) async fn update(swarm: &Swarm, request: UpdateServiceRequest) -> Result<Service, Status> {
+pub(super) async fn update(swarm: &SwarmState, request: UpdateServiceRequest) -> Result<Service, Status> {
     let mut id = String::new();
     let write = swarm.write(|view| {
         let service = view.find_service(&request.key).map_err(|error| answer::not_found(&error))?;
@@ -95,7 +95,7 @@ pub(super) async fn update(swarm: &Swarm, request: UpdateServiceRequest) -> Resu
 }
 
 /// Takes a service back to a revision by its number.
-pub(super) async fn roll_back(swarm: &Swarm, request: RollBackServiceRequest) -> Result<Service, Status> {
+pub(super) async fn roll_back(swarm: &SwarmState, request: RollBackServiceRequest) -> Result<Service, Status> {
     let view = swarm.read().await?;
     let service = view.find_service(&request.key).map_err(|error| answer::not_found(&error))?;
     if (service.version(), service.revision) == (request.version, request.to) {
@@ -127,7 +127,7 @@ fn changing(view: &View, old: &Service, new: Service, now: Timestamp) -> Result<
 }
 
 /// The revisions of a service that are kept.
-pub(super) async fn revisions(swarm: &Swarm, request: GetObjectRequest) -> Result<ListRevisionsReply, Status> {
+pub(super) async fn revisions(swarm: &SwarmState, request: GetObjectRequest) -> Result<ListRevisionsReply, Status> {
     let view = swarm.read().await?;
     let service = view.find_service(&request.key).map_err(|error| answer::not_found(&error))?;
     let revisions = revision::listed(&view, service).into_iter().map(|it| list_revisions_reply::Revision {
@@ -140,7 +140,7 @@ pub(super) async fn revisions(swarm: &Swarm, request: GetObjectRequest) -> Resul
     Ok(ListRevisionsReply { revisions: revisions.collect(), current: service.revision, previous })
 }
 
-pub(super) async fn remove(swarm: &Swarm, request: GetObjectRequest) -> Result<RemoveServiceReply, Status> {
+pub(super) async fn remove(swarm: &SwarmState, request: GetObjectRequest) -> Result<RemoveServiceReply, Status> {
     let write = swarm.write(|view| {
         let service = view.find_service(&request.key).map_err(|error| answer::not_found(&error))?;
         let mut tx = TxBuilder::new(view, swarm.now());
@@ -153,7 +153,7 @@ pub(super) async fn remove(swarm: &Swarm, request: GetObjectRequest) -> Result<R
 }
 
 /// Begins a run of a job.
-pub(super) async fn run(swarm: &Swarm, request: GetObjectRequest) -> Result<Service, Status> {
+pub(super) async fn run(swarm: &SwarmState, request: GetObjectRequest) -> Result<Service, Status> {
     let mut id = String::new();
     let write = swarm.write(|view| {
         let service = view.find_service(&request.key).map_err(|error| answer::not_found(&error))?;
@@ -173,7 +173,7 @@ pub(super) async fn run(swarm: &Swarm, request: GetObjectRequest) -> Result<Serv
 
 /// Says which tasks would run better elsewhere and, unless it is only asked what would be, has them moved.
 pub(super) async fn rebalance(
-    swarm: &Swarm,
+    swarm: &SwarmState,
     request: RebalanceServiceRequest,
 ) -> Result<RebalanceServiceReply, Status> {
     let view = swarm.read().await?;

@@ -7,15 +7,15 @@ use skep_store::View;
 use tonic::Status;
 
 use super::{filters::Tasks, page::page};
-use crate::{answer, swarm::Swarm};
+use crate::{answer, swarm_state::SwarmState};
 
-pub(super) async fn get(swarm: &Swarm, request: GetObjectRequest) -> Result<Task, Status> {
+pub(super) async fn get(swarm: &SwarmState, request: GetObjectRequest) -> Result<Task, Status> {
     let view = swarm.read().await?;
     let task = view.find_task(&request.key).map_err(|error| answer::not_found(&error))?;
     Ok(Task::clone(task))
 }
 
-pub(super) async fn list(swarm: &Swarm, request: ListTasksRequest) -> Result<ListTasksReply, Status> {
+pub(super) async fn list(swarm: &SwarmState, request: ListTasksRequest) -> Result<ListTasksReply, Status> {
     let view = swarm.read().await?;
     let wanted = Tasks::new(&request, &view).map_err(|error| answer::not_found(&error))?;
     let found = candidates(&view, &wanted).filter(|task| wanted.match_task(task, &view));

@@ -8,12 +8,12 @@ use skep_store::{AnyObject, Change, Selector, WatchError, WatchEvent};
 use tonic::Status;
 
 use super::cluster;
-use crate::swarm::Swarm;
+use crate::swarm_state::SwarmState;
 
 pub(super) type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchMessage, Status>> + Send>>;
 
 /// Opens a watch. Everything that is committed after the call's answer has begun is in it.
-pub(super) async fn open(swarm: &Swarm, request: WatchRequest) -> Result<WatchStream, Status> {
+pub(super) async fn open(swarm: &SwarmState, request: WatchRequest) -> Result<WatchStream, Status> {
     let kinds = request.kinds.iter().map(|kind| ObjectKind::try_from(*kind)).collect::<Result<Vec<_>, _>>();
     let kinds = kinds.map_err(|_| Status::invalid_argument("one of the kinds to watch is not one there is"))?;
     let selector = if kinds.is_empty() { Selector::All } else { Selector::Kinds(kinds) };

@@ -11,7 +11,7 @@ use skep_store::View;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 use tonic::Status;
 
-use crate::{answer, swarm::Swarm};
+use crate::{answer, swarm_state::SwarmState};
 
 /// The one place where scenarios are played: one at a time, for each may keep a processor busy for a while.
 pub(super) struct WhatIf(Arc<Semaphore>);
@@ -23,7 +23,7 @@ impl Default for WhatIf {
 }
 
 impl WhatIf {
-    pub(super) async fn play(&self, swarm: &Swarm, request: WhatIfRequest) -> Result<WhatIfReply, Status> {
+    pub(super) async fn play(&self, swarm: &SwarmState, request: WhatIfRequest) -> Result<WhatIfReply, Status> {
         let what = request.what.ok_or_else(|| Status::invalid_argument("nothing to imagine is named"))?;
         let view = swarm.read().await?;
         let scenario = scenario(&view, what)?;

@@ -199,7 +199,7 @@ mod tests {
         let store = Store::new(View::default());
         drop(store.follow(Selector::All));
         commit(&store, |tx| _ = tx.create(node("a", "1")));
-        assert_eq!(store.listeners(), 0);
+        assert_eq!(store.watchers(), 0);
     }
 
     proptest! {

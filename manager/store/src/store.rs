@@ -95,8 +95,8 @@ impl Store {
     }
 
     #[cfg(test)]
-    pub(crate) fn listeners(&self) -> usize {
-        self.hub().listeners()
+    pub(crate) fn watchers(&self) -> usize {
+        self.hub().watchers()
     }
 
     fn hub(&self) -> MutexGuard<'_, Hub> {

@@ -106,18 +106,18 @@ pub(crate) struct Hub {
 
 struct Registered {
     selector: Selector,
-    ear: Ear,
+    sink: Sink,
 }
 
-/// How a listener hears.
-enum Ear {
-    /// Of every event, until it falls behind.
+/// What a watcher is sent.
+enum Sink {
+    /// Every event, until it falls behind.
     Events { events: Sender<Arc<WatchEvent>>, lagged: Arc<AtomicBool> },
-    /// Of what changed in all since it last looked.
+    /// What changed in all since it last looked.
     Backlog(Weak<Shared>),
 }
 
-impl Ear {
+impl Sink {
     fn is_closed(&self) -> bool {
         match self {
             Self::Events { events, .. } => events.is_closed(),
@@ -125,8 +125,8 @@ impl Ear {
         }
     }
 
-    /// Says whether it listens on.
-    fn hear(&mut self, set: &ChangeSet, changes: Vec<Change>) -> bool {
+    /// Says whether anybody takes more.
+    fn deliver(&mut self, set: &ChangeSet, changes: Vec<Change>) -> bool {
         match self {
             Self::Events { events, lagged } => {
                 let event = WatchEvent { version: set.version, at: set.at, by: set.by.clone(), changes };
@@ -146,17 +146,17 @@ impl Hub {
         // The channel adds one for its sender.
         let (sender, events) = channel(QUEUE - 1);
         let lagged = Arc::new(AtomicBool::new(false));
-        self.add(selector, Ear::Events { events: sender, lagged: lagged.clone() });
+        self.add(selector, Sink::Events { events: sender, lagged: lagged.clone() });
         Watcher { events, lagged, ended: false }
     }
 
     pub(crate) fn follow(&mut self, selector: Selector) -> Follower {
         let shared = Arc::<Shared>::default();
-        self.add(selector, Ear::Backlog(Arc::downgrade(&shared)));
+        self.add(selector, Sink::Backlog(Arc::downgrade(&shared)));
         Follower { shared }
     }
 
-    fn add(&mut self, selector: Selector, ear: Ear) {
+    fn add(&mut self, selector: Selector, sink: Sink) {
         if self.watchers.len() >= self.sweep_at {
             self.sweep();
         }
@@ -168,19 +168,19 @@ impl Hub {
             Selector::TasksOfNode(node) => enlist(&mut self.by_node, node.clone(), id),
             Selector::TasksOfService(service) => enlist(&mut self.by_service, service.clone(), id),
         }
-        self.watchers.insert(id, Registered { selector, ear });
+        self.watchers.insert(id, Registered { selector, sink });
     }
 
     pub(crate) fn publish(&mut self, set: &ChangeSet) {
-        let mut heard: BTreeMap<u64, Vec<Change>> = BTreeMap::new();
+        let mut due: BTreeMap<u64, Vec<Change>> = BTreeMap::new();
         for change in &set.changes {
             for id in self.interested(change) {
-                heard.entry(id).or_default().push(change.clone());
+                due.entry(id).or_default().push(change.clone());
             }
         }
-        for (id, changes) in heard {
+        for (id, changes) in due {
             let Some(watcher) = self.watchers.get_mut(&id) else { continue };
-            if !watcher.ear.hear(set, changes) {
+            if !watcher.sink.deliver(set, changes) {
                 self.forget(id);
             }
         }
@@ -190,19 +190,19 @@ impl Hub {
     pub(crate) fn lag_all(&mut self) {
         let mut lagged = Vec::new();
         for (id, watcher) in &self.watchers {
-            match &watcher.ear {
-                Ear::Events { lagged: flag, .. } => {
+            match &watcher.sink {
+                Sink::Events { lagged: flag, .. } => {
                     flag.store(true, Ordering::Release);
                     lagged.push(*id);
                 }
-                Ear::Backlog(shared) => _ = shared.upgrade().map(|shared| shared.forget()),
+                Sink::Backlog(shared) => _ = shared.upgrade().map(|shared| shared.forget()),
             }
         }
         lagged.into_iter().for_each(|id| self.forget(id));
     }
 
     #[cfg(test)]
-    pub(crate) fn listeners(&self) -> usize {
+    pub(crate) fn watchers(&self) -> usize {
         self.watchers.len()
     }
 
@@ -223,7 +223,7 @@ impl Hub {
     /// Removes dropped watchers. The bound doubles with the live ones, so this costs each registration O(1).
     fn sweep(&mut self) {
         let closed: Vec<u64> =
-            self.watchers.iter().filter(|(_, watcher)| watcher.ear.is_closed()).map(|(id, _)| *id).collect();
+            self.watchers.iter().filter(|(_, watcher)| watcher.sink.is_closed()).map(|(id, _)| *id).collect();
         closed.into_iter().for_each(|id| self.forget(id));
         self.sweep_at = (2 * self.watchers.len()).max(64);
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use skep_proto::v1::{AssignmentsMessage, Task};
 use skep_worker::{
-    assignments::{AssignmentSet, Change},
+    assignments::{AssignmentChange, AssignmentSet},
     task_machine::Found,
 };
 
@@ -254,7 +254,7 @@ impl Agent {
         };
         for change in changes {
             match change {
-                Change::Assigned(task) => {
+                AssignmentChange::Assigned(task) => {
                     must!(
                         task.node_id == machine.id,
                         "{} was told of {}, a task of {}",
@@ -266,12 +266,12 @@ impl Agent {
                     self.begin(Task::clone(&task), container, context, machine, oracle)?;
                     told.push(task);
                 }
-                Change::Told(task) => {
+                AssignmentChange::Told(task) => {
                     let state = task.desired_state();
                     self.drive(&task.id, context, machine, oracle, |driver, tools| driver.want(state, tools))?;
                     told.push(task);
                 }
-                Change::Removed(task) => self.drive(&task, context, machine, oracle, Driver::forget)?,
+                AssignmentChange::Removed(task) => self.drive(&task, context, machine, oracle, Driver::forget)?,
             }
         }
         if !was_told_everything {

@@ -1,4 +1,4 @@
-//! What watchers hear.
+//! What watchers receive.
 
 use futures::{FutureExt as _, StreamExt as _};
 use skep_proto::v1::{ObjectKind, TaskState};
@@ -6,7 +6,7 @@ use skep_proto::v1::{ObjectKind, TaskState};
 use super::{service, task, with};
 use crate::{Selector, Store, View, WatchError, Watcher};
 
-fn heard(watcher: &mut Watcher) -> Vec<String> {
+fn received(watcher: &mut Watcher) -> Vec<String> {
     let mut words = Vec::new();
     while let Some(Some(event)) = watcher.next().now_or_never() {
         match event {
@@ -33,10 +33,10 @@ fn a_watcher_hears_what_it_selected_and_no_more() {
     });
     store.commit(1, &tx).unwrap();
 
-    assert_eq!(heard(&mut all), ["s", "a", "b", "c"]);
-    assert_eq!(heard(&mut services), ["s"]);
-    assert_eq!(heard(&mut of_node), ["a", "c"]);
-    assert_eq!(heard(&mut of_service), ["a", "b"]);
+    assert_eq!(received(&mut all), ["s", "a", "b", "c"]);
+    assert_eq!(received(&mut services), ["s"]);
+    assert_eq!(received(&mut of_node), ["a", "c"]);
+    assert_eq!(received(&mut of_service), ["a", "b"]);
 
     // A removed task is still its node's news.
     store
@@ -47,8 +47,8 @@ fn a_watcher_hears_what_it_selected_and_no_more() {
             }),
         )
         .unwrap();
-    assert_eq!(heard(&mut of_node), ["a"]);
-    assert_eq!(heard(&mut services), Vec::<String>::new());
+    assert_eq!(received(&mut of_node), ["a"]);
+    assert_eq!(received(&mut services), Vec::<String>::new());
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_view_and_its_watch_have_no_gap() {
         )
         .unwrap();
     assert!(view.service("s").is_some() && view.service("t").is_none());
-    assert_eq!(heard(&mut watcher), ["t"]);
+    assert_eq!(received(&mut watcher), ["t"]);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_refused_entry_moves_the_version_and_nothing_else() {
     assert!(store.commit(4, &bad).is_err());
     store.skip(5);
     assert_eq!((store.view().version(), store.view().object_count()), (5, 0));
-    assert_eq!(heard(&mut watcher), Vec::<String>::new());
+    assert_eq!(received(&mut watcher), Vec::<String>::new());
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_slow_watcher_and_one_whose_state_was_replaced_must_start_again() {
             )
             .unwrap();
     }
-    let words = heard(&mut slow);
+    let words = received(&mut slow);
     assert_eq!(words.last().unwrap(), &WatchError::Lagged.to_string());
     assert!(slow.next().now_or_never().unwrap().is_none(), "it goes on after it lagged");
 

@@ -21,7 +21,7 @@ const ATTEMPTS: usize = 8;
 
 /// The state, and the way to change it.
 #[derive(Clone)]
-pub(crate) struct Swarm {
+pub(crate) struct SwarmState {
     pub(crate) store: Arc<Store>,
     pub(crate) raft: RaftNode,
     pub(crate) clock: Arc<dyn Clock>,
@@ -29,7 +29,7 @@ pub(crate) struct Swarm {
     pub(crate) by: Arc<str>,
 }
 
-impl Swarm {
+impl SwarmState {
     /// The same swarm, with another author in the journal.
     pub(crate) fn signed(&self, by: &str) -> Self {
         Self { by: by.into(), ..self.clone() }
