@@ -1,5 +1,5 @@
 //! Draining: the pace at which evicted tasks leave their nodes, so that a service is not disrupted more than it
-//! tolerates. The same for every reason to evict, of which a drained node is one.
+//! tolerates. It covers every reason to evict, not only a drained node.
 //!
 //! A task on a node that is down or gone is lost and replaced at once. Otherwise the service's update policy says how:
 //! with start-first order the replacement runs before the task stops, `parallelism` tasks at a time; with stop-first
